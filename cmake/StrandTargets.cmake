@@ -1,0 +1,42 @@
+# What every target of the project shares: warnings, instruction set, include roots, sanitizers.
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+
+add_library(strand_options INTERFACE)
+target_compile_features(strand_options INTERFACE cxx_std_20)
+target_include_directories(strand_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR})
+target_compile_options(strand_options INTERFACE -Wall -Wextra -Wshadow -Wpedantic -Wno-missing-field-initializers)
+if(STRAND_WERROR)
+  target_compile_options(strand_options INTERFACE -Werror)
+endif()
+# Fused multiply-add is allowed, reassociation is not: NaN and infinity keep their meaning, and bits do not depend on
+# what a compiler finds profitable, except where a loop says `omp simd reduction`.
+target_compile_options(strand_options INTERFACE -fno-math-errno -ffp-contract=fast -fopenmp-simd)
+if(STRAND_NATIVE)
+  target_compile_options(strand_options INTERFACE -march=native)
+endif()
+if(STRAND_SANITIZE)
+  target_compile_options(strand_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all
+                                                  -fno-omit-frame-pointer -g)
+  target_link_options(strand_options INTERFACE -fsanitize=address,undefined)
+endif()
+target_link_libraries(strand_options INTERFACE fmt::fmt Threads::Threads)
+
+# strand_library(NAME room SOURCES... [LINK libs...]): one static library a room of the house.
+function(strand_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;PRIVATE_LINK" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC strand_options ${ARG_LINK} PRIVATE ${ARG_PRIVATE_LINK})
+endfunction()
+
+# strand_test(NAME SOURCES... LINK libs...): a Catch2 program whose cases CTest runs one by one, labelled by folder.
+function(strand_test name)
+  cmake_parse_arguments(ARG "" "LABEL" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE strand_options ${ARG_LINK} Catch2::Catch2WithMain)
+  target_compile_definitions(${name} PRIVATE STRAND_SOURCE_DIR="${CMAKE_SOURCE_DIR}" STRAND_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  get_filename_component(folder ${CMAKE_CURRENT_SOURCE_DIR} NAME)
+  add_test(NAME ${folder}.${name} COMMAND ${name})
+  set_tests_properties(${folder}.${name} PROPERTIES LABELS ${folder} ENVIRONMENT "OMP_NUM_THREADS=2")
+endfunction()

@@ -1,0 +1,131 @@
+#pragma once
+// The configuration of a run: one plain struct a group, filled from YAML by load_config (schema.h) and checked there.
+// Everything below holds only values that passed those checks.
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace strand {
+
+enum class DeviceKind { cpu, reference, plan, cuda };
+enum class Precision { fp64, fp32, bf16 };  ///< of weights and activations in the GEMMs; fp64 belongs to `reference`
+enum class QkNorm { none, head, full };
+enum class RouterScore { softmax, sigmoid };
+enum class StatisticsScope { sequence, microbatch };
+enum class CouplingPaths { token, batch };
+enum class CouplingSources { all, activated };
+enum class ScheduleKind { cosine, linear, constant, wsd };
+enum class Recompute { none, experts, block };
+enum class OnNonfinite { stop, skip };
+
+struct RunConfig {
+  std::string name = "run";
+  std::string dir = "runs";  ///< the run directory is dir/name
+  uint64_t seed = 1;
+  DeviceKind device = DeviceKind::cpu;
+  Precision precision = Precision::fp32;
+  int threads = 0;  ///< 0 = all cores this process may use
+};
+
+struct ModelConfig {
+  int64_t vocab_size = 0;  ///< V; 0 in a YAML file = that of data.tokenizer
+  int64_t hidden_size = 0;  ///< D
+  int64_t num_layers = 0;   ///< L
+  int64_t num_heads = 0;    ///< H
+  int64_t num_kv_heads = 0;  ///< G; 0 in a YAML file = num_heads
+  int64_t head_dim = 0;      ///< A; 0 in a YAML file = hidden_size / num_heads
+  QkNorm qk_norm = QkNorm::none;
+  double rope_theta = 10000.0;
+  double rope_fraction = 1.0;
+  double norm_eps = 1e-5;
+  bool tied_embeddings = true;
+  int64_t dense_layers = 0;
+  int64_t dense_ffn = 0;
+  double init_std = 0.02;
+
+  int64_t rotary_dim() const { return static_cast<int64_t>(rope_fraction * static_cast<double>(head_dim) + 0.5); }  ///< R
+};
+
+struct MoeConfig {
+  int64_t num_experts = 0;     ///< E
+  int64_t top_k = 0;           ///< K
+  int64_t expert_ffn = 0;      ///< F
+  int64_t shared_experts = 0;  ///< the shared expert is shared_experts * F wide
+  RouterScore score = RouterScore::softmax;
+  bool renormalize = false;
+  double routed_scale = 1.0;
+  double bias_rate = 0.0;
+};
+
+struct LossConfig {
+  double lb_weight = 0.0;
+  StatisticsScope lb_scope = StatisticsScope::sequence;
+  double z_weight = 0.0;
+  double sp_weight = 0.0;
+  double sp_token_fraction = 1.0;
+  double cp_weight = 0.0;
+  CouplingPaths cp_paths = CouplingPaths::token;
+  CouplingSources cp_sources = CouplingSources::all;
+  double o_weight = 0.0;
+  double v_weight = 0.0;
+};
+
+struct DataSource {
+  std::string path;  ///< prefix of a .bin/.idx pair, or a .bin of another format
+  double weight = 1.0;
+  std::string format = "auto";  ///< auto | megatron | llmc | raw_u16 | raw_i32 (raw = nanoGPT's: no header)
+};
+
+struct DataConfig {
+  std::vector<DataSource> train;
+  std::vector<DataSource> val;
+  std::string tokenizer;  ///< a SentencePiece .model
+  int64_t sequence_length = 0;  ///< S
+};
+
+struct OptimizerConfig {
+  double lr = 3e-4;
+  double min_lr = 3e-5;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 0.1;
+  double clip_norm = 1.0;
+};
+
+struct ScheduleConfig {
+  ScheduleKind kind = ScheduleKind::cosine;
+  int64_t warmup_steps = 0;
+  int64_t decay_steps = 0;  ///< wsd only
+};
+
+struct TrainConfig {
+  int64_t steps = 0;
+  int64_t global_batch_size = 0;  ///< sequences in an optimizer step, over all micro-steps and ranks
+  int64_t micro_batch_size = 0;   ///< sequences in one micro-step of one rank
+  int64_t eval_every = 0;         ///< 0 = never
+  int64_t eval_batches = 0;
+  int64_t checkpoint_every = 0;  ///< 0 = only at the end
+  int64_t keep = 2;              ///< checkpoints that stay
+  int64_t log_every = 10;
+  Recompute recompute = Recompute::none;
+  OnNonfinite on_nonfinite = OnNonfinite::stop;
+};
+
+struct ParallelConfig {
+  int64_t expert_parallel = 1;
+};
+
+struct Config {
+  RunConfig run;
+  ModelConfig model;
+  MoeConfig moe;
+  LossConfig losses;
+  DataConfig data;
+  OptimizerConfig optimizer;
+  ScheduleConfig schedule;
+  TrainConfig train;
+  ParallelConfig parallel;
+};
+
+}  // namespace strand
