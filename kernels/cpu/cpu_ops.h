@@ -1,0 +1,36 @@
+#pragma once
+// The CPU backend: act is f32 or bf16, acc is f32. Operations run at the call and return when done, on the OpenMP threads
+// of the process. Same shapes and same number of threads, same bits: every sum has one order, fixed by the partition of
+// the work, and no operation uses floating-point atomics.
+//
+// One file an operation family; each defines the `run` overloads of its operations.
+#include <memory>
+
+#include "kernels/ops.h"
+
+namespace strand {
+
+class CpuGemm;  // gemm.h: matrix products by oneDNN, primitives cached by shape
+
+class CpuOps final : public Ops {
+ public:
+  CpuOps();
+  ~CpuOps() override;
+
+  const char* name() const override { return "cpu"; }
+  int64_t row_alignment() const override;
+  void* allocate(size_t bytes) override;
+  void deallocate(void* memory) noexcept override;
+  void upload(const void* host, const Tensor& device) override;
+  void download(const Tensor& device, void* host) override;
+  void synchronize() override {}
+
+#define STRAND_OVERRIDE_RUN(Name, family) void run(const Name&) override;
+  STRAND_FOR_EACH_OP(STRAND_OVERRIDE_RUN)
+#undef STRAND_OVERRIDE_RUN
+
+ private:
+  std::unique_ptr<CpuGemm> gemm_;
+};
+
+}  // namespace strand

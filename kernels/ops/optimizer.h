@@ -1,0 +1,28 @@
+#pragma once
+#include "core/tensor.h"
+
+namespace strand {
+
+/// sum += Σ x²
+struct SumOfSquares {
+  Tensor x;    ///< acc, any shape
+  Tensor sum;  ///< [1] f64, accumulated
+  void check() const;
+};
+
+/// AdamW, decoupled decay, bias-corrected (SPEC section 4):
+///   m = β1 m + (1−β1) g,  v = β2 v + (1−β2) g²,  w −= lr (m̂ / (√v̂ + eps) + decay · w),  w as before the update.
+/// g = gradient_scale · gradient (the clip factor). One pass; also rounds w into the copy that the GEMMs read.
+struct AdamW {
+  Tensor weight;      ///< acc, any shape: the master copy
+  Tensor weight_act;  ///< act, or none when the model reads the master copy itself
+  Tensor gradient;    ///< acc
+  Tensor m, v;        ///< acc
+  double gradient_scale = 1;
+  double lr = 0, beta1 = 0, beta2 = 0, eps = 0;
+  double decay = 0;     ///< 0 for norms
+  int64_t updates = 0;  ///< of this weight so far, this one included: ≥ 1
+  void check() const;
+};
+
+}  // namespace strand

@@ -1,0 +1,114 @@
+#pragma once
+// The router and its losses: scores, selection, statistics, the terms LB, Z and V, and one backward that gathers the
+// gradient of every router loss and of the routing weights into dlogits. All acc.
+#include "core/tensor.h"
+
+namespace strand {
+
+enum class Score : uint8_t { softmax, sigmoid };
+
+/// logits = x Wᵀ in acc; x is widened when act is bf16.
+struct RouterLinear {
+  Tensor x;       ///< [T, D] act
+  Tensor weight;  ///< [E, D] acc
+  Tensor logits;  ///< [T, E] acc
+  void check() const;
+};
+
+/// dx += dlogits W;  dW += dlogitsᵀ x
+struct RouterLinearBackward {
+  Tensor dlogits;  ///< [T, E] acc
+  Tensor x;        ///< [T, D] act
+  Tensor weight;   ///< [E, D] acc
+  Tensor dx;       ///< [T, D] acc, accumulated
+  Tensor dweight;  ///< [E, D] acc, accumulated
+  void check() const;
+};
+
+/// How logits become routing weights. s = softmax(q) or sigmoid(q);  p = s, or s / Σ s for sigmoid.
+struct Gating {
+  Score score = Score::softmax;
+  bool renormalize = false;   ///< g_e = s_e / Σ over the selected s
+  double routed_scale = 1.0;  ///< times this
+  int64_t top_k = 0;          ///< K
+};
+
+/// Selection: the K experts with the largest s + bias, in that order (ties: the lower index). The bias never enters g.
+struct Route {
+  Gating gating;
+  Tensor logits;    ///< [T, E] acc
+  Tensor bias;      ///< [E] acc, or none
+  Tensor probs;     ///< [T, E] acc: p
+  Tensor selected;  ///< [T, K] i32
+  Tensor gates;     ///< [T, K] acc: g of the selected
+  void check() const;
+};
+
+/// Per group of consecutive tokens (a sequence, or the whole micro-batch): how many tokens selected each expert, and the
+/// sum of its probability. Across ranks, statistics are summed by an all-reduce afterwards.
+struct RoutingStatistics {
+  Tensor probs;        ///< [T, E] acc
+  Tensor selected;     ///< [T, K] i32
+  Tensor statistics;   ///< [2, groups, E] acc: counts, then sums of p; groups divides T
+  Tensor step_counts;  ///< [E] acc, accumulated: selections of the optimizer step, for the aux-free bias and the log
+  void check() const;
+};
+
+/// How a group's statistics enter LB and V (model/loss_scale.h derives the numbers).
+struct GroupScale {
+  double tokens = 0;  ///< tokens behind the statistics of one group, all ranks together
+  double share = 0;   ///< weight of one group in the step's mean over groups: 1 / number of groups in the step
+};
+
+/// Adds this micro-batch's part of the unweighted terms (SPEC section 3) to f64 scalars:
+///   lb += lb_share Σ_groups E / (K tokens²) Σ_e c_e Σp_e       z += token_share Σ_t logsumexp(q_t)²
+///   v  −= v_share/tokens Σ_groups Σ_t (1/E) Σ_e (p_te − P_e)²   with P = Σp / tokens
+/// LB is computed from statistics that all ranks share; lb_share is GroupScale::share divided by the ranks that hold them.
+struct RouterTerms {
+  Tensor logits;      ///< [T, E] acc
+  Tensor probs;       ///< [T, E] acc
+  Tensor statistics;  ///< [2, groups, E] acc
+  int64_t top_k = 0;
+  GroupScale group;
+  double lb_share = 0;
+  double token_share = 0;  ///< 1 / tokens of the step
+  Tensor lb, z, v;         ///< [1] f64 each, accumulated
+  void check() const;
+};
+
+/// dlogits from everything that depends on the logits of one layer:
+///   ∂p_te = lb_weight share E c_e / (K tokens²) − v_weight share 2 (p_te − P_e) / (E tokens)
+///         − cp_scale [e ∈ sources_t] above_mass_t − cp_scale [e ∈ top_t] below_mass_t + dprobs_te
+///   ∂s from ∂p, and from dgates through renormalization and scale;  ∂q from ∂s, plus z_scale 2 lse_t softmax(q_t)_e.
+/// A zero weight or an absent tensor leaves its term out.
+struct RouterBackward {
+  Gating gating;
+  Tensor logits;      ///< [T, E] acc
+  Tensor probs;       ///< [T, E] acc
+  Tensor selected;    ///< [T, K] i32
+  Tensor gates;       ///< [T, K] acc
+  Tensor dgates;      ///< [T, K] acc
+  Tensor statistics;  ///< [2, groups, E] acc
+  GroupScale group;
+  double lb_weight = 0;
+  double v_weight = 0;
+  double z_scale = 0;   ///< z_weight / tokens of the step
+  double cp_scale = 0;  ///< cp_weight / tokens of the step (token form)
+  bool cp_sources_activated = false;  ///< sources of this layer: its selected experts, or all
+  Tensor above_top_mass;     ///< [T] acc or none: top mass of the MoE layer above (this layer is its source)
+  Tensor below_source_mass;  ///< [T] acc or none: source mass of the MoE layer below (this layer is its target)
+  Tensor top_experts;        ///< [T, K] i32, this layer's top-K by p; needed with below_source_mass
+  Tensor dprobs;             ///< [T, E] acc or none: further gradient of p (batch form of CP)
+  Tensor dlogits;            ///< [T, E] acc
+  void check() const;
+};
+
+/// bias_e += rate · sign(mean(counts) − counts_e), sign(0) = 0 (aux-loss-free balancing, Wang et al. 2024).
+struct RouterBiasUpdate {
+  Tensor step_counts;  ///< [E] acc
+  double rate = 0;
+  Tensor bias;  ///< [E] acc
+  void check() const;
+};
+
+}  // namespace strand
