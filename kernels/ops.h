@@ -1,16 +1,17 @@
 #pragma once
-// What every backend can do. An *operation* is a struct: its fields are tensors (views) with `[shape] type` comments, its
-// comment is its mathematics. A *backend* is a class with one `run` overload an operation. Model code writes
+// What every backend can do. An *operation* is a struct: its fields are tensors (views) with `[shape] type` comments,
+// its comment is its mathematics. A *backend* is a class with one `run` overload an operation. Model code writes
 //
 //     ops(Linear{.x = normed, .weight = w_qkv, .y = qkv});
 //
-// holds an `Ops&` and never asks which backend it is. Every call is checked (shapes, types) in one place for all backends,
-// and may be asynchronous: it enqueues work in program order and returns. Only upload, download and synchronize wait, and
-// model code calls none of them, so nothing in a step depends on data that the host would have to read.
+// holds an `Ops&` and never asks which backend it is. Every call is checked (shapes, types) in one place for all
+// backends, and may be asynchronous: it enqueues work in program order and returns. Only upload, download and
+// synchronize wait, and model code calls none of them, so nothing in a step depends on data that the host would have to
+// read.
 //
 // Types: `act` is the type of activations and of the weights inside GEMMs: bf16, f32 or f64. `acc` is the type of
-// everything that accumulates or decides: f64 when act is f64, else f32. Gradients of weights, the residual stream and its
-// gradient, norms, the router, softmax statistics and losses are acc. Scalar sums are f64.
+// everything that accumulates or decides: f64 when act is f64, else f32. Gradients of weights, the residual stream and
+// its gradient, norms, the router, softmax statistics and losses are acc. Scalar sums are f64.
 //
 // Letters: T tokens (B sequences of S), D model width, H query heads, G key/value heads, A head width, V vocabulary,
 // E experts, K experts a token, F expert width, R rows of the expert buffers. A *slot* is a pair (token, k < K).
@@ -48,46 +49,46 @@ constexpr int op_family_count = 11;
 const char* to_string(OpFamily family);
 
 /// Every operation and its family, for writing something once for all of them.
-#define STRAND_FOR_EACH_OP(X)            \
-  X(Linear, dense_gemm)                  \
-  X(LinearBackwardInput, dense_gemm)     \
-  X(LinearBackwardWeight, dense_gemm)    \
-  X(GroupedLinear, expert_gemm)          \
+#define STRAND_FOR_EACH_OP(X)                 \
+  X(Linear, dense_gemm)                       \
+  X(LinearBackwardInput, dense_gemm)          \
+  X(LinearBackwardWeight, dense_gemm)         \
+  X(GroupedLinear, expert_gemm)               \
   X(GroupedLinearBackwardInput, expert_gemm)  \
   X(GroupedLinearBackwardWeight, expert_gemm) \
-  X(AddRmsNorm, norm)                    \
-  X(RmsNormBackward, norm)               \
-  X(SplitHeads, attention)               \
-  X(SplitHeadsBackward, attention)       \
-  X(Attention, attention)                \
-  X(AttentionBackward, attention)        \
-  X(RouterLinear, router)                \
-  X(RouterLinearBackward, router)        \
-  X(Route, router)                       \
-  X(RoutingStatistics, router)           \
-  X(RouterTerms, router)                 \
-  X(RouterBackward, router)              \
-  X(CouplingMasses, router)              \
-  X(CouplingTokenTerm, router)           \
-  X(CouplingJoint, router)               \
-  X(CouplingSelect, router)              \
-  X(CouplingJointBackward, router)       \
-  X(RouterBiasUpdate, router)            \
-  X(SortSlots, sort)                     \
-  X(DispatchRows, combine)               \
-  X(Swiglu, swiglu)                      \
-  X(SwigluBackward, swiglu)              \
-  X(SpecializationTerm, swiglu)          \
-  X(CombineRows, combine)                \
-  X(OrthogonalityTerm, combine)          \
-  X(CombineBackward, combine)            \
-  X(CrossEntropy, head_loss)             \
-  X(Embedding, other)                    \
-  X(EmbeddingBackward, other)            \
-  X(SumOfSquares, optimizer)             \
-  X(AdamW, optimizer)                    \
-  X(Zero, other)                         \
-  X(Copy, other)                         \
+  X(AddRmsNorm, norm)                         \
+  X(RmsNormBackward, norm)                    \
+  X(SplitHeads, attention)                    \
+  X(SplitHeadsBackward, attention)            \
+  X(Attention, attention)                     \
+  X(AttentionBackward, attention)             \
+  X(RouterLinear, router)                     \
+  X(RouterLinearBackward, router)             \
+  X(Route, router)                            \
+  X(RoutingStatistics, router)                \
+  X(RouterTerms, router)                      \
+  X(RouterBackward, router)                   \
+  X(CouplingMasses, router)                   \
+  X(CouplingTokenTerm, router)                \
+  X(CouplingJoint, router)                    \
+  X(CouplingSelect, router)                   \
+  X(CouplingJointBackward, router)            \
+  X(RouterBiasUpdate, router)                 \
+  X(SortSlots, sort)                          \
+  X(DispatchRows, combine)                    \
+  X(Swiglu, swiglu)                           \
+  X(SwigluBackward, swiglu)                   \
+  X(SpecializationTerm, swiglu)               \
+  X(CombineRows, combine)                     \
+  X(OrthogonalityTerm, combine)               \
+  X(CombineBackward, combine)                 \
+  X(CrossEntropy, head_loss)                  \
+  X(Embedding, other)                         \
+  X(EmbeddingBackward, other)                 \
+  X(SumOfSquares, optimizer)                  \
+  X(AdamW, optimizer)                         \
+  X(Zero, other)                              \
+  X(Copy, other)                              \
   X(Cast, optimizer)
 
 /// Seconds and calls an operation family has taken; filled only while an OpProfile is attached.
@@ -164,6 +165,8 @@ class FamilyScope {
 };
 
 /// The accumulation type that belongs to an activation type.
-constexpr DType acc_of(DType act) { return act == DType::f64 ? DType::f64 : DType::f32; }
+constexpr DType acc_of(DType act) {
+  return act == DType::f64 ? DType::f64 : DType::f32;
+}
 
 }  // namespace strand

@@ -1,7 +1,7 @@
 #pragma once
-// The CPU backend: act is f32 or bf16, acc is f32. Operations run at the call and return when done, on the OpenMP threads
-// of the process. Same shapes and same number of threads, same bits: every sum has one order, fixed by the partition of
-// the work, and no operation uses floating-point atomics.
+// The CPU backend: act is f32 or bf16, acc is f32. Operations run at the call and return when done, on the OpenMP
+// threads of the process. Same shapes and same number of threads, same bits: every sum has one order, fixed by the
+// partition of the work, and no operation uses floating-point atomics.
 //
 // One file an operation family; each defines the `run` overloads of its operations.
 #include <memory>

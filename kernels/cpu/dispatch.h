@@ -14,9 +14,12 @@ struct TypeTag {
 template <typename Body>
 void dispatch_act(DType dtype, const Body& body) {
   switch (dtype) {
-    case DType::f32: return body(TypeTag<float>{});
-    case DType::bf16: return body(TypeTag<bf16>{});
-    default: fail("the cpu backend computes in f32 or bf16, not {}", to_string(dtype));
+    case DType::f32:
+      return body(TypeTag<float>{});
+    case DType::bf16:
+      return body(TypeTag<bf16>{});
+    default:
+      fail("the cpu backend computes in f32 or bf16, not {}", to_string(dtype));
   }
 }
 

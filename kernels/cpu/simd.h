@@ -1,6 +1,7 @@
 #pragma once
-// Sixteen floats at a time through the compiler's vector extension: one source for AVX-512, AVX2 and NEON, which GCC and
-// clang lower to what the machine has. Sums run in one fixed order, so results do not depend on the instruction set's width.
+// Sixteen floats at a time through the compiler's vector extension: one source for AVX-512, AVX2 and NEON, which GCC
+// and clang lower to what the machine has. Sums run in one fixed order, so results do not depend on the instruction
+// set's width.
 #include <cstdint>
 #include <cstring>
 
@@ -14,7 +15,9 @@ typedef int32_t vint __attribute__((vector_size(64)));
 typedef uint32_t vuint __attribute__((vector_size(64)));
 typedef uint16_t vhalf __attribute__((vector_size(32)));
 
-inline vfloat splat(float x) { return vfloat{} + x; }
+inline vfloat splat(float x) {
+  return vfloat{} + x;
+}
 
 inline vfloat load(const float* p) {
   vfloat v;
@@ -26,7 +29,9 @@ inline vfloat load(const bf16* p) {
   std::memcpy(&h, p, sizeof h);
   return reinterpret_cast<vfloat>(__builtin_convertvector(h, vuint) << 16);
 }
-inline void store(float* p, vfloat v) { std::memcpy(p, &v, sizeof v); }
+inline void store(float* p, vfloat v) {
+  std::memcpy(p, &v, sizeof v);
+}
 inline void store(bf16* p, vfloat v) {
   const vuint u = reinterpret_cast<vuint>(v);
   const vuint rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
@@ -52,8 +57,12 @@ void store_partial(T* p, vfloat v, int64_t n) {
 inline vfloat select(vint mask, vfloat yes, vfloat no) {
   return reinterpret_cast<vfloat>((mask & reinterpret_cast<vint>(yes)) | (~mask & reinterpret_cast<vint>(no)));
 }
-inline vfloat max(vfloat a, vfloat b) { return select(a > b, a, b); }
-inline vfloat min(vfloat a, vfloat b) { return select(a < b, a, b); }
+inline vfloat max(vfloat a, vfloat b) {
+  return select(a > b, a, b);
+}
+inline vfloat min(vfloat a, vfloat b) {
+  return select(a < b, a, b);
+}
 
 /// Sum of the lanes as a fixed tree: 8 + 8, 4 + 4, 2 + 2, 1 + 1.
 inline float sum(vfloat v) {
@@ -103,6 +112,8 @@ inline vfloat exp(vfloat x) {
 }
 
 /// 1 / (1 + e^-x)
-inline vfloat sigmoid(vfloat x) { return 1.0f / (1.0f + exp(-x)); }
+inline vfloat sigmoid(vfloat x) {
+  return 1.0f / (1.0f + exp(-x));
+}
 
 }  // namespace strand::simd

@@ -5,15 +5,16 @@
 
 namespace strand {
 
-/// RMSNorm of q and k before the rotation: over each head's A values, or over all H·A (q) and G·A (k) values of a token.
+/// RMSNorm of q and k before the rotation: over each head's A values, or over all H·A (q) and G·A (k) values of a
+/// token.
 enum class HeadNorm : uint8_t { none, per_head, full };
 
 struct HeadLayout {
-  int64_t sequences = 0;  ///< B
-  int64_t tokens = 0;     ///< S, in each sequence
-  int64_t heads = 0;      ///< H
-  int64_t kv_heads = 0;   ///< G; query head h reads key/value head h / (H / G)
-  int64_t head_dim = 0;   ///< A
+  int64_t sequences = 0;   ///< B
+  int64_t tokens = 0;      ///< S, in each sequence
+  int64_t heads = 0;       ///< H
+  int64_t kv_heads = 0;    ///< G; query head h reads key/value head h / (H / G)
+  int64_t head_dim = 0;    ///< A
   int64_t rotary_dim = 0;  ///< the first rotary_dim of the A values are rotated, pairs (i, i + rotary_dim/2); even
 };
 
@@ -49,15 +50,16 @@ struct SplitHeadsBackward {
 /// out = softmax(q kᵀ / √A, causal) v, per sequence and head. lse keeps log Σ exp of each row's scaled scores.
 struct Attention {
   HeadLayout layout;
-  Tensor q;    ///< [B, H, S, A] act
+  Tensor q;     ///< [B, H, S, A] act
   Tensor k, v;  ///< [B, G, S, A] act
-  Tensor out;  ///< [B·S, H·A] act
-  Tensor lse;  ///< [B, H, S] acc
+  Tensor out;   ///< [B·S, H·A] act
+  Tensor lse;   ///< [B, H, S] acc
   void check() const;
 };
 
 /// Probabilities are recomputed block by block from q, k and lse.
-/// With P the probabilities, Δ_s = ⟨dout_s, out_s⟩:  dV = Pᵀ dO;  dS = P ⊙ (dO Vᵀ − Δ);  dQ = dS K /√A;  dK = dSᵀ Q /√A.
+/// With P the probabilities, Δ_s = ⟨dout_s, out_s⟩:  dV = Pᵀ dO;  dS = P ⊙ (dO Vᵀ − Δ);  dQ = dS K /√A;  dK = dSᵀ Q
+/// /√A.
 struct AttentionBackward {
   HeadLayout layout;
   Tensor q, k, v, out, lse;  ///< as in forward

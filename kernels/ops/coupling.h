@@ -1,9 +1,9 @@
 #pragma once
 // Cross-layer coupling (CP), arXiv 2602.14159 Eq. 7, between a MoE layer ("lower") and the next one ("upper").
 //
-// Token form: for one token the K upper experts of largest p_e p_ν are the same for every e, so the term factorises into
-// −(source mass of the lower layer) · (top-K mass of the upper layer). Two numbers a token and layer are all it needs.
-// Batch form: the joint matrix P_eν = mean_t p_te p_tν [E, E'], of which each row keeps its K largest entries.
+// Token form: for one token the K upper experts of largest p_e p_ν are the same for every e, so the term factorises
+// into −(source mass of the lower layer) · (top-K mass of the upper layer). Two numbers a token and layer are all it
+// needs. Batch form: the joint matrix P_eν = mean_t p_te p_tν [E, E'], of which each row keeps its K largest entries.
 #include "core/tensor.h"
 
 namespace strand {
@@ -53,7 +53,8 @@ struct CouplingSelect {
 };
 
 /// The gradient of one pair of layers with respect to one of its two factors:
-///   lower: dprobs_te −= scale [e ∈ sources_t] Σ_ν mask_eν p_tν      upper: dprobs_tν −= scale Σ_e [e ∈ sources_t] p_te mask_eν
+///   lower: dprobs_te −= scale [e ∈ sources_t] Σ_ν mask_eν p_tν      upper: dprobs_tν −= scale Σ_e [e ∈ sources_t] p_te
+///   mask_eν
 struct CouplingJointBackward {
   enum class Side : uint8_t { lower, upper };
   Side side = Side::lower;

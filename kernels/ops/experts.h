@@ -1,5 +1,6 @@
 #pragma once
-// From tokens to expert rows and back: stable counting sort, dispatch, SwiGLU with the specialization loss in it, combine.
+// From tokens to expert rows and back: stable counting sort, dispatch, SwiGLU with the specialization loss in it,
+// combine.
 #include "core/random.h"
 #include "core/tensor.h"
 #include "kernels/ops/linear.h"
@@ -16,9 +17,9 @@ struct RowMap {
 
 /// Stable counting sort of the slots by expert: histogram, scan, scatter. Within an expert, rows keep slot order.
 struct SortSlots {
-  Tensor selected;       ///< [T, K] i32
+  Tensor selected;        ///< [T, K] i32
   int64_t alignment = 1;  ///< blocks start at multiples of it; R must hold T·K + E (alignment − 1) rows
-  RowMap map;            ///< written
+  RowMap map;             ///< written
   void check() const;
 };
 
@@ -31,9 +32,9 @@ struct DispatchRows {
 };
 
 /// z = silu(gate) ⊙ up for each row of gate_up = [gate | up].
-/// With a map, rows are visited by token, and the Gram matrix of a token's K vectors z is taken while they are in cache:
-/// gram_tij = ⟨z_ti, z_tj⟩, all that SP needs. Padding rows of z are zeroed. Without a map (dense and shared experts), all
-/// rows are computed in order and there is no gram.
+/// With a map, rows are visited by token, and the Gram matrix of a token's K vectors z is taken while they are in
+/// cache: gram_tij = ⟨z_ti, z_tj⟩, all that SP needs. Padding rows of z are zeroed. Without a map (dense and shared
+/// experts), all rows are computed in order and there is no gram.
 struct Swiglu {
   Tensor gate_up;  ///< [R, 2F] act
   RowMap map;      ///< or none
@@ -42,8 +43,8 @@ struct Swiglu {
   void check() const;
 };
 
-/// sp += token_share/fraction Σ_{t in sample} Σ_{i≠j} gram_ij² / (gram_ii gram_jj); a norm below 1e-12 counts as cos = 0.
-/// (Eq. 4 of arXiv 2602.14159: ordered pairs, each unordered pair counts twice.)
+/// sp += token_share/fraction Σ_{t in sample} Σ_{i≠j} gram_ij² / (gram_ii gram_jj); a norm below 1e-12 counts as cos =
+/// 0. (Eq. 4 of arXiv 2602.14159: ordered pairs, each unordered pair counts twice.)
 struct SpecializationTerm {
   Tensor gram;  ///< [T, K, K] acc
   TokenSample sample;
@@ -54,15 +55,16 @@ struct SpecializationTerm {
 
 /// One pass over the rows for everything between the two expert GEMMs of the backward. z is recomputed from gate_up.
 ///   dz = gate · dz' + Σ_{j≠i} (4 sp_scale) c (ẑ_j − c ẑ_i) / ‖z_i‖       c = ⟨ẑ_i, ẑ_j⟩, tokens of the sample only
-///   dgate = ⟨dz', z⟩;  dgate_up = SwiGLU backward of dz;  weighted_z = gate · z (the input of dW_down = dyᵀ weighted_z)
+///   dgate = ⟨dz', z⟩;  dgate_up = SwiGLU backward of dz;  weighted_z = gate · z (the input of dW_down = dyᵀ
+///   weighted_z)
 /// `dz` holds dz' = dout W_down, before the routing weight. Without gates, gate = 1 and no dgates.
 /// dgate_up may be the memory of gate_up, and weighted_z that of dz. Padding rows of both outputs are zeroed.
 struct SwigluBackward {
-  Tensor gate_up;  ///< [R, 2F] act
-  Tensor dz;       ///< [R, F] act
-  RowMap map;      ///< or none
-  Tensor gates;    ///< [T, K] acc, or none
-  Tensor gram;     ///< [T, K, K] acc; needed when sp_scale is not 0
+  Tensor gate_up;       ///< [R, 2F] act
+  Tensor dz;            ///< [R, F] act
+  RowMap map;           ///< or none
+  Tensor gates;         ///< [T, K] acc, or none
+  Tensor gram;          ///< [T, K, K] acc; needed when sp_scale is not 0
   double sp_scale = 0;  ///< sp_weight / tokens of the step / fraction
   TokenSample sample;
   Tensor weighted_z;  ///< [R, F] act
@@ -99,11 +101,11 @@ struct CombineBackward {
   Tensor dout;  ///< [T, D] act
   Tensor y;     ///< [R, D] act
   RowMap map;
-  Tensor gates;  ///< [T, K] acc
-  Tensor gram;   ///< [T, K, K] acc, of y
+  Tensor gates;        ///< [T, K] acc
+  Tensor gram;         ///< [T, K, K] acc, of y
   double o_scale = 0;  ///< o_weight / tokens of the step
-  Tensor dy;      ///< [R, D] act
-  Tensor dgates;  ///< [T, K] acc, overwritten
+  Tensor dy;           ///< [R, D] act
+  Tensor dgates;       ///< [T, K] acc, overwritten
   void check() const;
 };
 

@@ -5,7 +5,8 @@
 
 namespace strand {
 
-/// sum = residual + branch;  y = rmsnorm(sum) · weight. Without a branch, sum is the residual itself and is not written.
+/// sum = residual + branch;  y = rmsnorm(sum) · weight. Without a branch, sum is the residual itself and is not
+/// written.
 struct AddRmsNorm {
   Tensor residual;  ///< [T, D] acc
   Tensor branch;    ///< [T, D] acc, or none
@@ -18,7 +19,8 @@ struct AddRmsNorm {
 };
 
 /// With x̂ = x·rstd and a = dy·w:  dx = rstd (a − x̂ mean(a x̂)),  dw += Σ_t dy x̂.
-/// dresidual (+)= dx; the result is also written to dresidual_act when given, as the gradient that the branch below reads.
+/// dresidual (+)= dx; the result is also written to dresidual_act when given, as the gradient that the branch below
+/// reads.
 struct RmsNormBackward {
   Tensor dy;      ///< [T, D] acc
   Tensor x;       ///< [T, D] acc, what forward normalized (its `sum`)

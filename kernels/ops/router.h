@@ -44,8 +44,8 @@ struct Route {
   void check() const;
 };
 
-/// Per group of consecutive tokens (a sequence, or the whole micro-batch): how many tokens selected each expert, and the
-/// sum of its probability. Across ranks, statistics are summed by an all-reduce afterwards.
+/// Per group of consecutive tokens (a sequence, or the whole micro-batch): how many tokens selected each expert, and
+/// the sum of its probability. Across ranks, statistics are summed by an all-reduce afterwards.
 struct RoutingStatistics {
   Tensor probs;        ///< [T, E] acc
   Tensor selected;     ///< [T, K] i32
@@ -63,7 +63,8 @@ struct GroupScale {
 /// Adds this micro-batch's part of the unweighted terms (SPEC section 3) to f64 scalars:
 ///   lb += lb_share Σ_groups E / (K tokens²) Σ_e c_e Σp_e       z += token_share Σ_t logsumexp(q_t)²
 ///   v  −= v_share/tokens Σ_groups Σ_t (1/E) Σ_e (p_te − P_e)²   with P = Σp / tokens
-/// LB is computed from statistics that all ranks share; lb_share is GroupScale::share divided by the ranks that hold them.
+/// LB is computed from statistics that all ranks share; lb_share is GroupScale::share divided by the ranks that hold
+/// them.
 struct RouterTerms {
   Tensor logits;      ///< [T, E] acc
   Tensor probs;       ///< [T, E] acc
@@ -92,10 +93,10 @@ struct RouterBackward {
   GroupScale group;
   double lb_weight = 0;
   double v_weight = 0;
-  double z_scale = 0;   ///< z_weight / tokens of the step
-  double cp_scale = 0;  ///< cp_weight / tokens of the step (token form)
+  double z_scale = 0;                 ///< z_weight / tokens of the step
+  double cp_scale = 0;                ///< cp_weight / tokens of the step (token form)
   bool cp_sources_activated = false;  ///< sources of this layer: its selected experts, or all
-  Tensor above_top_mass;     ///< [T] acc or none: top mass of the MoE layer above (this layer is its source)
+  Tensor above_top_mass;              ///< [T] acc or none: top mass of the MoE layer above (this layer is its source)
   Tensor below_source_mass;  ///< [T] acc or none: source mass of the MoE layer below (this layer is its target)
   Tensor top_experts;        ///< [T, K] i32, this layer's top-K by p; needed with below_source_mass
   Tensor dprobs;             ///< [T, E] acc or none: further gradient of p (batch form of CP)

@@ -21,9 +21,11 @@ Tensor Arena::allocate(const std::string& name, DType dtype, const Shape& shape)
   const size_t elements = static_cast<size_t>(shape.elements());
   const size_t bytes = (elements * size_of(dtype) + alignment - 1) / alignment * alignment;
   if (bytes > capacity_ - top_) {
-    fail("the {} arena is full: no room for {} ({} {}, {} bytes) after {} of {} bytes. Use a smaller micro_batch_size or "
-         "sequence_length, or more recomputation.",
-         name_, name, to_string(dtype), shape.to_string(), bytes, top_, capacity_);
+    fail(
+        "the {} arena is full: no room for {} ({} {}, {} bytes) after {} of {} bytes. Use a smaller micro_batch_size "
+        "or "
+        "sequence_length, or more recomputation.",
+        name_, name, to_string(dtype), shape.to_string(), bytes, top_, capacity_);
   }
   const Tensor tensor{base_ + top_, dtype, shape};
   if (counting_) live_.push_back({name, dtype, shape, top_, bytes});

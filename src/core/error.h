@@ -1,7 +1,7 @@
 #pragma once
 // Errors carry what happened, where, and what to do about it. Everything that comes from outside (configs, files, the
-// environment, other ranks) is checked before it is used and refused with one of these; `main` prints the message on one
-// line and exits with 1 (2 for UsageError).
+// environment, other ranks) is checked before it is used and refused with one of these; `main` prints the message on
+// one line and exits with 1 (2 for UsageError).
 #include <fmt/core.h>
 
 #include <stdexcept>

@@ -16,9 +16,17 @@ spdlog::logger& logger() {
 }
 }  // namespace
 
-void log_info(const std::string& message) { logger().info(message); }
-void log_warning(const std::string& message) { logger().warn("warning: {}", message); }
-void log_error(const std::string& message) { logger().error("error: {}", message); }
-void log_quiet() { logger().set_level(spdlog::level::warn); }
+void log_info(const std::string& message) {
+  logger().info(message);
+}
+void log_warning(const std::string& message) {
+  logger().warn("warning: {}", message);
+}
+void log_error(const std::string& message) {
+  logger().error("error: {}", message);
+}
+void log_quiet() {
+  logger().set_level(spdlog::level::warn);
+}
 
 }  // namespace strand

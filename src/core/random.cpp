@@ -7,7 +7,9 @@
 
 namespace strand {
 
-uint64_t hash_key(uint64_t seed, std::string_view name) { return XXH3_64bits_withSeed(name.data(), name.size(), seed); }
+uint64_t hash_key(uint64_t seed, std::string_view name) {
+  return XXH3_64bits_withSeed(name.data(), name.size(), seed);
+}
 
 namespace {
 struct Block {
@@ -29,14 +31,24 @@ Block philox4x32_10(uint64_t key, uint64_t counter) {
   return c;
 }
 
-uint64_t low(const Block& b) { return b.x[0] | uint64_t{b.x[1]} << 32; }
-uint64_t high(const Block& b) { return b.x[2] | uint64_t{b.x[3]} << 32; }
-double to_unit(uint64_t bits) { return static_cast<double>(bits >> 11) * 0x1p-53; }
+uint64_t low(const Block& b) {
+  return b.x[0] | uint64_t{b.x[1]} << 32;
+}
+uint64_t high(const Block& b) {
+  return b.x[2] | uint64_t{b.x[3]} << 32;
+}
+double to_unit(uint64_t bits) {
+  return static_cast<double>(bits >> 11) * 0x1p-53;
+}
 }  // namespace
 
-uint64_t random_bits(uint64_t key, uint64_t index) { return low(philox4x32_10(key, index)); }
+uint64_t random_bits(uint64_t key, uint64_t index) {
+  return low(philox4x32_10(key, index));
+}
 
-double random_uniform(uint64_t key, uint64_t index) { return to_unit(random_bits(key, index)); }
+double random_uniform(uint64_t key, uint64_t index) {
+  return to_unit(random_bits(key, index));
+}
 
 double random_normal(uint64_t key, uint64_t index) {
   const Block b = philox4x32_10(key, index / 2);

@@ -24,7 +24,9 @@ std::string Shape::to_string() const {
   return s + "]";
 }
 
-std::string Tensor::to_string() const { return strand::to_string(dtype) + " " + shape.to_string(); }
+std::string Tensor::to_string() const {
+  return strand::to_string(dtype) + " " + shape.to_string();
+}
 
 Tensor Tensor::view(const Shape& other) const {
   require(other.elements() == shape.elements(), "cannot view {} as {}", shape.to_string(), other.to_string());
@@ -37,10 +39,18 @@ Tensor Tensor::rows(int64_t begin, int64_t end) const {
   Shape s;
   const int64_t n = end - begin;
   switch (shape.rank()) {
-    case 1: s = Shape{n}; break;
-    case 2: s = Shape{n, shape[1]}; break;
-    case 3: s = Shape{n, shape[1], shape[2]}; break;
-    default: s = Shape{n, shape[1], shape[2], shape[3]}; break;
+    case 1:
+      s = Shape{n};
+      break;
+    case 2:
+      s = Shape{n, shape[1]};
+      break;
+    case 3:
+      s = Shape{n, shape[1], shape[2]};
+      break;
+    default:
+      s = Shape{n, shape[1], shape[2], shape[3]};
+      break;
   }
   const int64_t row = shape[0] ? shape.elements() / shape[0] : 0;
   return {static_cast<std::byte*>(data) + static_cast<size_t>(begin * row) * size_of(dtype), dtype, s};
@@ -49,10 +59,14 @@ Tensor Tensor::rows(int64_t begin, int64_t end) const {
 Tensor Tensor::operator[](int64_t i) const {
   const Tensor one = rows(i, i + 1);
   switch (shape.rank()) {
-    case 1: return one.view(Shape{});
-    case 2: return one.view(Shape{shape[1]});
-    case 3: return one.view(Shape{shape[1], shape[2]});
-    default: return one.view(Shape{shape[1], shape[2], shape[3]});
+    case 1:
+      return one.view(Shape{});
+    case 2:
+      return one.view(Shape{shape[1]});
+    case 3:
+      return one.view(Shape{shape[1], shape[2]});
+    default:
+      return one.view(Shape{shape[1], shape[2], shape[3]});
   }
 }
 
