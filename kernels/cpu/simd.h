@@ -55,7 +55,7 @@ void store_partial(T* p, vfloat v, int64_t n) {
 
 /// Lane-wise choice; `mask` lanes are 0 or −1, as comparisons give them.
 inline vfloat select(vint mask, vfloat yes, vfloat no) {
-  return reinterpret_cast<vfloat>((mask & reinterpret_cast<vint>(yes)) | (~mask & reinterpret_cast<vint>(no)));
+  return mask ? yes : no;
 }
 inline vfloat max(vfloat a, vfloat b) {
   return select(a > b, a, b);
@@ -78,10 +78,14 @@ inline float sum(vfloat v) {
   c += d;
   return (c[0] + c[2]) + (c[1] + c[3]);
 }
+/// Largest of the lanes. A NaN may be passed over.
 inline float maximum(vfloat v) {
-  float m = v[0];
-  for (int i = 1; i < width; ++i) m = v[i] > m ? v[i] : m;
-  return m;
+  float lanes[width];
+  std::memcpy(lanes, &v, sizeof v);
+  for (int half = width / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) lanes[i] = lanes[i] > lanes[i + half] ? lanes[i] : lanes[i + half];
+  }
+  return lanes[0];
 }
 
 /// e^x, relative error below 2 ulp: x = n ln 2 + r, |r| ≤ ln 2 / 2, and a polynomial of degree 6 in r. Results below
@@ -111,9 +115,97 @@ inline vfloat exp(vfloat x) {
   return select(x == x, y, x);
 }
 
+/// 2^x for x ≤ 0 (and harmlessly a little above), relative error below 2 ulp; below 2^-125 it is 0, NaN stays NaN. The
+/// exponential of softmax once the maximum is subtracted, at half the cost of exp. Polynomial: Cephes exp2f.
+inline vfloat exp2_nonpositive(vfloat x) {
+  const vfloat clamped = x < -125.0f ? splat(-125.0f) : x;
+  const vfloat shifter = splat(12582912.0f + 127.0f);  // 1.5 · 2^23 + the exponent's bias: t ends in the bits of 2^n
+  const vfloat t = clamped + shifter;
+  const vfloat r = clamped - (t - shifter);
+  vfloat p = splat(1.535336188319500e-4f);
+  p = p * r + 1.339887440266574e-3f;
+  p = p * r + 9.618437357674640e-3f;
+  p = p * r + 5.550332471162809e-2f;
+  p = p * r + 2.402264791363012e-1f;
+  p = p * r + 6.931472028550421e-1f;
+  p = p * r + 1.0f;
+  const vfloat y = p * reinterpret_cast<vfloat>(reinterpret_cast<vint>(t) << 23);
+  return x < -125.0f ? vfloat{} : y;
+}
+
+/// Transposes a 16 × 16 block in place: four rounds of interleaving row i with row i + 8.
+inline void transpose(vfloat (&rows)[width]) {
+  vfloat other[width];
+  for (int round = 0; round < 4; ++round) {
+    for (int i = 0; i < 8; ++i) {
+      other[2 * i] =
+          __builtin_shufflevector(rows[i], rows[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      other[2 * i + 1] =
+          __builtin_shufflevector(rows[i], rows[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    }
+    for (int i = 0; i < width; ++i) rows[i] = other[i];
+  }
+}
+
 /// 1 / (1 + e^-x)
 inline vfloat sigmoid(vfloat x) {
   return 1.0f / (1.0f + exp(-x));
+}
+
+// One body for the full vectors of a row and for its tail: the second argument of the body says which, and picks the
+// load and store that fit.
+struct AllLanes {};
+struct SomeLanes {
+  int64_t count;
+};
+template <typename T>
+vfloat load(const T* p, AllLanes, float = 0.0f) {
+  return load(p);
+}
+template <typename T>
+vfloat load(const T* p, SomeLanes lanes, float fill = 0.0f) {
+  return load_partial(p, lanes.count, fill);
+}
+template <typename T>
+void store(T* p, vfloat v, AllLanes) {
+  store(p, v);
+}
+template <typename T>
+void store(T* p, vfloat v, SomeLanes lanes) {
+  store_partial(p, v, lanes.count);
+}
+template <typename Body>
+inline void for_lanes(int64_t n, const Body& body) {
+  int64_t i = 0;
+  for (; i + width <= n; i += width) body(i, AllLanes{});
+  if (i < n) body(i, SomeLanes{n - i});
+}
+
+/// v as it will read back after a store to T.
+template <typename T>
+vfloat round_to(vfloat v) {
+  T stored[width];
+  store(stored, v);
+  return load(stored);
+}
+template <>
+inline vfloat round_to<float>(vfloat v) {
+  return v;
+}
+
+/// ⟨a, b⟩ in four interleaved partial sums.
+template <typename A, typename B>
+float dot(const A* a, const B* b, int64_t n) {
+  vfloat s0{}, s1{}, s2{}, s3{};
+  int64_t i = 0;
+  for (; i + 4 * width <= n; i += 4 * width) {
+    s0 += load(a + i) * load(b + i);
+    s1 += load(a + i + width) * load(b + i + width);
+    s2 += load(a + i + 2 * width) * load(b + i + 2 * width);
+    s3 += load(a + i + 3 * width) * load(b + i + 3 * width);
+  }
+  for_lanes(n - i, [&](int64_t j, auto lanes) { s0 += load(a + i + j, lanes) * load(b + i + j, lanes); });
+  return sum((s0 + s1) + (s2 + s3));
 }
 
 }  // namespace strand::simd
