@@ -38,7 +38,7 @@ inline void store(bf16* p, vfloat v) {
   const vuint quiet = (u >> 16) | 0x40u;
   const vuint nan = reinterpret_cast<vuint>((u & 0x7fffffffu) > 0x7f800000u);
   const vhalf h = __builtin_convertvector((nan & quiet) | (~nan & rounded), vhalf);
-  std::memcpy(p, &h, sizeof h);
+  std::memcpy(static_cast<void*>(p), &h, sizeof h);
 }
 
 /// The first n < 16 elements; the others read as `fill` and are not written.

@@ -1,0 +1,143 @@
+// Causal attention, forward: one pass over the keys with a running maximum and sum a query (online softmax).
+#include <omp.h>
+
+#include <cmath>
+#include <limits>
+
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/thread_scratch.h"
+
+namespace strand {
+
+namespace {
+using namespace attention;
+using simd::vfloat;
+using simd::width;
+
+/// What one thread works in for one block of queries.
+struct Tiles {
+  float* rows;                      ///< [64, Ap] queries as they lie
+  float *queries, *output;          ///< [Ap, 64] transposed: q·log2(e)/√A, and the unnormalized output
+  float* scores;                    ///< [64 keys, 64 queries], then probabilities
+  float *maximum, *total, *factor;  ///< [64]
+  float *keys, *values;             ///< [64, A] widened, when act is not f32
+
+  Tiles(ScratchPieces& pieces, int64_t head_dim)
+      : rows(pieces.take(block * padded(head_dim))),
+        queries(pieces.take(block * padded(head_dim))),
+        output(pieces.take(block * padded(head_dim))),
+        scores(pieces.take(block * block)),
+        maximum(pieces.take(block)),
+        total(pieces.take(block)),
+        factor(pieces.take(block)),
+        keys(pieces.take(block * head_dim)),
+        values(pieces.take(block * head_dim)) {}
+};
+
+/// Scores of one vector of queries against `keys` keys become probabilities relative to the new running maximum; factor
+/// is what the older sums have to be multiplied by.
+void softmax_lanes(const Tiles& t, int64_t vector, int64_t keys) {
+  using namespace simd;
+  float* column = t.scores + vector * width;
+  const vfloat old_maximum = load(t.maximum + vector * width);
+  vfloat m[4] = {old_maximum, old_maximum, old_maximum, old_maximum};
+  int64_t k = 0;
+  for (; k + 4 <= keys; k += 4) {
+    for (int i = 0; i < 4; ++i) m[i] = max(m[i], load(column + (k + i) * block));
+  }
+  for (; k < keys; ++k) m[0] = max(m[0], load(column + k * block));
+  const vfloat maximum = max(max(m[0], m[1]), max(m[2], m[3]));
+  vfloat total = {};
+  for (k = 0; k < keys; ++k) {
+    const vfloat p = exp2_nonpositive(load(column + k * block) - maximum);
+    store(column + k * block, p);
+    total += p;
+  }
+  const vfloat factor = exp2_nonpositive(old_maximum - maximum);
+  store(t.factor + vector * width, factor);
+  store(t.maximum + vector * width, maximum);
+  store(t.total + vector * width, load(t.total + vector * width) * factor + total);
+}
+
+/// The squares on the diagonal: keys after a query get no weight.
+void mask_diagonal(float* scores, int64_t keys) {
+  for (int64_t k = 0; k < keys; ++k) {
+    float* square = scores + k * block + k / width * width;
+    simd::store(square, simd::select(before(k % width), simd::splat(-std::numeric_limits<float>::infinity()),
+                                     simd::load(square)));
+  }
+}
+
+/// Adds one block of keys and values to the running softmax.
+void attend(const Tiles& t, const float* keys, const float* values, int64_t head_dim, bool diagonal, int64_t count) {
+  scores(keys, head_dim, t.queries, diagonal, count, t.scores);
+  if (diagonal) mask_diagonal(t.scores, count);
+  for (int64_t v = 0; v < block_vectors; ++v) {
+    softmax_lanes(t, v, diagonal ? std::min(count, (v + 1) * width) : count);
+  }
+  for_each_band(diagonal, count, [&](const Band& band) {
+    const int64_t column = band.first_vector * width;
+    const TileA a{values + band.first_key * head_dim, 1, head_dim};
+    const TileB b{t.scores + band.first_key * block + column, block};
+    const TileC c{t.output + column, block, t.factor + column};
+    const int64_t vectors = block_vectors - band.first_vector;
+    if (band.first_key == 0) {
+      tile_gemm<TileUpdate::scale_and_add>(a, b, c, head_dim, vectors, band.rows);
+    } else {
+      tile_gemm<TileUpdate::add>(a, b, c, head_dim, vectors, band.rows);
+    }
+  });
+}
+
+/// One block of queries of one head. q, k, v at the head's first row, out at the head's columns in the sequence's first
+/// row.
+template <typename T>
+void query_block(const Tiles& t, const HeadLayout& l, int64_t index, const T* q, const T* k, const T* v, T* out,
+                 float* lse) {
+  const int64_t dim = l.head_dim, first = index * block, queries = std::min(block, l.tokens - first);
+  pack_rows(q + first * dim, dim, queries, dim, t.rows);
+  transpose_rows(t.rows, padded(dim), log2_e / std::sqrt(static_cast<float>(dim)), t.queries);
+  std::fill_n(t.output, padded(dim) * block, 0.0f);
+  std::fill_n(t.maximum, block, -std::numeric_limits<float>::infinity());
+  std::fill_n(t.total, block, 0.0f);
+  for (int64_t j = 0; j <= index; ++j) {
+    const int64_t at = j * block * dim, count = std::min(block, l.tokens - j * block);
+    attend(t, widened(k + at, count * dim, t.keys), widened(v + at, count * dim, t.values), dim, j == index, count);
+  }
+  for (int64_t i = 0; i < queries; ++i) lse[first + i] = t.maximum[i] * ln_2 + std::log(t.total[i]);
+  for (int64_t i = 0; i < block; ++i) t.factor[i] = 1.0f / t.total[i];
+  const int64_t stride = l.heads * dim;
+  unpack_columns(t.output, t.factor, queries, dim, out + first * stride, stride);
+}
+
+template <typename T>
+void forward(const Attention& op) {
+  const HeadLayout& l = op.layout;
+  const int64_t blocks = blocks_of(l.tokens), group = l.heads / l.kv_heads, head_size = l.tokens * l.head_dim;
+  ScratchPieces size;
+  Tiles(size, l.head_dim);
+#pragma omp parallel
+  {
+    ScratchPieces pieces(thread_scratch<ScratchUse::worker>(size.used()));
+    const Tiles tiles(pieces, l.head_dim);
+    // Head by head, so that keys and values stay in cache; within a head the dear late blocks first.
+#pragma omp for schedule(dynamic)
+    for (int64_t item = 0; item < l.sequences * l.heads * blocks; ++item) {
+      const int64_t head = item / blocks;  // of all sequences
+      const int64_t kv = head / group;     // B·H heads over B·G: the sequence drops out
+      const int64_t sequence = head / l.heads;
+      T* out = op.out.as<T>() + sequence * l.tokens * l.heads * l.head_dim + head % l.heads * l.head_dim;
+      query_block(tiles, l, blocks - 1 - item % blocks, op.q.as<T>() + head * head_size, op.k.as<T>() + kv * head_size,
+                  op.v.as<T>() + kv * head_size, out, op.lse.as<float>() + head * l.tokens);
+    }
+  }
+}
+}  // namespace
+
+void CpuOps::run(const Attention& op) {
+  dispatch_act(op.q.dtype, [&](auto tag) { forward<typename decltype(tag)::type>(op); });
+}
+
+}  // namespace strand
