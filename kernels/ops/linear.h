@@ -38,28 +38,31 @@ struct LinearBackwardWeight {
 
 /// y[r] = W_e x[r] for every row r of expert e
 struct GroupedLinear {
-  Tensor x;        ///< [R, I] act
-  Tensor weight;   ///< [E, O, I] act
-  Tensor offsets;  ///< [E + 1] i32
-  Tensor y;        ///< [R, O] act
+  Tensor x;           ///< [R, I] act
+  Tensor weight;      ///< [E, O, I] act
+  Tensor offsets;     ///< [E + 1] i32
+  Tensor y;           ///< [R, O] act
+  int64_t slots = 0;  ///< T·K: rows that are not padding, for counting
   void check() const;
 };
 
 /// dx[r] = W_eᵀ dy[r]
 struct GroupedLinearBackwardInput {
-  Tensor dy;       ///< [R, O] act
-  Tensor weight;   ///< [E, O, I] act
-  Tensor offsets;  ///< [E + 1] i32
-  Tensor dx;       ///< [R, I] act
+  Tensor dy;          ///< [R, O] act
+  Tensor weight;      ///< [E, O, I] act
+  Tensor offsets;     ///< [E + 1] i32
+  Tensor dx;          ///< [R, I] act
+  int64_t slots = 0;  ///< T·K: rows that are not padding, for counting
   void check() const;
 };
 
 /// dW_e += Σ_r dy[r] x[r]ᵀ; an expert without rows keeps its dW
 struct GroupedLinearBackwardWeight {
-  Tensor dy;       ///< [R, O] act
-  Tensor x;        ///< [R, I] act
-  Tensor offsets;  ///< [E + 1] i32
-  Tensor dweight;  ///< [E, O, I] acc, accumulated
+  Tensor dy;          ///< [R, O] act
+  Tensor x;           ///< [R, I] act
+  Tensor offsets;     ///< [E + 1] i32
+  Tensor dweight;     ///< [E, O, I] acc, accumulated
+  int64_t slots = 0;  ///< T·K: rows that are not padding, for counting
   void check() const;
 };
 

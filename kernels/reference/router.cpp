@@ -1,0 +1,203 @@
+// The router: scores, selection, the terms LB, Z and V, and the gradient of all that depends on the logits.
+// SPEC section 3; LB: Fedus et al. 2021 in Megatron-Core's form; Z: Zoph et al. 2022; V: Guo et al., arXiv 2505.22323,
+// Eq. 7; aux-loss-free bias: Wang et al. 2024.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "kernels/reference/reference_ops.h"
+#include "kernels/reference/top_k.h"
+#include "kernels/reference/view.h"
+
+namespace strand {
+
+using namespace reference;
+
+// q_te = Σ_d x_td W_ed
+void ReferenceOps::run(const RouterLinear& op) {
+  run(Linear{.x = op.x, .weight = op.weight, .y = op.logits});
+}
+
+// ∂x += ∂q W,  ∂W += ∂qᵀ x
+void ReferenceOps::run(const RouterLinearBackward& op) {
+  run(LinearBackwardInput{.dy = op.dlogits, .weight = op.weight, .dx = op.dx, .write = Write::accumulate});
+  run(LinearBackwardWeight{.dy = op.dlogits, .x = op.x, .dweight = op.dweight});
+}
+
+namespace {
+using Logits = View<double, 2>;
+
+double logsumexp(const Logits& q, int64_t t) {
+  double largest = q(t, 0), sum = 0;
+  for (int64_t e = 0; e < q.dim(1); ++e) largest = std::max(largest, q(t, e));
+  for (int64_t e = 0; e < q.dim(1); ++e) sum += std::exp(q(t, e) - largest);
+  return largest + std::log(sum);
+}
+
+/// s_t = softmax(q_t) over all experts, or sigmoid(q_t).
+std::vector<double> scores(const Logits& q, int64_t t, Score score) {
+  std::vector<double> s(static_cast<size_t>(q.dim(1)));
+  const double lse = logsumexp(q, t);
+  for (int64_t e = 0; e < q.dim(1); ++e)
+    s[static_cast<size_t>(e)] = score == Score::softmax ? std::exp(q(t, e) - lse) : 1 / (1 + std::exp(-q(t, e)));
+  return s;
+}
+
+double sum_of(const std::vector<double>& x) {
+  double sum = 0;
+  for (double value : x) sum += value;
+  return sum;
+}
+}  // namespace
+
+void ReferenceOps::run(const Route& op) {
+  const auto q = matrix(op.logits), p = matrix(op.probs), gates = matrix(op.gates);
+  const auto selected = id_matrix(op.selected);
+  const auto bias = vector(op.bias);
+  const int64_t E = q.dim(1), K = op.gating.top_k;
+  for (int64_t t = 0; t < q.dim(0); ++t) {
+    const std::vector<double> s = scores(q, t, op.gating.score);
+    const double sum = op.gating.score == Score::sigmoid ? sum_of(s) : 1;
+    for (int64_t e = 0; e < E; ++e) p(t, e) = s[static_cast<size_t>(e)] / sum;
+
+    const auto with_bias = [&](int32_t e) { return s[static_cast<size_t>(e)] + (bias ? bias(e) : 0); };
+    const std::vector<int32_t> chosen = top_k(E, K, with_bias);
+    double selected_sum = 0;
+    for (int32_t e : chosen) selected_sum += s[static_cast<size_t>(e)];
+    for (int64_t k = 0; k < K; ++k) {
+      const int32_t e = chosen[static_cast<size_t>(k)];
+      selected(t, k) = e;
+      gates(t, k) = op.gating.routed_scale * s[static_cast<size_t>(e)] / (op.gating.renormalize ? selected_sum : 1);
+    }
+  }
+}
+
+void ReferenceOps::run(const RoutingStatistics& op) {
+  const auto p = matrix(op.probs);
+  const auto selected = id_matrix(op.selected);
+  const auto statistics = cube(op.statistics);  // [counts | sums of p, group, expert]
+  const auto step_counts = vector(op.step_counts);
+  const int64_t tokens_of_group = p.dim(0) / statistics.dim(1);
+  run(Zero{.x = op.statistics});
+  for (int64_t t = 0; t < p.dim(0); ++t) {
+    const int64_t group = t / tokens_of_group;
+    for (int64_t e = 0; e < p.dim(1); ++e) statistics(1, group, e) += p(t, e);
+    for (int64_t k = 0; k < selected.dim(1); ++k) {
+      statistics(0, group, selected(t, k)) += 1;
+      step_counts(selected(t, k)) += 1;
+    }
+  }
+}
+
+void ReferenceOps::run(const RouterTerms& op) {
+  const auto q = matrix(op.logits), p = matrix(op.probs);
+  const auto statistics = cube(op.statistics);
+  const int64_t groups = statistics.dim(1), tokens_of_group = p.dim(0) / groups;
+  const auto E = static_cast<double>(p.dim(1)), K = static_cast<double>(op.top_k);
+  const double N = op.group.tokens;  // behind the statistics, so of all ranks
+
+  // LB = E/(K·N) Σ_e c_e P_e with P_e = Σp_e / N
+  for (int64_t group = 0; group < groups; ++group)
+    for (int64_t e = 0; e < p.dim(1); ++e)
+      scalar(op.lb) += op.lb_share * E / (K * N * N) * statistics(0, group, e) * statistics(1, group, e);
+
+  for (int64_t t = 0; t < p.dim(0); ++t) {
+    // Z = mean_t lse_t²
+    scalar(op.z) += op.token_share * std::pow(logsumexp(q, t), 2);
+    // V = −mean_t (1/E) Σ_e (p_te − P_e)²
+    for (int64_t e = 0; e < p.dim(1); ++e) {
+      const double mean = statistics(1, t / tokens_of_group, e) / N;
+      scalar(op.v) -= op.group.share / N / E * std::pow(p(t, e) - mean, 2);
+    }
+  }
+}
+
+namespace {
+/// ∂loss/∂p_t: LB, V, both roles in CP's token form, and what the caller adds.
+std::vector<double> prob_gradient(const RouterBackward& op, int64_t t) {
+  const auto p = matrix(op.probs), dprobs = matrix(op.dprobs);
+  const auto statistics = cube(op.statistics);
+  const auto selected = id_matrix(op.selected), top_experts = id_matrix(op.top_experts);
+  const auto above_top_mass = vector(op.above_top_mass), below_source_mass = vector(op.below_source_mass);
+  const auto E = static_cast<double>(p.dim(1)), K = static_cast<double>(op.gating.top_k);
+  const double N = op.group.tokens;
+  const int64_t group = t / (p.dim(0) / statistics.dim(1));
+
+  std::vector<double> dp(static_cast<size_t>(p.dim(1)), 0.0);
+  for (int64_t e = 0; e < p.dim(1); ++e) {
+    const double count = statistics(0, group, e), mean = statistics(1, group, e) / N;
+    double& gradient = dp[static_cast<size_t>(e)];
+    gradient += op.lb_weight * op.group.share * E * count / (K * N * N);
+    gradient -= op.v_weight * op.group.share * 2 * (p(t, e) - mean) / (E * N);
+    if (dprobs) gradient += dprobs(t, e);
+    // CP_t = −source_mass(this) · top_mass(above)
+    if (above_top_mass && !op.cp_sources_activated) gradient -= op.cp_scale * above_top_mass(t);
+  }
+  if (above_top_mass && op.cp_sources_activated)
+    for (int64_t k = 0; k < selected.dim(1); ++k)
+      dp[static_cast<size_t>(selected(t, k))] -= op.cp_scale * above_top_mass(t);
+  // CP_t = −source_mass(below) · top_mass(this)
+  if (below_source_mass)
+    for (int64_t k = 0; k < top_experts.dim(1); ++k)
+      dp[static_cast<size_t>(top_experts(t, k))] -= op.cp_scale * below_source_mass(t);
+  return dp;
+}
+
+/// ∂loss/∂s of the selected experts through their gates g = scale · s, or scale · s/Σ_A s.
+void add_gate_gradient(const RouterBackward& op, int64_t t, const std::vector<double>& s, std::vector<double>& ds) {
+  const auto selected = id_matrix(op.selected);
+  const auto dgates = matrix(op.dgates);
+  const double scale = op.gating.routed_scale;
+  double sum = 0, weighted = 0;  // Σ_A s,  Σ_A s ∂g
+  for (int64_t k = 0; k < selected.dim(1); ++k) {
+    sum += s[static_cast<size_t>(selected(t, k))];
+    weighted += s[static_cast<size_t>(selected(t, k))] * dgates(t, k);
+  }
+  for (int64_t k = 0; k < selected.dim(1); ++k) {
+    double& gradient = ds[static_cast<size_t>(selected(t, k))];
+    if (op.gating.renormalize)
+      gradient += scale / sum * (dgates(t, k) - weighted / sum);
+    else
+      gradient += scale * dgates(t, k);
+  }
+}
+}  // namespace
+
+void ReferenceOps::run(const RouterBackward& op) {
+  const auto q = matrix(op.logits), p = matrix(op.probs), dq = matrix(op.dlogits);
+  const auto E = static_cast<size_t>(q.dim(1));
+  for (int64_t t = 0; t < q.dim(0); ++t) {
+    const std::vector<double> s = scores(q, t, op.gating.score);
+    std::vector<double> ds = prob_gradient(op, t);  // softmax: p = s
+    if (op.gating.score == Score::sigmoid) {        // p = s/Σs:  ∂s_e = (∂p_e − Σ_j p_j ∂p_j) / Σs
+      const double sum = sum_of(s);
+      double mean = 0;
+      for (size_t e = 0; e < E; ++e) mean += p(t, e) * ds[e];
+      for (size_t e = 0; e < E; ++e) ds[e] = (ds[e] - mean) / sum;
+    }
+    add_gate_gradient(op, t, s, ds);
+
+    double mean = 0;
+    for (size_t e = 0; e < E; ++e) mean += s[e] * ds[e];
+    const double lse = logsumexp(q, t);
+    for (size_t e = 0; e < E; ++e) {
+      const double through_score = op.gating.score == Score::softmax ? s[e] * (ds[e] - mean)  // softmax backward
+                                                                     : ds[e] * s[e] * (1 - s[e]);
+      dq(t, e) = through_score + op.z_scale * 2 * lse * std::exp(q(t, e) - lse);
+    }
+  }
+}
+
+// b_e += u · sign(mean(c) − c_e)
+void ReferenceOps::run(const RouterBiasUpdate& op) {
+  const auto counts = vector(op.step_counts), bias = vector(op.bias);
+  double mean = 0;
+  for (int64_t e = 0; e < bias.dim(0); ++e) mean += counts(e);
+  mean /= static_cast<double>(bias.dim(0));
+  for (int64_t e = 0; e < bias.dim(0); ++e) {
+    if (counts(e) < mean) bias(e) += op.rate;
+    if (counts(e) > mean) bias(e) -= op.rate;
+  }
+}
+
+}  // namespace strand

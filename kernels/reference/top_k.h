@@ -1,0 +1,20 @@
+#pragma once
+// The one rule of every selection in SPEC: the K largest, ties to the lower index.
+#include <algorithm>
+#include <cstdint>
+#include <numeric>
+#include <vector>
+
+namespace strand::reference {
+
+/// Indices of the k largest of value(0), …, value(n − 1), by descending value.
+template <typename Value>
+std::vector<int32_t> top_k(int64_t n, int64_t k, const Value& value) {
+  std::vector<int32_t> order(static_cast<size_t>(n));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return value(a) > value(b); });
+  order.resize(static_cast<size_t>(k));
+  return order;
+}
+
+}  // namespace strand::reference
