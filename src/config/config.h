@@ -1,6 +1,6 @@
 #pragma once
 // The configuration of a run: one plain struct a group, filled from YAML by load_config (schema.h) and checked there.
-// Everything below holds only values that passed those checks.
+// Code that takes a Config relies on those checks; a Config made by hand passes check_config first.
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -25,13 +25,15 @@ struct RunConfig {
   DeviceKind device = DeviceKind::cpu;
   Precision precision = Precision::fp32;
   int threads = 0;  ///< 0 = all cores this process may use
+
+  bool operator==(const RunConfig&) const = default;
 };
 
 struct ModelConfig {
-  int64_t vocab_size = 0;  ///< V; 0 in a YAML file = that of data.tokenizer
-  int64_t hidden_size = 0;  ///< D
-  int64_t num_layers = 0;   ///< L
-  int64_t num_heads = 0;    ///< H
+  int64_t vocab_size = 0;    ///< V; 0 in a YAML file = that of data.tokenizer
+  int64_t hidden_size = 0;   ///< D
+  int64_t num_layers = 0;    ///< L
+  int64_t num_heads = 0;     ///< H
   int64_t num_kv_heads = 0;  ///< G; 0 in a YAML file = num_heads
   int64_t head_dim = 0;      ///< A; 0 in a YAML file = hidden_size / num_heads
   QkNorm qk_norm = QkNorm::none;
@@ -43,7 +45,11 @@ struct ModelConfig {
   int64_t dense_ffn = 0;
   double init_std = 0.02;
 
-  int64_t rotary_dim() const { return static_cast<int64_t>(rope_fraction * static_cast<double>(head_dim) + 0.5); }  ///< R
+  int64_t rotary_dim() const {
+    return static_cast<int64_t>(rope_fraction * static_cast<double>(head_dim) + 0.5);
+  }  ///< R
+
+  bool operator==(const ModelConfig&) const = default;
 };
 
 struct MoeConfig {
@@ -55,6 +61,8 @@ struct MoeConfig {
   bool renormalize = false;
   double routed_scale = 1.0;
   double bias_rate = 0.0;
+
+  bool operator==(const MoeConfig&) const = default;
 };
 
 struct LossConfig {
@@ -68,19 +76,25 @@ struct LossConfig {
   CouplingSources cp_sources = CouplingSources::all;
   double o_weight = 0.0;
   double v_weight = 0.0;
+
+  bool operator==(const LossConfig&) const = default;
 };
 
 struct DataSource {
   std::string path;  ///< prefix of a .bin/.idx pair, or a .bin of another format
   double weight = 1.0;
   std::string format = "auto";  ///< auto | megatron | llmc | raw_u16 | raw_i32 (raw = nanoGPT's: no header)
+
+  bool operator==(const DataSource&) const = default;
 };
 
 struct DataConfig {
   std::vector<DataSource> train;
   std::vector<DataSource> val;
-  std::string tokenizer;  ///< a SentencePiece .model
+  std::string tokenizer;        ///< a SentencePiece .model
   int64_t sequence_length = 0;  ///< S
+
+  bool operator==(const DataConfig&) const = default;
 };
 
 struct OptimizerConfig {
@@ -90,13 +104,17 @@ struct OptimizerConfig {
   double beta2 = 0.999;
   double eps = 1e-8;
   double weight_decay = 0.1;
-  double clip_norm = 1.0;
+  double clip_norm = 1.0;  ///< global norm; 0 = no clipping
+
+  bool operator==(const OptimizerConfig&) const = default;
 };
 
 struct ScheduleConfig {
   ScheduleKind kind = ScheduleKind::cosine;
   int64_t warmup_steps = 0;
   int64_t decay_steps = 0;  ///< wsd only
+
+  bool operator==(const ScheduleConfig&) const = default;
 };
 
 struct TrainConfig {
@@ -104,16 +122,20 @@ struct TrainConfig {
   int64_t global_batch_size = 0;  ///< sequences in an optimizer step, over all micro-steps and ranks
   int64_t micro_batch_size = 0;   ///< sequences in one micro-step of one rank
   int64_t eval_every = 0;         ///< 0 = never
-  int64_t eval_batches = 0;
-  int64_t checkpoint_every = 0;  ///< 0 = only at the end
-  int64_t keep = 2;              ///< checkpoints that stay
+  int64_t eval_batches = 0;       ///< batches of micro_batch_size sequences in one validation; 0 = all of data.val
+  int64_t checkpoint_every = 0;   ///< 0 = only at the end
+  int64_t keep = 2;               ///< checkpoints that stay
   int64_t log_every = 10;
   Recompute recompute = Recompute::none;
   OnNonfinite on_nonfinite = OnNonfinite::stop;
+
+  bool operator==(const TrainConfig&) const = default;
 };
 
 struct ParallelConfig {
   int64_t expert_parallel = 1;
+
+  bool operator==(const ParallelConfig&) const = default;
 };
 
 struct Config {
@@ -126,6 +148,8 @@ struct Config {
   ScheduleConfig schedule;
   TrainConfig train;
   ParallelConfig parallel;
+
+  bool operator==(const Config&) const = default;
 };
 
 }  // namespace strand

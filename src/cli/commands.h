@@ -1,0 +1,13 @@
+#pragma once
+// The commands of `strand`. Each add_x_command registers a subcommand with its options and a callback that does the
+// work; a new command is a file cmd_x.cpp, a line here, a line in main.cpp and one in CMakeLists.txt.
+//
+// What a callback may do: print its result on stdout, log on stderr, throw Error (exit code 1) or UsageError (2), or
+// throw CLI::RuntimeError(code) after it has printed why the code is not 0. Otherwise the program exits with 0.
+#include <CLI/CLI.hpp>
+
+namespace strand::cli {
+
+void add_config_command(CLI::App& app);
+
+}  // namespace strand::cli

@@ -1,0 +1,61 @@
+// The `strand` program: exit code 0 for success, 1 for an error (one line on stderr says which), 2 for a command line
+// that cannot be understood.
+#include <fmt/core.h>
+
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
+
+#include "cli/commands.h"
+#include "core/error.h"
+
+namespace {
+
+constexpr int exit_error = 1;
+constexpr int exit_usage = 2;
+
+/// Errors are one line: whatever a message quotes from outside stays on it.
+int report(std::string message, int code) {
+  while (!message.empty() && message.back() == '\n') message.pop_back();
+  for (char& c : message) {
+    if (c == '\n' || c == '\r') c = ' ';
+  }
+  fmt::print(stderr, "strand: error: {}\n", message);
+  return code;
+}
+
+void add_commands(CLI::App& app) {
+  strand::cli::add_config_command(app);
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("strand trains Mixture-of-Experts language models.", "strand");
+  app.set_version_flag("--version", "strand " STRAND_VERSION);
+  app.require_subcommand(1);
+  add_commands(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::RuntimeError& status) {
+    return status.get_exit_code();
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success))
+      return app.exit(error);  // --help, --version
+    return report(fmt::format("{} (see strand --help)", error.what()), exit_usage);
+  } catch (const strand::UsageError& error) {
+    return report(error.what(), exit_usage);
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    return report("out of memory", exit_error);
+  } catch (const std::exception& error) {
+    return report(error.what(), exit_error);
+  }
+}

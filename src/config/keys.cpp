@@ -1,0 +1,263 @@
+#include "config/keys.h"
+
+#include <fmt/format.h>
+
+#include <limits>
+
+#include "core/error.h"
+
+namespace strand::schema {
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+constexpr Interval any_positive{0.0, Bound::open, infinity, Bound::open};
+constexpr Interval non_negative{0.0, Bound::closed, infinity, Bound::open};
+constexpr Interval fraction{0.0, Bound::open, 1.0, Bound::closed};
+constexpr Interval below_one{0.0, Bound::closed, 1.0, Bound::open};
+
+// Upper bounds are far above any real model; with them, products of two sizes cannot overflow (check.cpp bounds the
+// rest).
+constexpr int64_t max_width = int64_t{1} << 20;
+constexpr int64_t max_steps = 1'000'000'000;
+
+/// The member `Member` of the group `Group` of a Config, seen as a T.
+template <typename T, auto Group, auto Member>
+Access<T> access() {
+  return {[](const Config& c) { return static_cast<T>((c.*Group).*Member); },
+          [](Config& c, const T& value) {
+            auto& member = (c.*Group).*Member;
+            member = static_cast<std::remove_reference_t<decltype(member)>>(value);
+          }};
+}
+
+template <auto Group, auto Member>
+Field integer(int64_t min, int64_t max) {
+  return IntegerField{access<int64_t, Group, Member>(), min, max};
+}
+template <auto Group, auto Member>
+Field real(const Interval& range) {
+  return FloatField{access<double, Group, Member>(), range};
+}
+template <auto Group, auto Member>
+Field boolean() {
+  return BoolField{access<bool, Group, Member>()};
+}
+template <auto Group, auto Member>
+Field text() {
+  return StringField{access<std::string, Group, Member>()};
+}
+template <auto Group, auto Member>
+Field choice(std::vector<std::string> choices) {
+  return ChoiceField{access<size_t, Group, Member>(), std::move(choices)};
+}
+template <auto Group, auto Member>
+Field sources() {
+  return SourcesField{access<std::vector<DataSource>, Group, Member>()};
+}
+
+constexpr auto required = Presence::required;
+constexpr auto optional = Presence::optional;
+
+std::vector<Key> run_keys() {
+  constexpr auto g = &Config::run;
+  using C = RunConfig;
+  return {
+      {"run", "name", text<g, &C::name>(), "name of the run; its directory is dir/name"},
+      {"run", "dir", text<g, &C::dir>(), "where run directories lie"},
+      {"run", "seed", integer<g, &C::seed>(0, std::numeric_limits<int64_t>::max()),
+       "key of all random numbers: initial weights, order of the data, token samples"},
+      {"run", "device", choice<g, &C::device>({"cpu", "reference", "plan", "cuda"}),
+       "backend; reference is slow double precision to compare with, plan only counts"},
+      {"run", "precision", choice<g, &C::precision>({"fp64", "fp32", "bf16"}),
+       "of weights and activations in the matrix products; fp64 belongs to the reference device"},
+      {"run", "threads", integer<g, &C::threads>(0, 4096), "CPU threads; 0 = all cores this process may use"},
+  };
+}
+
+std::vector<Key> model_keys() {
+  constexpr auto g = &Config::model;
+  using C = ModelConfig;
+  return {
+      {"model", "vocab_size", integer<g, &C::vocab_size>(0, int64_t{1} << 31), "V, tokens in the vocabulary", optional,
+       "that of data.tokenizer"},
+      {"model", "hidden_size", integer<g, &C::hidden_size>(1, max_width), "D, width of the residual stream", required},
+      {"model", "num_layers", integer<g, &C::num_layers>(1, 4096), "L, transformer layers", required},
+      {"model", "num_heads", integer<g, &C::num_heads>(1, 65536), "H, query heads", required},
+      {"model", "num_kv_heads", integer<g, &C::num_kv_heads>(0, 65536),
+       "G, key/value heads (grouped-query attention); divides num_heads", optional, "num_heads"},
+      {"model", "head_dim", integer<g, &C::head_dim>(0, 65536), "A, width of a head", optional,
+       "hidden_size / num_heads"},
+      {"model", "qk_norm", choice<g, &C::qk_norm>({"none", "head", "full"}),
+       "RMSNorm of queries and keys before RoPE: over each head, or over all heads together"},
+      {"model", "rope_theta", real<g, &C::rope_theta>(any_positive), "base of the rotary angles"},
+      {"model", "rope_fraction", real<g, &C::rope_fraction>(fraction),
+       "share of each head that is rotated; rope_fraction * head_dim must be an even integer"},
+      {"model", "norm_eps", real<g, &C::norm_eps>(any_positive), "epsilon inside every RMSNorm"},
+      {"model", "tied_embeddings", boolean<g, &C::tied_embeddings>(), "the output head is the embedding matrix"},
+      {"model", "dense_layers", integer<g, &C::dense_layers>(0, 4096),
+       "the first so many layers have one dense FFN and no router"},
+      {"model", "dense_ffn", integer<g, &C::dense_ffn>(0, max_width), "width of the FFN of the dense layers"},
+      {"model", "init_std", real<g, &C::init_std>(any_positive),
+       "standard deviation of initial weights; divided by sqrt(2 L) for attention output and down projections"},
+  };
+}
+
+std::vector<Key> moe_keys() {
+  constexpr auto g = &Config::moe;
+  using C = MoeConfig;
+  return {
+      {"moe", "num_experts", integer<g, &C::num_experts>(1, 65536), "E, routed experts in a layer", required},
+      {"moe", "top_k", integer<g, &C::top_k>(1, 65536), "K, experts that each token uses", required},
+      {"moe", "expert_ffn", integer<g, &C::expert_ffn>(1, max_width), "F, width of an expert", required},
+      {"moe", "shared_experts", integer<g, &C::shared_experts>(0, 1024),
+       "one more expert, that every token uses, is so many times F wide"},
+      {"moe", "score", choice<g, &C::score>({"softmax", "sigmoid"}), "from router logits to routing scores"},
+      {"moe", "renormalize", boolean<g, &C::renormalize>(), "the weights of a token's K experts are made to sum to 1"},
+      {"moe", "routed_scale", real<g, &C::routed_scale>(any_positive), "factor on the routing weights"},
+      {"moe", "bias_rate", real<g, &C::bias_rate>(non_negative),
+       "step of the aux-loss-free balancing bias after each optimizer step; 0 = no bias"},
+  };
+}
+
+std::vector<Key> loss_keys() {
+  constexpr auto g = &Config::losses;
+  using C = LossConfig;
+  return {
+      {"losses", "lb_weight", real<g, &C::lb_weight>(non_negative), "weight of the load-balancing loss"},
+      {"losses", "lb_scope", choice<g, &C::lb_scope>({"sequence", "microbatch"}),
+       "tokens over which lb and v take their statistics"},
+      {"losses", "z_weight", real<g, &C::z_weight>(non_negative), "weight of the router z-loss"},
+      {"losses", "sp_weight", real<g, &C::sp_weight>(non_negative),
+       "weight of the specialization loss (squared cosine of the experts' inner activations)"},
+      {"losses", "sp_token_fraction", real<g, &C::sp_token_fraction>(fraction),
+       "share of the tokens, by a fixed hash, on which sp is estimated (unbiased)"},
+      {"losses", "cp_weight", real<g, &C::cp_weight>(non_negative),
+       "weight of the coupling loss between adjacent MoE layers"},
+      {"losses", "cp_paths", choice<g, &C::cp_paths>({"token", "batch"}),
+       "cp's top-K paths: of each token, or of the mean over the micro-batch"},
+      {"losses", "cp_sources", choice<g, &C::cp_sources>({"all", "activated"}),
+       "cp's experts in the lower layer: all, or those that the token uses"},
+      {"losses", "o_weight", real<g, &C::o_weight>(non_negative), "weight of the orthogonality loss of expert outputs"},
+      {"losses", "v_weight", real<g, &C::v_weight>(non_negative), "weight of the routing-variance loss"},
+  };
+}
+
+std::vector<Key> data_keys() {
+  constexpr auto g = &Config::data;
+  using C = DataConfig;
+  return {
+      {"data", "train", sources<g, &C::train>(),
+       "token files to train on; format is one of auto, megatron, llmc, raw_u16, raw_i32"},
+      {"data", "val", sources<g, &C::val>(), "token files to validate on"},
+      {"data", "tokenizer", text<g, &C::tokenizer>(), "SentencePiece model that made the token files"},
+      {"data", "sequence_length", integer<g, &C::sequence_length>(1, int64_t{1} << 24), "S, tokens in a sequence",
+       required},
+  };
+}
+
+std::vector<Key> optimizer_keys() {
+  constexpr auto g = &Config::optimizer;
+  using C = OptimizerConfig;
+  return {
+      {"optimizer", "lr", real<g, &C::lr>(any_positive), "peak learning rate of AdamW"},
+      {"optimizer", "min_lr", real<g, &C::min_lr>(non_negative), "learning rate of the last step"},
+      {"optimizer", "beta1", real<g, &C::beta1>(below_one), "decay of the first moment"},
+      {"optimizer", "beta2", real<g, &C::beta2>(below_one), "decay of the second moment"},
+      {"optimizer", "eps", real<g, &C::eps>(any_positive), "added to the root of the second moment"},
+      {"optimizer", "weight_decay", real<g, &C::weight_decay>(non_negative),
+       "decoupled decay of every matrix; norms do not decay"},
+      {"optimizer", "clip_norm", real<g, &C::clip_norm>(non_negative),
+       "gradients are scaled down to this global norm; 0 = no clipping"},
+  };
+}
+
+std::vector<Key> schedule_keys() {
+  constexpr auto g = &Config::schedule;
+  using C = ScheduleConfig;
+  return {
+      {"schedule", "kind", choice<g, &C::kind>({"cosine", "linear", "constant", "wsd"}),
+       "course of the learning rate after the warm-up; wsd = constant, then linear decay"},
+      {"schedule", "warmup_steps", integer<g, &C::warmup_steps>(0, max_steps), "steps of linear warm-up"},
+      {"schedule", "decay_steps", integer<g, &C::decay_steps>(0, max_steps), "wsd: the last so many steps decay"},
+  };
+}
+
+std::vector<Key> train_keys() {
+  constexpr auto g = &Config::train;
+  using C = TrainConfig;
+  return {
+      {"train", "steps", integer<g, &C::steps>(1, max_steps), "optimizer steps of the whole run", required},
+      {"train", "global_batch_size", integer<g, &C::global_batch_size>(1, max_width),
+       "sequences in an optimizer step, over all micro-steps and processes", required},
+      {"train", "micro_batch_size", integer<g, &C::micro_batch_size>(1, max_width),
+       "sequences in one micro-step of one process", required},
+      {"train", "eval_every", integer<g, &C::eval_every>(0, max_steps), "validate every so many steps; 0 = never"},
+      {"train", "eval_batches", integer<g, &C::eval_batches>(0, max_steps),
+       "batches of micro_batch_size sequences in one validation; 0 = all of data.val"},
+      {"train", "checkpoint_every", integer<g, &C::checkpoint_every>(0, max_steps),
+       "save every so many steps; 0 = only at the end"},
+      {"train", "keep", integer<g, &C::keep>(1, max_steps), "the newest so many checkpoints stay"},
+      {"train", "log_every", integer<g, &C::log_every>(1, max_steps),
+       "console line and per-layer expert load every so many steps"},
+      {"train", "recompute", choice<g, &C::recompute>({"none", "experts", "block"}),
+       "what backward computes again instead of keeping it; the same bits, less memory"},
+      {"train", "on_nonfinite", choice<g, &C::on_nonfinite>({"stop", "skip"}),
+       "on a loss or gradient that is not finite: stop the run, or skip the step"},
+  };
+}
+
+std::vector<Key> parallel_keys() {
+  constexpr auto g = &Config::parallel;
+  using C = ParallelConfig;
+  return {
+      {"parallel", "expert_parallel", integer<g, &C::expert_parallel>(1, 65536),
+       "processes over which a layer's experts are spread; divides num_experts"},
+  };
+}
+
+std::vector<Key> all_keys() {
+  std::vector<Key> all;
+  for (const auto& group : {run_keys(), model_keys(), moe_keys(), loss_keys(), data_keys(), optimizer_keys(),
+                            schedule_keys(), train_keys(), parallel_keys()}) {
+    all.insert(all.end(), group.begin(), group.end());
+  }
+  return all;
+}
+
+}  // namespace
+
+const std::vector<Key>& keys() {
+  static const std::vector<Key> table = all_keys();
+  return table;
+}
+
+const std::vector<std::string>& groups() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> found;
+    for (const Key& key : keys()) {
+      if (found.empty() || found.back() != key.group) found.push_back(key.group);
+    }
+    return found;
+  }();
+  return names;
+}
+
+const Key* find_key(const std::string& group, const std::string& name) {
+  for (const Key& key : keys()) {
+    if (key.group == group && key.name == name) return &key;
+  }
+  return nullptr;
+}
+
+const std::vector<std::string>& source_formats() {
+  static const std::vector<std::string> formats = {"auto", "megatron", "llmc", "raw_u16", "raw_i32"};
+  return formats;
+}
+
+std::string suggestion(const std::string& word, const std::vector<std::string>& candidates) {
+  const std::string nearest = nearest_word(word, candidates.data(), candidates.data() + candidates.size());
+  if (!nearest.empty()) return fmt::format(" (did you mean '{}'?)", nearest);
+  return fmt::format(" (one of: {})", fmt::join(candidates, ", "));
+}
+
+}  // namespace strand::schema

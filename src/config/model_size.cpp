@@ -1,0 +1,46 @@
+#include "config/model_size.h"
+
+namespace strand {
+namespace {
+
+int64_t qk_norm_weights(const ModelConfig& m) {
+  switch (m.qk_norm) {
+    case QkNorm::none:
+      return 0;
+    case QkNorm::head:
+      return 2 * m.head_dim;
+    case QkNorm::full:
+      return (m.num_heads + m.num_kv_heads) * m.head_dim;
+  }
+  return 0;
+}
+
+}  // namespace
+
+ModelSize model_size(const Config& config) {
+  const ModelConfig& m = config.model;
+  const MoeConfig& moe = config.moe;
+  const int64_t D = m.hidden_size;
+  const int64_t HA = m.num_heads * m.head_dim;
+  const int64_t GA = m.num_kv_heads * m.head_dim;
+  const int64_t attention = (HA + 2 * GA) * D + HA * D;
+  const int64_t expert = 3 * D * moe.expert_ffn;
+  const int64_t dense = m.dense_layers * 3 * D * m.dense_ffn;
+  const int64_t moe_layers = m.num_layers - m.dense_layers;
+  const int64_t head = m.vocab_size * D;
+
+  const auto matrices = [&](int64_t experts) {
+    return m.num_layers * attention + moe_layers * (moe.num_experts * D + experts * expert) + dense;
+  };
+  const int64_t norms = D + m.num_layers * (2 * D + qk_norm_weights(m));
+
+  ModelSize size;
+  size.parameters = head * (m.tied_embeddings ? 1 : 2) + norms + matrices(moe.num_experts + moe.shared_experts);
+  size.active_parameters = head + matrices(moe.top_k + moe.shared_experts);
+  size.training_flops_per_token = 6.0 * static_cast<double>(size.active_parameters) +
+                                  6.0 * static_cast<double>(m.num_layers) *
+                                      static_cast<double>(config.data.sequence_length) * static_cast<double>(HA);
+  return size;
+}
+
+}  // namespace strand

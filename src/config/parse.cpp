@@ -1,0 +1,355 @@
+// YAML text and `--set` arguments into a Config. Whoever finds a value wrong here also knows where it stands.
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "config/check.h"
+#include "config/keys.h"
+#include "config/schema.h"
+#include "core/error.h"
+
+namespace strand {
+namespace schema {
+namespace {
+
+constexpr size_t max_file_bytes = size_t{1} << 20;
+
+/// Turns nodes into places for people: "run.yaml:12", or the whole argument "--set moe.top_k=9".
+class Origin {
+ public:
+  static Origin file(std::string name) { return {std::move(name), Kind::file}; }
+  static Origin argument(const std::string& text) { return {"--set " + text, Kind::argument}; }
+
+  const std::string& name() const { return name_; }
+  std::string place(const YAML::Mark& mark) const {
+    return kind_ == Kind::argument || mark.is_null() ? name_ : fmt::format("{}:{}", name_, mark.line + 1);
+  }
+  std::string place(const YAML::Node& node) const { return place(node.Mark()); }
+
+ private:
+  enum class Kind { file, argument };
+  Origin(std::string name, Kind kind) : name_(std::move(name)), kind_(kind) {}
+  std::string name_;
+  Kind kind_;
+};
+
+/// An Error whose message already starts with its place.
+class PlacedError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The message of an Error of `action` with its place and key in front, unless it has one.
+template <typename Action>
+auto located(const std::string& place, const std::string& path, Action action) {
+  try {
+    return action();
+  } catch (const PlacedError&) {
+    throw;
+  } catch (const Error& error) {
+    throw PlacedError(fmt::format("{}: {}: {}", place, path, error.what()));
+  }
+}
+
+std::string describe(const YAML::Node& node) {
+  switch (node.Type()) {
+    case YAML::NodeType::Undefined:
+    case YAML::NodeType::Null:
+      return "nothing";
+    case YAML::NodeType::Sequence:
+      return "a list";
+    case YAML::NodeType::Map:
+      return "a map";
+    case YAML::NodeType::Scalar:
+      break;
+  }
+  return node.Tag() == "!" ? fmt::format("the text \"{}\"", node.Scalar()) : fmt::format("'{}'", node.Scalar());
+}
+
+/// An unquoted scalar: quoted text is text, whatever it spells.
+bool is_bare(const YAML::Node& node) {
+  return node.IsScalar() && node.Tag() != "!";
+}
+
+/// One value of the expected type out of `node`; throws the bare message, the caller adds place and key.
+int64_t read_integer(const YAML::Node& node) {
+  int64_t value = 0;
+  const std::string text = is_bare(node) ? node.Scalar() : "";
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (end == text.data() + text.size() && status == std::errc::result_out_of_range) fail("{} is out of range", text);
+  require(!text.empty() && status == std::errc() && end == text.data() + text.size(), "expected an integer, found {}",
+          describe(node));
+  return value;
+}
+
+double read_float(const YAML::Node& node) {
+  double value = 0.0;
+  const std::string text = is_bare(node) ? node.Scalar() : "";
+  static const std::set<std::string> not_finite = {".inf", "-.inf", "+.inf", ".Inf", "-.Inf", "+.Inf",
+                                                   ".INF", "-.INF", "+.INF", ".nan", ".NaN",  ".NAN"};
+  require(!not_finite.count(text), "{} is not a finite number", text);
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (end == text.data() + text.size() && status == std::errc::result_out_of_range) fail("{} is out of range", text);
+  require(!text.empty() && status == std::errc() && end == text.data() + text.size(), "expected a number, found {}",
+          describe(node));
+  require(std::isfinite(value), "{} is not a finite number", text);
+  return value;
+}
+
+bool read_bool(const YAML::Node& node) {
+  const std::string text = is_bare(node) ? node.Scalar() : "";
+  require(text == "true" || text == "false", "expected true or false, found {}", describe(node));
+  return text == "true";
+}
+
+std::string read_string(const YAML::Node& node) {
+  require(node.IsScalar(), "expected text, found {}", describe(node));
+  require(node.Scalar().find('\0') == std::string::npos, "text contains a zero byte");
+  return node.Scalar();
+}
+
+size_t read_choice(const YAML::Node& node, const std::vector<std::string>& choices) {
+  require(node.IsScalar(), "expected one of: {}; found {}", fmt::join(choices, ", "), describe(node));
+  const auto found = std::find(choices.begin(), choices.end(), node.Scalar());
+  require(found != choices.end(), "unknown choice '{}'{}", node.Scalar(), suggestion(node.Scalar(), choices));
+  return static_cast<size_t>(found - choices.begin());
+}
+
+/// The keys of a map, each once; `path` is that of the map, "" at the top.
+std::vector<std::pair<YAML::Node, YAML::Node>> entries(const YAML::Node& map, const Origin& origin,
+                                                       const std::string& path) {
+  std::map<std::string, std::string> seen;
+  std::vector<std::pair<YAML::Node, YAML::Node>> found;
+  for (const auto& entry : map) {
+    const std::string place = origin.place(entry.first);
+    if (!entry.first.IsScalar()) {
+      throw PlacedError(fmt::format("{}: a key must be a word, found {}", place, describe(entry.first)));
+    }
+    const std::string& name = entry.first.Scalar();
+    const auto [first, fresh] = seen.emplace(name, place);
+    if (!fresh) {
+      throw PlacedError(fmt::format("{}: {}{}{}: duplicate key, first at {}", place, path, path.empty() ? "" : ".",
+                                    name, first->second));
+    }
+    found.emplace_back(entry.first, entry.second);
+  }
+  return found;
+}
+
+DataSource read_source(const YAML::Node& node, const Origin& origin, const std::string& path) {
+  DataSource source;
+  if (node.IsMap()) {
+    static const std::vector<std::string> names = {"path", "weight", "format"};
+    for (const auto& [key, value] : entries(node, origin, path)) {
+      const std::string& name = key.Scalar();
+      if (name == "path") {
+        source.path = read_string(value);
+      } else if (name == "weight") {
+        source.weight = read_float(value);
+      } else if (name == "format") {
+        source.format = read_string(value);
+      } else {
+        fail("unknown key '{}' of a source{}", name, suggestion(name, names));
+      }
+    }
+  } else {
+    require(node.IsScalar(), "expected a path or a map of path, weight and format, found {}", describe(node));
+    source.path = read_string(node);
+  }
+  const std::string problem = source_problem(source);
+  require(problem.empty(), "{}", problem);
+  return source;
+}
+
+/// Fills one Config, and remembers where each value stood.
+class Reader {
+ public:
+  void read_document(const std::string& text, const std::string& name) {
+    origin_ = name;
+    const Origin origin = Origin::file(name);
+    const YAML::Node root = parse(text, origin);
+    if (root.IsNull()) return;
+    require(root.IsMap(), "{}: expected a map of groups ({}), found {}", origin.place(root), fmt::join(groups(), ", "),
+            describe(root));
+    for (const auto& [key, value] : entries(root, origin, "")) read_group(key, value, origin);
+  }
+
+  void read_override(const std::string& argument) {
+    const Origin origin = Origin::argument(argument);
+    const size_t equals = argument.find('=');
+    require(equals != std::string::npos && equals > 0, "{}: expected key=value", origin.name());
+    const std::string path = argument.substr(0, equals);
+    const size_t dot = path.find('.');
+    const std::string group = path.substr(0, dot);
+    const std::string name = dot == std::string::npos ? "" : path.substr(dot + 1);
+    if (std::find(groups().begin(), groups().end(), group) != groups().end()) {
+      require(!name.empty(), "{}: '{}' is a group; name one of its keys, as in {}.{}={}", origin.name(), group, group,
+              group_names(group).front(), argument.substr(equals + 1));
+    }
+    assign(group, name, parse(argument.substr(equals + 1), origin), origin, origin.name());
+  }
+
+  Config finish() {
+    for (const Key& key : keys()) {
+      require(key.presence == Presence::optional || places_.count(key.path()) > 0,
+              "{}: {} is required and missing ({})", origin_, key.path(), key.meaning);
+    }
+    const Complain complain = [this](const auto& paths, const auto& message) { fail_at(paths, message); };
+    schema::resolve_derived(config_, complain);
+    check_ranges(config_, Part::everything, complain);
+    check_combinations(config_, Part::everything, complain);
+    return config_;
+  }
+
+ private:
+  static YAML::Node parse(const std::string& text, const Origin& origin) {
+    try {
+      const std::vector<YAML::Node> documents = YAML::LoadAll(text);
+      require(documents.size() <= 1, "{}: holds {} YAML documents; a configuration is one", origin.name(),
+              documents.size());
+      return documents.empty() ? YAML::Node() : documents.front();
+    } catch (const YAML::Exception& error) {
+      throw Error(fmt::format("{}: not valid YAML: {}", origin.place(error.mark), error.msg));
+    }
+  }
+
+  void read_group(const YAML::Node& key, const YAML::Node& value, const Origin& origin) {
+    const std::string& group = key.Scalar();
+    if (std::find(groups().begin(), groups().end(), group) == groups().end()) {
+      fail("{}: unknown key '{}'{}", origin.place(key), group, nearest_group_or_key(group));
+    }
+    if (value.IsNull()) return;  // a group whose lines are all commented out
+    require(value.IsMap(), "{}: {}: expected a map of keys, found {}", origin.place(key), group, describe(value));
+    for (const auto& [name, node] : entries(value, origin, group)) {
+      assign(group, name.Scalar(), node, origin, origin.place(name));
+    }
+  }
+
+  void assign(const std::string& group, const std::string& name, const YAML::Node& node, const Origin& origin,
+              const std::string& place) {
+    const Key* key = find_key(group, name);
+    if (!key) fail("{}: unknown key '{}{}{}'{}", place, group, name.empty() ? "" : ".", name, nearest_key(group, name));
+    const std::string path = key->path();
+    located(place, path, [&] {
+      require(!node.IsNull(), "has no value");
+      std::visit([&](const auto& field) { set(field, node, origin, path); }, key->field);
+      const std::string problem = value_problem(*key, config_);
+      require(problem.empty(), "{}", problem);
+    });
+    places_[path] = place;
+  }
+
+  void set(const IntegerField& f, const YAML::Node& n, const Origin&, const std::string&) {
+    f.set(config_, read_integer(n));
+  }
+  void set(const FloatField& f, const YAML::Node& n, const Origin&, const std::string&) {
+    f.set(config_, read_float(n));
+  }
+  void set(const BoolField& f, const YAML::Node& n, const Origin&, const std::string&) { f.set(config_, read_bool(n)); }
+  void set(const StringField& f, const YAML::Node& n, const Origin&, const std::string&) {
+    f.set(config_, read_string(n));
+  }
+  void set(const ChoiceField& f, const YAML::Node& n, const Origin&, const std::string&) {
+    f.set(config_, read_choice(n, f.choices));
+  }
+  void set(const SourcesField& f, const YAML::Node& node, const Origin& origin, const std::string& path) {
+    std::vector<DataSource> sources;
+    if (node.IsSequence()) {
+      for (const YAML::Node& item : node) {
+        sources.push_back(located(origin.place(item), path, [&] { return read_source(item, origin, path); }));
+      }
+    } else {
+      sources.push_back(read_source(node, origin, path));
+    }
+    f.set(config_, sources);
+  }
+
+  static std::vector<std::string> group_names(const std::string& group) {
+    std::vector<std::string> names;
+    for (const Key& key : keys()) {
+      if (key.group == group) names.push_back(key.name);
+    }
+    return names;
+  }
+
+  /// A key of that name in another group is the likeliest slip; then a misspelling inside the group; then anywhere.
+  static std::string nearest_key(const std::string& group, const std::string& name) {
+    const std::string word = name.empty() ? group : name;
+    for (const Key& key : keys()) {
+      if (key.name == word) return fmt::format(" (did you mean '{}'?)", key.path());
+    }
+    const std::vector<std::string> names = group_names(group);
+    const std::string inside = nearest_word(name, names.data(), names.data() + names.size());
+    if (!inside.empty()) return fmt::format(" (did you mean '{}.{}'?)", group, inside);
+    if (!names.empty()) return fmt::format(" (keys of {}: {})", group, fmt::join(names, ", "));
+    return suggestion(group + "." + name, all_paths());
+  }
+
+  static std::string nearest_group_or_key(const std::string& word) {
+    for (const Key& key : keys()) {
+      if (key.path() == word) return fmt::format(" (keys are nested: write '{}' under '{}:')", key.name, key.group);
+      if (key.name == word) return fmt::format(" (did you mean '{}'?)", key.path());
+    }
+    return suggestion(word, groups());
+  }
+
+  static std::vector<std::string> all_paths() {
+    std::vector<std::string> paths;
+    for (const Key& key : keys()) paths.push_back(key.path());
+    return paths;
+  }
+
+  /// The first of `paths` is at fault; the places of the others follow, because either may be the one to change.
+  [[noreturn]] void fail_at(const std::vector<std::string>& paths, const std::string& message) const {
+    std::string place;
+    std::string others;
+    for (const std::string& path : paths) {
+      const auto found = places_.find(path);
+      if (found == places_.end()) continue;
+      if (place.empty()) place = found->second;
+      if (path != paths.front()) others += fmt::format("{}{} at {}", others.empty() ? "" : ", ", path, found->second);
+    }
+    fail("{}: {}: {}{}", place.empty() ? origin_ : place, paths.front(), message,
+         others.empty() ? "" : " [" + others + "]");
+  }
+
+  Config config_;
+  std::string origin_;
+  std::map<std::string, std::string> places_;  ///< path of a key -> where its value was given
+};
+
+}  // namespace
+}  // namespace schema
+
+Config parse_config(const std::string& yaml_text, const std::string& origin,
+                    const std::vector<std::string>& overrides) {
+  schema::Reader reader;
+  reader.read_document(yaml_text, origin);
+  for (const std::string& argument : overrides) reader.read_override(argument);
+  return reader.finish();
+}
+
+Config load_config(const std::string& path, const std::vector<std::string>& overrides) {
+  std::error_code status;
+  require(std::filesystem::exists(path, status), "cannot open {}: no such file", path);
+  require(!std::filesystem::is_directory(path, status), "cannot read {}: it is a directory, not a YAML file", path);
+  std::ifstream file(path, std::ios::binary);
+  if (!file) fail_errno("open", path);
+  std::string text(schema::max_file_bytes + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (file.bad()) fail_errno("read", path);
+  text.resize(static_cast<size_t>(file.gcount()));
+  require(text.size() <= schema::max_file_bytes, "{}: larger than {} bytes, so hardly a configuration", path,
+          schema::max_file_bytes);
+  return parse_config(text, path, overrides);
+}
+
+}  // namespace strand
