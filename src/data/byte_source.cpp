@@ -1,0 +1,172 @@
+#include "data/byte_source.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <vector>
+
+#include "core/error.h"
+
+namespace strand {
+
+namespace {
+constexpr size_t input_bytes = size_t{1} << 18;
+
+class PlainSource : public ByteSource {
+ public:
+  explicit PlainSource(const std::string& path) : path_(path), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (descriptor_ < 0) fail_errno("open", path);
+    struct stat status = {};
+    const bool directory = fstat(descriptor_, &status) == 0 && S_ISDIR(status.st_mode);
+    if (directory) {
+      close(descriptor_);
+      fail("{} is a directory, not a text file", path);
+    }
+  }
+  ~PlainSource() override { close(descriptor_); }
+  PlainSource(const PlainSource&) = delete;
+  PlainSource& operator=(const PlainSource&) = delete;
+
+  size_t read(char* out, size_t capacity) override {
+    for (;;) {
+      const ssize_t done = ::read(descriptor_, out, capacity);
+      if (done >= 0) return static_cast<size_t>(done);
+      if (errno != EINTR) fail_errno("read", path_);
+    }
+  }
+
+ private:
+  std::string path_;
+  int descriptor_;
+};
+
+// The compressed input: a buffer over the plain file that knows how far in the file it is.
+class CompressedInput {
+ public:
+  explicit CompressedInput(const std::string& path) : path_(path), file_(path), buffer_(input_bytes) {}
+
+  const char* data() const { return buffer_.data() + begin_; }
+  size_t available() const { return end_ - begin_; }
+  uint64_t offset() const { return read_ - available(); }  // in the file, of data()
+  const std::string& path() const { return path_; }
+  void consume(size_t bytes) { begin_ += bytes; }
+  // False at the end of the file.
+  bool refill() {
+    if (available() > 0) return true;
+    begin_ = 0;
+    end_ = file_.read(buffer_.data(), buffer_.size());
+    read_ += end_;
+    return end_ > 0;
+  }
+
+ private:
+  std::string path_;
+  PlainSource file_;
+  std::vector<char> buffer_;
+  size_t begin_ = 0;
+  size_t end_ = 0;
+  uint64_t read_ = 0;
+};
+
+class GzipSource : public ByteSource {
+ public:
+  explicit GzipSource(const std::string& path) : input_(path) {
+    constexpr int gzip_only = 15 + 16;  // largest window, gzip header and checksum required
+    require(inflateInit2(&stream_, gzip_only) == Z_OK, "{}: cannot set up gzip decompression", path);
+  }
+  ~GzipSource() override { inflateEnd(&stream_); }
+  GzipSource(const GzipSource&) = delete;
+  GzipSource& operator=(const GzipSource&) = delete;
+
+  size_t read(char* out, size_t capacity) override {
+    stream_.next_out = reinterpret_cast<Bytef*>(out);
+    stream_.avail_out = static_cast<uInt>(capacity);
+    while (stream_.avail_out == capacity) {
+      if (!input_.refill()) {
+        require(ended_, "{}: the gzip stream breaks off at byte {}: the file is incomplete", input_.path(),
+                input_.offset());
+        return 0;
+      }
+      if (ended_) {  // more bytes after a member: they must be another one
+        inflateReset(&stream_);
+        ended_ = false;
+      }
+      step();
+    }
+    return capacity - stream_.avail_out;
+  }
+
+ private:
+  void step() {
+    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(input_.data()));
+    stream_.avail_in = static_cast<uInt>(input_.available());
+    const int result = inflate(&stream_, Z_NO_FLUSH);
+    input_.consume(input_.available() - stream_.avail_in);
+    if (result == Z_STREAM_END) {
+      ended_ = true;
+    } else if (result != Z_OK && result != Z_BUF_ERROR) {
+      fail("{}: bad gzip data near byte {}: {}", input_.path(), input_.offset(),
+           stream_.msg != nullptr ? stream_.msg : zError(result));
+    }
+  }
+
+  CompressedInput input_;
+  z_stream stream_ = {};
+  bool ended_ = false;  // between two members; false at the start, so an empty file is an incomplete one
+};
+
+class ZstdSource : public ByteSource {
+ public:
+  explicit ZstdSource(const std::string& path) : input_(path), context_(ZSTD_createDCtx()) {
+    require(context_ != nullptr, "{}: cannot set up zstd decompression", path);
+  }
+  ~ZstdSource() override { ZSTD_freeDCtx(context_); }
+  ZstdSource(const ZstdSource&) = delete;
+  ZstdSource& operator=(const ZstdSource&) = delete;
+
+  size_t read(char* out, size_t capacity) override {
+    ZSTD_outBuffer target = {out, capacity, 0};
+    while (target.pos == 0) {
+      // Output that did not fit last time is still inside the context and needs no more input.
+      if (!output_pending_ && !input_.refill()) {
+        require(expected_ == 0, "{}: the zstd stream breaks off at byte {}: the file is incomplete", input_.path(),
+                input_.offset());
+        return 0;
+      }
+      ZSTD_inBuffer source = {input_.data(), input_.available(), 0};
+      expected_ = ZSTD_decompressStream(context_, &target, &source);
+      require(ZSTD_isError(expected_) == 0, "{}: bad zstd data near byte {}: {}", input_.path(), input_.offset(),
+              ZSTD_getErrorName(expected_));
+      input_.consume(source.pos);
+      output_pending_ = target.pos == target.size && expected_ != 0;
+    }
+    return target.pos;
+  }
+
+ private:
+  CompressedInput input_;
+  ZSTD_DCtx* context_;
+  size_t expected_ = 1;  // 0 exactly at the end of a frame; an empty file is an incomplete one
+  bool output_pending_ = false;
+};
+}  // namespace
+
+std::string without_compression_suffix(const std::string& path) {
+  for (const std::string suffix : {".gz", ".zst"}) {
+    if (path.ends_with(suffix)) return path.substr(0, path.size() - suffix.size());
+  }
+  return path;
+}
+
+std::unique_ptr<ByteSource> open_byte_source(const std::string& path) {
+  if (path.ends_with(".gz")) return std::make_unique<GzipSource>(path);
+  if (path.ends_with(".zst")) return std::make_unique<ZstdSource>(path);
+  return std::make_unique<PlainSource>(path);
+}
+
+}  // namespace strand

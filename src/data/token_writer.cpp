@@ -1,0 +1,110 @@
+#include "data/token_writer.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "core/error.h"
+#include "data/megatron_index.h"
+
+namespace strand {
+
+namespace {
+// Lengths are int32 in the index: a longer document becomes several sequences.
+constexpr int64_t max_sequence = int64_t{1} << 30;
+constexpr int64_t block = 1 << 16;  // lengths read back at once
+
+template <typename T>
+void put(OutputFile& file, T value) {
+  file.write(&value, sizeof(T));
+}
+}  // namespace
+
+TokenWriter::TokenWriter(const std::string& prefix, int64_t vocab_size)
+    : prefix_(prefix),
+      vocab_size_(vocab_size),
+      type_(megatron_type_for(vocab_size)),
+      data_(prefix + ".bin"),
+      index_(prefix + ".idx") {
+  require(vocab_size > 0 && vocab_size <= (int64_t{1} << 31), "{}: a vocabulary of {} ids cannot be written", prefix,
+          vocab_size);
+  index_.write(megatron::magic, sizeof(megatron::magic));
+  put<uint64_t>(index_, megatron::version);
+  put<uint8_t>(index_, static_cast<uint8_t>(type_));
+  put<uint64_t>(index_, 0);  // both counts are filled in by seal()
+  put<uint64_t>(index_, 0);
+}
+
+void TokenWriter::append(std::span<const int32_t> ids) {
+  for (const int32_t id : ids) {
+    require(id >= 0 && id < vocab_size_, "{}: id {} (token {}) is outside the vocabulary of {}", data_.path(), id,
+            tokens_, vocab_size_);
+  }
+  while (!ids.empty()) {
+    if (length_ == max_sequence) {
+      continued_.push_back(sequences_);
+      end_sequence();
+    }
+    const auto room = static_cast<size_t>(max_sequence - length_);
+    const std::span<const int32_t> now = ids.first(std::min(room, ids.size()));
+    if (type_ == TokenType::u16) {
+      narrow_.assign(now.begin(), now.end());
+      data_.write(narrow_.data(), narrow_.size() * sizeof(uint16_t));
+    } else {
+      data_.write(now.data(), now.size_bytes());
+    }
+    length_ += static_cast<int64_t>(now.size());
+    tokens_ += static_cast<int64_t>(now.size());
+    ids = ids.subspan(now.size());
+  }
+}
+
+void TokenWriter::end_sequence() {
+  put<int32_t>(index_, static_cast<int32_t>(length_));
+  length_ = 0;
+  ++sequences_;
+}
+
+void TokenWriter::end_document() {
+  end_sequence();
+  ++documents_;
+}
+
+void TokenWriter::seal() {
+  require(length_ == 0, "{}: the last document was not ended", prefix_);
+  require(documents_ > 0, "{}: there is no document to write", prefix_);
+  const auto item = static_cast<int64_t>(size_of(type_));
+  std::vector<int32_t> lengths;
+  int64_t pointer = 0;
+  for (int64_t first = 0; first < sequences_; first += block) {
+    lengths.resize(static_cast<size_t>(std::min(block, sequences_ - first)));
+    index_.read_at(megatron::lengths_offset + 4 * static_cast<uint64_t>(first), lengths.data(), lengths.size() * 4);
+    for (const int32_t length : lengths) {
+      put<int64_t>(index_, pointer);
+      pointer += length * item;
+    }
+  }
+  size_t next = 0;
+  for (int64_t sequence = 0; sequence <= sequences_; ++sequence) {
+    const bool inside = next < continued_.size() && sequence == continued_[next] + 1;
+    if (inside) {
+      ++next;
+    } else {
+      put<int64_t>(index_, sequence);
+    }
+  }
+  const uint64_t counts[2] = {static_cast<uint64_t>(sequences_), static_cast<uint64_t>(documents_) + 1};
+  index_.write_at(megatron::sequences_offset, counts, sizeof(counts));
+  data_.seal();
+  index_.seal();
+}
+
+void TokenWriter::publish() {
+  // An older index must not stand beside the new ids, not even for a moment.
+  if (unlink(index_.path().c_str()) != 0 && errno != ENOENT) fail_errno("replace", index_.path());
+  data_.publish();
+  index_.publish();
+}
+
+}  // namespace strand

@@ -1,0 +1,48 @@
+#pragma once
+// Writes a Megatron pair <prefix>.bin/.idx as a stream: memory does not grow with the number of tokens or documents.
+// Nothing exists under the final names before publish(); the .idx, by which readers know the pair, comes last.
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/output_file.h"
+#include "data/token_file.h"
+
+namespace strand {
+
+class TokenWriter {
+ public:
+  /// Ids are stored as uint16 when vocab_size < 65500, else as int32 (Megatron's rule).
+  TokenWriter(const std::string& prefix, int64_t vocab_size);
+
+  /// Adds ids to the document in progress. Throws Error for an id outside the vocabulary.
+  void append(std::span<const int32_t> ids);
+  void end_document();
+
+  /// Completes both files and puts them on the disk. Throws Error when no document was ended.
+  void seal();
+  /// Gives both their final names; an older pair there is replaced.
+  void publish();
+
+  int64_t tokens() const { return tokens_; }
+  int64_t documents() const { return documents_; }
+  const std::string& prefix() const { return prefix_; }
+
+ private:
+  void end_sequence();
+
+  std::string prefix_;
+  int64_t vocab_size_;
+  TokenType type_;
+  OutputFile data_;
+  OutputFile index_;
+  std::vector<uint16_t> narrow_;  // staging for uint16
+  int64_t length_ = 0;            // of the sequence in progress
+  int64_t tokens_ = 0;
+  int64_t sequences_ = 0;
+  int64_t documents_ = 0;
+  std::vector<int64_t> continued_;  // sequences after which the document goes on (only documents past 2^30 tokens)
+};
+
+}  // namespace strand

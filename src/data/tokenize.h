@@ -1,0 +1,51 @@
+#pragma once
+// Text files to token files: documents -> BOS + ids + EOS -> Megatron .bin/.idx, on several threads and in bounded
+// memory.
+//
+//   reader (1 thread) --batches of documents--> workers (threads) --ids--> writer (the caller's thread, in text order)
+//
+// The output depends on the text, the tokenizer and the options, not on the number of threads. When anything fails,
+// nothing is left under a final name.
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "data/text_reader.h"
+#include "data/tokenizer.h"
+
+namespace strand {
+
+struct TokenizeOptions {
+  std::vector<std::string> inputs;  ///< text files and directories (text_reader.h)
+  std::string output;               ///< prefix of the .bin/.idx pair
+  std::string val_output;           ///< prefix of a second pair that gets val_fraction of the documents; "" = none
+  double val_fraction = 0.0;        ///< in (0, 1) with val_output; a document's side depends on its text and the seed
+  uint64_t seed = 1;
+  bool add_bos = true;
+  bool add_eos = true;
+  int threads = 1;
+  TextLimits limits;
+};
+
+struct TokenizeSide {
+  int64_t documents = 0;
+  int64_t tokens = 0;  ///< BOS and EOS included
+  uint64_t bytes = 0;  ///< of text
+};
+
+struct TokenizeSummary {
+  TokenizeSide train;
+  TokenizeSide val;
+  int64_t empty_documents = 0;  ///< skipped
+  double seconds = 0;
+};
+
+/// `progress` (may be empty) is called on the caller's thread after every batch.
+TokenizeSummary tokenize(const TokenizeOptions& options, const Tokenizer& tokenizer,
+                         const std::function<void(const TokenizeSummary&)>& progress = {});
+
+/// "1,234 documents, 5,678 tokens, ... tokens per byte": the summary in one or two lines for people.
+std::string to_string(const TokenizeSummary& summary);
+
+}  // namespace strand

@@ -1,0 +1,169 @@
+#include "data/tokenizer_training.h"
+
+#include <sentencepiece_trainer.h>
+
+#include <algorithm>
+#include <chrono>
+#include <queue>
+#include <string_view>
+#include <unordered_map>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "core/random.h"
+#include "data/output_file.h"
+#include "data/tokenizer.h"
+
+namespace strand {
+
+namespace {
+constexpr int64_t fixed_pieces = 3 + 256;    // unk, bos, eos and one piece a byte
+constexpr size_t max_sentence_bytes = 4192;  // SentencePiece's own limit; longer lines are cut, not skipped
+
+// A uniform sample of lines of bounded size in one pass: line i has the random rank f(seed, i), and the lines of lowest
+// rank stay ("bottom-k" sampling). Which lines stay depends on the text, the seed and the limit, on nothing else.
+class LineSample {
+ public:
+  LineSample(uint64_t seed, uint64_t max_bytes) : key_(hash_key(seed, "tokenizer training")), max_bytes_(max_bytes) {}
+
+  void add(std::string_view line) {
+    const uint64_t index = lines_++;
+    const uint64_t rank = random_bits(key_, index);
+    if (!kept_.empty() && bytes_ + line.size() > max_bytes_ && rank >= kept_.top().rank) return;
+    kept_.push({rank, index, std::string(line)});
+    bytes_ += line.size();
+    while (bytes_ > max_bytes_ && kept_.size() > 1) {
+      bytes_ -= kept_.top().text.size();
+      kept_.pop();
+    }
+  }
+
+  uint64_t bytes() const { return bytes_; }
+
+  /// The lines in the order of the text; empties the sample.
+  std::vector<std::string> take() {
+    std::vector<Line> lines;
+    lines.reserve(kept_.size());
+    while (!kept_.empty()) {
+      lines.push_back(kept_.top());
+      kept_.pop();
+    }
+    std::sort(lines.begin(), lines.end(), [](const Line& a, const Line& b) { return a.index < b.index; });
+    std::vector<std::string> texts;
+    texts.reserve(lines.size());
+    for (Line& line : lines) texts.push_back(std::move(line.text));
+    return texts;
+  }
+
+ private:
+  struct Line {
+    uint64_t rank;
+    uint64_t index;
+    std::string text;
+    bool operator<(const Line& other) const { return rank < other.rank; }
+  };
+
+  uint64_t key_;
+  uint64_t max_bytes_;
+  uint64_t lines_ = 0;
+  uint64_t bytes_ = 0;
+  std::priority_queue<Line> kept_;  // highest rank on top
+};
+
+void add_lines(std::string_view text, LineSample& sample) {
+  while (!text.empty()) {
+    size_t length = std::min(text.find('\n'), text.size());
+    const size_t next = std::min(length + 1, text.size());
+    std::string_view line = text.substr(0, length);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    while (line.size() > max_sentence_bytes) {  // at a space, else before a character
+      size_t cut = line.rfind(' ', max_sentence_bytes);
+      if (cut == std::string_view::npos || cut == 0) {
+        cut = max_sentence_bytes;
+        while ((static_cast<unsigned char>(line[cut]) & 0xC0) == 0x80) --cut;
+      }
+      sample.add(line.substr(0, cut));
+      line.remove_prefix(cut);
+    }
+    if (!line.empty()) sample.add(line);
+    text.remove_prefix(next);
+  }
+}
+
+class LineIterator : public sentencepiece::SentenceIterator {
+ public:
+  explicit LineIterator(const std::vector<std::string>& lines) : lines_(lines) {}
+  bool done() const override { return at_ == lines_.size(); }
+  void Next() override { ++at_; }
+  const std::string& value() const override { return lines_[at_]; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+ private:
+  const std::vector<std::string>& lines_;
+  size_t at_ = 0;
+};
+
+std::unordered_map<std::string, std::string> sentencepiece_options(const TokenizerTraining& options) {
+  return {{"model_type", "bpe"},
+          {"vocab_size", std::to_string(options.vocab_size)},
+          {"byte_fallback", "true"},
+          {"split_digits", "true"},
+          {"character_coverage", "0.99995"},
+          {"allow_whitespace_only_pieces", "true"},
+          {"normalization_rule_name", "identity"},
+          {"add_dummy_prefix", "true"},
+          {"remove_extra_whitespaces", "false"},
+          {"unk_id", "0"},
+          {"bos_id", "1"},
+          {"eos_id", "2"},
+          {"pad_id", "-1"},
+          {"input_sentence_size", "0"},  // the sample is ours
+          {"max_sentence_length", std::to_string(max_sentence_bytes)},
+          {"num_threads", std::to_string(options.threads)},
+          {"minloglevel", "2"}};  // errors only; they come back as exceptions too
+}
+}  // namespace
+
+TokenizerTrainingSummary train_tokenizer(const TokenizerTraining& options,
+                                         const std::function<void(uint64_t bytes)>& progress) {
+  const auto start = std::chrono::steady_clock::now();
+  require(options.vocab_size > fixed_pieces && options.vocab_size < (int64_t{1} << 24),
+          "a vocabulary of {} pieces: at least {} are needed ({} are special or bytes)", options.vocab_size,
+          fixed_pieces + 1, fixed_pieces);
+  require(options.threads > 0 && options.sample_bytes > 0, "tokenizer training needs at least one thread and a sample");
+
+  TokenizerTrainingSummary summary;
+  OutputFile output(options.output);  // a place that cannot be written is known before the work, not after
+  LineSample sample(options.seed, options.sample_bytes);
+  const TextFiles files = list_text_files(options.inputs);
+  for (const std::string& path : files.ignored)
+    log_warning(fmt::format("{} is no text file by its name: ignored", path));
+  for (const std::string& path : files.paths) {
+    TextReader reader(path, options.limits);
+    Document document;
+    while (reader.next(document)) {
+      add_lines(document.text, sample);
+      summary.documents += document.ends ? 1 : 0;
+      summary.bytes += document.text.size();
+      if (progress) progress(summary.bytes);
+    }
+  }
+  summary.sampled_bytes = sample.bytes();
+  require(summary.sampled_bytes > 0, "there is no text in the {} files given: nothing to train a tokenizer on",
+          files.paths.size());
+
+  const std::vector<std::string> lines = sample.take();
+  LineIterator iterator(lines);
+  std::string model;
+  const auto status = sentencepiece::SentencePieceTrainer::Train(sentencepiece_options(options), &iterator, &model);
+  require(status.ok(), "cannot train a tokenizer of {} pieces on {} bytes of text (less text than pieces?): {}",
+          options.vocab_size, summary.sampled_bytes, status.ToString());
+  summary.vocab_size = Tokenizer::from_bytes(model, options.output).vocab_size();
+  output.write(model);
+  output.seal();
+  output.publish();
+  summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return summary;
+}
+
+}  // namespace strand

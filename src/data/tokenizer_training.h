@@ -1,0 +1,37 @@
+#pragma once
+// Trains a SentencePiece model of the LLaMA-2 kind on text files: BPE, byte fallback, digits one by one, no
+// normalization, whitespace kept, unk/bos/eos = 0/1/2, no padding. The same text and options give the same model.
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "data/text_reader.h"
+
+namespace strand {
+
+struct TokenizerTraining {
+  std::vector<std::string> inputs;  ///< text files and directories (text_reader.h)
+  std::string output;               ///< the .model, written atomically
+  int64_t vocab_size = 32000;       ///< all pieces, the 3 special and 256 byte ones included
+  int threads = 1;
+  /// Lines are drawn uniformly from the whole text until about this many bytes: memory and time are bounded by it.
+  uint64_t sample_bytes = uint64_t{64} << 20;
+  uint64_t seed = 1;  ///< of the draw
+  TextLimits limits;
+};
+
+struct TokenizerTrainingSummary {
+  int64_t documents = 0;
+  uint64_t bytes = 0;          ///< of text read
+  uint64_t sampled_bytes = 0;  ///< of text trained on
+  int64_t vocab_size = 0;
+  double seconds = 0;
+};
+
+/// `progress` (may be empty) is called now and then with the bytes read so far.
+/// Throws Error for bad input, an empty corpus, and a text too small for the vocabulary asked for.
+TokenizerTrainingSummary train_tokenizer(const TokenizerTraining& options,
+                                         const std::function<void(uint64_t bytes)>& progress = {});
+
+}  // namespace strand
