@@ -36,6 +36,12 @@ class Arena {
   /// Throws Error naming tensor, shape and arena when the capacity is exceeded.
   Tensor allocate(const std::string& name, DType dtype, const Shape& shape);
 
+  /// Moves the top back to the base.
+  void release_all() {
+    top_ = 0;
+    live_.clear();
+  }
+
   size_t used() const { return top_; }
   size_t peak() const { return peak_; }
   size_t capacity() const { return capacity_; }

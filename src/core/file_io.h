@@ -1,0 +1,128 @@
+#pragma once
+// Files that must survive a crash. Every byte that the program wants to find again goes through here: written under a
+// temporary name, synced, renamed, and the directory that holds the name synced too.
+//
+// Below it lies FileLayer, the system calls themselves behind virtual functions, so that a test can fail any one of
+// them (a full disk, a short write, a kill between two calls). Reading needs no such layer: readers check what they
+// read.
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace strand {
+
+/// The system calls that change a disk, with POSIX meaning: -1 and errno on failure.
+class FileLayer {
+ public:
+  virtual ~FileLayer() = default;
+  virtual int open(const std::string& path, int flags, mode_t mode);
+  virtual ssize_t write(int descriptor, const void* bytes, size_t count);
+  virtual int fsync(int descriptor);
+  virtual int close(int descriptor);
+  virtual int rename(const std::string& from, const std::string& to);
+  /// Swaps two existing names in one step (Linux renameat2); EINVAL or ENOSYS where the file system cannot.
+  virtual int exchange(const std::string& one, const std::string& other);
+  virtual int unlink(const std::string& path);
+  virtual int mkdir(const std::string& path, mode_t mode);
+  virtual int rmdir(const std::string& path);
+};
+
+/// The layer in use: the system's, unless one was interposed.
+FileLayer& file_layer();
+
+/// Interposes `layer` for the lifetime of this object, in the whole process. For tests; not while other threads write.
+class InterposedFileLayer {
+ public:
+  explicit InterposedFileLayer(FileLayer& layer);
+  ~InterposedFileLayer();
+  InterposedFileLayer(const InterposedFileLayer&) = delete;
+  InterposedFileLayer& operator=(const InterposedFileLayer&) = delete;
+
+ private:
+  FileLayer* previous_;
+};
+
+/// What a file holds, short enough to write down: the digest is XXH3-64 as 16 hexadecimal digits (`xxhsum -H3` prints
+/// the same).
+struct FileDigest {
+  uint64_t bytes = 0;
+  std::string xxh3;
+  bool operator==(const FileDigest&) const = default;
+};
+
+/// XXH3-64 of bytes that arrive in pieces.
+class DigestStream {
+ public:
+  DigestStream();
+  ~DigestStream();
+  void add(const void* bytes, size_t count);
+  FileDigest digest() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Reads the whole file. Throws Error when it cannot be read.
+FileDigest digest_of_file(const std::string& path);
+
+/// A file that appears under its final name only when it is complete and on the disk; bytes go to `<path>.tmp` until
+/// commit(). Destroyed before that, it leaves nothing behind. One writer a path at a time.
+class AtomicFile {
+ public:
+  /// Throws Error naming the path when it cannot be created (its directory must exist).
+  explicit AtomicFile(std::string path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(const void* bytes, size_t count);
+  void write(std::string_view bytes) { write(bytes.data(), bytes.size()); }
+  /// Syncs, closes, renames, syncs the directory. The file replaces an older one of the same name in one step.
+  FileDigest commit();
+
+ private:
+  std::string path_;
+  std::string temporary_;
+  int descriptor_ = -1;
+  bool committed_ = false;
+  DigestStream digest_;
+};
+
+/// A file that grows at its end, each write() handed to the system at once (so it outlives a kill of the process;
+/// sync() makes it outlive the machine).
+class AppendFile {
+ public:
+  explicit AppendFile(std::string path);
+  ~AppendFile();
+  AppendFile(const AppendFile&) = delete;
+  AppendFile& operator=(const AppendFile&) = delete;
+
+  void write(std::string_view bytes);
+  void sync();
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+};
+
+FileDigest write_file_atomically(const std::string& path, std::string_view bytes);
+
+/// Throws Error when the file cannot be read or is larger than `limit` bytes (checked before anything is allocated).
+std::string read_file(const std::string& path, uint64_t limit);
+
+/// Creates the directory and those missing above it, each entry synced. An existing directory is fine.
+void make_directories(const std::string& path);
+void sync_directory(const std::string& path);
+void rename_path(const std::string& from, const std::string& to);
+/// Removes a file, or a directory with all it holds; links are removed, not followed.
+void remove_tree(const std::string& path);
+/// The directory that holds `path`: "." for a plain name.
+std::string parent_directory(const std::string& path);
+
+}  // namespace strand

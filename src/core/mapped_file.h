@@ -1,0 +1,30 @@
+#pragma once
+// A file mapped into memory, read only. Pages come from the disk when they are touched, so opening costs nothing and a
+// file may be larger than memory. Contract: nobody shortens the file while it is mapped (the system would answer a read
+// past the new end with SIGBUS); files replaced by rename are safe.
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace strand {
+
+class MappedFile {
+ public:
+  MappedFile() = default;
+  /// Throws Error naming the path when it cannot be opened or is no regular file.
+  explicit MappedFile(const std::string& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+
+  const std::byte* data() const { return data_; }
+  uint64_t size() const { return size_; }  ///< bytes
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  const std::byte* data_ = nullptr;
+  uint64_t size_ = 0;
+};
+
+}  // namespace strand

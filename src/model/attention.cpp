@@ -1,0 +1,128 @@
+#include "model/attention.h"
+
+#include <cmath>
+
+namespace strand {
+
+namespace {
+HeadNorm head_norm(QkNorm kind) {
+  switch (kind) {
+    case QkNorm::none:
+      return HeadNorm::none;
+    case QkNorm::head:
+      return HeadNorm::per_head;
+    case QkNorm::full:
+      return HeadNorm::full;
+  }
+  return HeadNorm::none;
+}
+
+int64_t fused_width(const ModelConfig& m) {
+  return (m.num_heads + 2 * m.num_kv_heads) * m.head_dim;
+}
+}  // namespace
+
+HeadLayout head_layout(const ModelConfig& m, const Batch& batch) {
+  return {batch.sequences, batch.tokens, m.num_heads, m.num_kv_heads, m.head_dim, m.rotary_dim()};
+}
+
+std::vector<double> rotary_table(const ModelConfig& model, int64_t positions) {
+  const int64_t r = model.rotary_dim(), half = r / 2;
+  std::vector<double> table(static_cast<size_t>(positions * r));
+  for (int64_t p = 0; p < positions; ++p) {
+    for (int64_t i = 0; i < half; ++i) {
+      const double angle =
+          static_cast<double>(p) * std::pow(model.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(r));
+      table[static_cast<size_t>(p * r + i)] = std::cos(angle);
+      table[static_cast<size_t>(p * r + half + i)] = std::sin(angle);
+    }
+  }
+  return table;
+}
+
+AttentionKept AttentionKept::allocate(Context& c, const Batch& batch) {
+  const ModelConfig& m = c.model;
+  const int64_t b = batch.sequences, s = batch.tokens, t = batch.rows(), a = m.head_dim;
+  const DType act = c.types.act, acc = c.types.acc;
+  AttentionKept k;
+  k.normed = c.step.allocate("attn.normed", act, {t, m.hidden_size});
+  k.rstd = c.step.allocate("attn.rstd", acc, {t});
+  k.q = c.step.allocate("attn.q", act, {b, m.num_heads, s, a});
+  k.k = c.step.allocate("attn.k", act, {b, m.num_kv_heads, s, a});
+  k.v = c.step.allocate("attn.v", act, {b, m.num_kv_heads, s, a});
+  k.out = c.step.allocate("attn.out", act, {t, m.num_heads * a});
+  k.lse = c.step.allocate("attn.lse", acc, {b, m.num_heads, s});
+  if (m.qk_norm != QkNorm::none) {
+    const bool full = m.qk_norm == QkNorm::full;
+    k.qkv = c.step.allocate("attn.qkv", act, {t, fused_width(m)});
+    k.q_rstd = c.step.allocate("attn.q_rstd", acc, {t, full ? 1 : m.num_heads});
+    k.k_rstd = c.step.allocate("attn.k_rstd", acc, {t, full ? 1 : m.num_kv_heads});
+  }
+  return k;
+}
+
+void attention_forward(Context& c, const Batch& batch, const LayerTensors& w, const Tensor& rotary,
+                       const AttentionKept& kept, const Tensor& branch) {
+  const Arena::Scope scope(c.scratch);
+  const HeadLayout layout = head_layout(c.model, batch);
+  const Tensor qkv = kept.qkv ? kept.qkv : c.scratch.allocate("qkv", c.types.act, {batch.rows(), fused_width(c.model)});
+  c.ops(Linear{.x = kept.normed, .weight = w.qkv, .y = qkv});
+  c.ops(SplitHeads{.layout = layout,
+                   .qkv = qkv,
+                   .rotary = rotary,
+                   .norm = head_norm(c.model.qk_norm),
+                   .q_weight = w.q_norm,
+                   .k_weight = w.k_norm,
+                   .eps = c.model.norm_eps,
+                   .q = kept.q,
+                   .k = kept.k,
+                   .v = kept.v,
+                   .q_rstd = kept.q_rstd,
+                   .k_rstd = kept.k_rstd});
+  c.ops(Attention{.layout = layout, .q = kept.q, .k = kept.k, .v = kept.v, .out = kept.out, .lse = kept.lse});
+  c.ops(Linear{.x = kept.out, .weight = w.o_proj, .y = branch});
+}
+
+void attention_backward(Context& c, const Batch& batch, const LayerTensors& w, const LayerTensors& dw,
+                        const Tensor& rotary, const AttentionKept& kept, const Tensor& dbranch, const Tensor& dnormed) {
+  const Arena::Scope scope(c.scratch);
+  const HeadLayout layout = head_layout(c.model, batch);
+  const DType act = c.types.act;
+  const Tensor dout = c.scratch.allocate("dout", act, kept.out.shape);
+  c.ops(LinearBackwardInput{.dy = dbranch, .weight = w.o_proj, .dx = dout});
+  c.ops(LinearBackwardWeight{.dy = dbranch, .x = kept.out, .dweight = dw.o_proj});
+
+  const Tensor dq = c.scratch.allocate("dq", act, kept.q.shape);
+  const Tensor dk = c.scratch.allocate("dk", act, kept.k.shape);
+  const Tensor dv = c.scratch.allocate("dv", act, kept.v.shape);
+  c.ops(AttentionBackward{.layout = layout,
+                          .q = kept.q,
+                          .k = kept.k,
+                          .v = kept.v,
+                          .out = kept.out,
+                          .lse = kept.lse,
+                          .dout = dout,
+                          .delta = c.scratch.allocate("delta", c.types.acc, kept.lse.shape),
+                          .dq = dq,
+                          .dk = dk,
+                          .dv = dv});
+  const Tensor dqkv = c.scratch.allocate("dqkv", act, {batch.rows(), fused_width(c.model)});
+  c.ops(SplitHeadsBackward{.layout = layout,
+                           .dq = dq,
+                           .dk = dk,
+                           .dv = dv,
+                           .rotary = rotary,
+                           .norm = head_norm(c.model.qk_norm),
+                           .qkv = kept.qkv,
+                           .q_weight = w.q_norm,
+                           .k_weight = w.k_norm,
+                           .q_rstd = kept.q_rstd,
+                           .k_rstd = kept.k_rstd,
+                           .dq_weight = dw.q_norm,
+                           .dk_weight = dw.k_norm,
+                           .dqkv = dqkv});
+  c.ops(LinearBackwardInput{.dy = dqkv, .weight = w.qkv, .dx = dnormed});
+  c.ops(LinearBackwardWeight{.dy = dqkv, .x = kept.normed, .dweight = dw.qkv});
+}
+
+}  // namespace strand

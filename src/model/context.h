@@ -1,0 +1,65 @@
+#pragma once
+// What every part of the model is given: the backend, the memory, the number types, and who else is there.
+#include "config/config.h"
+#include "core/arena.h"
+#include "core/random.h"
+#include "kernels/ops.h"
+#include "model/loss_scale.h"
+#include "parallel/communicator.h"
+
+namespace strand {
+
+/// act: activations and GEMM weights; acc: whatever accumulates or decides (kernels/ops.h).
+struct NumberTypes {
+  DType act;
+  DType acc;
+
+  static NumberTypes of(Precision precision) {
+    switch (precision) {
+      case Precision::fp64:
+        return {DType::f64, DType::f64};
+      case Precision::fp32:
+        return {DType::f32, DType::f32};
+      case Precision::bf16:
+        return {DType::bf16, DType::f32};
+    }
+    return {DType::f32, DType::f32};
+  }
+  bool one_type() const { return act == acc; }
+};
+
+struct Context {
+  Ops& ops;
+  Communicator& ranks;
+  Arena& step;     ///< what forward keeps for backward; released when the micro-step ends
+  Arena& scratch;  ///< released when the function that asked returns
+  NumberTypes types;
+  const ModelConfig& model;
+  const MoeConfig& moe;
+};
+
+/// The terms of the objective, as indices of the f64 vector that operations add to.
+enum class Term : uint8_t { ce, lb, z, sp, cp, o, v };
+constexpr int term_count = 7;
+constexpr const char* term_names[term_count] = {"ce", "lb", "z", "sp", "cp", "o", "v"};
+
+/// One micro-batch on the device.
+struct Batch {
+  int64_t sequences = 0;  ///< B
+  int64_t tokens = 0;     ///< S, in each sequence
+  Tensor inputs;          ///< [B·S] i32, in [0, V)
+  Tensor targets;         ///< [B·S] i32, below 0 = ignored
+  int64_t rows() const { return sequences * tokens; }
+};
+
+/// One micro-step's view of the objective: weights, scale factors, and where values are added up.
+struct LossContext {
+  const Objective& objective;
+  LossScale scale;
+  TokenSample sample;  ///< tokens that SP sees
+  Tensor terms;        ///< [term_count] f64, accumulated: unweighted values
+
+  Tensor value(Term term) const { return terms.rows(static_cast<int>(term), static_cast<int>(term) + 1); }
+};
+
+}  // namespace strand

@@ -1,0 +1,17 @@
+#pragma once
+// Final projection and cross-entropy, fused over chunks of rows: logits [T, V] never exist whole, and each chunk's
+// gradient is taken while its logits are there, so that the head costs its three products and one pass over the logits.
+#include "model/context.h"
+#include "model/parameters.h"
+
+namespace strand {
+
+/// Rows of a chunk: what keeps the logits near 32 MiB of f32.
+int64_t head_chunk_rows(int64_t rows, int64_t vocab_size);
+
+/// Adds CE to the terms. With dhidden [T, D] acc, also writes the gradient of hidden [T, D] act and adds to dweight [V,
+/// D]. `logits_out` [T, V] acc, when given, receives the logits (verification, evaluation).
+void head_loss(Context& c, const Tensor& weight, const Tensor& hidden, const Tensor& targets, const LossContext& loss,
+               const Tensor& dhidden, const Tensor& dweight, const Tensor& logits_out);
+
+}  // namespace strand

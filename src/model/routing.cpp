@@ -1,0 +1,155 @@
+#include "model/routing.h"
+
+namespace strand {
+
+namespace {
+Gating gating(const MoeConfig& moe) {
+  return {moe.score == RouterScore::softmax ? Score::softmax : Score::sigmoid, moe.renormalize, moe.routed_scale,
+          moe.top_k};
+}
+
+CpSources sources(const LossConfig& losses) {
+  return losses.cp_sources == CouplingSources::all ? CpSources::all : CpSources::activated;
+}
+}  // namespace
+
+Routing Routing::allocate(Context& c, const Batch& batch, const LossContext& loss) {
+  const int64_t t = batch.rows(), e = c.moe.num_experts, k = c.moe.top_k;
+  const int64_t alignment = c.ops.row_alignment();
+  const int64_t rows = t * k + e * (alignment - 1);
+  const DType acc = c.types.acc;
+  Routing r;
+  r.logits = c.step.allocate("router.logits", acc, {t, e});
+  r.probs = c.step.allocate("router.probs", acc, {t, e});
+  r.selected = c.step.allocate("router.selected", DType::i32, {t, k});
+  r.gates = c.step.allocate("router.gates", acc, {t, k});
+  r.statistics = c.step.allocate("router.statistics", acc, {2, loss.scale.groups, e});
+  r.map.row_of_slot = c.step.allocate("router.row_of_slot", DType::i32, {t, k});
+  r.map.slot_of_row = c.step.allocate("router.slot_of_row", DType::i32, {rows});
+  r.map.offsets = c.step.allocate("router.offsets", DType::i32, {e + 1});
+  if (k > 1) {
+    r.gram_z = c.step.allocate("experts.gram_z", acc, {t, k, k});
+    r.gram_y = c.step.allocate("experts.gram_y", acc, {t, k, k});
+  }
+  if (loss.objective.losses.cp_paths == CouplingPaths::token) {
+    r.source_mass = c.step.allocate("coupling.source_mass", acc, {t});
+    r.top_mass = c.step.allocate("coupling.top_mass", acc, {t});
+    r.top_experts = c.step.allocate("coupling.top_experts", DType::i32, {t, k});
+  } else {
+    r.joint_mask = c.step.allocate("coupling.joint_mask", acc, {e, e});
+  }
+  return r;
+}
+
+void route_forward(Context& c, const LayerTensors& w, const Tensor& bias, const Tensor& x, const Routing& r,
+                   const LossContext& loss, const Tensor& step_counts) {
+  const LossConfig& losses = loss.objective.losses;
+  // Route.
+  c.ops(RouterLinear{.x = x, .weight = w.router, .logits = r.logits});
+  c.ops(Route{.gating = gating(c.moe),
+              .logits = r.logits,
+              .bias = bias,
+              .probs = r.probs,
+              .selected = r.selected,
+              .gates = r.gates});
+  // Count.
+  c.ops(RoutingStatistics{
+      .probs = r.probs, .selected = r.selected, .statistics = r.statistics, .step_counts = step_counts});
+  if (losses.lb_scope == StatisticsScope::microbatch) c.ranks.all_reduce_sum(r.statistics);
+  c.ops(RouterTerms{.logits = r.logits,
+                    .probs = r.probs,
+                    .statistics = r.statistics,
+                    .top_k = c.moe.top_k,
+                    .group = loss.scale.group,
+                    .lb_share = loss.scale.lb_value_share,
+                    .token_share = loss.scale.token_share,
+                    .lb = loss.value(Term::lb),
+                    .z = loss.value(Term::z),
+                    .v = loss.value(Term::v)});
+  // Sort.
+  c.ops(SortSlots{.selected = r.selected, .alignment = c.ops.row_alignment(), .map = r.map});
+  if (losses.cp_paths == CouplingPaths::token) {
+    c.ops(CouplingMasses{.sources = sources(losses),
+                         .probs = r.probs,
+                         .selected = r.selected,
+                         .source_mass = r.source_mass,
+                         .top_mass = r.top_mass,
+                         .top_experts = r.top_experts});
+  }
+}
+
+void coupling_forward(Context& c, const Routing& lower, const Routing& upper, const LossContext& loss) {
+  const LossConfig& losses = loss.objective.losses;
+  if (losses.cp_paths == CouplingPaths::token) {
+    c.ops(CouplingTokenTerm{.lower_source_mass = lower.source_mass,
+                            .upper_top_mass = upper.top_mass,
+                            .token_share = loss.scale.token_share,
+                            .cp = loss.value(Term::cp)});
+    return;
+  }
+  c.ops(CouplingJoint{.sources = sources(losses),
+                      .lower_probs = lower.probs,
+                      .lower_selected = lower.selected,
+                      .upper_probs = upper.probs,
+                      .joint = lower.joint_mask});
+  c.ranks.all_reduce_sum(lower.joint_mask);
+  c.ops(CouplingSelect{.joint = lower.joint_mask,
+                       .top_k = upper.selected.dim(1),
+                       .share = loss.scale.joint_value_share,
+                       .mask = lower.joint_mask,
+                       .cp = loss.value(Term::cp)});
+}
+
+namespace {
+/// Gradient of p [T, E] from the batch form of CP with both neighbours; none when there is nothing.
+Tensor coupling_batch_backward(Context& c, const Routing& r, const Routing* below, const Routing* above,
+                               const LossContext& loss) {
+  const LossConfig& losses = loss.objective.losses;
+  if (losses.cp_paths != CouplingPaths::batch || losses.cp_weight == 0 || (!below && !above)) return {};
+  const Tensor dprobs = c.scratch.allocate("dprobs", c.types.acc, r.probs.shape);
+  c.ops(Zero{dprobs});
+  const auto pair = [&](const Routing& lower, const Routing& upper, CouplingJointBackward::Side side) {
+    c.ops(CouplingJointBackward{.side = side,
+                                .sources = sources(losses),
+                                .lower_probs = lower.probs,
+                                .lower_selected = lower.selected,
+                                .upper_probs = upper.probs,
+                                .mask = lower.joint_mask,
+                                .scale = losses.cp_weight * loss.scale.joint_share,
+                                .dprobs = dprobs});
+  };
+  if (above) pair(r, *above, CouplingJointBackward::Side::lower);
+  if (below) pair(*below, r, CouplingJointBackward::Side::upper);
+  return dprobs;
+}
+}  // namespace
+
+void route_backward(Context& c, const LayerTensors& w, const LayerTensors& dw, const Tensor& x, const Routing& r,
+                    const Routing* below, const Routing* above, const LossContext& loss, const Tensor& dgates,
+                    const Tensor& dx) {
+  const Arena::Scope scope(c.scratch);
+  const LossConfig& losses = loss.objective.losses;
+  const bool token_coupling = losses.cp_paths == CouplingPaths::token && losses.cp_weight != 0;
+  const Tensor dlogits = c.scratch.allocate("dlogits", c.types.acc, r.logits.shape);
+  c.ops(RouterBackward{.gating = gating(c.moe),
+                       .logits = r.logits,
+                       .probs = r.probs,
+                       .selected = r.selected,
+                       .gates = r.gates,
+                       .dgates = dgates,
+                       .statistics = r.statistics,
+                       .group = loss.scale.group,
+                       .lb_weight = losses.lb_weight,
+                       .v_weight = losses.v_weight,
+                       .z_scale = losses.z_weight * loss.scale.token_share,
+                       .cp_scale = losses.cp_weight * loss.scale.token_share,
+                       .cp_sources_activated = losses.cp_sources == CouplingSources::activated,
+                       .above_top_mass = token_coupling && above ? above->top_mass : Tensor{},
+                       .below_source_mass = token_coupling && below ? below->source_mass : Tensor{},
+                       .top_experts = r.top_experts,
+                       .dprobs = coupling_batch_backward(c, r, below, above, loss),
+                       .dlogits = dlogits});
+  c.ops(RouterLinearBackward{.dlogits = dlogits, .x = x, .weight = w.router, .dx = dx, .dweight = dw.router});
+}
+
+}  // namespace strand

@@ -1,0 +1,44 @@
+#pragma once
+// The router of a MoE layer: which experts, with which weight, and every loss that looks at routing probabilities.
+// Phases of the token exchange that happen here: route, count, sort.
+#include <vector>
+
+#include "model/context.h"
+#include "model/parameters.h"
+
+namespace strand {
+
+/// What routing leaves behind: small tensors, kept under every kind of recomputation, so that a layer routes once.
+struct Routing {
+  Tensor logits;      ///< [T, E] acc
+  Tensor probs;       ///< [T, E] acc: p
+  Tensor selected;    ///< [T, K] i32
+  Tensor gates;       ///< [T, K] acc: g
+  Tensor statistics;  ///< [2, groups, E] acc: counts and sums of p
+  RowMap map;         ///< slots ↔ rows of the expert buffers
+  Tensor gram_z;      ///< [T, K, K] acc, of the experts' z (SP)
+  Tensor gram_y;      ///< [T, K, K] acc, of their outputs (O); none when K = 1
+  // CP, per layer: token form
+  Tensor source_mass, top_mass;  ///< [T] acc
+  Tensor top_experts;            ///< [T, K] i32
+  // CP with the MoE layer above: batch form
+  Tensor joint_mask;  ///< [E, E'] acc, of the pair (this layer, the one above); none in the last layer
+
+  static Routing allocate(Context& c, const Batch& batch, const LossContext& loss);
+  int64_t rows() const { return map.slot_of_row.dim(0); }
+};
+
+/// Routes x [T, D] act; adds lb, z and v to the terms and selections to step_counts [E] acc.
+void route_forward(Context& c, const LayerTensors& w, const Tensor& bias, const Tensor& x, const Routing& r,
+                   const LossContext& loss, const Tensor& step_counts);
+
+/// The coupling term between two adjacent MoE layers, once both have routed.
+void coupling_forward(Context& c, const Routing& lower, const Routing& upper, const LossContext& loss);
+
+/// Gradients of everything that depends on a layer's routing: dgates [T, K] acc, the terms, and coupling with the MoE
+/// layers below and above (nullptr at the ends). Adds to dx [T, D] acc.
+void route_backward(Context& c, const LayerTensors& w, const LayerTensors& dw, const Tensor& x, const Routing& r,
+                    const Routing* below, const Routing* above, const LossContext& loss, const Tensor& dgates,
+                    const Tensor& dx);
+
+}  // namespace strand

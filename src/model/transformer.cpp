@@ -1,0 +1,226 @@
+#include "model/transformer.h"
+
+#include <optional>
+
+#include "core/error.h"
+#include "model/head.h"
+
+namespace strand {
+
+Transformer::Transformer(Ops& ops, Communicator& ranks, const Config& config, const Parameters& parameters,
+                         int64_t positions, Arena& model, Arena& step, Arena& scratch)
+    : config_(config),
+      types_(NumberTypes::of(config.run.precision)),
+      context_{ops, ranks, step, scratch, types_, config_.model, config_.moe},
+      parameters_(parameters) {
+  if (config_.model.rotary_dim() > 0) {
+    rotary_ = model.allocate("rotary table", types_.acc, {positions, config_.model.rotary_dim()});
+    const std::vector<double> table = rotary_table(config_.model, positions);
+    if (types_.acc == DType::f64) {
+      ops.upload(table.data(), rotary_);
+    } else {
+      const std::vector<float> rounded(table.begin(), table.end());
+      ops.upload(rounded.data(), rotary_);
+    }
+  }
+  terms_ = model.allocate("terms", DType::f64, {term_count});
+  if (moe_layers() > 0)
+    step_counts_ = model.allocate("selection counts", types_.acc, {moe_layers(), config_.moe.num_experts});
+}
+
+void Transformer::begin_step() {
+  context_.ops(Zero{terms_});
+  if (step_counts_) context_.ops(Zero{step_counts_});
+}
+
+const Routing& Transformer::routing(int64_t moe_layer) const {
+  return kept_.at(static_cast<size_t>(moe_layer + config_.model.dense_layers)).routing;
+}
+
+LossContext Transformer::loss_context(const MicroStep& micro, const Objective& objective) const {
+  return {objective,
+          LossScale(objective.losses, micro.step, micro.batch.sequences, micro.batch.tokens, micro.micro_tokens),
+          micro.sample, terms_};
+}
+
+// ---- forward
+// -----------------------------------------------------------------------------------------------------------
+
+void Transformer::allocate_block(LayerKept& kept, const Batch& batch) {
+  const int64_t t = batch.rows(), d = config_.model.hidden_size;
+  kept.x_mid = middle_ ? middle_ : context_.step.allocate("x_mid", types_.acc, {t, d});
+  kept.attention = AttentionKept::allocate(context_, batch);
+  kept.ffn_normed = context_.step.allocate("ffn.normed", types_.act, {t, d});
+  kept.ffn_rstd = context_.step.allocate("ffn.rstd", types_.acc, {t});
+}
+
+void Transformer::allocate_experts(LayerKept& kept, int64_t layer, const Batch& batch, const LossContext& loss) {
+  if (has_dense(layer))
+    kept.dense = FeedForwardKept::allocate(context_, batch, parameters_.weights().layers[size_t(layer)]);
+  if (is_moe(layer)) kept.experts = ExpertsKept::allocate(context_, kept.routing, loss);
+}
+
+/// x_in → normed → attention → x_mid → normed. On the first pass x_in is made here, from the layer below.
+void Transformer::attention_half(int64_t layer, const Batch& batch, Pass pass) {
+  const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
+  const LayerKept& kept = kept_[size_t(layer)];
+  const bool sum = pass == Pass::first && layer > 0;
+  context_.ops(AddRmsNorm{.residual = sum ? residual_ : kept.x_in,
+                          .branch = sum ? branch_ : Tensor{},
+                          .weight = w.attn_norm,
+                          .eps = config_.model.norm_eps,
+                          .sum = sum ? kept.x_in : Tensor{},
+                          .y = kept.attention.normed,
+                          .rstd = kept.attention.rstd});
+  attention_forward(context_, batch, w, rotary_, kept.attention, branch_);
+  context_.ops(AddRmsNorm{.residual = kept.x_in,
+                          .branch = branch_,
+                          .weight = w.ffn_norm,
+                          .eps = config_.model.norm_eps,
+                          .sum = kept.x_mid,
+                          .y = kept.ffn_normed,
+                          .rstd = kept.ffn_rstd});
+  residual_ = kept.x_mid;
+}
+
+/// branch = ffn(normed), with routing and its terms.
+void Transformer::ffn_half(int64_t layer, const LossContext& loss) {
+  const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
+  const LayerKept& kept = kept_[size_t(layer)];
+  if (has_dense(layer)) feed_forward_forward(context_, w, kept.dense, kept.ffn_normed, branch_);
+  if (!is_moe(layer)) return;
+  route_forward(context_, w, parameters_.router_bias(layer), kept.ffn_normed, kept.routing, loss, counts_of(layer));
+  if (layer > config_.model.dense_layers)
+    coupling_forward(context_, kept_[size_t(layer - 1)].routing, kept.routing, loss);
+  experts_forward(context_, w, kept.routing, kept.experts, kept.ffn_normed, loss,
+                  has_dense(layer) ? Write::accumulate : Write::overwrite, branch_);
+}
+
+void Transformer::forward(const Batch& batch, const LossContext& loss, Recompute recompute) {
+  const int64_t t = batch.rows(), d = config_.model.hidden_size;
+  require(!rotary_ || batch.tokens <= rotary_.dim(0), "a sequence of {} tokens, but the model was set up for {}",
+          batch.tokens, rotary_ ? rotary_.dim(0) : 0);
+  Arena& step = context_.step;
+  step.release_all();
+  kept_.assign(static_cast<size_t>(config_.model.num_layers), {});
+  branch_ = step.allocate("branch", types_.acc, {t, d});
+  middle_ = recompute == Recompute::block ? step.allocate("x_mid (shared)", types_.acc, {t, d}) : Tensor{};
+
+  for (int64_t layer = 0; layer < config_.model.num_layers; ++layer) {
+    LayerKept& kept = kept_[size_t(layer)];
+    kept.x_in = step.allocate("x_in", types_.acc, {t, d});
+    if (layer == 0)
+      context_.ops(Embedding{.tokens = batch.inputs, .table = parameters_.weights().embed, .x = kept.x_in});
+    if (is_moe(layer)) kept.routing = Routing::allocate(context_, batch, loss);
+    std::optional<Arena::Scope> block, experts;
+    if (recompute == Recompute::block) block.emplace(step);
+    allocate_block(kept, batch);
+    if (recompute == Recompute::experts) experts.emplace(step);
+    allocate_experts(kept, layer, batch, loss);
+    attention_half(layer, batch, Pass::first);
+    ffn_half(layer, loss);
+  }
+  final_x_ = step.allocate("final.x", types_.acc, {t, d});
+  final_normed_ = step.allocate("final.normed", types_.act, {t, d});
+  final_rstd_ = step.allocate("final.rstd", types_.acc, {t});
+  context_.ops(AddRmsNorm{.residual = residual_,
+                          .branch = branch_,
+                          .weight = parameters_.weights().norm,
+                          .eps = config_.model.norm_eps,
+                          .sum = final_x_,
+                          .y = final_normed_,
+                          .rstd = final_rstd_});
+}
+
+void Transformer::evaluate(const MicroStep& micro, const Objective& objective, const Tensor& logits) {
+  const LossContext loss = loss_context(micro, objective);
+  forward(micro.batch, loss, Recompute::block);
+  head_loss(context_, parameters_.weights().head, final_normed_, micro.batch.targets, loss, {}, {}, logits);
+}
+
+// ---- backward
+// ----------------------------------------------------------------------------------------------------------
+
+void Transformer::train(const MicroStep& micro, const Objective& objective) {
+  const LossContext loss = loss_context(micro, objective);
+  const Batch& batch = micro.batch;
+  const Recompute recompute = config_.train.recompute;
+  forward(batch, loss, recompute);
+
+  Arena& step = context_.step;
+  dresidual_ = step.allocate("dresidual", types_.acc, final_x_.shape);
+  dresidual_act_ = types_.one_type() ? Tensor{} : step.allocate("dresidual (act)", types_.act, final_x_.shape);
+  {
+    const Arena::Scope scope(context_.scratch);
+    const Tensor dhidden = context_.scratch.allocate("dhidden", types_.acc, final_x_.shape);
+    head_loss(context_, parameters_.weights().head, final_normed_, batch.targets, loss, dhidden,
+              parameters_.gradients().head, {});
+    context_.ops(RmsNormBackward{.dy = dhidden,
+                                 .x = final_x_,
+                                 .weight = parameters_.weights().norm,
+                                 .rstd = final_rstd_,
+                                 .write = Write::overwrite,
+                                 .dresidual = dresidual_,
+                                 .dresidual_act = dresidual_act_,
+                                 .dweight = parameters_.gradients().norm});
+  }
+  for (int64_t layer = config_.model.num_layers - 1; layer >= 0; --layer) backward_layer(layer, batch, loss, recompute);
+  context_.ops(EmbeddingBackward{.tokens = batch.inputs, .dx = dresidual_, .dtable = parameters_.gradients().embed});
+}
+
+void Transformer::ffn_recompute(int64_t layer) {
+  const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
+  const LayerKept& kept = kept_[size_t(layer)];
+  if (has_dense(layer)) feed_forward_recompute(context_, w, kept.dense, kept.ffn_normed);
+  if (is_moe(layer)) experts_recompute(context_, w, kept.routing, kept.experts, kept.ffn_normed);
+}
+
+/// dnormed is overwritten with the gradient of ffn_normed.
+void Transformer::ffn_backward(int64_t layer, const LossContext& loss, const Tensor& dnormed) {
+  const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
+  const LayerTensors& dw = parameters_.gradients().layers[size_t(layer)];
+  const LayerKept& kept = kept_[size_t(layer)];
+  if (has_dense(layer)) feed_forward_backward(context_, w, dw, kept.dense, kept.ffn_normed, gradient_act(), dnormed);
+  if (!is_moe(layer)) return;
+  const Arena::Scope scope(context_.scratch);
+  const Tensor dgates = context_.scratch.allocate("dgates", types_.acc, kept.routing.gates.shape);
+  experts_backward(context_, w, dw, kept.routing, kept.experts, kept.ffn_normed, loss, gradient_act(),
+                   has_dense(layer) ? Write::accumulate : Write::overwrite, dnormed, dgates);
+  const Routing* below = layer > config_.model.dense_layers ? &kept_[size_t(layer - 1)].routing : nullptr;
+  const Routing* above = layer + 1 < config_.model.num_layers ? &kept_[size_t(layer + 1)].routing : nullptr;
+  route_backward(context_, w, dw, kept.ffn_normed, kept.routing, below, above, loss, dgates, dnormed);
+}
+
+void Transformer::backward_layer(int64_t layer, const Batch& batch, const LossContext& loss, Recompute recompute) {
+  const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
+  const LayerTensors& dw = parameters_.gradients().layers[size_t(layer)];
+  LayerKept& kept = kept_[size_t(layer)];
+  const Arena::Scope recomputed(context_.step);
+  if (recompute == Recompute::block) {
+    allocate_block(kept, batch);
+    allocate_experts(kept, layer, batch, loss);
+    attention_half(layer, batch, Pass::again);
+    ffn_recompute(layer);
+  } else if (recompute == Recompute::experts) {
+    allocate_experts(kept, layer, batch, loss);
+    ffn_recompute(layer);
+  }
+  const Arena::Scope scope(context_.scratch);
+  const Tensor dnormed = context_.scratch.allocate("dnormed", types_.acc, kept.x_in.shape);
+  const auto norm_backward = [&](const Tensor& x, const Tensor& rstd, const Tensor& weight, const Tensor& dweight) {
+    context_.ops(RmsNormBackward{.dy = dnormed,
+                                 .x = x,
+                                 .weight = weight,
+                                 .rstd = rstd,
+                                 .write = Write::accumulate,
+                                 .dresidual = dresidual_,
+                                 .dresidual_act = dresidual_act_,
+                                 .dweight = dweight});
+  };
+  ffn_backward(layer, loss, dnormed);
+  norm_backward(kept.x_mid, kept.ffn_rstd, w.ffn_norm, dw.ffn_norm);
+  attention_backward(context_, batch, w, dw, rotary_, kept.attention, gradient_act(), dnormed);
+  norm_backward(kept.x_in, kept.attention.rstd, w.attn_norm, dw.attn_norm);
+}
+
+}  // namespace strand
