@@ -166,6 +166,7 @@ void AppendFile::write(std::string_view bytes) {
 
 void AppendFile::sync() {
   if (file_layer().fsync(descriptor_) != 0) fail_errno("sync", path_);
+  sync_directory(parent_directory(path_));  // the file may be new
 }
 
 FileDigest write_file_atomically(const std::string& path, std::string_view bytes) {
