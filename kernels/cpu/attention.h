@@ -9,9 +9,11 @@
 // After Dao et al. 2022 (FlashAttention, arXiv 2205.14135); scores are kept in units of log 2, so exp is one exp2.
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/tile_gemm.h"
+#include "kernels/cpu/token_blocks.h"
 #include "kernels/ops/attention.h"
 
 namespace strand::attention {
@@ -21,12 +23,25 @@ constexpr int64_t block_vectors = block / simd::width;
 constexpr float log2_e = 1.44269504f;
 constexpr float ln_2 = 0.693147181f;
 
-inline int64_t blocks_of(int64_t tokens) {
-  return (tokens + block - 1) / block;
-}
 inline int64_t padded(int64_t head_dim) {
   return (head_dim + simd::width - 1) / simd::width * simd::width;
 }
+
+/// Hands out consecutive pieces of a buffer, each on a cache line; without a buffer it only counts.
+class Pieces {
+ public:
+  explicit Pieces(float* base = nullptr) : base_(base) {}
+  float* take(int64_t floats) {
+    float* piece = base_ ? base_ + used_ : nullptr;
+    used_ += padded(floats);
+    return piece;
+  }
+  int64_t used() const { return used_; }
+
+ private:
+  float* base_;
+  int64_t used_ = 0;
+};
 
 /// A block of up to 64 rows of one head as f32: rows [64, padded(A)], zero where there is no row or column.
 template <typename T>
@@ -69,8 +84,7 @@ void unpack_columns(const float* from, const float* scale, int64_t rows, int64_t
       transpose(tile);
       const int64_t n = std::min<int64_t>(width, head_dim - c);
       for (int64_t i = 0; i < height; ++i) {
-        T* target = to + (r + i) * to_stride + c;
-        n == width ? store(target, tile[i]) : store_partial(target, tile[i], n);
+        store_up_to(to + (r + i) * to_stride + c, tile[i], n);
       }
     }
   }

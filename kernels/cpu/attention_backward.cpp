@@ -12,7 +12,6 @@
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dispatch.h"
-#include "kernels/cpu/thread_scratch.h"
 
 namespace strand {
 
@@ -29,7 +28,7 @@ struct Tiles {
   float* dqueries;                      ///< [Ap, 64]
   float *lse, *delta, *dqueries_scale;  ///< [64]; lse in units of log 2
 
-  Tiles(ScratchPieces& pieces, int64_t head_dim)
+  Tiles(Pieces& pieces, int64_t head_dim)
       : query_rows(pieces.take(block * padded(head_dim))),
         dout_rows(pieces.take(block * padded(head_dim))),
         queries(pieces.take(block * padded(head_dim))),
@@ -152,9 +151,7 @@ void write_sums(const float* sums, int64_t parts, int64_t part_stride, float sca
       const float* from = sums + r * wide + c;
       vfloat total = simd::load(from);
       for (int64_t p = 1; p < parts; ++p) total += simd::load(from + p * part_stride);
-      T* target = to + r * head_dim + c;
-      const int64_t n = std::min<int64_t>(width, head_dim - c);
-      n == width ? simd::store(target, scale * total) : simd::store_partial(target, scale * total, n);
+      simd::store_up_to(to + r * head_dim + c, scale * total, head_dim - c);
     }
   }
 }
@@ -165,7 +162,7 @@ struct Partition {
   int64_t kv_heads, parts, blocks, units;
 
   Partition(const HeadLayout& l, int64_t threads)
-      : kv_heads(l.sequences * l.kv_heads), blocks(blocks_of(l.tokens)), units(l.heads / l.kv_heads * blocks) {
+      : kv_heads(l.sequences * l.kv_heads), blocks(blocks_of(l.tokens, block)), units(l.heads / l.kv_heads * blocks) {
     const bool even = kv_heads % threads == 0 || kv_heads >= 8 * threads;
     parts = even ? 1 : std::min(units, (4 * threads + kv_heads - 1) / kv_heads);
   }
@@ -200,15 +197,16 @@ void backward(const AttentionBackward& op) {
   const int64_t dim = l.head_dim, kv_size = l.tokens * dim, sums_size = l.tokens * padded(dim);
   const int64_t group = l.heads / l.kv_heads, widened_size = needs_widening<T> ? kv_size : 0;
   const float dk_scale = 1.0f / std::sqrt(static_cast<float>(dim));
-  ScratchPieces size;
+  Pieces size;
   Tiles(size, dim);
   const int64_t worker_size = size.used() + 2 * (widened_size + width) + (cut.parts == 1 ? 2 * (sums_size + width) : 0);
-  float* part_sums =
-      cut.parts == 1 ? nullptr : thread_scratch<ScratchUse::shared>(cut.kv_heads * cut.parts * 2 * sums_size);
+  static thread_local Scratch worker_scratch, sums_scratch;
+  const ThreadBuffers buffers(worker_scratch, worker_size);
+  float* part_sums = cut.parts == 1 ? nullptr : sums_scratch.get<float>(cut.kv_heads * cut.parts * 2 * sums_size);
 
 #pragma omp parallel
   {
-    ScratchPieces pieces(thread_scratch<ScratchUse::worker>(worker_size));
+    Pieces pieces(buffers.mine());
     const Tiles tiles(pieces, dim);
     float *wide_keys = pieces.take(widened_size), *wide_values = pieces.take(widened_size);
     float* own_sums = cut.parts == 1 ? pieces.take(2 * sums_size) : nullptr;

@@ -1,13 +1,10 @@
 // Causal attention, forward: one pass over the keys with a running maximum and sum a query (online softmax).
-#include <omp.h>
-
 #include <cmath>
 #include <limits>
 
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dispatch.h"
-#include "kernels/cpu/thread_scratch.h"
 
 namespace strand {
 
@@ -24,7 +21,7 @@ struct Tiles {
   float *maximum, *total, *factor;  ///< [64]
   float *keys, *values;             ///< [64, A] widened, when act is not f32
 
-  Tiles(ScratchPieces& pieces, int64_t head_dim)
+  Tiles(Pieces& pieces, int64_t head_dim)
       : rows(pieces.take(block * padded(head_dim))),
         queries(pieces.take(block * padded(head_dim))),
         output(pieces.take(block * padded(head_dim))),
@@ -115,12 +112,14 @@ void query_block(const Tiles& t, const HeadLayout& l, int64_t index, const T* q,
 template <typename T>
 void forward(const Attention& op) {
   const HeadLayout& l = op.layout;
-  const int64_t blocks = blocks_of(l.tokens), group = l.heads / l.kv_heads, head_size = l.tokens * l.head_dim;
-  ScratchPieces size;
+  const int64_t blocks = blocks_of(l.tokens, block), group = l.heads / l.kv_heads, head_size = l.tokens * l.head_dim;
+  Pieces size;
   Tiles(size, l.head_dim);
+  static thread_local Scratch scratch;
+  const ThreadBuffers buffers(scratch, size.used());
 #pragma omp parallel
   {
-    ScratchPieces pieces(thread_scratch<ScratchUse::worker>(size.used()));
+    Pieces pieces(buffers.mine());
     const Tiles tiles(pieces, l.head_dim);
     // Head by head, so that keys and values stay in cache; within a head the dear late blocks first.
 #pragma omp for schedule(dynamic)

@@ -53,6 +53,16 @@ void store_partial(T* p, vfloat v, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = static_cast<T>(v[i]);
 }
 
+/// A whole vector or, at the end of a row, its first n elements.
+template <typename T>
+vfloat load_up_to(const T* p, int64_t n) {
+  return n >= width ? load(p) : load_partial(p, n);
+}
+template <typename T>
+void store_up_to(T* p, vfloat v, int64_t n) {
+  n >= width ? store(p, v) : store_partial(p, v, n);
+}
+
 /// Lane-wise choice; `mask` lanes are 0 or −1, as comparisons give them.
 inline vfloat select(vint mask, vfloat yes, vfloat no) {
   return mask ? yes : no;
