@@ -1,0 +1,82 @@
+// SwiGLU of expert rows with the Gram matrix of each token's rows, and the specialization term that needs no more.
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/expert_rows.h"
+
+namespace strand {
+namespace {
+
+/// z = silu(gate) ⊙ up
+template <typename T>
+void swiglu_row(const T* gate, T* z, int64_t width) {
+  const T* up = gate + width;
+  simd::for_lanes(width, [&](int64_t i, auto lanes) {
+    const simd::vfloat g = simd::load(gate + i, lanes);
+    simd::store(z + i, g * simd::sigmoid(g) * simd::load(up + i, lanes), lanes);
+  });
+}
+
+template <typename T>
+void swiglu_rows(const Swiglu& op) {
+  const int64_t width = op.z.dim(1);
+  for_blocks(op.z.dim(0), row_block, [&](int64_t begin, int64_t end, int64_t) {
+    for (int64_t row = begin; row < end; ++row) {
+      swiglu_row(op.gate_up.as<T>() + row * 2 * width, op.z.as<T>() + row * width, width);
+    }
+  });
+}
+
+template <typename T>
+void swiglu_tokens(const Swiglu& op) {
+  const int64_t width = op.z.dim(1), top_k = op.map.row_of_slot.dim(1);
+  const int32_t* row_of_slot = op.map.row_of_slot.as<int32_t>();
+  float* gram = op.gram ? op.gram.as<float>() : nullptr;
+  for_blocks(op.map.row_of_slot.dim(0), row_block, [&](int64_t begin, int64_t end, int64_t) {
+    for (int64_t t = begin; t < end; ++t) {
+      const TokenRows<T> gate_up{op.gate_up.as<T>(), row_of_slot + t * top_k, 2 * width};
+      const TokenRows<T> z{op.z.as<T>(), row_of_slot + t * top_k, width};
+      for (int64_t k = 0; k < top_k; ++k) swiglu_row(gate_up[k], z[k], width);
+      if (gram) gram_of_rows(z, top_k, gram + t * top_k * top_k);
+    }
+  });
+  zero_padding_rows(op.map, op.z.as<T>(), width);
+}
+
+/// Σ_{i≠j} cos²(z_i, z_j)
+double sum_of_squared_cosines(const float* gram, int64_t top_k) {
+  constexpr double tiny = 1e-24;  // the square of the norm below which a cosine counts as 0
+  double total = 0;
+  for (int64_t i = 0; i < top_k; ++i) {
+    const double ii = gram[i * top_k + i];
+    if (ii < tiny) continue;
+    for (int64_t j = 0; j < i; ++j) {
+      const double jj = gram[j * top_k + j], ij = gram[i * top_k + j];
+      if (jj >= tiny) total += 2 * ij * ij / (ii * jj);
+    }
+  }
+  return total;
+}
+
+}  // namespace
+
+void CpuOps::run(const Swiglu& op) {
+  dispatch_act(op.z.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    op.map ? swiglu_tokens<T>(op) : swiglu_rows<T>(op);
+  });
+}
+
+void CpuOps::run(const SpecializationTerm& op) {
+  const int64_t top_k = op.gram.dim(1);
+  const float* gram = op.gram.as<float>();
+  const double total = sum_over_blocks(op.gram.dim(0), [&](int64_t begin, int64_t end) {
+    double sum = 0;
+    for (int64_t t = begin; t < end; ++t) {
+      if (op.sample.contains(t)) sum += sum_of_squared_cosines(gram + t * top_k * top_k, top_k);
+    }
+    return sum;
+  });
+  *op.sp.as<double>() += op.token_share / op.sample.fraction * total;
+}
+
+}  // namespace strand

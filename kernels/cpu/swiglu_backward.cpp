@@ -1,0 +1,198 @@
+// Everything between the two expert GEMMs of the backward, in one visit of each token's rows.
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/expert_rows.h"
+
+namespace strand {
+namespace {
+
+using simd::vfloat;
+
+/// One row of the buffers. dgate_up may be gate_up and weighted_z may be dz: a lane is read before it is written.
+template <typename T>
+struct Row {
+  const T* gate_up;
+  const T* dz;
+  T* weighted_z;
+  T* dgate_up;
+};
+
+/// Writes one group of lanes, given z (as act), sigmoid(gate) and what the partners add to dz; returns dz' ⊙ z.
+template <typename T, typename Lanes>
+inline vfloat finish_lanes(const Row<T>& row, int64_t width, int64_t i, Lanes lanes, float weight, vfloat sigmoid,
+                           vfloat z, vfloat partners) {
+  const vfloat gate = simd::load(row.gate_up + i, lanes), up = simd::load(row.gate_up + width + i, lanes);
+  const vfloat incoming = simd::load(row.dz + i, lanes);
+  const vfloat dz = weight * incoming + partners;
+  const vfloat silu = gate * sigmoid;
+  simd::store(row.weighted_z + i, weight * z, lanes);
+  simd::store(row.dgate_up + i, dz * up * (sigmoid + silu * (1.0f - sigmoid)), lanes);
+  simd::store(row.dgate_up + width + i, dz * silu, lanes);
+  return incoming * z;
+}
+
+/// Without partners: z of these lanes is computed and used at once. Returns ⟨dz', z⟩.
+template <typename T>
+float backward_row(const Row<T>& row, int64_t width, float weight) {
+  vfloat dot{};
+  simd::for_lanes(width, [&](int64_t i, auto lanes) {
+    const vfloat gate = simd::load(row.gate_up + i, lanes), up = simd::load(row.gate_up + width + i, lanes);
+    const vfloat sigmoid = simd::sigmoid(gate);
+    const vfloat z = simd::round_to<T>(gate * sigmoid * up);
+    dot += finish_lanes(row, width, i, lanes, weight, sigmoid, z, vfloat{});
+  });
+  return simd::sum(dot);
+}
+
+/// A token's z and sigmoid(gate), kept in the L1 cache while its rows need each other; rows `stride` floats apart.
+struct TokenBuffer {
+  float* z;        ///< [K, stride]
+  float* sigmoid;  ///< [K, stride]
+  float* pull;     ///< [K, K]: partners of row i add Σ_j pull_ij z_j to its dz
+  int64_t stride;
+};
+
+template <typename T>
+void recompute_row(const T* gate_up, int64_t width, float* z, float* sigmoids) {
+  simd::for_lanes(width, [&](int64_t i, auto lanes) {
+    const vfloat gate = simd::load(gate_up + i, lanes), up = simd::load(gate_up + width + i, lanes);
+    const vfloat sigmoid = simd::sigmoid(gate);
+    simd::store(sigmoids + i, sigmoid, lanes);
+    simd::store(z + i, simd::round_to<T>(gate * sigmoid * up), lanes);
+  });
+}
+
+/// With partners. `partners` is top_k as a constant where it is small, so that the sum over rows unrolls.
+template <typename T, typename Count>
+float backward_row_with_partners(const Row<T>& row, int64_t width, float weight, const TokenBuffer& buffer, int64_t k,
+                                 Count partners) {
+  const float* pull = buffer.pull + k * partners;
+  vfloat dot{};
+  simd::for_lanes(width, [&](int64_t i, auto lanes) {
+    vfloat sum{};
+    for (int64_t j = 0; j < partners; ++j) sum += pull[j] * simd::load(buffer.z + j * buffer.stride + i);
+    const vfloat sigmoid = simd::load(buffer.sigmoid + k * buffer.stride + i);
+    const vfloat z = simd::load(buffer.z + k * buffer.stride + i);
+    dot += finish_lanes(row, width, i, lanes, weight, sigmoid, z, sum);
+  });
+  return simd::sum(dot);
+}
+
+/// 4 sp_scale c (ẑ_j − c ẑ_i) / ‖z_i‖ = pull_ij z_j + (part of pull_ii) z_i, from the Gram matrix alone.
+void specialization_pull(const float* gram, int64_t top_k, double sp_scale, float* pull) {
+  constexpr double tiny = 1e-24;  // the square of the norm below which a cosine counts as 0
+  for (int64_t i = 0; i < top_k; ++i) {
+    const double ii = gram[i * top_k + i];
+    double self = 0;
+    for (int64_t j = 0; j < top_k; ++j) {
+      const double jj = gram[j * top_k + j], ij = gram[i * top_k + j];
+      const bool counts = i != j && ii >= tiny && jj >= tiny;
+      const double partner = counts ? 4 * sp_scale * ij / (ii * jj) : 0;
+      pull[i * top_k + j] = static_cast<float>(partner);
+      self -= counts ? partner * ij / ii : 0;
+    }
+    pull[i * top_k + i] = static_cast<float>(self);
+  }
+}
+
+template <typename T>
+class TokenBackward {
+ public:
+  explicit TokenBackward(const SwigluBackward& op)
+      : op_(op),
+        width_(op.dz.dim(1)),
+        top_k_(op.map ? op.map.row_of_slot.dim(1) : 1),
+        gates_(op.gates ? op.gates.as<float>() : nullptr),
+        dgates_(op.dgates ? op.dgates.as<float>() : nullptr) {}
+
+  int64_t buffer_floats() const { return 2 * top_k_ * stride() + top_k_ * top_k_; }
+
+  Row<T> row(int64_t r) const {
+    return {op_.gate_up.as<T>() + r * 2 * width_, op_.dz.as<T>() + r * width_, op_.weighted_z.as<T>() + r * width_,
+            op_.dgate_up.as<T>() + r * 2 * width_};
+  }
+
+  void token(int64_t t) const {
+    for (int64_t k = 0; k < top_k_; ++k) write_dgate(t, k, backward_row(slot_row(t, k), width_, weight(t, k)));
+  }
+
+  void token_with_partners(int64_t t, float* memory) const {
+    const TokenBuffer buffer{memory, memory + top_k_ * stride(), memory + 2 * top_k_ * stride(), stride()};
+    specialization_pull(op_.gram.as<float>() + t * top_k_ * top_k_, top_k_, op_.sp_scale, buffer.pull);
+    for (int64_t k = 0; k < top_k_; ++k) {
+      recompute_row(slot_row(t, k).gate_up, width_, buffer.z + k * stride(), buffer.sigmoid + k * stride());
+    }
+    switch (top_k_) {
+      case 2:
+        return finish_token(t, buffer, std::integral_constant<int64_t, 2>{});
+      case 4:
+        return finish_token(t, buffer, std::integral_constant<int64_t, 4>{});
+      case 6:
+        return finish_token(t, buffer, std::integral_constant<int64_t, 6>{});
+      case 8:
+        return finish_token(t, buffer, std::integral_constant<int64_t, 8>{});
+      default:
+        return finish_token(t, buffer, top_k_);
+    }
+  }
+
+ private:
+  /// Rows of the buffer end on a whole vector, so that partner rows are read without a tail.
+  int64_t stride() const { return blocks_of(width_, simd::width) * simd::width; }
+  Row<T> slot_row(int64_t t, int64_t k) const { return row(op_.map.row_of_slot.as<int32_t>()[t * top_k_ + k]); }
+  float weight(int64_t t, int64_t k) const { return gates_ ? gates_[t * top_k_ + k] : 1.0f; }
+  void write_dgate(int64_t t, int64_t k, float value) const {
+    if (dgates_) dgates_[t * top_k_ + k] = value;
+  }
+
+  template <typename Count>
+  void finish_token(int64_t t, const TokenBuffer& buffer, Count partners) const {
+    for (int64_t k = 0; k < top_k_; ++k) {
+      write_dgate(t, k, backward_row_with_partners(slot_row(t, k), width_, weight(t, k), buffer, k, partners));
+    }
+  }
+
+  const SwigluBackward& op_;
+  int64_t width_, top_k_;
+  const float* gates_;
+  float* dgates_;
+};
+
+template <typename T>
+void backward_rows(const SwigluBackward& op) {
+  const TokenBackward<T> backward(op);
+  const int64_t width = op.dz.dim(1);
+  for_blocks(op.dz.dim(0), row_block, [&](int64_t begin, int64_t end, int64_t) {
+    for (int64_t r = begin; r < end; ++r) backward_row(backward.row(r), width, 1.0f);
+  });
+}
+
+template <typename T>
+void backward_tokens(const SwigluBackward& op) {
+  const TokenBackward<T> backward(op);
+  const bool partners = op.sp_scale != 0 && op.map.row_of_slot.dim(1) > 1;
+  static thread_local Scratch scratch;
+  const ThreadBuffers buffers(scratch, partners ? backward.buffer_floats() : 0);
+  for_blocks(op.map.row_of_slot.dim(0), row_block, [&](int64_t begin, int64_t end, int64_t) {
+    for (int64_t t = begin; t < end; ++t) {
+      if (partners && op.sample.contains(t)) {
+        backward.token_with_partners(t, buffers.mine());
+      } else {
+        backward.token(t);
+      }
+    }
+  });
+  zero_padding_rows(op.map, op.weighted_z.as<T>(), op.weighted_z.dim(1));
+  zero_padding_rows(op.map, op.dgate_up.as<T>(), op.dgate_up.dim(1));
+}
+
+}  // namespace
+
+void CpuOps::run(const SwigluBackward& op) {
+  dispatch_act(op.dz.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    op.map ? backward_tokens<T>(op) : backward_rows<T>(op);
+  });
+}
+
+}  // namespace strand
