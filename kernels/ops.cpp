@@ -45,7 +45,7 @@ double Ops::profile_start() {
 
 void Ops::book(OpFamily family, double start) {
   synchronize();
-  if (family == OpFamily::dense_gemm) family = profile_->dense_gemm_as;
+  if (family == OpFamily::dense_gemm) family = dense_gemm_as_;
   profile_->seconds[static_cast<int>(family)] += now() - start;
   ++profile_->calls[static_cast<int>(family)];
 }

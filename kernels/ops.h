@@ -95,8 +95,6 @@ const char* to_string(OpFamily family);
 struct OpProfile {
   double seconds[op_family_count] = {};
   int64_t calls[op_family_count] = {};
-  /// Set around the head's GEMMs, which are LinearXxx like any other: books them on `family`.
-  OpFamily dense_gemm_as = OpFamily::dense_gemm;
 };
 
 class Ops {
@@ -125,6 +123,8 @@ class Ops {
   virtual void download(const Tensor& device, void* host) = 0;
   virtual void synchronize() = 0;
 
+  /// From here on, dense products are booked on `family` (FamilyScope: the head's are LinearXxx like any other).
+  void book_dense_gemm_as(OpFamily family) { dense_gemm_as_ = family; }
   /// While set, each operation waits for its end and its time is added up. nullptr detaches.
   void attach_profile(OpProfile* profile) { profile_ = profile; }
   OpProfile* profile() const { return profile_; }
@@ -146,22 +146,21 @@ class Ops {
 #undef STRAND_FAMILY_OF
 
   OpProfile* profile_ = nullptr;
+
+ protected:
+  OpFamily dense_gemm_as_ = OpFamily::dense_gemm;
 };
 
 /// Books dense GEMMs on another family while it lives (the head's).
 class FamilyScope {
  public:
-  FamilyScope(Ops& ops, OpFamily family) : profile_(ops.profile()) {
-    if (profile_) profile_->dense_gemm_as = family;
-  }
-  ~FamilyScope() {
-    if (profile_) profile_->dense_gemm_as = OpFamily::dense_gemm;
-  }
+  FamilyScope(Ops& ops, OpFamily family) : ops_(ops) { ops_.book_dense_gemm_as(family); }
+  ~FamilyScope() { ops_.book_dense_gemm_as(OpFamily::dense_gemm); }
   FamilyScope(const FamilyScope&) = delete;
   FamilyScope& operator=(const FamilyScope&) = delete;
 
  private:
-  OpProfile* profile_;
+  Ops& ops_;
 };
 
 /// The accumulation type that belongs to an activation type.
