@@ -119,7 +119,7 @@ std::unordered_map<std::string, std::string> sentencepiece_options(const Tokeniz
           {"pad_id", "-1"},
           {"input_sentence_size", "0"},  // the sample is ours
           {"max_sentence_length", std::to_string(max_sentence_bytes)},
-          {"num_threads", std::to_string(options.threads)},
+          {"num_threads", "2"},   // written into the model: fixed, or the file would depend on the machine
           {"minloglevel", "2"}};  // errors only; they come back as exceptions too
 }
 }  // namespace
@@ -130,7 +130,7 @@ TokenizerTrainingSummary train_tokenizer(const TokenizerTraining& options,
   require(options.vocab_size > fixed_pieces && options.vocab_size < (int64_t{1} << 24),
           "a vocabulary of {} pieces: at least {} are needed ({} are special or bytes)", options.vocab_size,
           fixed_pieces + 1, fixed_pieces);
-  require(options.threads > 0 && options.sample_bytes > 0, "tokenizer training needs at least one thread and a sample");
+  require(options.sample_bytes > 0, "tokenizer training needs a sample of more than 0 bytes");
 
   TokenizerTrainingSummary summary;
   OutputFile output(options.output);  // a place that cannot be written is known before the work, not after

@@ -1,0 +1,243 @@
+// Token files made here byte by byte from the published layouts, whole and broken.
+#include <vector>
+
+#include "data/describe.h"
+#include "data/token_file.h"
+#include "files.h"
+
+using namespace strand;
+using namespace strand_test;
+
+namespace {
+
+// An index as Megatron-LM writes it; every field can be falsified.
+struct Index {
+  std::string magic{"MMIDIDX\0\0", 9};
+  uint64_t version = 1;
+  uint8_t dtype = 8;
+  uint64_t sequences = 3;
+  uint64_t document_entries = 3;
+  std::vector<int32_t> lengths = {2, 0, 3};
+  std::vector<int64_t> pointers = {0, 4, 4};
+  std::vector<int64_t> documents = {0, 1, 3};
+
+  std::string bytes() const {
+    Bytes b;
+    b.text(magic).put(version).put(dtype).put(sequences).put(document_entries);
+    for (const int32_t v : lengths) b.put(v);
+    for (const int64_t v : pointers) b.put(v);
+    for (const int64_t v : documents) b.put(v);
+    return b.str();
+  }
+};
+
+const std::string five_u16 = Bytes().put_all<uint16_t>({7, 8, 300, 1, 65000}).str();
+
+std::vector<int32_t> read_all(const TokenFile& file, int64_t vocab_size) {
+  std::vector<int32_t> ids(static_cast<size_t>(file.tokens()));
+  file.read(0, file.tokens(), vocab_size, ids.data());
+  return ids;
+}
+
+void check_bad_index(const Index& index, std::initializer_list<std::string> words, const std::string& data = five_u16) {
+  const TemporaryDirectory dir;
+  write_file(dir / "x.idx", index.bytes());
+  write_file(dir / "x.bin", data);
+  check_error([&] { TokenFile(dir / "x"); }, words);
+}
+
+std::string llmc(int32_t magic, int32_t version, int32_t count, const std::string& ids) {
+  Bytes b;
+  b.put(magic).put(version).put(count);
+  b.text(std::string(1024 - 12, '\0')).text(ids);
+  return b.str();
+}
+
+}  // namespace
+
+TEST_CASE("a Megatron pair is read by prefix, .bin or .idx") {
+  const TemporaryDirectory dir;
+  write_file(dir / "x.idx", Index().bytes());
+  write_file(dir / "x.bin", five_u16);
+  for (const std::string name : {"x", "x.bin", "x.idx"}) {
+    const TokenFile file(dir / name);
+    CHECK(file.format() == TokenFormat::megatron);
+    CHECK(file.type() == TokenType::u16);
+    CHECK(file.path() == dir / "x.bin");
+    CHECK(read_all(file, 65001) == std::vector<int32_t>{7, 8, 300, 1, 65000});
+    REQUIRE(file.documents() == 2);
+    CHECK(file.document_begin(0) == 0);
+    CHECK(file.document_begin(1) == 2);
+    CHECK(file.document_begin(2) == 5);
+  }
+  const TokenFile file(dir / "x");
+  int32_t two[2];
+  file.read(2, 2, 301, two);
+  CHECK(two[0] == 300);
+  CHECK(two[1] == 1);
+}
+
+TEST_CASE("a Megatron pair with modes has one byte a sequence more") {
+  const TemporaryDirectory dir;
+  write_file(dir / "x.idx", Index().bytes() + std::string(3, '\0'));
+  write_file(dir / "x.bin", five_u16);
+  CHECK(TokenFile(dir / "x").tokens() == 5);
+  write_file(dir / "x.idx", Index().bytes() + std::string(2, '\0'));
+  check_error([&] { TokenFile(dir / "x"); }, {"x.idx", "3 sequences"});
+}
+
+TEST_CASE("every integer type of a Megatron index is read") {
+  const auto check = [](uint8_t code, auto zero) {
+    using T = decltype(zero);
+    const TemporaryDirectory dir;
+    Index index;
+    index.dtype = code;
+    index.pointers = {0, 2 * sizeof(T), 2 * sizeof(T)};
+    write_file(dir / "x.idx", index.bytes());
+    write_file(dir / "x.bin", Bytes().put_all<T>({7, 8, 9, 1, 100}).str());
+    CHECK(read_all(TokenFile(dir / "x"), 101) == std::vector<int32_t>{7, 8, 9, 1, 100});
+    if (std::is_signed_v<T>) {
+      write_file(dir / "x.bin", Bytes().put_all<T>({7, 8, 9, static_cast<T>(-2), 100}).str());
+      const TokenFile file(dir / "x");
+      check_error([&] { read_all(file, 101); }, {"x.bin", "token 3", "-2"});
+    }
+  };
+  check(1, uint8_t{});
+  check(2, int8_t{});
+  check(3, int16_t{});
+  check(4, int32_t{});
+  check(5, int64_t{});
+  check(8, uint16_t{});
+}
+
+TEST_CASE("an id past the vocabulary names file and token") {
+  const TemporaryDirectory dir;
+  write_file(dir / "x.bin", five_u16);
+  const TokenFile file(dir / "x.bin", TokenFormat::raw_u16);
+  int32_t ids[5];
+  file.read(0, 4, 301, ids);
+  check_error([&] { file.read(0, 4, 300, ids); }, {"x.bin", "token 2", "300"});
+  check_error([&] { file.read(3, 2, 65000, ids); }, {"x.bin", "token 4", "65000"});
+  // An id past int32 must not wrap into the vocabulary.
+  Index wide;
+  wide.dtype = 5;
+  wide.pointers = {0, 16, 16};
+  write_file(dir / "y.idx", wide.bytes());
+  write_file(dir / "y.bin", Bytes().put_all<int64_t>({0, 1, (int64_t{1} << 32) + 1, 2, 3}).str());
+  const TokenFile y(dir / "y");
+  check_error([&] { y.read(0, 5, 100, ids); }, {"y.bin", "token 2", "4294967297"});
+}
+
+TEST_CASE("windows outside the file are refused") {
+  const TemporaryDirectory dir;
+  write_file(dir / "x.bin", five_u16);
+  const TokenFile file(dir / "x.bin", TokenFormat::raw_u16);
+  int32_t ids[8];
+  check_error([&] { file.read(3, 3, 65536, ids); }, {"x.bin"});
+  check_error([&] { file.read(-1, 2, 65536, ids); }, {"x.bin"});
+  check_error([&] { file.read(1, INT64_MAX, 65536, ids); }, {"x.bin"});
+}
+
+TEST_CASE("a lying Megatron index is refused with the byte that lies") {
+  const auto broken = [](auto change) {
+    Index index;
+    change(index);
+    return index;
+  };
+  check_bad_index(broken([](Index& i) { i.magic[0] = 'X'; }), {"x.idx", "byte 0"});
+  check_bad_index(broken([](Index& i) { i.version = 2; }), {"x.idx", "version 2", "byte 9"});
+  for (const uint8_t code : {0, 6, 7, 9, 255}) {
+    check_bad_index(broken([&](Index& i) { i.dtype = code; }), {"x.idx", "dtype", "byte 17"});
+  }
+  for (const uint64_t lie : {uint64_t{1} << 60, uint64_t{1} << 61, UINT64_MAX, UINT64_MAX / 12 + 1}) {
+    check_bad_index(broken([&](Index& i) { i.sequences = lie; }), {"x.idx", "byte 18"});
+    check_bad_index(broken([&](Index& i) { i.document_entries = lie; }), {"x.idx", "byte 26"});
+  }
+  check_bad_index(broken([](Index& i) { i.document_entries = 0; }), {"x.idx", "byte 26"});
+  check_bad_index(broken([](Index& i) { i.sequences = 4; }), {"x.idx"});
+  check_bad_index(broken([](Index& i) { i.document_entries = 2; }), {"x.idx"});
+  check_bad_index(broken([](Index& i) { i.lengths[1] = -1; }), {"x.idx", "negative", "byte 38"});
+  check_bad_index(broken([](Index& i) { i.lengths[2] = INT32_MAX; }), {"x.idx", "byte 42"});
+  check_bad_index(broken([](Index& i) { i.pointers[1] = 2; }), {"x.idx", "sequence 1", "byte 54"});
+  check_bad_index(broken([](Index& i) { i.pointers[2] = int64_t{1} << 60; }), {"x.idx", "sequence 2", "byte 62"});
+  check_bad_index(broken([](Index& i) { i.pointers[0] = -4; }), {"x.idx", "sequence 0"});
+  check_bad_index(broken([](Index& i) { i.documents[0] = 1; }), {"x.idx", "byte 70"});
+  check_bad_index(broken([](Index& i) { i.documents[1] = 4; }), {"x.idx", "byte 78"});
+  check_bad_index(broken([](Index& i) { i.documents[1] = -1; }), {"x.idx", "byte 78"});
+  check_bad_index(broken([](Index& i) { i.documents[2] = 2; }), {"x.idx", "byte 86"});
+  check_bad_index(Index(), {"x.idx", "x.bin"}, five_u16 + "ab");
+  check_bad_index(Index(), {"x.idx", "x.bin"}, five_u16.substr(0, 8));
+}
+
+TEST_CASE("a Megatron index cut off at any byte is refused") {
+  const TemporaryDirectory dir;
+  const std::string whole = Index().bytes();
+  write_file(dir / "x.bin", five_u16);
+  for (size_t bytes = 0; bytes < whole.size(); ++bytes) {
+    write_file(dir / "x.idx", whole.substr(0, bytes));
+    CHECK_THROWS_AS(TokenFile(dir / "x"), Error);
+  }
+}
+
+TEST_CASE("llm.c files of both versions are read") {
+  const TemporaryDirectory dir;
+  write_file(dir / "gpt2.bin", llmc(20240520, 1, 5, five_u16));
+  const TokenFile gpt2(dir / "gpt2.bin");
+  CHECK(gpt2.format() == TokenFormat::llmc);
+  CHECK(gpt2.documents() == -1);
+  CHECK(read_all(gpt2, 65001) == std::vector<int32_t>{7, 8, 300, 1, 65000});
+
+  write_file(dir / "llama3.bin", llmc(20240801, 7, 2, Bytes().put_all<uint32_t>({128000, 5}).str()));
+  const TokenFile llama3(dir / "llama3.bin");
+  CHECK(read_all(llama3, 128001) == std::vector<int32_t>{128000, 5});
+  write_file(dir / "huge.bin", llmc(20240801, 7, 1, Bytes().put<uint32_t>(0xFFFFFFFFu).str()));
+  const TokenFile huge(dir / "huge.bin");
+  check_error([&] { read_all(huge, int64_t{1} << 40); }, {"huge.bin", "token 0", "4294967295"});
+}
+
+TEST_CASE("broken llm.c files are refused") {
+  const TemporaryDirectory dir;
+  const auto check = [&](const std::string& bytes, std::initializer_list<std::string> words) {
+    write_file(dir / "x.bin", bytes);
+    check_error([&] { TokenFile(dir / "x.bin", TokenFormat::llmc); }, words);
+  };
+  check(llmc(20240520, 1, 5, five_u16).substr(0, 1023), {"x.bin", "1024"});
+  check(llmc(20240520, 1, 5, five_u16).substr(0, 1033), {"x.bin", "byte 8"});
+  check(llmc(20240520, 1, 4, five_u16), {"x.bin", "byte 8"});
+  check(llmc(20240520, 1, -5, five_u16), {"x.bin", "-5"});
+  check(llmc(20240520, 1, INT32_MAX, five_u16), {"x.bin", "2147483647"});
+  check(llmc(20240520, 7, 5, five_u16), {"x.bin", "version 7"});
+  check(llmc(20240522, 1, 5, five_u16), {"x.bin", "20240522"});
+}
+
+TEST_CASE("raw files are read as the type the user names, and only then") {
+  const TemporaryDirectory dir;
+  write_file(dir / "x.bin", five_u16);
+  CHECK(read_all(TokenFile(dir / "x.bin", TokenFormat::raw_u16), 65536).size() == 5);
+  check_error([&] { TokenFile(dir / "x.bin", TokenFormat::raw_i32); }, {"x.bin", "10 bytes", "i32"});
+  check_error([&] { TokenFile(dir / "x.bin"); }, {"x.bin", "raw_u16"});
+  write_file(dir / "odd.bin", "abc");
+  check_error([&] { TokenFile(dir / "odd.bin", TokenFormat::raw_u16); }, {"odd.bin", "3 bytes"});
+  write_file(dir / "empty.bin", "");
+  CHECK(TokenFile(dir / "empty.bin", TokenFormat::raw_u16).tokens() == 0);
+}
+
+TEST_CASE("what is not there or not a file is refused") {
+  const TemporaryDirectory dir;
+  check_error([&] { TokenFile(dir / "none"); }, {"none", "none.idx"});
+  check_error([&] { TokenFile(dir / "none", TokenFormat::raw_u16); }, {"none", "No such file"});
+  write_file(dir / "lonely.idx", Index().bytes());
+  check_error([&] { TokenFile(dir / "lonely"); }, {"lonely.bin", "No such file"});
+  check_error([&] { TokenFile(dir.path(), TokenFormat::raw_u16); }, {"not a regular file"});
+  check_error([] { parse_token_format("megatrom"); }, {"megatrom", "megatron"});
+}
+
+TEST_CASE("a token file describes itself") {
+  const TemporaryDirectory dir;
+  write_file(dir / "x.idx", Index().bytes());
+  write_file(dir / "x.bin", five_u16);
+  const std::string text = describe_token_file(dir / "x");
+  for (const std::string word : {"megatron", "u16", "tokens: 5", "documents: 2", "1 to 65000"}) {
+    CHECK_THAT(text, Catch::Contains(word));
+  }
+}

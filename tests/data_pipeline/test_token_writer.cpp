@@ -1,0 +1,108 @@
+// The writer against the published layout of a Megatron pair, byte for byte.
+#include <vector>
+
+#include "data/token_writer.h"
+#include "files.h"
+
+using namespace strand;
+using namespace strand_test;
+
+namespace {
+void write_two_documents(const std::string& prefix, int64_t vocab_size) {
+  TokenWriter writer(prefix, vocab_size);
+  const std::vector<int32_t> first = {1, 2}, second = {3}, third = {4, 5};
+  writer.append(first);
+  writer.end_document();
+  writer.append(second);
+  writer.append(third);
+  writer.end_document();
+  writer.seal();
+  writer.publish();
+}
+}  // namespace
+
+TEST_CASE("the pair has Megatron's bytes") {
+  const TemporaryDirectory dir;
+  write_two_documents(dir / "x", 65499);
+  CHECK(read_file(dir / "x.bin") == Bytes().put_all<uint16_t>({1, 2, 3, 4, 5}).str());
+  Bytes index;
+  index.text({"MMIDIDX\0\0", 9}).put<uint64_t>(1).put<uint8_t>(8).put<uint64_t>(2).put<uint64_t>(3);
+  index.put_all<int32_t>({2, 3}).put_all<int64_t>({0, 4}).put_all<int64_t>({0, 1, 2});
+  CHECK(read_file(dir / "x.idx") == index.str());
+  CHECK(dir.entries() == 2);
+}
+
+TEST_CASE("a vocabulary of 65500 needs int32") {
+  const TemporaryDirectory dir;
+  write_two_documents(dir / "x", 65500);
+  CHECK(read_file(dir / "x.bin") == Bytes().put_all<int32_t>({1, 2, 3, 4, 5}).str());
+  CHECK(read_file(dir / "x.idx")[17] == 4);
+}
+
+TEST_CASE("many documents come back as they were written") {
+  // More than the 2^16 lengths that are read back at once, and more than the writer's buffer of 1 MiB.
+  const TemporaryDirectory dir;
+  constexpr int64_t documents = 70000;
+  const auto length = [](int64_t d) { return d % 37; };
+  TokenWriter writer(dir / "x", 50000);
+  std::vector<int32_t> ids;
+  for (int64_t d = 0; d < documents; ++d) {
+    ids.assign(static_cast<size_t>(length(d)), static_cast<int32_t>(d % 50000));
+    writer.append(ids);
+    writer.end_document();
+  }
+  writer.seal();
+  writer.publish();
+
+  const TokenFile file(dir / "x");
+  REQUIRE(file.documents() == documents);
+  int64_t begin = 0;
+  bool same = true;
+  for (int64_t d = 0; d < documents; ++d) {
+    same &= file.document_begin(d) == begin;
+    ids.resize(static_cast<size_t>(length(d)));
+    file.read(begin, length(d), 50000, ids.data());
+    for (const int32_t id : ids) same &= id == d % 50000;
+    begin += length(d);
+  }
+  CHECK(same);
+  CHECK(file.tokens() == begin);
+}
+
+TEST_CASE("nothing is left under any name when a writer is given up") {
+  const TemporaryDirectory dir;
+  {
+    TokenWriter writer(dir / "sub/x", 100);
+    const std::vector<int32_t> ids = {1, 2, 3};
+    writer.append(ids);
+    writer.end_document();
+    CHECK(!std::filesystem::exists(dir / "sub/x.bin"));
+    writer.seal();
+    CHECK(!std::filesystem::exists(dir / "sub/x.bin"));
+    CHECK(!std::filesystem::exists(dir / "sub/x.idx"));
+  }
+  CHECK(dir.entries() == 1);  // the directory itself
+}
+
+TEST_CASE("an older pair stays whole until the new one is published") {
+  const TemporaryDirectory dir;
+  write_two_documents(dir / "x", 100);
+  const std::string before = read_file(dir / "x.idx");
+  {
+    TokenWriter writer(dir / "x", 100);
+    check_error([&] { writer.seal(); }, {"no document"});
+  }
+  CHECK(read_file(dir / "x.idx") == before);
+  CHECK(TokenFile(dir / "x").tokens() == 5);
+}
+
+TEST_CASE("what cannot be written is refused") {
+  const TemporaryDirectory dir;
+  TokenWriter writer(dir / "x", 100);
+  const std::vector<int32_t> large = {5, 100}, negative = {-1};
+  check_error([&] { writer.append(large); }, {"id 100", "vocabulary of 100"});
+  check_error([&] { writer.append(negative); }, {"id -1"});
+  write_file(dir / "file", "x");
+  check_error([&] { TokenWriter(dir / "file/x", 100); }, {"file"});
+  check_error([&] { TokenWriter(dir / "y", 0); }, {"vocabulary of 0"});
+}

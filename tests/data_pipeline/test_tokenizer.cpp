@@ -1,0 +1,238 @@
+// Tokenizers: training is deterministic and gives the LLaMA-2 kind of model, texts survive the round trip, cutting at
+// newlines changes no id, bad models are refused. With STRAND_TEST_TOKENIZERS (a folder with llama2.model and
+// mistral.model) the real ones are held against ids that were published for them.
+#include <cstdlib>
+#include <vector>
+
+#include "data/describe.h"
+#include "data/tokenizer.h"
+#include "data/tokenizer_training.h"
+#include "files.h"
+#include "small_corpus.h"
+
+using namespace strand;
+using namespace strand_test;
+
+namespace {
+
+TokenizerTraining small_training(const TemporaryDirectory& dir, const std::string& output) {
+  TokenizerTraining options;
+  options.inputs = {dir / "corpus.txt"};
+  options.output = dir / output;
+  options.vocab_size = 400;
+  return options;
+}
+
+Tokenizer train_small(const TemporaryDirectory& dir) {
+  write_file(dir / "corpus.txt", small_document(1, 3000));
+  const TokenizerTraining options = small_training(dir, "small.model");
+  train_tokenizer(options);
+  return Tokenizer::load(options.output);
+}
+
+const std::vector<std::string> hard_texts = {"the router selects experts",
+                                             " leading",
+                                             "trailing ",
+                                             "double  space",
+                                             "\n",
+                                             "\n\n\n",
+                                             " \n ",
+                                             "a\nb",
+                                             "a \n b",
+                                             "a\n  b\n",
+                                             "tabs\tand\r\nreturns",
+                                             "2024 digits 1.5e-3",
+                                             "unknown \u4f60\u597d \U0001F600 \u00fc",
+                                             "\u2581 the marker itself",
+                                             std::string("nul\0byte", 8)};
+
+// A long text of all of them, in an order that brings every two together.
+std::string hard_long_text() {
+  std::string text;
+  for (const std::string& a : hard_texts) {
+    for (const std::string& b : hard_texts) text += a + b;
+  }
+  return text + text + text + text;
+}
+
+std::vector<std::string> pieces(const Tokenizer& tokenizer, const std::string& text) {
+  std::vector<std::string> result;
+  for (const int32_t id : tokenizer.encode(text)) result.push_back(tokenizer.piece(id));
+  return result;
+}
+
+using Pieces = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("a trained model is of the LLaMA-2 kind") {
+  const TemporaryDirectory dir;
+  const Tokenizer tokenizer = train_small(dir);
+  CHECK(tokenizer.vocab_size() == 400);
+  CHECK(tokenizer.unk_id() == 0);
+  CHECK(tokenizer.bos_id() == 1);
+  CHECK(tokenizer.eos_id() == 2);
+  CHECK(tokenizer.pad_id() == -1);
+  CHECK(tokenizer.piece(3) == "<0x00>");
+  CHECK(tokenizer.piece(258) == "<0xFF>");
+  CHECK(tokenizer.is_byte(258));
+  CHECK(!tokenizer.is_byte(259));
+  CHECK(tokenizer.is_control(1));
+  CHECK(pieces(tokenizer, "the experts") == Pieces{"\u2581the", "\u2581experts"});
+  CHECK(pieces(tokenizer, "12\n") == Pieces{"\u2581", "1", "2", "<0x0A>"});  // digits one by one, newline as a byte
+  CHECK(dir.entries() == 2);
+}
+
+TEST_CASE("training is deterministic") {
+  const TemporaryDirectory dir;
+  write_file(dir / "corpus.txt", small_document(1, 3000));
+  TokenizerTraining options = small_training(dir, "a.model");
+  options.sample_bytes = 50000;  // less than the text: the draw matters
+  const TokenizerTrainingSummary summary = train_tokenizer(options);
+  CHECK(summary.documents == 1);
+  CHECK(summary.bytes == small_document(1, 3000).size());
+  CHECK(summary.sampled_bytes <= 50000);
+  CHECK(summary.sampled_bytes > 45000);
+  options.output = dir / "b.model";
+  train_tokenizer(options);
+  CHECK(read_file(dir / "a.model") == read_file(dir / "b.model"));
+}
+
+TEST_CASE("the sample is drawn from the whole text") {
+  // The second half is written in other letters; a prefix of the text would not teach them.
+  const TemporaryDirectory dir;
+  std::string other = small_document(2, 3000);
+  for (char& c : other) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  write_file(dir / "corpus.txt", small_document(1, 3000) + other);
+  TokenizerTraining options = small_training(dir, "a.model");
+  options.vocab_size = 600;
+  options.sample_bytes = 50000;
+  train_tokenizer(options);
+  const Tokenizer tokenizer = Tokenizer::load(options.output);
+  CHECK(pieces(tokenizer, "the THE") == Pieces{"\u2581the", "\u2581THE"});
+}
+
+TEST_CASE("training on nothing or too little is refused and leaves nothing") {
+  const TemporaryDirectory dir;
+  TokenizerTraining options = small_training(dir, "a.model");
+  check_error([&] { train_tokenizer(options); }, {"corpus.txt"});
+  write_file(dir / "corpus.txt", "\n\n");
+  check_error([&] { train_tokenizer(options); }, {"no text"});
+  write_file(dir / "corpus.txt", "tiny");
+  check_error([&] { train_tokenizer(options); }, {"400 pieces", "4 bytes"});
+  options.vocab_size = 259;
+  check_error([&] { train_tokenizer(options); }, {"259"});
+  CHECK(dir.entries() == 1);
+}
+
+TEST_CASE("every text survives the round trip") {
+  const TemporaryDirectory dir;
+  const Tokenizer tokenizer = train_small(dir);
+  for (const std::string& text : hard_texts) {
+    if (text.find("\u2581") != std::string::npos) continue;  // SentencePiece writes spaces as this character
+    CHECK(tokenizer.decode(tokenizer.encode(text)) == text);
+  }
+  CHECK(tokenizer.encode("").empty());
+  CHECK(tokenizer.decode({}).empty());
+  const std::vector<int32_t> with_specials = {1, 2};
+  CHECK(tokenizer.decode(with_specials).empty());
+}
+
+namespace {
+// A control character that the model knows only as a byte.
+char byte_character(const Tokenizer& tokenizer) {
+  for (char c = 1; c < 9; ++c) {
+    if (tokenizer.is_byte(tokenizer.encode(std::string(1, c)).back())) return c;
+  }
+  FAIL("the model has pieces for all control characters");
+  return 0;
+}
+
+void check_cutting(const Tokenizer& tokenizer) {
+  // A text without a newline is never cut. With another character that is a byte piece in place of every newline, it
+  // gives the ids of the uncut text, once the byte is put back.
+  const std::string text = hard_long_text();
+  const char other = byte_character(tokenizer);
+  const int32_t other_id = tokenizer.encode(std::string(1, other)).back(), newline_id = tokenizer.encode("\n").back();
+  std::string uncut = text;
+  for (char& c : uncut) c = c == '\n' ? other : c;
+  std::vector<int32_t> expected = tokenizer.encode(uncut);
+  for (int32_t& id : expected) id = id == other_id ? newline_id : id;
+  CHECK(tokenizer.encode(text) == expected);
+
+  // And in two parts, at each of the first newlines.
+  int checked = 0;
+  for (size_t cut = text.find('\n', 1); cut != std::string::npos && checked < 50;
+       cut = text.find('\n', cut + 1), ++checked) {
+    std::vector<int32_t> ids;
+    tokenizer.encode(std::string_view(text).substr(0, cut), ids, TextPosition::start);
+    tokenizer.encode(std::string_view(text).substr(cut), ids, TextPosition::continuation);
+    REQUIRE(ids == expected);
+  }
+  CHECK(checked == 50);
+}
+}  // namespace
+
+TEST_CASE("cutting a text before newlines changes no id") {
+  const TemporaryDirectory dir;
+  CHECK(hard_long_text().size() > 16384);  // or encode() would not cut
+  check_cutting(train_small(dir));
+}
+
+TEST_CASE("ids outside the vocabulary are refused") {
+  const TemporaryDirectory dir;
+  const Tokenizer tokenizer = train_small(dir);
+  for (const int32_t id : {-1, 400, INT32_MAX}) {
+    const std::vector<int32_t> ids = {5, id};
+    check_error([&] { tokenizer.decode(ids); }, {"small.model", std::to_string(id), "400"});
+    check_error([&] { tokenizer.piece(id); }, {"small.model", std::to_string(id)});
+  }
+}
+
+TEST_CASE("files that are no models are refused") {
+  const TemporaryDirectory dir;
+  const Tokenizer tokenizer = train_small(dir);
+  const std::string whole = read_file(dir / "small.model");
+  CHECK(tokenizer.bytes() == whole);
+  check_error([&] { Tokenizer::load(dir / "none.model"); }, {"none.model", "No such file"});
+  const auto check = [&](const std::string& bytes) {
+    write_file(dir / "bad.model", bytes);
+    check_error([&] { Tokenizer::load(dir / "bad.model"); }, {"bad.model"});
+  };
+  check("");
+  check("this is not a model");
+  check(std::string(1000, '\0'));
+  check(std::string(1000, '\xFF'));
+  check(whole.substr(0, 1));
+  check(whole.substr(0, whole.size() / 2 + 1));
+  check("\x0A\xFF\xFF\xFF\xFF\x7F" + whole);  // a first piece that claims 34 GB
+}
+
+TEST_CASE("a model describes itself") {
+  const TemporaryDirectory dir;
+  train_small(dir);
+  const std::string text = describe_tokenizer(dir / "small.model");
+  for (const std::string word : {"pieces: 400", "256 bytes", "bos 1", "eos 2", "pad -1"})
+    CHECK_THAT(text, Catch::Contains(word));
+}
+
+TEST_CASE("the real models of LLaMA-2 and Mistral") {
+  const char* folder = std::getenv("STRAND_TEST_TOKENIZERS");
+  if (folder == nullptr) {
+    WARN(
+        "STRAND_TEST_TOKENIZERS is not set (a folder with llama2.model and mistral.model): real models are not tested");
+    return;
+  }
+  for (const std::string name : {"llama2.model", "mistral.model"}) {
+    const Tokenizer tokenizer = Tokenizer::load(std::string(folder) + "/" + name);
+    CHECK(tokenizer.vocab_size() == 32000);
+    CHECK(tokenizer.bos_id() == 1);
+    CHECK(tokenizer.eos_id() == 2);
+    check_cutting(tokenizer);
+  }
+  const Tokenizer llama = Tokenizer::load(std::string(folder) + "/llama2.model");
+  // The example of LLaMA-2's tokenizer that its users quote: "Hello world" is 15043 3186.
+  CHECK(llama.encode("Hello world") == std::vector<int32_t>{15043, 3186});
+  CHECK(llama.piece(259) == "\u2581\u2581");
+  CHECK(llama.piece(13) == "<0x0A>");
+}
