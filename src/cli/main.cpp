@@ -2,10 +2,12 @@
 // that cannot be understood.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "cli/commands.h"
 #include "core/error.h"
@@ -29,12 +31,26 @@ void add_commands(CLI::App& app) {
   strand::cli::add_config_command(app);
 }
 
+/// CLI11 calls an unknown first word a missing subcommand; people look for the word.
+void require_known_command(const CLI::App& app, const std::string& word) {
+  if (word.empty() || word[0] == '-') return;
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    names.push_back(command->get_name());
+  }
+  if (std::find(names.begin(), names.end(), word) != names.end()) return;
+  const std::string nearest = strand::nearest_word(word, names.data(), names.data() + names.size());
+  throw strand::UsageError(fmt::format("unknown command '{}' ({})", word,
+                                       nearest.empty() ? "see strand --help" : "did you mean '" + nearest + "'?"));
+}
+
 int run(int argc, char** argv) {
   CLI::App app("strand trains Mixture-of-Experts language models.", "strand");
   app.set_version_flag("--version", "strand " STRAND_VERSION);
   app.require_subcommand(1);
   add_commands(app);
   try {
+    require_known_command(app, argc > 1 ? argv[1] : "");
     app.parse(argc, argv);
   } catch (const CLI::RuntimeError& status) {
     return status.get_exit_code();
