@@ -1,0 +1,92 @@
+#pragma once
+// Matrix products by oneDNN. oneDNN builds a primitive (generated machine code) for every new shape, which costs about
+// as much as a product of 50 MFLOP; so primitives are kept, and callers whose shapes vary (the row blocks of experts)
+// cut their work into few distinct sizes.
+//
+// A product runs either on all threads (dense layers) or on the calling one inside a parallel region (experts shared
+// out among threads). The same shape on the same number of threads gives the same bits, whichever thread runs it.
+#include <deque>
+#include <dnnl.hpp>
+#include <functional>
+#include <optional>
+#include <unordered_map>
+
+#include "core/dtype.h"
+#include "kernels/cpu/token_blocks.h"
+#include "kernels/ops/linear.h"
+
+namespace strand {
+
+/// Which operand is stored transposed, named after the operation that needs it.
+enum class GemmLayout : uint8_t {
+  nt,  ///< y = x Wᵀ:    A [m, k], B [n, k]
+  nn,  ///< dx = dy W:   A [m, k], B [k, n]
+  tn,  ///< dW = dyᵀ x:  A [k, m], B [k, n]
+};
+
+/// C [m, n] (+)= op(A) op(B), row-major, summed over k in f32.
+struct GemmShape {
+  GemmLayout layout = GemmLayout::nt;
+  Write write = Write::overwrite;
+  DType in = DType::f32;        ///< of A and B: f32 or bf16
+  DType out = DType::f32;       ///< of C: f32, or bf16 when `in` is
+  int64_t m = 0, n = 0, k = 0;  ///< all positive
+  int64_t lda = 0;              ///< elements from one stored row of A to the next; 0 = the rows are adjacent
+
+  bool operator==(const GemmShape&) const = default;
+};
+
+/// Primitives for a fixed number of threads, and the memory they work in. One user at a time, so it needs no locks;
+/// oneDNN's own cache behind it hands the same machine code to every worker.
+class GemmWorker {
+ public:
+  /// `threads` must be the number oneDNN sees (omp_get_max_threads()) whenever run() is called.
+  GemmWorker(const dnnl::engine& engine, int threads) : engine_(engine), stream_(engine), threads_(threads) {}
+
+  /// Throws Error when this CPU has no such product (bf16 needs AVX-512).
+  void run(const GemmShape& shape, const void* a, const void* b, void* c);
+  int threads() const { return threads_; }
+
+ private:
+  struct Hash {
+    size_t operator()(const GemmShape& s) const;
+  };
+  struct Product {
+    dnnl::matmul primitive;
+    dnnl::memory a, b, c, scratchpad;
+    std::unordered_map<int, dnnl::memory> arguments;  // the four above, as execute() wants them
+    size_t scratchpad_bytes = 0;
+  };
+  Product& product(const GemmShape& shape);
+  Product make(const GemmShape& shape) const;
+
+  dnnl::engine engine_;
+  dnnl::stream stream_;
+  int threads_;
+  std::unordered_map<GemmShape, Product, Hash> products_;
+  Scratch scratchpad_;
+};
+
+class CpuGemm {
+ public:
+  CpuGemm();
+
+  /// One product on all threads. Not to be called inside a parallel region.
+  void run(const GemmShape& shape, const void* a, const void* b, void* c);
+
+  /// body(task, worker) for each task in [0, tasks), shared out among the threads in this order; products run through
+  /// `worker` stay on that thread. The first exception of a body is rethrown here after the others have ended.
+  using TaskBody = std::function<void(int64_t task, GemmWorker& worker)>;
+  void run_tasks(int64_t tasks, const TaskBody& body);
+
+  /// A buffer for operands that must be converted first.
+  Scratch& scratch() { return scratch_; }
+
+ private:
+  dnnl::engine engine_;
+  std::optional<GemmWorker> all_threads_;  // for the present number of threads
+  std::deque<GemmWorker> one_thread_;      // by omp_get_thread_num()
+  Scratch scratch_;
+};
+
+}  // namespace strand

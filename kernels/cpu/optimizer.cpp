@@ -1,0 +1,101 @@
+// The passes over all parameters: bound by memory, so each reads and writes every array once.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/cpu/convert.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/simd.h"
+#include "kernels/cpu/token_blocks.h"
+
+namespace strand {
+namespace {
+
+constexpr int64_t block_elements = 32768;
+
+typedef double vdouble __attribute__((vector_size(64)));
+typedef float half_vfloat __attribute__((vector_size(32)));
+
+/// Σ x² in double: the products of floats are exact.
+double sum_of_squares(const float* x, int64_t count) {
+  vdouble low{}, high{};
+  int64_t i = 0;
+  for (; i + simd::width <= count; i += simd::width) {
+    half_vfloat a, b;
+    std::memcpy(&a, x + i, sizeof a);
+    std::memcpy(&b, x + i + 8, sizeof b);
+    const vdouble da = __builtin_convertvector(a, vdouble), db = __builtin_convertvector(b, vdouble);
+    low += da * da;
+    high += db * db;
+  }
+  double sum = 0;
+  for (; i < count; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  low += high;
+  for (int lane = 0; lane < 8; ++lane) sum += low[lane];
+  return sum;
+}
+
+struct AdamStep {
+  float gradient_scale, beta1, one_minus_beta1, beta2, one_minus_beta2;
+  float rate;      // lr / (1 − β1^t)
+  float v_to_hat;  // 1 / (1 − β2^t)
+  float eps;
+  float shrink;  // lr · decay
+
+  /// One element, or a vector of them through `omp simd`.
+  void update(float& w, float g, float& m, float& v) const {
+    g *= gradient_scale;
+    m = beta1 * m + one_minus_beta1 * g;
+    v = beta2 * v + one_minus_beta2 * (g * g);
+    w -= rate * m / (std::sqrt(v * v_to_hat) + eps) + shrink * w;
+  }
+};
+
+void adam(const AdamStep& step, float* __restrict w, const float* __restrict g, float* __restrict m,
+          float* __restrict v, int64_t count) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) step.update(w[i], g[i], m[i], v[i]);
+}
+
+}  // namespace
+
+void CpuOps::run(const SumOfSquares& op) {
+  const int64_t count = op.x.elements();
+  const float* x = op.x.as<float>();
+  constexpr int64_t unit = block_elements / token_block;  // sum_over_blocks takes token_block units at a time
+  *op.sum.as<double>() += sum_over_blocks(blocks_of(count, unit), [&](int64_t begin, int64_t end) {
+    return sum_of_squares(x + begin * unit, std::min(count, end * unit) - begin * unit);
+  });
+}
+
+void CpuOps::run(const AdamW& op) {
+  const double updates = static_cast<double>(op.updates);
+  const AdamStep step{.gradient_scale = static_cast<float>(op.gradient_scale),
+                      .beta1 = static_cast<float>(op.beta1),
+                      .one_minus_beta1 = static_cast<float>(1 - op.beta1),
+                      .beta2 = static_cast<float>(op.beta2),
+                      .one_minus_beta2 = static_cast<float>(1 - op.beta2),
+                      .rate = static_cast<float>(op.lr / (1 - std::pow(op.beta1, updates))),
+                      .v_to_hat = static_cast<float>(1 / (1 - std::pow(op.beta2, updates))),
+                      .eps = static_cast<float>(op.eps),
+                      .shrink = static_cast<float>(op.lr * op.decay)};
+  float* w = op.weight.as<float>();
+  const float* g = op.gradient.as<float>();
+  float* m = op.m.as<float>();
+  float* v = op.v.as<float>();
+  constexpr int64_t in_cache = 2048;  // rounded copies are made of weights that were just written
+  for_blocks(op.weight.elements(), block_elements, [&](int64_t first, int64_t last, int64_t) {
+    for (int64_t begin = first; begin < last; begin += in_cache) {
+      const int64_t count = std::min(in_cache, last - begin);
+      adam(step, w + begin, g + begin, m + begin, v + begin, count);
+      if (!op.weight_act) continue;
+      dispatch_act(op.weight_act.dtype, [&](auto tag) {
+        using Act = typename decltype(tag)::type;
+        convert(w + begin, op.weight_act.as<Act>() + begin, count);
+      });
+    }
+  });
+}
+
+}  // namespace strand
