@@ -1,0 +1,137 @@
+#pragma once
+// Checkpoints: directories `step_00001000/` that hold all a run needs to continue, and nothing about the layout it ran
+// on.
+//   model.safetensors       weights by logical name (sharded past a size, see tensor_source.h)
+//   optimizer.safetensors   moments, "m.<parameter>" and "v.<parameter>"; absent when only weights are kept
+//   config.yaml             the resolved configuration
+//   tokenizer.model         the tokenizer, verbatim; absent when the run has none
+//   state.json              RunState
+//   manifest.json           sizes and digests of the others (manifest.h)
+// A checkpoint is written as `.step_00001000.tmp`, every file and directory synced, and renamed when complete; so a
+// name `step_*` is either whole or was damaged afterwards, and the manifest tells which. Nothing here knows of devices
+// or ranks: tensors come through NamedTensor::read on the calling thread, which may be a background one over a
+// snapshot.
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "checkpoint/manifest.h"
+#include "checkpoint/tensor_source.h"
+
+namespace strand {
+
+/// Where a run stands, between two steps. Numbers survive exactly.
+struct RunState {
+  int64_t step = 0;           ///< optimizer steps done; the next one has this index
+  int64_t next_sample = 0;    ///< index of the first sample of the next step
+  int64_t schedule_step = 0;  ///< index at which the schedule continues (differs from step after fine-tuning began)
+  int64_t tokens = 0;         ///< trained on so far
+  uint64_t seed = 0;
+  std::map<std::string, std::vector<double>> series;  ///< running statistics by name; finite
+  std::map<std::string, std::string> versions;        ///< program, compiler, layout: to be logged, not to be obeyed
+};
+
+struct CheckpointContents {
+  RunState state;
+  std::string config_yaml;
+  std::string tokenizer_model;  ///< bytes; empty = none
+  std::span<const NamedTensor> model;
+  std::span<const NamedTensor> optimizer;  ///< empty = none
+};
+
+inline constexpr uint64_t default_shard_bytes = uint64_t{5} << 30;
+
+/// Writes a checkpoint under `parent` (created when missing) and returns its path. One of the same step that is already
+/// there is replaced in one step. Throws Error with nothing left under the final name.
+std::string save_checkpoint(const std::string& parent, const CheckpointContents& contents,
+                            uint64_t max_shard_bytes = default_shard_bytes);
+
+/// The same in pieces, for writers that share the work. The first one creates; the others join once it did; each writes
+/// files; the first one commits when all are done, with the files of the others in its manifest.
+class CheckpointWriter {
+ public:
+  /// Removes what interrupted writers left in `parent` and makes the temporary directory.
+  static CheckpointWriter create(const std::string& parent, int64_t step);
+  /// Writes into the directory that another process created.
+  static CheckpointWriter join(const std::string& parent, int64_t step);
+
+  const std::string& directory() const { return temporary_; }
+  void write_file(const std::string& name, std::string_view bytes);
+  void write_state(const RunState& state);
+  void write_tensors(const std::string& stem, std::span<const NamedTensor> tensors, uint64_t max_shard_bytes);
+  /// A file of directory() that is complete and synced, written here or elsewhere.
+  void add(const WrittenFile& file);
+  const Manifest& files() const { return files_; }
+
+  /// Manifest, rename, sync. Returns the final path.
+  std::string commit();
+
+ private:
+  CheckpointWriter(const std::string& parent, int64_t step);
+
+  std::string parent_;
+  std::string final_;
+  std::string temporary_;
+  Manifest files_;
+};
+
+/// Throws Error with the reason when the directory is not a complete, undamaged checkpoint. Reads every byte.
+void verify_checkpoint(const std::string& path);
+
+/// An undamaged checkpoint, open for reading.
+class Checkpoint {
+ public:
+  /// Verifies first.
+  explicit Checkpoint(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  const RunState& state() const { return state_; }
+  const std::string& config_yaml() const { return config_yaml_; }
+  /// Empty when the run had none; the file is tokenizer_path().
+  const std::string& tokenizer_model() const { return tokenizer_model_; }
+  std::string tokenizer_path() const;
+  const TensorSource& model() const { return *model_; }
+  /// Throws Error when the checkpoint holds weights only.
+  const TensorSource& optimizer() const;
+  bool has_optimizer() const { return optimizer_ != nullptr; }
+
+ private:
+  std::string path_;
+  RunState state_;
+  std::string config_yaml_;
+  std::string tokenizer_model_;
+  std::unique_ptr<TensorSource> model_;
+  std::unique_ptr<TensorSource> optimizer_;
+};
+
+struct PassedOver {
+  std::string path;
+  std::string reason;
+};
+
+struct LatestCheckpoint {
+  std::optional<std::string> path;      ///< the newest undamaged one; none = there is none
+  std::vector<PassedOver> passed_over;  ///< newer ones, newest first
+};
+
+/// Looks only at names `step_<digits>`; a directory that does not exist holds none.
+LatestCheckpoint find_latest(const std::string& parent);
+
+struct Retention {
+  int64_t keep = 2;        ///< newest undamaged ones that stay; at least 1
+  int64_t keep_every = 0;  ///< those at multiples of so many steps stay for ever; 0 = none
+};
+
+/// Removes undamaged checkpoints beyond the `keep` newest undamaged ones, and what interrupted writers left. Damaged
+/// ones stay, for a person to look at. Each goes in one rename, so that an interruption leaves no half of one. Returns
+/// what was removed. Not while another thread writes a checkpoint there.
+std::vector<std::string> prune_checkpoints(const std::string& parent, const Retention& retention);
+
+/// "step_00001000"
+std::string checkpoint_name(int64_t step);
+
+}  // namespace strand

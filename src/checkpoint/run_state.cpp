@@ -1,0 +1,57 @@
+#include "checkpoint/run_state.h"
+
+#include <cmath>
+#include <set>
+
+#include "checkpoint/strict_json.h"
+#include "core/error.h"
+
+namespace strand {
+
+using nlohmann::json;
+
+namespace {
+constexpr uint64_t state_version = 1;
+
+int64_t position(const json& object, const char* key, const std::string& where) {
+  const uint64_t value = json_unsigned(object, key, where);
+  require(value <= static_cast<uint64_t>(INT64_MAX), "{}: \"{}\" is too large", where, key);
+  return static_cast<int64_t>(value);
+}
+}  // namespace
+
+std::string run_state_to_json(const RunState& state) {
+  for (const auto& [name, values] : state.series) {
+    for (const double value : values) require(std::isfinite(value), "the statistic \"{}\" is not finite", name);
+  }
+  const json document = {{"version", state_version},         {"step", state.step},
+                         {"next_sample", state.next_sample}, {"schedule_step", state.schedule_step},
+                         {"tokens", state.tokens},           {"seed", state.seed},
+                         {"series", state.series},           {"versions", state.versions}};
+  return document.dump(2) + "\n";  // doubles in the shortest form that reads back to the same bits
+}
+
+RunState run_state_from_json(const std::string& text, const std::string& where) {
+  const json document = parse_strict_json(text, where);
+  const uint64_t version = json_unsigned(document, "version", where);
+  require(version == state_version, "{}: version {}, and this program reads version {}", where, version, state_version);
+  static const std::set<std::string> known{"version", "step", "next_sample", "schedule_step",
+                                           "tokens",  "seed", "series",      "versions"};
+  for (const auto& [key, value] : document.items()) require(known.contains(key), "{}: unknown key \"{}\"", where, key);
+
+  RunState state;
+  state.step = position(document, "step", where);
+  state.next_sample = position(document, "next_sample", where);
+  state.schedule_step = position(document, "schedule_step", where);
+  state.tokens = position(document, "tokens", where);
+  state.seed = json_unsigned(document, "seed", where);
+  try {
+    state.series = json_object(document, "series", where).get<decltype(state.series)>();
+    state.versions = json_object(document, "versions", where).get<decltype(state.versions)>();
+  } catch (const json::exception& e) {
+    fail("{}: {}", where, e.what());
+  }
+  return state;
+}
+
+}  // namespace strand
