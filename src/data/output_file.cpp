@@ -4,11 +4,10 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <filesystem>
-#include <system_error>
 
 #include "core/error.h"
+#include "core/file_io.h"
 
 namespace strand {
 
@@ -27,28 +26,11 @@ void write_all(int descriptor, const char* data, size_t bytes, uint64_t offset, 
     offset += static_cast<uint64_t>(done);
   }
 }
-
-std::string directory_of(const std::string& path) {
-  const std::string directory = std::filesystem::path(path).parent_path().string();
-  return directory.empty() ? "." : directory;
-}
-
-// A rename is on the disk only once the directory that holds the name is.
-void sync_directory(const std::string& directory) {
-  const int descriptor = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) fail_errno("open directory", directory);
-  const int result = fsync(descriptor);
-  close(descriptor);
-  // Some network file systems cannot sync a directory and say so with EINVAL; there is nothing more to do there.
-  if (result != 0 && errno != EINVAL) fail_errno("sync directory", directory);
-}
 }  // namespace
 
 OutputFile::OutputFile(std::string path) : path_(std::move(path)) {
-  temporary_ = fmt::format("{}.partial.{}", path_, getpid());
-  std::error_code error;
-  std::filesystem::create_directories(directory_of(path_), error);
-  require(!error, "cannot create directory {}: {}", directory_of(path_), error.message());
+  temporary_ = path_ + ".tmp";
+  make_directories(parent_directory(path_));
   require(!std::filesystem::is_directory(path_), "cannot write {}: it is a directory", path_);
   descriptor_ = open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (descriptor_ < 0) fail_errno("create", temporary_);
@@ -106,9 +88,9 @@ void OutputFile::seal() {
 
 void OutputFile::publish() {
   require(descriptor_ < 0, "{} is published before it is sealed", path_);
-  if (std::rename(temporary_.c_str(), path_.c_str()) != 0) fail_errno("rename to", path_);
+  rename_path(temporary_, path_);
   published_ = true;
-  sync_directory(directory_of(path_));
+  sync_directory(parent_directory(path_));
 }
 
 }  // namespace strand

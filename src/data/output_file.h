@@ -1,7 +1,8 @@
 #pragma once
-// A file that appears under its final name only when it is complete: bytes go to `<path>.partial.<pid>`, seal() writes
-// them through to the disk, publish() renames. Destroyed before publish(), it leaves nothing behind. Several files that
-// belong together are all sealed first and then published, the one that readers look for last.
+// A file of a group that appears together: bytes go to `<path>.tmp`, seal() writes them through to the disk, publish()
+// renames. All files of the group are sealed first and then published, the one that readers look for last. Beyond
+// AtomicFile (core/file_io.h) it can also go back and read or overwrite what it wrote. Destroyed before publish(), it
+// leaves nothing behind.
 #include <cstdint>
 #include <string>
 #include <string_view>

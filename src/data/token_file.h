@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <string>
 
-#include "data/mapped_file.h"
+#include "core/mapped_file.h"
 
 namespace strand {
 

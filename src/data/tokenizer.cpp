@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "data/mapped_file.h"
+#include "core/mapped_file.h"
 
 namespace strand {
 

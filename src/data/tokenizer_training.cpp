@@ -9,9 +9,9 @@
 #include <unordered_map>
 
 #include "core/error.h"
+#include "core/file_io.h"
 #include "core/log.h"
 #include "core/random.h"
-#include "data/output_file.h"
 #include "data/tokenizer.h"
 
 namespace strand {
@@ -133,7 +133,8 @@ TokenizerTrainingSummary train_tokenizer(const TokenizerTraining& options,
   require(options.sample_bytes > 0, "tokenizer training needs a sample of more than 0 bytes");
 
   TokenizerTrainingSummary summary;
-  OutputFile output(options.output);  // a place that cannot be written is known before the work, not after
+  make_directories(parent_directory(options.output));
+  AtomicFile output(options.output);  // a place that cannot be written is known before the work, not after
   LineSample sample(options.seed, options.sample_bytes);
   const TextFiles files = list_text_files(options.inputs);
   for (const std::string& path : files.ignored)
@@ -160,8 +161,7 @@ TokenizerTrainingSummary train_tokenizer(const TokenizerTraining& options,
           options.vocab_size, summary.sampled_bytes, status.ToString());
   summary.vocab_size = Tokenizer::from_bytes(model, options.output).vocab_size();
   output.write(model);
-  output.seal();
-  output.publish();
+  output.commit();
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return summary;
 }
