@@ -1,0 +1,53 @@
+#pragma once
+// log.jsonl: one JSON object a line and a step, keys in the order they were added, "step" first.
+// Numbers are written in the shortest form that reads back to the same bits. JSON has no NaN and no infinity: a value
+// that is not finite is written as null.
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/file_io.h"
+
+namespace strand {
+
+class LogRow {
+ public:
+  explicit LogRow(int64_t step);
+  LogRow& add(std::string_view key, double value);
+  LogRow& add(std::string_view key, int64_t value);
+  LogRow& add(std::string_view key, int value) { return add(key, int64_t{value}); }
+  LogRow& add(std::string_view key, std::string_view text);
+  LogRow& add(std::string_view key, const char* text) { return add(key, std::string_view(text)); }
+  LogRow& add(std::string_view key, std::span<const double> values);
+  /// A matrix as an array of rows: `values` holds rows of `row_length` one after the other.
+  LogRow& add(std::string_view key, std::span<const double> values, size_t row_length);
+
+  std::string json() const { return text_ + "}"; }
+
+ private:
+  LogRow& add_raw(std::string_view key, std::string_view json_value);
+  std::string text_;  ///< the object without its closing brace
+};
+
+class RunLog {
+ public:
+  /// Opens `path` for a run whose first row will have step `first_step`: rows from that step on (of an earlier run that
+  /// got further than the checkpoint that this one continues) and a last line that was cut off are dropped, by an
+  /// atomic rewrite. 0 starts an empty log. Throws Error naming the line when the file holds anything but such rows.
+  RunLog(const std::string& path, int64_t first_step);
+
+  /// The row is with the system when this returns: it outlives a kill of the process.
+  void write(const LogRow& row);
+  /// Through to the disk; before a checkpoint is committed, so that no log is ever behind its checkpoint.
+  void sync();
+  /// Rows that opening dropped.
+  int64_t dropped() const { return dropped_; }
+
+ private:
+  int64_t dropped_ = 0;
+  std::unique_ptr<AppendFile> file_;
+};
+
+}  // namespace strand
