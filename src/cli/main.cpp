@@ -29,6 +29,8 @@ int report(std::string message, int code) {
 
 void add_commands(CLI::App& app) {
   strand::cli::add_config_command(app);
+  strand::cli::add_tokenize_command(app);
+  strand::cli::add_train_tokenizer_command(app);
 }
 
 /// CLI11 calls an unknown first word a missing subcommand; people look for the word.

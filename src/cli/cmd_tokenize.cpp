@@ -1,0 +1,70 @@
+// strand tokenize: text in, Megatron token files out.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "cli/commands.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "data/tokenize.h"
+
+namespace strand::cli {
+namespace {
+
+constexpr double report_seconds = 5.0;
+
+struct Options {
+  TokenizeOptions tokenize;
+  std::string tokenizer;
+  bool no_bos = false;
+  bool no_eos = false;
+};
+
+void run(const Options& options) {
+  TokenizeOptions task = options.tokenize;
+  task.add_bos = !options.no_bos;
+  task.add_eos = !options.no_eos;
+  if (task.threads == 0) task.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  if (task.val_output.empty() != (task.val_fraction == 0)) {
+    throw UsageError("strand tokenize: --val-out and --val-fraction belong together");
+  }
+  const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
+  double next_report = report_seconds;
+  const TokenizeSummary summary = tokenize(task, tokenizer, [&](const TokenizeSummary& so_far) {
+    if (so_far.seconds < next_report) return;
+    log_info(to_string(so_far));
+    next_report = so_far.seconds + report_seconds;
+  });
+  fmt::print("{}: {}\n", task.output, to_string(summary));
+}
+
+}  // namespace
+
+void add_tokenize_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("tokenize", "Turn text into token files (Megatron .bin/.idx)");
+  const auto options = std::make_shared<Options>();
+  TokenizeOptions& task = options->tokenize;
+  task.threads = 0;
+  command
+      ->add_option("INPUT", task.inputs,
+                   "Text: .txt (a document a file), .jsonl or .json (an object with \"text\" a line), plain, .gz or "
+                   ".zst, or directories of them")
+      ->required();
+  command->add_option("--tokenizer", options->tokenizer, "SentencePiece .model")->required();
+  command->add_option("--out", task.output, "Prefix of the .bin/.idx pair to write")->required();
+  command->add_option("--val-out", task.val_output, "Prefix of a second pair, for validation");
+  command->add_option("--val-fraction", task.val_fraction, "Part of the documents that go to --val-out, in (0, 1)")
+      ->check(CLI::Range(0.0, 1.0));
+  command->add_option("--seed", task.seed, "Seed of the choice of validation documents")->capture_default_str();
+  command->add_option("--threads", task.threads, "Threads; 0 = all cores")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1024));
+  command->add_flag("--no-bos", options->no_bos, "Do not begin documents with BOS");
+  command->add_flag("--no-eos", options->no_eos, "Do not end documents with EOS");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace strand::cli

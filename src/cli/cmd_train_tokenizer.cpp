@@ -1,0 +1,48 @@
+// strand train-tokenizer: text in, a SentencePiece model out.
+#include <fmt/core.h>
+
+#include <memory>
+#include <string>
+
+#include "cli/commands.h"
+#include "core/log.h"
+#include "data/tokenizer_training.h"
+
+namespace strand::cli {
+namespace {
+
+constexpr uint64_t report_bytes = uint64_t{100} << 20;  // a line of progress for every 100 MiB read
+
+void run(const TokenizerTraining& options) {
+  uint64_t next_report = report_bytes;
+  const TokenizerTrainingSummary summary = train_tokenizer(options, [&](uint64_t bytes) {
+    if (bytes < next_report) return;
+    log_info(fmt::format("{} MB of text read", bytes / 1000000));
+    next_report = bytes + report_bytes;
+  });
+  fmt::print("{}: {} pieces, trained on {} of {} bytes from {} documents in {:.1f} s\n", options.output,
+             summary.vocab_size, summary.sampled_bytes, summary.bytes, summary.documents, summary.seconds);
+}
+
+}  // namespace
+
+void add_train_tokenizer_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("train-tokenizer", "Train a SentencePiece tokenizer (LLaMA-2 kind) on text");
+  const auto options = std::make_shared<TokenizerTraining>();
+  command
+      ->add_option("INPUT", options->inputs,
+                   "Text: .txt (a document a file), .jsonl or .json (an object with \"text\" a line), plain, .gz or "
+                   ".zst, or directories of them")
+      ->required();
+  command->add_option("--out", options->output, "The .model to write")->required();
+  command->add_option("--vocab-size", options->vocab_size, "Pieces, the 3 special and 256 byte ones included")
+      ->capture_default_str();
+  command
+      ->add_option("--sample-bytes", options->sample_bytes,
+                   "Train on about this many bytes, drawn line by line from all text (bounds time and memory)")
+      ->capture_default_str();
+  command->add_option("--seed", options->seed, "Seed of that draw")->capture_default_str();
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace strand::cli
