@@ -19,18 +19,19 @@ void convert(const From* from, int64_t n, To* to) {
 
 enum class Turn { forward, backward };
 
-/// Rotates the pairs (i, i + half) by the angles of a position, or back.
-template <Turn turn>
-void rotate(float* __restrict head, const float* __restrict rotary, int64_t half) {
-  const float *cosine = rotary, *sine = rotary + half;
-  float* second = head + half;
-#pragma omp simd
-  for (int64_t i = 0; i < half; ++i) {
-    const float s = turn == Turn::forward ? sine[i] : -sine[i];
-    const float a = head[i], b = second[i];
-    head[i] = a * cosine[i] - b * s;
-    second[i] = b * cosine[i] + a * s;
+/// A head from one place to another, its pairs (i, i + half) rotated by the angles of a position, or back.
+template <Turn turn, typename From, typename To>
+void rotate(const From* from, const float* angles, int64_t half, int64_t dim, To* to) {
+  using namespace simd;
+  for (int64_t i = 0; i < half; i += width) {
+    const int64_t n = std::min<int64_t>(width, half - i);
+    const vfloat cosine = load_up_to(angles + i, n);
+    const vfloat sine = turn == Turn::forward ? load_up_to(angles + half + i, n) : -load_up_to(angles + half + i, n);
+    const vfloat a = load_up_to(from + i, n), b = load_up_to(from + half + i, n);
+    store_up_to(to + i, a * cosine - b * sine, n);
+    store_up_to(to + half + i, b * cosine + a * sine, n);
   }
+  convert(from + 2 * half, dim - 2 * half, to + 2 * half);
 }
 
 /// q or k of all tokens: some heads of each row of the fused projection, and the norm over groups of its columns.
@@ -61,24 +62,71 @@ int64_t head_offset(const HeadLayout& l, int64_t heads, int64_t token, int64_t h
   return ((token / l.tokens * heads + h) * l.tokens + token % l.tokens) * l.head_dim;
 }
 
+constexpr int64_t run_tokens = 4;
+struct Run {
+  int64_t first, count;  ///< tokens
+};
+
+/// body(run) for the runs of tokens [begin, end)
+template <typename Body>
+void for_runs(int64_t begin, int64_t end, const Body& body) {
+  for (int64_t t = begin; t < end; t += run_tokens) body(Run{t, std::min(run_tokens, end - t)});
+}
+
+/// Angles of a token's position; a null pointer where nothing is rotated.
+const float* angles_of(const HeadLayout& l, const Tensor& rotary, int64_t token) {
+  return l.rotary_dim ? rotary.as<float>() + token % l.tokens * l.rotary_dim : nullptr;
+}
+
+/// Normalizes the part's columns of one row of the fused projection into x.
 template <typename T>
-void split_part(const SplitHeads& op, const Part<T>& part, int64_t token, const T* row, float* x) {
-  const HeadLayout& l = op.layout;
-  const int64_t dim = l.head_dim, columns = part.heads * dim;
-  convert(row + part.column, columns, x);
-  const int64_t groups = part.group_size ? columns / part.group_size : 0;
-  for (int64_t g = 0; g < groups; ++g) {
+void normalize(const Part<T>& part, int64_t columns, int64_t token, double eps, const T* row, float* x) {
+  convert(row, columns, x);
+  for (int64_t g = 0; g < columns / part.group_size; ++g) {
     float* at = x + g * part.group_size;
-    const float rstd = rms_rstd(sum_of_squares(at, part.group_size), part.group_size, op.eps);
-    part.rstd[token * groups + g] = rstd;
+    const float rstd = rms_rstd(sum_of_squares(at, part.group_size), part.group_size, eps);
+    part.rstd[token * (columns / part.group_size) + g] = rstd;
     rms_norm_row(at, part.weight, rstd, part.group_size,
-                 [&](int64_t i, int64_t count, vfloat y) { simd::store_up_to(at + i, y, count); });
+                 [&](int64_t c, int64_t count, vfloat y) { simd::store_up_to(at + c, y, count); });
   }
-  const float* rotary = op.rotary.as<float>() + token % l.tokens * l.rotary_dim;
+}
+
+/// Rows of `from`, one a token of the run, to heads.
+template <typename From, typename T>
+void scatter_heads(const HeadLayout& l, const Part<T>& part, Run run, const Tensor& rotary, const From* from,
+                   int64_t from_stride) {
   for (int64_t h = 0; h < part.heads; ++h) {
-    rotate<Turn::forward>(x + h * dim, rotary, l.rotary_dim / 2);
-    convert(x + h * dim, dim, part.data + head_offset(l, part.heads, token, h));
+    for (int64_t i = 0; i < run.count; ++i) {
+      const int64_t token = run.first + i;
+      rotate<Turn::forward>(from + i * from_stride + h * l.head_dim, angles_of(l, rotary, token), l.rotary_dim / 2,
+                            l.head_dim, part.data + head_offset(l, part.heads, token, h));
+    }
   }
+}
+
+/// Heads back to rows.
+template <typename T, typename To>
+void gather_heads(const HeadLayout& l, const Part<T>& part, Run run, const Tensor& rotary, To* to, int64_t to_stride) {
+  for (int64_t h = 0; h < part.heads; ++h) {
+    for (int64_t i = 0; i < run.count; ++i) {
+      const int64_t token = run.first + i;
+      rotate<Turn::backward>(part.data + head_offset(l, part.heads, token, h), angles_of(l, rotary, token),
+                             l.rotary_dim / 2, l.head_dim, to + i * to_stride + h * l.head_dim);
+    }
+  }
+}
+
+/// q or k of a run of tokens; `rows` is the fused projection at the run, `x` has room for the part's columns of the
+/// run.
+template <typename T>
+void split_part(const SplitHeads& op, const Part<T>& part, Run run, const T* rows, float* x) {
+  const HeadLayout& l = op.layout;
+  const int64_t columns = part.heads * l.head_dim, row_size = (l.heads + 2 * l.kv_heads) * l.head_dim;
+  if (part.group_size == 0) return scatter_heads(l, part, run, op.rotary, rows + part.column, row_size);
+  for (int64_t i = 0; i < run.count; ++i) {
+    normalize(part, columns, run.first + i, op.eps, rows + i * row_size + part.column, x + i * columns);
+  }
+  scatter_heads(l, part, run, op.rotary, x, columns);
 }
 
 template <typename T>
@@ -90,39 +138,41 @@ void split(const SplitHeads& op) {
   const auto k = part_of<T>(l.kv_heads, q_columns, op.k, op.k_weight, op.k_rstd, {});
   T* v = op.v.as<T>();
   static thread_local Scratch scratch;
-  const ThreadBuffers buffers(scratch, q_columns);
+  const ThreadBuffers buffers(scratch, run_tokens * q_columns);
   for_blocks(l.sequences * l.tokens, norm_rows, [&](int64_t begin, int64_t end, int64_t) {
-    float* x = buffers.mine();
-    for (int64_t token = begin; token < end; ++token) {
-      const T* row = op.qkv.as<T>() + token * row_size;
-      split_part(op, q, token, row, x);
-      split_part(op, k, token, row, x);
+    for_runs(begin, end, [&](Run run) {
+      const T* rows = op.qkv.as<T>() + run.first * row_size;
+      split_part(op, q, run, rows, buffers.mine());
+      split_part(op, k, run, rows, buffers.mine());
       for (int64_t h = 0; h < l.kv_heads; ++h) {
-        std::copy_n(row + q_columns + kv_columns + h * dim, dim, v + head_offset(l, l.kv_heads, token, h));
+        for (int64_t i = 0; i < run.count; ++i) {
+          std::copy_n(rows + i * row_size + q_columns + kv_columns + h * dim, dim,
+                      v + head_offset(l, l.kv_heads, run.first + i, h));
+        }
       }
-    }
+    });
   });
 }
 
-/// Columns of dqkv from dq or dk. `dweight` is the partial sum of this block of tokens; `dy` and `x` hold a row each.
+/// Columns of dqkv of a run of tokens, from dq or dk. `dweight` is the partial sum of this block of tokens; `dy` has
+/// room for the part's columns of the run, `x` for those of one token.
 template <typename T>
-void join_part(const SplitHeadsBackward& op, const Part<T>& part, int64_t token, float* dweight, float* dy, float* x,
-               T* drow) {
+void join_part(const SplitHeadsBackward& op, const Part<T>& part, Run run, float* dweight, float* dy, float* x) {
   const HeadLayout& l = op.layout;
-  const int64_t dim = l.head_dim, columns = part.heads * dim;
-  const float* rotary = op.rotary.as<float>() + token % l.tokens * l.rotary_dim;
-  for (int64_t h = 0; h < part.heads; ++h) {
-    convert(part.data + head_offset(l, part.heads, token, h), dim, dy + h * dim);
-    rotate<Turn::backward>(dy + h * dim, rotary, l.rotary_dim / 2);
-  }
-  T* target = drow + part.column;
-  if (part.group_size == 0) return convert(dy, columns, target);
-  const int64_t row_size = (l.heads + 2 * l.kv_heads) * dim, groups = columns / part.group_size;
-  convert(op.qkv.as<T>() + token * row_size + part.column, columns, x);
-  for (int64_t g = 0; g < groups; ++g) {
-    const int64_t at = g * part.group_size;
-    rms_norm_backward_row(dy + at, x + at, part.weight, part.rstd[token * groups + g], part.group_size, dweight,
-                          [&](int64_t i, int64_t count, vfloat dx) { simd::store_up_to(target + at + i, dx, count); });
+  const int64_t columns = part.heads * l.head_dim, row_size = (l.heads + 2 * l.kv_heads) * l.head_dim;
+  const int64_t first = run.first * row_size + part.column;
+  if (part.group_size == 0) return gather_heads(l, part, run, op.rotary, op.dqkv.as<T>() + first, row_size);
+  gather_heads(l, part, run, op.rotary, dy, columns);
+  const int64_t groups = columns / part.group_size;
+  for (int64_t i = 0; i < run.count; ++i) {
+    convert(op.qkv.as<T>() + first + i * row_size, columns, x);
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t at = g * part.group_size;
+      T* target = op.dqkv.as<T>() + first + i * row_size + at;
+      rms_norm_backward_row(dy + i * columns + at, x + at, part.weight, part.rstd[(run.first + i) * groups + g],
+                            part.group_size, dweight,
+                            [&](int64_t c, int64_t count, vfloat dx) { simd::store_up_to(target + c, dx, count); });
+    }
   }
 }
 
@@ -136,20 +186,22 @@ void join(const SplitHeadsBackward& op) {
   const T* dv = op.dv.as<T>();
   static thread_local Scratch rows_scratch, partial_scratch;
   const int64_t buffer_size = blocks_of(q_columns, width) * width;
-  const ThreadBuffers buffers(rows_scratch, 2 * buffer_size);
+  const ThreadBuffers buffers(rows_scratch, (run_tokens + 1) * buffer_size);
   const int64_t weights = q.group_size + k.group_size, blocks = blocks_of(tokens, norm_rows);
   float* partial = partial_scratch.get<float>(blocks * weights);
   for_blocks(tokens, norm_rows, [&](int64_t begin, int64_t end, int64_t block) {
-    float *dy = buffers.mine(), *x = dy + buffer_size, *dweight = partial + block * weights;
+    float *x = buffers.mine(), *dy = x + buffer_size, *dweight = partial + block * weights;
     std::fill_n(dweight, weights, 0.0f);
-    for (int64_t token = begin; token < end; ++token) {
-      T* drow = op.dqkv.as<T>() + token * row_size;
-      join_part(op, q, token, dweight, dy, x, drow);
-      join_part(op, k, token, dweight + q.group_size, dy, x, drow);
+    for_runs(begin, end, [&](Run run) {
+      join_part(op, q, run, dweight, dy, x);
+      join_part(op, k, run, dweight + q.group_size, dy, x);
+      T* drows = op.dqkv.as<T>() + run.first * row_size + q_columns + kv_columns;
       for (int64_t h = 0; h < l.kv_heads; ++h) {
-        std::copy_n(dv + head_offset(l, l.kv_heads, token, h), dim, drow + q_columns + kv_columns + h * dim);
+        for (int64_t i = 0; i < run.count; ++i) {
+          std::copy_n(dv + head_offset(l, l.kv_heads, run.first + i, h), dim, drows + i * row_size + h * dim);
+        }
       }
-    }
+    });
   });
   if (q.dweight) add_partial_sums(partial, blocks, weights, q.group_size, q.dweight);
   if (k.dweight) add_partial_sums(partial + q.group_size, blocks, weights, k.group_size, k.dweight);
