@@ -1,0 +1,276 @@
+#include "harness.h"
+
+#include <algorithm>
+#include <bit>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "core/random.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/reference/reference_ops.h"
+
+namespace strand::test {
+
+namespace {
+// AddressSanitizer sees every byte out of bounds by itself, reads included, if nothing lies there.
+#ifdef __SANITIZE_ADDRESS__
+constexpr size_t guard_bytes = 0;
+#else
+constexpr size_t guard_bytes = 64;
+#endif
+constexpr uint8_t guard_value = 0xA5;
+constexpr int32_t unwritten_id = -123456789;
+
+Tensor bytes_at(void* memory, size_t offset, size_t bytes) {
+  return {static_cast<std::byte*>(memory) + offset, DType::u8, Shape{static_cast<int64_t>(bytes)}};
+}
+}  // namespace
+
+Ops& reference_ops() {
+  static ReferenceOps ops;
+  return ops;
+}
+
+const std::vector<Backend>& backends() {
+  static CpuOps cpu;
+  static const std::vector<Backend> all = {{"cpu f32", &cpu, DType::f32}, {"cpu bf16", &cpu, DType::bf16}};
+  return all;
+}
+
+double round_to(DType type, double value) {
+  switch (type) {
+    case DType::f32:
+      return static_cast<double>(static_cast<float>(value));
+    case DType::bf16:
+      return static_cast<double>(static_cast<float>(bf16(static_cast<float>(value))));
+    default:
+      return value;
+  }
+}
+
+// ---- Stage
+// -----------------------------------------------------------------------------------------------------------
+
+Stage::Stage(Ops& ops, DType act, DType input_type, int64_t alignment)
+    : ops_(ops), act_(act), input_type_(input_type), alignment_(alignment) {}
+
+Stage::~Stage() {
+  for (const Allocation& a : allocations_) ops_.deallocate(a.memory);
+}
+
+Tensor Stage::allocate(DType dtype, const Shape& shape) {
+  const size_t bytes = static_cast<size_t>(shape.elements()) * size_of(dtype);
+  void* memory = ops_.allocate(std::max<size_t>(1, bytes + 2 * guard_bytes));
+  allocations_.push_back({memory, bytes});
+  const std::vector<uint8_t> guard(guard_bytes, guard_value);
+  ops_.upload(guard.data(), bytes_at(memory, 0, guard_bytes));
+  ops_.upload(guard.data(), bytes_at(memory, guard_bytes + bytes, guard_bytes));
+  return {bytes_at(memory, guard_bytes, bytes).data, dtype, shape};
+}
+
+std::string Stage::broken_guard() {
+  std::vector<uint8_t> guard(guard_bytes);
+  for (size_t i = 0; i < allocations_.size(); ++i) {
+    for (size_t offset : {size_t{0}, guard_bytes + allocations_[i].bytes}) {
+      ops_.download(bytes_at(allocations_[i].memory, offset, guard_bytes), guard.data());
+      for (uint8_t byte : guard)
+        if (byte != guard_value)
+          return "tensor number " + std::to_string(i) + (offset ? " was written beyond its end" : " before its start");
+    }
+  }
+  return "";
+}
+
+void Stage::store(const Tensor& tensor, const Values& values) {
+  const auto convert = [&]<typename T>(T) {
+    std::vector<T> host(values.size());
+    for (size_t i = 0; i < values.size(); ++i) {
+      if constexpr (std::is_same_v<T, bf16>)
+        host[i] = bf16(static_cast<float>(values[i]));
+      else
+        host[i] = static_cast<T>(values[i]);
+    }
+    ops_.upload(host.data(), tensor);
+  };
+  REQUIRE(static_cast<int64_t>(values.size()) == tensor.elements());
+  switch (tensor.dtype) {
+    case DType::f64:
+      return convert(double{});
+    case DType::f32:
+      return convert(float{});
+    case DType::bf16:
+      return convert(bf16{});
+    case DType::i32:
+      return convert(int32_t{});
+    default:
+      FAIL("a tensor of " << to_string(tensor.dtype));
+  }
+}
+
+Values Stage::read(const Tensor& tensor) {
+  Values values(static_cast<size_t>(tensor.elements()));
+  const auto convert = [&]<typename T>(T) {
+    std::vector<T> host(values.size());
+    ops_.download(tensor, host.data());
+    for (size_t i = 0; i < values.size(); ++i) {
+      if constexpr (std::is_same_v<T, bf16>)
+        values[i] = static_cast<double>(static_cast<float>(host[i]));
+      else
+        values[i] = static_cast<double>(host[i]);
+    }
+  };
+  switch (tensor.dtype) {
+    case DType::f64:
+      convert(double{});
+      break;
+    case DType::f32:
+      convert(float{});
+      break;
+    case DType::bf16:
+      convert(bf16{});
+      break;
+    case DType::i32:
+      convert(int32_t{});
+      break;
+    default:
+      FAIL("a tensor of " << to_string(tensor.dtype));
+  }
+  return values;
+}
+
+namespace {
+Values normal_values(const std::string& name, const Shape& shape, double scale) {
+  const uint64_t key = hash_key(20240215, name);
+  Values values(static_cast<size_t>(shape.elements()));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = scale * random_normal(key, i);
+  return values;
+}
+}  // namespace
+
+Tensor Stage::act(const std::string& name, const Shape& shape, double scale) {
+  return act_of(shape, normal_values(name, shape, scale));
+}
+Tensor Stage::acc(const std::string& name, const Shape& shape, double scale) {
+  return acc_of(shape, normal_values(name, shape, scale));
+}
+Tensor Stage::act_of(const Shape& shape, const Values& values) {
+  Values rounded = values;
+  for (double& v : rounded) v = round_to(input_type_, v);
+  const Tensor tensor = allocate(act_, shape);
+  store(tensor, rounded);
+  return tensor;
+}
+Tensor Stage::acc_of(const Shape& shape, const Values& values) {
+  Values rounded = values;
+  for (double& v : rounded) v = round_to(strand::acc_of(input_type_), v);
+  const Tensor tensor = allocate(strand::acc_of(act_), shape);
+  store(tensor, rounded);
+  return tensor;
+}
+Tensor Stage::ids_of(const Shape& shape, const Ids& ids) {
+  const Tensor tensor = allocate(DType::i32, shape);
+  store(tensor, Values(ids.begin(), ids.end()));
+  return tensor;
+}
+Tensor Stage::scalar() {
+  return fill(allocate(DType::f64, {1}), 0.5);
+}
+
+Tensor Stage::fill(const Tensor& tensor, double value) {
+  store(tensor, Values(static_cast<size_t>(tensor.elements()), value));
+  return tensor;
+}
+Tensor Stage::act_out(const Shape& shape) {
+  return fill(allocate(act_, shape), std::numeric_limits<double>::quiet_NaN());
+}
+Tensor Stage::acc_out(const Shape& shape) {
+  return fill(allocate(strand::acc_of(act_), shape), std::numeric_limits<double>::quiet_NaN());
+}
+Tensor Stage::ids_out(const Shape& shape) {
+  return fill(allocate(DType::i32, shape), unwritten_id);
+}
+
+void Stage::report(const std::string& name, const Tensor& tensor, Tolerance tolerance) {
+  reports_.push_back({name, tensor.dtype, read(tensor), tolerance});
+}
+
+// ---- Comparison
+// ------------------------------------------------------------------------------------------------------
+
+namespace {
+bool same_bits(const Values& a, const Values& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](double x, double y) { return std::bit_cast<uint64_t>(x) == std::bit_cast<uint64_t>(y); });
+}
+
+/// The largest error as a multiple of what is allowed; infinite for a NaN that the reference does not have.
+double worst_error(const Report& got, const Values& expected, DType act, size_t& where) {
+  double largest = 0;
+  for (double r : expected)
+    if (std::isfinite(r)) largest = std::max(largest, std::abs(r));
+  const bool exact = got.dtype == DType::i32;
+  const double u_act = act == DType::bf16 ? 0x1p-8 : 0x1p-24;
+  const double u_out = got.dtype == DType::bf16 ? 0x1p-8 : 0;
+  const double of_largest = (8 + 4 * std::sqrt(static_cast<double>(got.tolerance.terms))) * 0x1p-24 +
+                            static_cast<double>(got.tolerance.roundings) * u_act;
+  double worst = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const double x = got.values[i], r = expected[i];
+    if (x == r || (std::isnan(x) && std::isnan(r))) continue;
+    const double allowed = exact ? 0 : u_out * std::abs(r) + of_largest * largest;
+    double error = std::abs(x - r) / allowed;
+    if (std::isnan(error)) error = std::numeric_limits<double>::infinity();
+    if (error > worst) {
+      worst = error;
+      where = i;
+    }
+  }
+  return worst;
+}
+
+void check_report(const Report& got, const Report& expected, const Report& again, DType act) {
+  INFO("output " << got.name << " (" << to_string(got.dtype) << ", " << got.values.size() << " elements)");
+  REQUIRE(got.name == expected.name);
+  REQUIRE(got.values.size() == expected.values.size());
+  size_t where = 0;
+  const double error_over_tolerance = worst_error(got, expected.values, act, where);
+  if (!got.values.empty()) {
+    INFO("worst at element " << where << ": " << got.values[where] << ", reference " << expected.values[where]);
+    CHECK(error_over_tolerance <= 1);
+  }
+  const bool repeats_bit_for_bit = same_bits(got.values, again.values);
+  CHECK(repeats_bit_for_bit);
+}
+}  // namespace
+
+void compare(const Backend& backend, const Body& body, int64_t alignment) {
+  INFO("backend " << backend.name);
+  const int64_t rows = std::lcm(alignment, backend.ops->row_alignment());
+  Stage expected(reference_ops(), DType::f64, backend.act, rows);
+  Stage got(*backend.ops, backend.act, backend.act, rows);
+  Stage again(*backend.ops, backend.act, backend.act, rows);
+  for (Stage* stage : {&expected, &got, &again}) {
+    body(*stage);
+    const std::string out_of_bounds = stage->broken_guard();
+    CHECK(out_of_bounds.empty());
+  }
+  REQUIRE(got.reports().size() == expected.reports().size());
+  for (size_t i = 0; i < got.reports().size(); ++i)
+    check_report(got.reports()[i], expected.reports()[i], again.reports()[i], backend.act);
+}
+
+void compare_all(const Body& body, int64_t alignment) {
+  for (const Backend& backend : backends()) compare(backend, body, alignment);
+}
+
+std::vector<Values> reference_values(const Stage& stage, const Body& body) {
+  Stage reference(reference_ops(), DType::f64, stage.input_type(), stage.alignment());
+  body(reference);
+  std::vector<Values> values;
+  for (const Report& report : reference.reports()) values.push_back(report.values);
+  return values;
+}
+
+}  // namespace strand::test

@@ -1,0 +1,117 @@
+#pragma once
+// Runs operations on any backend from double-precision values, and holds what comes back against the reference backend.
+//
+// A test writes a *body*: a function that makes tensors on a Stage (inputs by name, so that every stage draws the same
+// numbers), runs operations and reports tensors. `compare` calls it on the reference and twice on a backend: the first
+// two must agree within a tolerance, the last two in every bit.
+//
+// Inputs are rounded to the type of the backend under test before the reference sees them, so that a tolerance is about
+// the arithmetic alone. Outputs start as NaN (ids as −123456789), so that whoever reads what it should have written, or
+// does not write what it should, shows. Every tensor stands between guard bytes that are checked at the end.
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/ops.h"
+
+namespace strand::test {
+
+using Values = std::vector<double>;
+using Ids = std::vector<int32_t>;
+
+struct Backend {
+  std::string name;  ///< "cpu bf16"
+  Ops* ops;
+  DType act;
+};
+/// Every backend and activation type that the tests run on: one entry here puts a new backend under all of them.
+const std::vector<Backend>& backends();
+Ops& reference_ops();
+
+/// The values that the type can hold.
+double round_to(DType type, double value);
+
+/// How far an output may be from the reference, see `compare`.
+struct Tolerance {
+  int64_t terms = 1;      ///< length of the longest sum behind one element
+  int64_t roundings = 0;  ///< intermediate results that may have been rounded to act
+};
+
+struct Report {
+  std::string name;
+  DType dtype;
+  Values values;
+  Tolerance tolerance;
+};
+
+class Stage {
+ public:
+  /// `input_type`: values of act inputs are first rounded to it, those of acc inputs to its accumulation type.
+  Stage(Ops& ops, DType act, DType input_type, int64_t alignment);
+  ~Stage();
+  Stage(const Stage&) = delete;
+  Stage& operator=(const Stage&) = delete;
+
+  // ---- inputs: normal numbers, a pure function of the name; or given values
+  Tensor act(const std::string& name, const Shape& shape, double scale = 1);
+  Tensor acc(const std::string& name, const Shape& shape, double scale = 1);
+  Tensor act_of(const Shape& shape, const Values& values);
+  Tensor acc_of(const Shape& shape, const Values& values);
+  Tensor ids_of(const Shape& shape, const Ids& ids);
+  /// A f64 scalar that holds 0.5: every term is added to what is there.
+  Tensor scalar();
+
+  // ---- outputs
+  Tensor act_out(const Shape& shape);
+  Tensor acc_out(const Shape& shape);
+  Tensor ids_out(const Shape& shape);
+
+  template <typename Op>
+  void run(const Op& op) {
+    ops_(op);
+  }
+  Values read(const Tensor& tensor);
+  void report(const std::string& name, const Tensor& tensor, Tolerance tolerance = {});
+
+  /// Row blocks start at multiples of this, on every stage of a comparison.
+  int64_t alignment() const { return alignment_; }
+  DType act_type() const { return act_; }
+  DType input_type() const { return input_type_; }
+  const std::vector<Report>& reports() const { return reports_; }
+  /// "" or which tensor was written out of bounds.
+  std::string broken_guard();
+
+ private:
+  struct Allocation {
+    void* memory;
+    size_t bytes;  ///< between the guards
+  };
+  Tensor allocate(DType dtype, const Shape& shape);
+  void store(const Tensor& tensor, const Values& values);
+  Tensor fill(const Tensor& tensor, double value);
+
+  Ops& ops_;
+  DType act_, input_type_;
+  int64_t alignment_;
+  std::vector<Allocation> allocations_;
+  std::vector<Report> reports_;
+};
+
+using Body = std::function<void(Stage&)>;
+
+/// Ids and 64-bit integers must be equal. A floating-point element x with reference r must satisfy
+///   |x − r| ≤ u |r| + ((8 + 4 √terms) 2⁻²⁴ + roundings · u_act) · max |r over the tensor|
+/// u = 2⁻⁸ for a bf16 output (half a unit in the last place is 2⁻⁹; the f32 result before the rounding may lie across a
+/// tie), else 0. 2⁻²⁴ is half a unit of f32; the roundings of a sum of n terms of random sign walk as √n.
+/// `alignment`: row blocks start at multiples of it and of the backend's own.
+void compare(const Backend& backend, const Body& body, int64_t alignment = 1);
+/// On every backend.
+void compare_all(const Body& body, int64_t alignment = 1);
+
+/// Runs the body on the reference with inputs rounded as `stage` rounds them, and returns the values of what it
+/// reports: for inputs of an operation that are themselves the output of another.
+std::vector<Values> reference_values(const Stage& stage, const Body& body);
+
+}  // namespace strand::test

@@ -1,0 +1,196 @@
+// Heads split off the projection, and causal attention.
+#include <fmt/core.h>
+
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "harness.h"
+
+using namespace strand;
+using namespace strand::test;
+
+namespace {
+constexpr double eps = 1e-5;
+const HeadLayout layouts[] = {
+    {.sequences = 1, .tokens = 1, .heads = 1, .kv_heads = 1, .head_dim = 1, .rotary_dim = 0},
+    {.sequences = 2, .tokens = 1, .heads = 2, .kv_heads = 1, .head_dim = 16, .rotary_dim = 16},
+    {.sequences = 3, .tokens = 5, .heads = 6, .kv_heads = 2, .head_dim = 7, .rotary_dim = 6},
+    {.sequences = 2, .tokens = 70, .heads = 4, .kv_heads = 4, .head_dim = 16, .rotary_dim = 8},
+    {.sequences = 1, .tokens = 64, .heads = 2, .kv_heads = 2, .head_dim = 64, .rotary_dim = 64},
+    {.sequences = 2, .tokens = 200, .heads = 3, .kv_heads = 1, .head_dim = 20, .rotary_dim = 10},
+    {.sequences = 1, .tokens = 129, .heads = 1, .kv_heads = 1, .head_dim = 33, .rotary_dim = 2},
+};
+
+std::string describe(const HeadLayout& l) {
+  return fmt::format("B {} S {} H {} G {} A {} R {}", l.sequences, l.tokens, l.heads, l.kv_heads, l.head_dim,
+                     l.rotary_dim);
+}
+
+/// cos and sin of the angles of each position, for more positions than the sequence has.
+Tensor rotary_table(Stage& s, const HeadLayout& l) {
+  if (l.rotary_dim == 0) return {};
+  const int64_t positions = l.tokens + 3, half = l.rotary_dim / 2;
+  Values table(static_cast<size_t>(positions * l.rotary_dim));
+  for (int64_t p = 0; p < positions; ++p) {
+    for (int64_t i = 0; i < half; ++i) {
+      const double angle =
+          static_cast<double>(p) * std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(l.rotary_dim));
+      table[static_cast<size_t>(p * l.rotary_dim + i)] = std::cos(angle);
+      table[static_cast<size_t>(p * l.rotary_dim + half + i)] = std::sin(angle);
+    }
+  }
+  return s.acc_of({positions, l.rotary_dim}, table);
+}
+
+Shape fused(const HeadLayout& l) {
+  return {l.sequences * l.tokens, (l.heads + 2 * l.kv_heads) * l.head_dim};
+}
+Shape q_shape(const HeadLayout& l) {
+  return {l.sequences, l.heads, l.tokens, l.head_dim};
+}
+Shape kv_shape(const HeadLayout& l) {
+  return {l.sequences, l.kv_heads, l.tokens, l.head_dim};
+}
+Shape rows(const HeadLayout& l) {
+  return {l.sequences * l.tokens, l.heads * l.head_dim};
+}
+Shape statistics(const HeadLayout& l) {
+  return {l.sequences, l.heads, l.tokens};
+}
+
+int64_t norm_width(const HeadLayout& l, HeadNorm norm, int64_t heads) {
+  return norm == HeadNorm::full ? heads * l.head_dim : l.head_dim;
+}
+Shape rstd_shape(const HeadLayout& l, HeadNorm norm, int64_t heads) {
+  return {l.sequences * l.tokens, norm == HeadNorm::full ? 1 : heads};
+}
+
+SplitHeads split_heads(Stage& s, const HeadLayout& l, HeadNorm norm) {
+  SplitHeads op{.layout = l, .qkv = s.act("qkv", fused(l)), .rotary = rotary_table(s, l), .norm = norm, .eps = eps};
+  if (norm != HeadNorm::none) {
+    op.q_weight = s.acc("q weight", {norm_width(l, norm, l.heads)});
+    op.k_weight = s.acc("k weight", {norm_width(l, norm, l.kv_heads)});
+    op.q_rstd = s.acc_out(rstd_shape(l, norm, l.heads));
+    op.k_rstd = s.acc_out(rstd_shape(l, norm, l.kv_heads));
+  }
+  op.q = s.act_out(q_shape(l));
+  op.k = s.act_out(kv_shape(l));
+  op.v = s.act_out(kv_shape(l));
+  s.run(op);
+  return op;
+}
+}  // namespace
+
+TEST_CASE("SplitHeads: each norm, partial rotation, grouped heads") {
+  for (const HeadLayout& l : layouts) {
+    for (HeadNorm norm : {HeadNorm::none, HeadNorm::per_head, HeadNorm::full}) {
+      INFO(describe(l) << " norm " << int(norm));
+      compare_all([&](Stage& s) {
+        const SplitHeads op = split_heads(s, l, norm);
+        const int64_t terms = norm_width(l, norm, l.heads);
+        s.report("q", op.q, {.terms = terms});
+        s.report("k", op.k, {.terms = terms});
+        s.report("v", op.v);
+        if (norm == HeadNorm::none) return;
+        s.report("q_rstd", op.q_rstd, {.terms = terms});
+        s.report("k_rstd", op.k_rstd, {.terms = terms});
+      });
+    }
+  }
+}
+
+TEST_CASE("SplitHeadsBackward: each norm, partial rotation, grouped heads") {
+  for (const HeadLayout& l : layouts) {
+    for (HeadNorm norm : {HeadNorm::none, HeadNorm::per_head, HeadNorm::full}) {
+      if (norm != HeadNorm::none && l.head_dim == 1) continue;  // the gradient of x/|x| is 0: nothing but rounding
+      INFO(describe(l) << " norm " << int(norm));
+      compare_all([&](Stage& s) {
+        SplitHeadsBackward op{.layout = l,
+                              .dq = s.act("dq", q_shape(l)),
+                              .dk = s.act("dk", kv_shape(l)),
+                              .dv = s.act("dv", kv_shape(l)),
+                              .rotary = rotary_table(s, l),
+                              .norm = norm};
+        if (norm != HeadNorm::none) {
+          const std::vector<Values> rstd = reference_values(s, [&](Stage& r) {
+            const SplitHeads forward = split_heads(r, l, norm);
+            r.report("q", forward.q_rstd);
+            r.report("k", forward.k_rstd);
+          });
+          op.qkv = s.act("qkv", fused(l));
+          op.q_weight = s.acc("q weight", {norm_width(l, norm, l.heads)});
+          op.k_weight = s.acc("k weight", {norm_width(l, norm, l.kv_heads)});
+          op.q_rstd = s.acc_of(rstd_shape(l, norm, l.heads), rstd[0]);
+          op.k_rstd = s.acc_of(rstd_shape(l, norm, l.kv_heads), rstd[1]);
+          op.dq_weight = s.acc("dq weight before", op.q_weight.shape);
+          op.dk_weight = s.acc("dk weight before", op.k_weight.shape);
+        }
+        op.dqkv = s.act_out(fused(l));
+        s.run(op);
+        s.report("dqkv", op.dqkv, {.terms = norm_width(l, norm, l.heads)});
+        if (norm == HeadNorm::none) return;
+        s.report("dq_weight", op.dq_weight, {.terms = l.sequences * l.tokens * l.heads});
+        s.report("dk_weight", op.dk_weight, {.terms = l.sequences * l.tokens * l.kv_heads});
+      });
+    }
+  }
+}
+
+// Probabilities may meet V and dO as bf16, as on tensor cores: one rounding in forward; in backward P and dS are
+// rounded, and dS is a difference of two numbers of its own size.
+TEST_CASE("Attention: blocks shorter than, equal to and longer than the sequence") {
+  for (const HeadLayout& l : layouts) {
+    for (double scale : {1.0, 6.0}) {  // 6: scores of ±100, where a softmax without its maximum overflows
+      INFO(describe(l) << " scale " << scale);
+      compare_all([&](Stage& s) {
+        Attention op{.layout = l,
+                     .q = s.act("q", q_shape(l), scale),
+                     .k = s.act("k", kv_shape(l), scale),
+                     .v = s.act("v", kv_shape(l)),
+                     .out = s.act_out(rows(l)),
+                     .lse = s.acc_out(statistics(l))};
+        s.run(op);
+        // A score of size |x| carries an error of |x| 2⁻²⁴, which exp makes a relative error of the probability.
+        const auto terms = static_cast<int64_t>(scale * scale * scale * scale) * (l.tokens + l.head_dim);
+        s.report("out", op.out, {.terms = terms, .roundings = 1});
+        s.report("lse", op.lse, {.terms = l.tokens + l.head_dim});
+      });
+    }
+  }
+}
+
+TEST_CASE("AttentionBackward") {
+  for (const HeadLayout& l : layouts) {
+    INFO(describe(l));
+    compare_all([&](Stage& s) {
+      const std::vector<Values> forward = reference_values(s, [&](Stage& r) {
+        const Attention op{.layout = l,
+                           .q = r.act("q", q_shape(l)),
+                           .k = r.act("k", kv_shape(l)),
+                           .v = r.act("v", kv_shape(l)),
+                           .out = r.act_out(rows(l)),
+                           .lse = r.acc_out(statistics(l))};
+        r.run(op);
+        r.report("out", op.out);
+        r.report("lse", op.lse);
+      });
+      AttentionBackward op{.layout = l,
+                           .q = s.act("q", q_shape(l)),
+                           .k = s.act("k", kv_shape(l)),
+                           .v = s.act("v", kv_shape(l)),
+                           .out = s.act_of(rows(l), forward[0]),
+                           .lse = s.acc_of(statistics(l), forward[1]),
+                           .dout = s.act("dout", rows(l)),
+                           .delta = s.acc_out(statistics(l)),
+                           .dq = s.act_out(q_shape(l)),
+                           .dk = s.act_out(kv_shape(l)),
+                           .dv = s.act_out(kv_shape(l))};
+      s.run(op);
+      const Tolerance tolerance{.terms = (l.tokens + l.head_dim) * (l.heads / l.kv_heads), .roundings = 2};
+      s.report("dv", op.dv, tolerance);
+      if (l.tokens == 1) return;  // one key: its probability is 1 whatever q and k are, dq = dk = 0 but for rounding
+      s.report("dq", op.dq, tolerance);
+      s.report("dk", op.dk, tolerance);
+    });
+  }
+}

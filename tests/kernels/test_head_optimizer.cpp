@@ -1,0 +1,112 @@
+// Cross-entropy, embedding, AdamW.
+#include <catch2/catch.hpp>
+
+#include "harness.h"
+
+using namespace strand;
+using namespace strand::test;
+
+TEST_CASE("CrossEntropy: ignored targets, evaluation without a gradient, in place, large logits") {
+  enum class Gradient { none, apart, in_place };
+  for (const auto& [C, V] : {std::tuple{1, 1}, {5, 7}, {33, 50}, {16, 1003}}) {
+    for (Gradient gradient : {Gradient::none, Gradient::apart, Gradient::in_place}) {
+      for (double scale : {1.0, 50.0}) {
+        INFO("C " << C << " V " << V << " gradient " << int(gradient) << " scale " << scale);
+        compare_all([&, C = C, V = V](Stage& s) {
+          Ids targets;
+          for (int t = 0; t < C; ++t) targets.push_back(t % 4 == 2 ? -1 - t : (t * 31) % V);
+          CrossEntropy op{.logits = s.acc("logits", {C, V}, scale),
+                          .targets = s.ids_of({C}, targets),
+                          .value_share = 1.0 / C,
+                          .grad_scale = 2.0 / C,
+                          .ce = s.scalar()};
+          const bool types_agree = s.act_type() != DType::bf16;
+          if (gradient != Gradient::none) {
+            const bool in_place = gradient == Gradient::in_place && types_agree;
+            op.dlogits = in_place ? op.logits : s.act_out({C, V});
+          }
+          s.run(op);
+          s.report("ce", op.ce, {.terms = V});
+          // exp turns the rounding of a logit of size `scale` into a relative error of the probability.
+          const auto terms = static_cast<int64_t>(scale * scale) + V;
+          if (op.dlogits) s.report("dlogits", op.dlogits, {.terms = terms});
+        });
+      }
+    }
+  }
+}
+
+TEST_CASE("CrossEntropy: all targets ignored leave the sum alone and give zero gradients") {
+  compare_all([](Stage& s) {
+    const CrossEntropy op{.logits = s.acc("logits", {3, 17}),
+                          .targets = s.ids_of({3}, {-1, -100, -1}),
+                          .value_share = 1,
+                          .grad_scale = 1,
+                          .ce = s.scalar(),
+                          .dlogits = s.act_out({3, 17})};
+    s.run(op);
+    s.report("ce", op.ce);
+    s.report("dlogits", op.dlogits);
+  });
+}
+
+TEST_CASE("Embedding and its backward: tokens that repeat") {
+  for (const auto& [T, V, D] : {std::tuple{1, 1, 1}, {6, 3, 7}, {70, 11, 33}, {300, 1000, 16}}) {
+    INFO("T " << T << " V " << V << " D " << D);
+    compare_all([&, T = T, V = V, D = D](Stage& s) {
+      Ids tokens;
+      for (int t = 0; t < T; ++t) tokens.push_back((t * t + 3) % V);
+      const Embedding op{.tokens = s.ids_of({T}, tokens), .table = s.act("table", {V, D}), .x = s.acc_out({T, D})};
+      s.run(op);
+      s.report("x", op.x);
+      const EmbeddingBackward backward{
+          .tokens = op.tokens, .dx = s.acc("dx", {T, D}), .dtable = s.acc("dtable before", {V, D})};
+      s.run(backward);
+      s.report("dtable", backward.dtable, {.terms = T});
+    });
+  }
+}
+
+TEST_CASE("SumOfSquares") {
+  for (int64_t n : {1, 17, 1000, 100003}) {
+    INFO("n " << n);
+    compare_all([&](Stage& s) {
+      const Tensor sum = s.scalar();
+      s.run(SumOfSquares{.x = s.acc("x", {n}), .sum = sum});
+      s.report("sum", sum);  // sums are f64, so the error does not grow with n
+    });
+  }
+}
+
+TEST_CASE("AdamW: first and later updates, with and without decay and the copy in act") {
+  for (int64_t n : {1, 37, 4099}) {
+    for (int64_t updates : {1, 2, 1000}) {
+      for (double decay : {0.0, 0.1}) {
+        for (bool copy : {false, true}) {
+          INFO("n " << n << " updates " << updates << " decay " << decay << " copy " << copy);
+          compare_all([&](Stage& s) {
+            Values v = s.read(s.acc("v", {n}, 0.1));
+            for (double& x : v) x = x * x;
+            AdamW op{.weight = s.acc("w", {n}),
+                     .gradient = s.acc("g", {n}),
+                     .m = s.acc("m", {n}, 0.1),
+                     .v = s.acc_of({n}, v),
+                     .gradient_scale = 0.5,
+                     .lr = 1e-2,
+                     .beta1 = 0.9,
+                     .beta2 = 0.95,
+                     .eps = 1e-8,
+                     .decay = decay,
+                     .updates = updates};
+            if (copy) op.weight_act = s.act_out({n});
+            s.run(op);
+            s.report("w", op.weight);
+            s.report("m", op.m);
+            s.report("v", op.v);
+            if (copy) s.report("w in act", op.weight_act);
+          });
+        }
+      }
+    }
+  }
+}
