@@ -1,5 +1,8 @@
-// From the fused projection to heads and back: a token's row is widened to f32 in the first cache, normalized and
-// rotated there, and written to head-major tensors; backward is the mirror.
+// From the fused projection to heads and back: forward rotates on the way from a token's row to head-major tensors,
+// with a stop in an f32 buffer where there is a norm; backward is the mirror.
+//
+// Tokens go in runs of 4, so that each visit to a head's tensor moves 4 adjacent rows: heads lie S·A elements apart,
+// often a power of two, where visiting all of them for every token would evict cache lines before they are complete.
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/partial_sums.h"
