@@ -29,6 +29,7 @@ int report(std::string message, int code) {
 
 void add_commands(CLI::App& app) {
   strand::cli::add_config_command(app);
+  strand::cli::add_verify_command(app);
   strand::cli::add_tokenize_command(app);
   strand::cli::add_train_tokenizer_command(app);
 }

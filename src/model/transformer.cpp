@@ -1,5 +1,7 @@
 #include "model/transformer.h"
 
+#include <fmt/core.h>
+
 #include <optional>
 
 #include "core/error.h"
@@ -35,6 +37,16 @@ void Transformer::begin_step() {
 
 const Routing& Transformer::routing(int64_t moe_layer) const {
   return kept_.at(static_cast<size_t>(moe_layer + config_.model.dense_layers)).routing;
+}
+
+std::vector<std::pair<std::string, Tensor>> Transformer::residual_streams() const {
+  std::vector<std::pair<std::string, Tensor>> streams;
+  for (size_t layer = 0; layer < kept_.size(); ++layer) {
+    streams.emplace_back(fmt::format("layers.{}.x_in", layer), kept_[layer].x_in);
+    if (!middle_) streams.emplace_back(fmt::format("layers.{}.x_mid", layer), kept_[layer].x_mid);
+  }
+  if (final_x_) streams.emplace_back("final.x", final_x_);
+  return streams;
 }
 
 LossContext Transformer::loss_context(const MicroStep& micro, const Objective& objective) const {

@@ -3,6 +3,8 @@
 //
 // Nothing here reads device data: the sequence of operations and all sizes follow from the configuration and the shape
 // of the batch, so the same code runs on every backend, and on the plan backend to count what it would need.
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "model/attention.h"
@@ -41,6 +43,8 @@ class Transformer {
   Tensor step_counts() const { return step_counts_; }
   /// What the last train or evaluate left behind in MoE layer `i` (counted from the first MoE layer).
   const Routing& routing(int64_t moe_layer) const;
+  /// The residual streams of the last micro-step that still lie in memory, by name ("layers.3.x_in"), in forward order.
+  std::vector<std::pair<std::string, Tensor>> residual_streams() const;
   int64_t moe_layers() const { return config_.model.num_layers - config_.model.dense_layers; }
   NumberTypes types() const { return types_; }
 

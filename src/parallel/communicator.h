@@ -12,6 +12,8 @@ class Communicator {
   virtual int size() const = 0;
   /// x = Σ over ranks of x, the same bits on every rank. x is f32 or f64.
   virtual void all_reduce_sum(const Tensor& x) = 0;
+  /// The sum over ranks of a host number.
+  virtual int64_t all_reduce_sum(int64_t x) = 0;
 };
 
 class SelfCommunicator final : public Communicator {
@@ -19,6 +21,7 @@ class SelfCommunicator final : public Communicator {
   int rank() const override { return 0; }
   int size() const override { return 1; }
   void all_reduce_sum(const Tensor&) override {}
+  int64_t all_reduce_sum(int64_t x) override { return x; }
 };
 
 }  // namespace strand

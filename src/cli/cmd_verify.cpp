@@ -1,0 +1,72 @@
+// strand verify FILE...: replays reference files on a backend.
+#include <fmt/core.h>
+
+#include "cli/commands.h"
+#include "core/error.h"
+#include "model/backend.h"
+#include "train/verify.h"
+
+namespace strand::cli {
+
+namespace {
+struct Arguments {
+  std::vector<std::string> files;
+  DeviceKind device = DeviceKind::cpu;
+  std::string precision;
+  int64_t expert_parallel = 1;
+  int threads = 0;
+};
+
+Precision chosen_precision(const Arguments& a) {
+  const bool reference = a.device == DeviceKind::reference;
+  if (a.precision.empty()) return reference ? Precision::fp64 : Precision::fp32;
+  const Precision precision = a.precision == "fp64"   ? Precision::fp64
+                              : a.precision == "fp32" ? Precision::fp32
+                                                      : Precision::bf16;
+  if (reference != (precision == Precision::fp64))
+    throw UsageError("--precision fp64 belongs to --device reference, which computes in nothing else");
+  return precision;
+}
+
+void run(const Arguments& a) {
+  RunConfig run;
+  run.device = a.device;
+  run.precision = chosen_precision(a);
+  run.threads = a.threads;
+  if (a.expert_parallel != 1)
+    fail("--expert-parallel {}: this is one process; experts spread over processes need that many", a.expert_parallel);
+  const std::unique_ptr<Ops> ops = make_backend(run);
+  SelfCommunicator self;
+  int failed = 0;
+  for (const std::string& file : a.files) {
+    const VerifyReport report = verify_case(ReferenceCase(file), *ops, self, run.precision);
+    fmt::print("{}", format_report(report));
+    failed += !report.pass();
+  }
+  fmt::print("{} of {} files pass on {} in {}\n", a.files.size() - static_cast<size_t>(failed), a.files.size(),
+             ops->name(),
+             run.precision == Precision::fp64   ? "fp64"
+             : run.precision == Precision::fp32 ? "fp32"
+                                                : "bf16");
+  if (failed) throw CLI::RuntimeError(1);
+}
+}  // namespace
+
+void add_verify_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand(
+      "verify",
+      "Replay reference files and compare every loss term, gradient and training step; exit 1 on any failure");
+  const auto a = std::make_shared<Arguments>();
+  command->add_option("files", a->files, "Reference files (.safetensors)")->required()->check(CLI::ExistingFile);
+  command->add_option("--device", a->device, "cpu, reference or cuda (default cpu)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, DeviceKind>{
+          {"cpu", DeviceKind::cpu}, {"reference", DeviceKind::reference}, {"cuda", DeviceKind::cuda}}));
+  command->add_option("--precision", a->precision, "fp32 or bf16 (default fp32); fp64 on the reference device")
+      ->check(CLI::IsMember({"fp64", "fp32", "bf16"}));
+  command->add_option("--expert-parallel", a->expert_parallel, "Processes that share a layer's experts")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--threads", a->threads, "CPU threads (default: every core)")->check(CLI::NonNegativeNumber);
+  command->callback([a] { run(*a); });
+}
+
+}  // namespace strand::cli

@@ -1,0 +1,27 @@
+#include "model/backend.h"
+
+#include <omp.h>
+
+#include "core/error.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/plan/plan_ops.h"
+#include "kernels/reference/reference_ops.h"
+
+namespace strand {
+
+std::unique_ptr<Ops> make_backend(const RunConfig& run) {
+  omp_set_num_threads(run.threads > 0 ? run.threads : omp_get_num_procs());
+  switch (run.device) {
+    case DeviceKind::cpu:
+      return std::make_unique<CpuOps>();
+    case DeviceKind::reference:
+      return std::make_unique<ReferenceOps>();
+    case DeviceKind::plan:
+      return std::make_unique<PlanOps>(CpuOps().row_alignment());
+    case DeviceKind::cuda:
+      break;
+  }
+  fail("run.device: this build has no cuda backend; use cpu");
+}
+
+}  // namespace strand

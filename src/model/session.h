@@ -1,0 +1,73 @@
+#pragma once
+// A Session is a model ready to run: its memory, its parameters and its transformer on one backend.
+//
+// How much memory it takes is not estimated: the real step runs once on the plan backend with counting arenas, and the
+// arenas of the session are allocated with exactly the sizes that it reached. Nothing is allocated after that.
+#include <memory>
+#include <vector>
+
+#include "core/arena.h"
+#include "kernels/plan/plan_ops.h"
+#include "model/parameters.h"
+#include "model/transformer.h"
+
+namespace strand {
+
+struct SessionShape {
+  Purpose purpose = Purpose::training;
+  int64_t sequences = 0;  ///< largest micro-batch
+  int64_t tokens = 0;     ///< longest sequence
+};
+
+/// What one micro-step takes: memory by lifetime with what lies in it at the peak, and work by operation family.
+struct SessionPlan {
+  struct ArenaPlan {
+    size_t bytes = 0;
+    std::vector<Arena::Record> records;  ///< live at the peak
+  };
+  ArenaPlan model, step, scratch;
+  PlanCounts micro_step;  ///< forward and backward of one micro-batch (inference: forward)
+  PlanCounts update;      ///< optimizer, once a step
+  int64_t parameters = 0;
+
+  size_t bytes() const { return model.bytes + step.bytes + scratch.bytes; }
+};
+
+/// Runs one step on the plan backend, for a backend whose row blocks have this alignment.
+SessionPlan plan_session(const Config& config, const SessionShape& shape, int64_t row_alignment);
+
+class Session {
+ public:
+  /// Plans, allocates from `ops` and builds the model; weights are undefined until Parameters::initialize or a load.
+  Session(Ops& ops, Communicator& ranks, const Config& config, const SessionShape& shape);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  Ops& ops() { return ops_; }
+  Communicator& ranks() { return ranks_; }
+  const Config& config() const { return config_; }
+  const SessionPlan& plan() const { return plan_; }
+  Parameters& parameters() { return *parameters_; }
+  Transformer& transformer() { return *transformer_; }
+
+  /// Copies a micro-batch to the device. `targets` may be empty (all ignored). Ids are checked against the vocabulary.
+  Batch stage(int64_t sequences, int64_t tokens, const int32_t* inputs, const int32_t* targets);
+  /// [1] f64 on the device, for whoever needs one number of it.
+  Tensor number_buffer() const { return number_; }
+
+ private:
+  Ops& ops_;
+  Communicator& ranks_;
+  Config config_;
+  SessionShape shape_;
+  SessionPlan plan_;
+  void* memory_[3] = {};
+  Arena model_, step_, scratch_;
+  std::unique_ptr<Parameters> parameters_;
+  std::unique_ptr<Transformer> transformer_;
+  Tensor inputs_, targets_, number_;
+  std::vector<int32_t> ignored_;
+};
+
+}  // namespace strand

@@ -1,0 +1,18 @@
+#pragma once
+// SIGINT and SIGTERM ask for a save and a clean end; a second one ends the process at once.
+
+namespace strand {
+
+/// Installs the handlers for its lifetime.
+class StopSignals {
+ public:
+  StopSignals();
+  ~StopSignals();
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+
+  /// The number of the signal that arrived, or 0.
+  int received() const;
+};
+
+}  // namespace strand

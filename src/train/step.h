@@ -1,0 +1,65 @@
+#pragma once
+// One optimizer step: accumulate gradients over micro-steps, take the norm, clip, update.
+#include <array>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "model/session.h"
+
+namespace strand {
+
+/// The sequences of one optimizer step on this rank, in order.
+struct StepData {
+  int64_t tokens = 0;                  ///< S, in each sequence
+  std::vector<int64_t> micro_batches;  ///< sequences in each micro-step
+  std::vector<int32_t> inputs;         ///< [Σ micro_batches · S]
+  std::vector<int32_t> targets;        ///< likewise; below 0 = ignored
+  int64_t sequences() const;
+};
+
+/// Values of the objective over a whole step, all ranks: unweighted terms and their weighted sum.
+struct StepTerms {
+  std::array<double, term_count> value{};
+  double loss = 0;
+  double operator[](Term term) const { return value[static_cast<size_t>(term)]; }
+};
+
+/// The weight of a term in the objective.
+double term_weight(const Objective& objective, Term term);
+
+class StepRunner {
+ public:
+  explicit StepRunner(Session& session);
+
+  /// Zeroes gradients, runs every micro-step, sums over ranks. `index` is the number of the step (keys SP's sample).
+  StepTerms accumulate(const StepData& data, const Objective& objective, int64_t index);
+  /// The terms alone, no gradients.
+  StepTerms evaluate(const StepData& data, const Objective& objective);
+  /// Stages each micro-batch in turn; `sample` is SP's, its first_token is set here. The body runs the model.
+  void for_each_micro_step(const StepData& data, TokenSample sample, const std::function<void(const MicroStep&)>& body);
+  /// The model's terms so far, summed over ranks. Between Transformer::begin_step and the next one, once.
+  StepTerms read_terms(const Objective& objective);
+  /// 2-norm of all gradients; each logical parameter counts once.
+  double gradient_norm();
+  /// Where a non-finite loss or norm came from, after accumulate: the first weight, residual stream (of the last
+  /// micro-step; it names the layer) or gradient that is not finite, as "weight layers.3...", or "".
+  std::string find_nonfinite();
+  /// Clip factor for a norm: clip/norm when norm > clip, else 1; clip 0 = never.
+  static double clip_factor(double norm, double clip);
+  /// AdamW on every parameter with `gradient_scale` times its gradient, then the aux-free biases.
+  void update(const OptimizerConfig& optimizer, double lr, double gradient_scale);
+  /// Selections of the last accumulate: [MoE layers][E], all ranks.
+  std::vector<std::vector<double>> expert_counts();
+
+  int64_t updates = 0;  ///< optimizer updates so far (AdamW's bias correction)
+
+ private:
+  StepShape shape_of(const StepData& data) const;
+  double sum_of_squares(const Tensor& x);
+
+  Session& session_;
+  Tensor norm_;  ///< [1] f64 on the device
+};
+
+}  // namespace strand

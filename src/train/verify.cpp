@@ -1,0 +1,291 @@
+#include "train/verify.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "core/error.h"
+#include "kernels/staging.h"
+#include "train/schedule.h"
+
+namespace strand {
+
+VerifyTolerance VerifyTolerance::of(Precision precision) {
+  switch (precision) {
+    // The references were computed in f64 and stored in f32 (relative rounding 6e-8).
+    case Precision::fp64:
+      return {.output = 1e-6, .gradient = 1e-6, .movement = 1e-4};
+    // Ten times what the reference implementation itself shows when it runs in f32.
+    case Precision::fp32:
+      return {.output = 1e-5, .gradient = 1e-4, .movement = 2e-3};
+    // bf16 keeps 8 bits: one rounding is 2^-9 = 0.2 % of a value, and an output is some ten roundings away from its
+    // inputs. Values therefore agree to a few percent. Gradients of small tensors lose more to cancellation. AdamW
+    // turns a gradient into a step of about lr whatever its size, so where a tiny gradient changes sign its weight
+    // moves the other way: movement agrees in direction (error well below the √2 of unrelated steps), not in digits.
+    // Where the choice of experts is nearly tied, rounding may choose another; the rows say how many choices differ.
+    case Precision::bf16:
+      return {.output = 5e-2, .gradient = 0.25, .movement = 0.5, .selections = false};
+  }
+  return {};
+}
+
+bool VerifyReport::pass() const {
+  return std::all_of(rows.begin(), rows.end(), [](const VerifyRow& r) { return r.pass; });
+}
+
+namespace {
+
+double max_abs(const std::vector<double>& v) {
+  double m = 0;
+  for (double x : v) m = std::max(m, std::abs(x));
+  return m;
+}
+
+/// Largest difference over the largest stored magnitude; for stored zeros, the largest value on a scale where the bound
+/// 1e-6 becomes `tolerance`. Not-a-number anywhere gives infinity.
+double relative_error(const std::vector<double>& got, const std::vector<double>& stored, double tolerance) {
+  require(got.size() == stored.size(), "{} values where {} are stored", got.size(), stored.size());
+  double difference = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double d = std::abs(got[i] - stored[i]);
+    if (!(d <= 1e300)) return INFINITY;
+    difference = std::max(difference, d);
+  }
+  const double scale = max_abs(stored);
+  return scale < 1e-7 ? max_abs(got) * tolerance / 1e-6 : difference / scale;
+}
+
+double norm_of_difference(const std::vector<double>& a, const std::vector<double>& b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) sum += (a[i] - b[i]) * (a[i] - b[i]);
+  return std::sqrt(sum);
+}
+
+/// Collects comparisons into rows by group.
+class Comparison {
+ public:
+  void add(const std::string& group, const std::string& tensor, double error, double tolerance) {
+    auto [it, fresh] = index_.try_emplace(group, rows_.size());
+    if (fresh) rows_.push_back({.quantity = group, .tolerance = tolerance});
+    Group& g = rows_[it->second];
+    ++g.count;
+    // A tolerance of 0 asks for equality.
+    g.pass = g.pass && error <= tolerance;
+    if (g.count == 1 || !(error <= g.error)) {
+      g.error = error;
+      g.worst = tensor;
+    }
+  }
+  std::vector<VerifyRow> rows() const {
+    std::vector<VerifyRow> out;
+    for (const Group& g : rows_) {
+      const std::string quantity = g.count > 1 ? fmt::format("{} ({} tensors)", g.quantity, g.count) : g.quantity;
+      out.push_back({quantity, g.count > 1 ? g.worst : "", g.error, g.tolerance, g.pass});
+    }
+    return out;
+  }
+
+ private:
+  struct Group {
+    std::string quantity;
+    std::string worst;
+    double error = 0;
+    double tolerance = 0;
+    bool pass = true;
+    int count = 0;
+  };
+  std::vector<Group> rows_;
+  std::map<std::string, size_t> index_;
+};
+
+class Replay {
+ public:
+  Replay(const ReferenceCase& reference, Ops& ops, Communicator& ranks, Precision precision)
+      : reference_(reference),
+        tolerance_(VerifyTolerance::of(precision)),
+        config_(session_config(reference.config(), precision)),
+        session_(ops, ranks, config_, shape(reference)),
+        runner_(session_) {}
+
+  VerifyReport run() {
+    load_parameters();
+    compare_outputs();
+    compare_gradients();
+    compare_term_gradients();
+    compare_trajectory();
+    return {reference_.name(), comparison_.rows()};
+  }
+
+ private:
+  /// Every term has a weight, so that the memory suffices for any objective.
+  static Config session_config(Config config, Precision precision) {
+    config.run.precision = precision;
+    LossConfig& l = config.losses;
+    l.lb_weight = l.z_weight = l.sp_weight = l.cp_weight = l.o_weight = l.v_weight = 1.0;
+    return config;
+  }
+  static SessionShape shape(const ReferenceCase& reference) {
+    const auto& micro = reference.data().micro_batches;
+    return {Purpose::training, *std::max_element(micro.begin(), micro.end()), reference.data().tokens};
+  }
+  Objective objective() const { return {.losses = reference_.config().losses}; }
+
+  /// Calls body(logical, stored parameter) for every weight.
+  template <typename Body>
+  void for_each_weight(const Body& body) {
+    for (const Parameter& p : session_.parameters().all())
+      for (const LogicalTensor& part : p.logical) body(part, p);
+  }
+
+  void load_parameters() {
+    for_each_weight([&](const LogicalTensor& part, const Parameter& p) {
+      upload_values(session_.ops(), Parameter::slice(p.master, part), reference_.values("param." + part.name));
+    });
+    session_.parameters().zero_training_state(session_.ops());
+    for (const Parameters::RouterBias& b : session_.parameters().router_biases())
+      upload_values(session_.ops(), b.bias, reference_.values("param." + b.name));
+    session_.parameters().refresh_act(session_.ops());
+    runner_.updates = 0;
+  }
+
+  void compare(const std::string& group, const std::string& tensor, const std::vector<double>& got, double tolerance) {
+    comparison_.add(group, tensor, relative_error(got, reference_.values(tensor), tolerance), tolerance);
+  }
+
+  void compare_outputs();
+  void compare_gradients();
+  void compare_term_gradients();
+  void compare_trajectory();
+  void compare_final_parameters();
+
+  const ReferenceCase& reference_;
+  VerifyTolerance tolerance_;
+  Config config_;
+  Session session_;
+  StepRunner runner_;
+  Comparison comparison_;
+};
+
+/// Logits and routing, micro-step by micro-step; the terms and counts of the whole step.
+void Replay::compare_outputs() {
+  Ops& ops = session_.ops();
+  Transformer& model = session_.transformer();
+  const StepData& data = reference_.data();
+  const int64_t layers = model.moe_layers(), vocab = config_.model.vocab_size;
+  std::vector<double> logits;
+  std::vector<std::vector<double>> router_logits(static_cast<size_t>(layers)), selected(router_logits.size());
+  const auto append = [](std::vector<double>& to, const std::vector<double>& from) {
+    to.insert(to.end(), from.begin(), from.end());
+  };
+  model.begin_step();
+  runner_.for_each_micro_step(data, {}, [&](const MicroStep& micro) {
+    const size_t bytes = static_cast<size_t>(micro.batch.rows() * vocab) * size_of(model.types().acc);
+    const Tensor device{ops.allocate(bytes), model.types().acc, {micro.batch.rows(), vocab}};
+    model.evaluate(micro, objective(), device);
+    append(logits, download_values(ops, device));
+    ops.deallocate(device.data);
+    for (int64_t l = 0; l < layers; ++l) {
+      append(router_logits[size_t(l)], download_values(ops, model.routing(l).logits));
+      append(selected[size_t(l)], download_values(ops, model.routing(l).selected));
+    }
+  });
+  const StepTerms terms = runner_.read_terms(objective());
+  const auto concatenate = [&](const std::vector<std::vector<double>>& parts) {
+    std::vector<double> all;
+    for (const auto& part : parts) append(all, part);
+    return all;
+  };
+  compare("out.logits", "out.logits", logits, tolerance_.output);
+  if (layers > 0) compare("out.router_logits", "out.router_logits", concatenate(router_logits), tolerance_.output);
+
+  const std::vector<double> mine = concatenate(selected), stored = reference_.values("out.selected");
+  double different = 0;
+  for (size_t i = 0; i < std::min(mine.size(), stored.size()); ++i) different += mine[i] != stored[i];
+  const double share = stored.empty() ? 0 : different / static_cast<double>(stored.size());
+  comparison_.add("out.selected (share that differs)", "out.selected", share, tolerance_.selections ? 0.0 : 0.05);
+  if (tolerance_.selections) compare("out.counts", "out.counts", concatenate(runner_.expert_counts()), 0.0);
+  compare("out.loss", "out.loss", {terms.loss}, tolerance_.output);
+  for (int i = 0; i < term_count; ++i)
+    compare(fmt::format("out.term.{}", term_names[i]), fmt::format("out.term.{}", term_names[i]),
+            {terms.value[static_cast<size_t>(i)]}, tolerance_.output);
+}
+
+void Replay::compare_gradients() {
+  runner_.accumulate(reference_.data(), objective(), 0);
+  for_each_weight([&](const LogicalTensor& part, const Parameter& p) {
+    compare("grad", "grad." + part.name, download_values(session_.ops(), Parameter::slice(p.gradient, part)),
+            tolerance_.gradient);
+  });
+}
+
+/// Each term alone, with weight 1.
+void Replay::compare_term_gradients() {
+  for (int i = 0; i < term_count; ++i) {
+    const std::string prefix = fmt::format("termgrad.{}.", term_names[i]);
+    const auto& entries = reference_.file().tensors();
+    if (std::none_of(entries.begin(), entries.end(), [&](const TensorEntry& e) { return e.name.starts_with(prefix); }))
+      continue;
+    Objective alone{.losses = reference_.config().losses, .ce_weight = i == static_cast<int>(Term::ce) ? 1.0 : 0.0};
+    LossConfig& l = alone.losses;
+    double* weights[term_count] = {nullptr,      &l.lb_weight, &l.z_weight, &l.sp_weight,
+                                   &l.cp_weight, &l.o_weight,  &l.v_weight};
+    for (int j = 1; j < term_count; ++j) *weights[j] = i == j ? 1.0 : 0.0;
+    runner_.accumulate(reference_.data(), alone, 0);
+    for_each_weight([&](const LogicalTensor& part, const Parameter& p) {
+      if (reference_.has(prefix + part.name))
+        compare(prefix.substr(0, prefix.size() - 1), prefix + part.name,
+                download_values(session_.ops(), Parameter::slice(p.gradient, part)), tolerance_.gradient);
+    });
+  }
+}
+
+void Replay::compare_trajectory() {
+  const int64_t steps = config_.train.steps;
+  std::vector<double> loss, ce, lr, grad_norm;
+  for (int64_t i = 0; i < steps; ++i) {
+    const StepTerms terms = runner_.accumulate(reference_.data(), objective(), i);
+    loss.push_back(terms.loss);
+    ce.push_back(terms[Term::ce]);
+    lr.push_back(learning_rate(config_.optimizer, config_.schedule, steps, i));
+    grad_norm.push_back(runner_.gradient_norm());
+    runner_.update(config_.optimizer, lr.back(),
+                   StepRunner::clip_factor(grad_norm.back(), config_.optimizer.clip_norm));
+  }
+  compare("traj.loss", "traj.loss", loss, tolerance_.output);
+  compare("traj.ce", "traj.ce", ce, tolerance_.output);
+  compare("traj.lr", "traj.lr", lr, 1e-6);
+  compare("traj.grad_norm", "traj.grad_norm", grad_norm, tolerance_.output);
+  compare_final_parameters();
+}
+
+void Replay::compare_final_parameters() {
+  const auto movement = [&](const std::string& name, const std::vector<double>& got) {
+    const std::vector<double> start = reference_.values("param." + name), end = reference_.values("traj.param." + name);
+    require(got.size() == end.size() && start.size() == end.size(), "{} has another size in the file", name);
+    const double moved = norm_of_difference(end, start), off = norm_of_difference(got, end);
+    comparison_.add("traj.param (movement)", "traj.param." + name, moved > 0 ? off / moved : off, tolerance_.movement);
+  };
+  for_each_weight([&](const LogicalTensor& part, const Parameter& p) {
+    movement(part.name, download_values(session_.ops(), Parameter::slice(p.master, part)));
+  });
+  for (const Parameters::RouterBias& b : session_.parameters().router_biases())
+    movement(b.name, download_values(session_.ops(), b.bias));
+}
+
+}  // namespace
+
+VerifyReport verify_case(const ReferenceCase& reference, Ops& ops, Communicator& ranks, Precision precision) {
+  return Replay(reference, ops, ranks, precision).run();
+}
+
+std::string format_report(const VerifyReport& report) {
+  std::string text = fmt::format("{}\n  {:<34} {:>12} {:>10}\n", report.case_name, "quantity", "error", "tolerance");
+  for (const VerifyRow& r : report.rows)
+    text += fmt::format("  {:<34} {:>12.3g} {:>10.1e}  {}{}\n", r.quantity, r.error, r.tolerance,
+                        r.pass ? "pass" : "FAIL", r.worst.empty() ? "" : "  worst: " + r.worst);
+  return text;
+}
+
+}  // namespace strand

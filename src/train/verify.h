@@ -1,0 +1,43 @@
+#pragma once
+// Replays a reference file on a backend and compares every quantity in it: `strand verify`.
+#include <string>
+#include <vector>
+
+#include "model/context.h"
+#include "train/reference_case.h"
+
+namespace strand {
+
+/// How far a result may be off. Error of a tensor: largest difference over the largest magnitude of the stored tensor;
+/// where that is below 1e-7 (exact zeros), the values themselves must stay below 1e-6. Trajectories of parameters:
+/// 2-norm of (got − stored) over 2-norm of (stored − initial).
+struct VerifyTolerance {
+  double output = 0;       ///< out.*, traj.{loss, ce, lr, grad_norm}
+  double gradient = 0;     ///< grad.*, termgrad.*
+  double movement = 0;     ///< traj.param.*
+  bool selections = true;  ///< integers must agree; bf16 may break near ties the other way, and says how many it did
+
+  static VerifyTolerance of(Precision precision);
+};
+
+/// One line of the report: the worst tensor of a group of quantities.
+struct VerifyRow {
+  std::string quantity;  ///< "grad (31 tensors)"
+  std::string worst;     ///< the tensor with the largest error over its tolerance
+  double error = 0;
+  double tolerance = 0;
+  bool pass = true;
+};
+
+struct VerifyReport {
+  std::string case_name;
+  std::vector<VerifyRow> rows;
+  bool pass() const;
+};
+
+/// Throws Error when the file cannot be replayed at all (another format, a shape that does not fit).
+VerifyReport verify_case(const ReferenceCase& reference, Ops& ops, Communicator& ranks, Precision precision);
+
+std::string format_report(const VerifyReport& report);
+
+}  // namespace strand

@@ -1,0 +1,43 @@
+#pragma once
+// How unusual is a number against its recent past? Keeps the last `window` values; score(x) is (x − mean) / standard
+// deviation of those, 0 until the window is full or while it is constant. Loss and gradient-norm spikes show here
+// first.
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+namespace strand {
+
+class ZScore {
+ public:
+  explicit ZScore(size_t window = 128) : window_(window) {}
+
+  /// The score of `x` against the values before it; then `x` joins them. Non-finite values are scored 0 and left out.
+  double score(double x) {
+    if (!std::isfinite(x)) return 0;
+    const double z = values_.size() < window_ ? 0 : against_window(x);
+    if (values_.size() < window_) {
+      values_.push_back(x);
+    } else {
+      values_[next_] = x;
+      next_ = (next_ + 1) % window_;
+    }
+    return z;
+  }
+
+ private:
+  double against_window(double x) const {
+    double mean = 0, variance = 0;
+    for (double v : values_) mean += v;
+    mean /= static_cast<double>(window_);
+    for (double v : values_) variance += (v - mean) * (v - mean);
+    variance /= static_cast<double>(window_);
+    return variance > 0 ? (x - mean) / std::sqrt(variance) : 0;
+  }
+
+  size_t window_;
+  size_t next_ = 0;
+  std::vector<double> values_;
+};
+
+}  // namespace strand
