@@ -70,6 +70,12 @@ class TextReader::Impl {
 
 namespace {
 
+// What the JSON library says is wrong, without the text it quotes, which may be megabytes.
+std::string json_message(const nlohmann::json::exception& error) {
+  const std::string message = error.what();
+  return message.substr(0, message.find("; last read"));
+}
+
 class PlainTextReader : public TextReader::Impl {
  public:
   using Impl::Impl;
@@ -153,7 +159,7 @@ class JsonLinesReader : public TextReader::Impl {
     } catch (const nlohmann::json::exception& error) {
       const size_t bad = first_invalid_utf8(line);
       if (bad < line.size()) fail("{}: line {}: not UTF-8 at byte {} of the line", path_, line_, bad);
-      fail("{}: line {}: bad JSON: {}", path_, line_, error.what());
+      fail("{}: line {}: bad JSON: {}", path_, line_, json_message(error));
     }
     require(object.is_object(), "{}: line {}: a JSON object was expected, this is a {}", path_, line_,
             object.type_name());

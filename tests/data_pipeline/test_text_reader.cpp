@@ -200,6 +200,9 @@ TEST_CASE("bad lines of a .jsonl are named") {
     check_error([&] { texts(dir / "a.jsonl"); }, words);
   };
   check("{\"text\":\"cut", {"a.jsonl", "line 3", "JSON"});
+  const auto quote = [&] { texts(dir / "a.jsonl"); };
+  check("{\"text\":\"" + std::string(100000, 'x') + "\\q\"}", {"a.jsonl", "line 3", "JSON"});
+  CHECK_THROWS_WITH(quote(), !Catch::Contains("xxxxxxxxxx"));  // the message does not quote the line
   check("{\"text\":\"two\"} {\"text\":\"objects\"}", {"a.jsonl", "line 3", "JSON"});
   check("{\"body\":\"x\"}", {"a.jsonl", "line 3", "no \"text\""});
   check("{\"text\":17}", {"a.jsonl", "line 3", "number"});
