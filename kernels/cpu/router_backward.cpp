@@ -118,8 +118,9 @@ class TokenBackward {
   float renormalization(const Token& token) const {
     if (!op_.gating.renormalize || factors_.routed_scale == 0) return 0;
     float total = 0;
-    for (int64_t k = 0; k < top_k_; ++k) total += token.gates[k] * token.dgates[k];
-    return total / factors_.routed_scale;
+    // Dividing first makes the weight of an only expert exactly 1 and its gradient exactly 0.
+    for (int64_t k = 0; k < top_k_; ++k) total += token.gates[k] / factors_.routed_scale * token.dgates[k];
+    return total;
   }
 
   void through_softmax(const Token& token, float* dprobs) const {

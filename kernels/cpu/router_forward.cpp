@@ -22,8 +22,9 @@ void renormalized_softmax_gates(const float* logits, const int32_t* selected, in
 void sigmoid_gates(const Gating& gating, const float* scores, const int32_t* selected, float* gates) {
   float total = 0;
   for (int64_t k = 0; k < gating.top_k; ++k) total += gates[k] = scores[selected[k]];
-  const float scale = static_cast<float>(gating.routed_scale) / (gating.renormalize ? total : 1.0f);
-  for (int64_t k = 0; k < gating.top_k; ++k) gates[k] *= scale;
+  const float scale = static_cast<float>(gating.routed_scale);
+  const float norm = gating.renormalize ? total : 1.0f;
+  for (int64_t k = 0; k < gating.top_k; ++k) gates[k] = gates[k] / norm * scale;
 }
 
 /// scores = s; probs = p
