@@ -35,7 +35,8 @@ void write_manifest(const std::string& directory, const Manifest& files) {
   json list = json::object();
   for (const auto& [name, digest] : files) list[name] = {{"bytes", digest.bytes}, {"xxh3", digest.xxh3}};
   const json manifest = {{"format", format_name}, {"version", format_version}, {"files", list}};
-  write_file_atomically(join(directory, manifest_name), manifest.dump() + "\n");
+  // Without a newline: every byte counts, so no truncation goes unnoticed.
+  write_file_atomically(join(directory, manifest_name), manifest.dump());
 }
 
 Manifest read_manifest(const std::string& directory) {
