@@ -207,7 +207,7 @@ bool same_bits(const Values& a, const Values& b) {
 
 /// The largest error as a multiple of what is allowed; infinite for a NaN that the reference does not have.
 double worst_error(const Report& got, const Values& expected, DType act, size_t& where) {
-  double largest = 0;
+  double largest = got.tolerance.cancelled;
   for (double r : expected)
     if (std::isfinite(r)) largest = std::max(largest, std::abs(r));
   const bool exact = got.dtype == DType::i32;

@@ -37,6 +37,7 @@ double round_to(DType type, double value);
 struct Tolerance {
   int64_t terms = 1;      ///< length of the longest sum behind one element
   int64_t roundings = 0;  ///< intermediate results that may have been rounded to act
+  double cancelled = 0;   ///< size of the numbers that cancel on the way to an element, where larger than any element
 };
 
 struct Report {
@@ -101,10 +102,10 @@ class Stage {
 
 using Body = std::function<void(Stage&)>;
 
-/// Ids and 64-bit integers must be equal. A floating-point element x with reference r must satisfy
-///   |x − r| ≤ u |r| + ((8 + 4 √terms) 2⁻²⁴ + roundings · u_act) · max |r over the tensor|
-/// u = 2⁻⁸ for a bf16 output (half a unit in the last place is 2⁻⁹; the f32 result before the rounding may lie across a
-/// tie), else 0. 2⁻²⁴ is half a unit of f32; the roundings of a sum of n terms of random sign walk as √n.
+/// Ids must be equal. A floating-point element x with reference r must satisfy
+///   |x − r| ≤ u |r| + ((8 + 4 √terms) 2⁻²⁴ + roundings · u_act) · max(|r| over the tensor, cancelled)
+/// u = 2⁻⁸, half a unit in the last place, for a bf16 output, else 0; u_act likewise, or 2⁻²⁴ where act is f32. 2⁻²⁴ is
+/// half a unit of f32; the rounding errors of a sum of n terms of random sign walk as √n.
 /// `alignment`: row blocks start at multiples of it and of the backend's own.
 void compare(const Backend& backend, const Body& body, int64_t alignment = 1);
 /// On every backend.

@@ -13,7 +13,7 @@ struct Size {
   int64_t tokens, experts, top_k, width;
 };
 // E = 1; K = E; K = 1; experts that nobody selects; widths beside the vector width.
-const Size sizes[] = {{1, 1, 1, 1}, {5, 3, 3, 7}, {37, 8, 1, 16}, {3, 96, 2, 33}, {40, 16, 4, 48}, {130, 5, 2, 65}};
+const Size sizes[] = {{1, 1, 1, 1}, {5, 3, 3, 7}, {37, 8, 1, 16}, {3, 24, 2, 33}, {40, 16, 4, 48}, {67, 5, 2, 65}};
 
 void for_each_case(const std::function<void(Stage&, const Size&)>& body) {
   for (const Size& size : sizes) {
@@ -121,7 +121,7 @@ TEST_CASE("DispatchRows: each row is its token, padding is zero") {
   });
 }
 
-// A bf16 backend may take the Gram matrix of z before or after its rounding.
+// A bf16 backend may take the Gram matrix of z before or after the rounding of its two factors.
 TEST_CASE("Swiglu: with a map, with and without gram") {
   for (bool with_gram : {false, true}) {
     INFO("gram " << with_gram);
@@ -133,7 +133,7 @@ TEST_CASE("Swiglu: with a map, with and without gram") {
       if (with_gram) op.gram = s.acc_out({n.tokens, n.top_k, n.top_k});
       s.run(op);
       s.report("z", op.z.rows(0, rows.used));
-      if (with_gram) s.report("gram", op.gram, {.terms = n.width, .roundings = 1});
+      if (with_gram) s.report("gram", op.gram, {.terms = n.width, .roundings = 2});
     });
   }
 }
@@ -159,31 +159,36 @@ TEST_CASE("Swiglu and its backward without a map: a dense expert, in place or no
 }
 
 TEST_CASE("SwigluBackward: gates, SP on all tokens and on a sample, in place or not") {
-  for (double sp_scale : {0.0, 0.5}) {
-    for (double fraction : {1.0, 0.4}) {
-      for (bool gated : {true, false}) {
-        for (bool in_place : {false, true}) {
-          INFO("sp " << sp_scale << " fraction " << fraction << " gates " << gated << " in place " << in_place);
-          for_each_case([&](Stage& s, const Size& n) {
-            const Sorted rows = sorted(s, n);
-            SwigluBackward op{.gate_up = rows_input(s, "gate_up", rows, 2 * n.width),
-                              .dz = rows_input(s, "dz", rows, n.width),
-                              .map = rows.map,
-                              .sp_scale = sp_scale,
-                              .sample = {.fraction = fraction, .key = 99, .first_token = 1000}};
-            if (gated) op.gates = s.acc("gates", {n.tokens, n.top_k});
-            if (gated) op.dgates = s.acc_out({n.tokens, n.top_k});
-            if (sp_scale != 0) op.gram = s.acc_of({n.tokens, n.top_k, n.top_k}, reference_gram(s, n));
-            op.weighted_z = in_place ? op.dz : s.act_out({rows.capacity, n.width});
-            op.dgate_up = in_place ? op.gate_up : s.act_out({rows.capacity, 2 * n.width});
-            s.run(op);
-            s.report("weighted_z", op.weighted_z.rows(0, rows.used));
-            s.report("dgate_up", op.dgate_up.rows(0, rows.used), {.terms = n.top_k, .roundings = 1});
-            if (gated) s.report("dgates", op.dgates, {.terms = n.width, .roundings = 1});
-          });
-        }
-      }
-    }
+  struct Variant {
+    double sp_scale, fraction;
+    bool gated, in_place;
+  };
+  for (const auto& [sp_scale, fraction, gated, in_place] : {Variant{0, 1, true, false},
+                                                            {0, 1, false, true},
+                                                            {0.5, 1, true, false},
+                                                            {0.5, 1, true, true},
+                                                            {0.5, 0.4, true, true},
+                                                            {0.5, 1, false, false}}) {
+    INFO("sp " << sp_scale << " fraction " << fraction << " gates " << gated << " in place " << in_place);
+    for_each_case(
+        [&, sp_scale = sp_scale, fraction = fraction, gated = gated, in_place = in_place](Stage& s, const Size& n) {
+          const Sorted rows = sorted(s, n);
+          SwigluBackward op{.gate_up = rows_input(s, "gate_up", rows, 2 * n.width),
+                            .dz = rows_input(s, "dz", rows, n.width),
+                            .map = rows.map,
+                            .sp_scale = sp_scale,
+                            .sample = {.fraction = fraction, .key = 99, .first_token = 1000}};
+          if (gated) op.gates = s.acc("gates", {n.tokens, n.top_k});
+          if (gated) op.dgates = s.acc_out({n.tokens, n.top_k});
+          if (sp_scale != 0) op.gram = s.acc_of({n.tokens, n.top_k, n.top_k}, reference_gram(s, n));
+          op.weighted_z = in_place ? op.dz : s.act_out({rows.capacity, n.width});
+          op.dgate_up = in_place ? op.gate_up : s.act_out({rows.capacity, 2 * n.width});
+          s.run(op);
+          // z may be the rounded one that forward kept; in dgates its errors are those of a sum that may cancel.
+          s.report("weighted_z", op.weighted_z.rows(0, rows.used), {.roundings = 1});
+          s.report("dgate_up", op.dgate_up.rows(0, rows.used), {.terms = n.top_k, .roundings = 1});
+          if (gated) s.report("dgates", op.dgates, {.terms = n.width, .roundings = 2});
+        });
   }
 }
 
