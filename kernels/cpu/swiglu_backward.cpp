@@ -52,10 +52,16 @@ struct TokenBuffer {
   int64_t stride;
 };
 
+/// Also asks for what the second pass over the row will touch: this pass alone would leave memory idle while it
+/// computes.
 template <typename T>
-void recompute_row(const T* gate_up, int64_t width, float* z, float* sigmoids) {
+void recompute_row(const Row<T>& row, int64_t width, float* z, float* sigmoids) {
   simd::for_lanes(width, [&](int64_t i, auto lanes) {
-    const vfloat gate = simd::load(gate_up + i, lanes), up = simd::load(gate_up + width + i, lanes);
+    __builtin_prefetch(row.dz + i);
+    __builtin_prefetch(row.weighted_z + i, 1);
+    __builtin_prefetch(row.dgate_up + i, 1);
+    __builtin_prefetch(row.dgate_up + width + i, 1);
+    const vfloat gate = simd::load(row.gate_up + i, lanes), up = simd::load(row.gate_up + width + i, lanes);
     const vfloat sigmoid = simd::sigmoid(gate);
     simd::store(sigmoids + i, sigmoid, lanes);
     simd::store(z + i, simd::round_to<T>(gate * sigmoid * up), lanes);
@@ -120,7 +126,7 @@ class TokenBackward {
     const TokenBuffer buffer{memory, memory + top_k_ * stride(), memory + 2 * top_k_ * stride(), stride()};
     specialization_pull(op_.gram.as<float>() + t * top_k_ * top_k_, top_k_, op_.sp_scale, buffer.pull);
     for (int64_t k = 0; k < top_k_; ++k) {
-      recompute_row(slot_row(t, k).gate_up, width_, buffer.z + k * stride(), buffer.sigmoid + k * stride());
+      recompute_row(slot_row(t, k), width_, buffer.z + k * stride(), buffer.sigmoid + k * stride());
     }
     switch (top_k_) {
       case 2:
