@@ -31,7 +31,10 @@ struct GemmShape {
   DType in = DType::f32;        ///< of A and B: f32 or bf16
   DType out = DType::f32;       ///< of C: f32, or bf16 when `in` is
   int64_t m = 0, n = 0, k = 0;  ///< all positive
-  int64_t lda = 0;              ///< elements from one stored row of A to the next; 0 = the rows are adjacent
+  /// Elements from one stored row of A to the next; 0 = the rows are adjacent. oneDNN copies an A whose rows are not
+  /// adjacent block by block, which makes tn products 5 to 15 % faster (40 % when k is small) unless C is in cache. So
+  /// gradients of weights are computed in at least two slices of m, each of which has such an A.
+  int64_t lda = 0;
 
   bool operator==(const GemmShape&) const = default;
 };

@@ -64,7 +64,7 @@ std::vector<Task> row_tasks(const int32_t* offsets, int64_t experts) {
   return tasks;
 }
 
-/// Whole blocks, or pieces of dW's outputs (2, 4 or 8) for blocks that are too large a share of the work.
+/// Pieces of dW's outputs: 2 (see GemmShape::lda), or 4 or 8 for blocks that are too large a share of the work.
 std::vector<Task> output_tasks(const int32_t* offsets, int64_t experts, int64_t outputs) {
   const int64_t rows = offsets[experts] - offsets[0];
   const int64_t fair = std::max<int64_t>(1, rows / (tasks_per_thread * omp_get_max_threads()));
@@ -72,7 +72,7 @@ std::vector<Task> output_tasks(const int32_t* offsets, int64_t experts, int64_t 
   for (int64_t e = 0; e < experts; ++e) {
     const int64_t begin = offsets[e], end = offsets[e + 1];
     if (begin == end) continue;
-    int64_t pieces = 1;
+    int64_t pieces = outputs >= 2 * min_piece_outputs ? 2 : 1;
     while (pieces < max_output_pieces && (end - begin) > pieces * fair * 2 && outputs >= 2 * pieces * min_piece_outputs)
       pieces *= 2;
     const int64_t piece = round_up(blocks_of(outputs, pieces), alignment);

@@ -33,16 +33,22 @@ void CpuOps::run(const LinearBackwardInput& op) {
 }
 
 void CpuOps::run(const LinearBackwardWeight& op) {
-  const int64_t rows = op.x.dim(0);
+  const int64_t rows = op.x.dim(0), outputs = op.dweight.dim(0), inputs = op.dweight.dim(1);
   if (rows == 0) return;
-  gemm_->run({.layout = GemmLayout::tn,
-              .write = Write::accumulate,
-              .in = op.x.dtype,
-              .out = op.dweight.dtype,
-              .m = op.dweight.dim(0),
-              .n = op.dweight.dim(1),
-              .k = rows},
-             op.dy.data, op.x.data, op.dweight.data);
+  constexpr int64_t min_slice = 256;  // in narrower ones, threads have too little to share
+  const int64_t slice = outputs >= 2 * min_slice ? blocks_of(outputs / 2, 64) * 64 : outputs;
+  for (int64_t begin = 0; begin < outputs; begin += slice) {
+    gemm_->run({.layout = GemmLayout::tn,
+                .write = Write::accumulate,
+                .in = op.x.dtype,
+                .out = op.dweight.dtype,
+                .m = std::min(slice, outputs - begin),
+                .n = inputs,
+                .k = rows,
+                .lda = outputs},
+               static_cast<const std::byte*>(op.dy.data) + static_cast<size_t>(begin) * size_of(op.dy.dtype), op.x.data,
+               op.dweight.as<float>() + begin * inputs);
+  }
 }
 
 namespace {
