@@ -63,8 +63,8 @@ void recompute_row(const Row<T>& row, int64_t width, float* z, float* sigmoids) 
     __builtin_prefetch(row.dgate_up + width + i, 1);
     const vfloat gate = simd::load(row.gate_up + i, lanes), up = simd::load(row.gate_up + width + i, lanes);
     const vfloat sigmoid = simd::sigmoid(gate);
-    simd::store(sigmoids + i, sigmoid, lanes);
-    simd::store(z + i, simd::round_to<T>(gate * sigmoid * up), lanes);
+    simd::store(sigmoids + i, sigmoid);  // whole vectors: past the end of the row z is 0
+    simd::store(z + i, simd::round_to<T>(gate * sigmoid * up));
   });
 }
 
