@@ -12,7 +12,8 @@ template <typename Value>
 std::vector<int32_t> top_k(int64_t n, int64_t k, const Value& value) {
   std::vector<int32_t> order(static_cast<size_t>(n));
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return value(a) > value(b); });
+  const auto precedes = [&](int32_t a, int32_t b) { return value(a) > value(b) || (value(a) == value(b) && a < b); };
+  std::partial_sort(order.begin(), order.begin() + k, order.end(), precedes);
   order.resize(static_cast<size_t>(k));
   return order;
 }

@@ -1,4 +1,5 @@
 // Sort, dispatch, SwiGLU with SP, combine with O.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <limits>
 #include <numeric>
@@ -32,12 +33,10 @@ Ids selection(const Size& n) {
     std::vector<int32_t> order(static_cast<size_t>(n.experts));
     std::iota(order.begin(), order.end(), 0);
     const uint64_t key = hash_key(7, "selection");
-    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-      const auto draw = [&](int32_t e) {
-        return e == 0 ? 2.0 : random_uniform(key, static_cast<uint64_t>(t * n.experts + e));
-      };
-      return draw(a) < draw(b);
-    });
+    const auto draw = [&](int32_t e) {
+      return e == 0 ? 2.0 : random_uniform(key, static_cast<uint64_t>(t * n.experts + e));
+    };
+    std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return draw(a) < draw(b); });
     ids.insert(ids.end(), order.begin(), order.begin() + n.top_k);
   }
   return ids;
@@ -170,25 +169,24 @@ TEST_CASE("SwigluBackward: gates, SP on all tokens and on a sample, in place or 
                                                             {0.5, 0.4, true, true},
                                                             {0.5, 1, false, false}}) {
     INFO("sp " << sp_scale << " fraction " << fraction << " gates " << gated << " in place " << in_place);
-    for_each_case(
-        [&, sp_scale = sp_scale, fraction = fraction, gated = gated, in_place = in_place](Stage& s, const Size& n) {
-          const Sorted rows = sorted(s, n);
-          SwigluBackward op{.gate_up = rows_input(s, "gate_up", rows, 2 * n.width),
-                            .dz = rows_input(s, "dz", rows, n.width),
-                            .map = rows.map,
-                            .sp_scale = sp_scale,
-                            .sample = {.fraction = fraction, .key = 99, .first_token = 1000}};
-          if (gated) op.gates = s.acc("gates", {n.tokens, n.top_k});
-          if (gated) op.dgates = s.acc_out({n.tokens, n.top_k});
-          if (sp_scale != 0) op.gram = s.acc_of({n.tokens, n.top_k, n.top_k}, reference_gram(s, n));
-          op.weighted_z = in_place ? op.dz : s.act_out({rows.capacity, n.width});
-          op.dgate_up = in_place ? op.gate_up : s.act_out({rows.capacity, 2 * n.width});
-          s.run(op);
-          // z may be the rounded one that forward kept; in dgates its errors are those of a sum that may cancel.
-          s.report("weighted_z", op.weighted_z.rows(0, rows.used), {.roundings = 1});
-          s.report("dgate_up", op.dgate_up.rows(0, rows.used), {.terms = n.top_k, .roundings = 1});
-          if (gated) s.report("dgates", op.dgates, {.terms = n.width, .roundings = 2});
-        });
+    for_each_case([&](Stage& s, const Size& n) {
+      const Sorted rows = sorted(s, n);
+      SwigluBackward op{.gate_up = rows_input(s, "gate_up", rows, 2 * n.width),
+                        .dz = rows_input(s, "dz", rows, n.width),
+                        .map = rows.map,
+                        .sp_scale = sp_scale,
+                        .sample = {.fraction = fraction, .key = 99, .first_token = 1000}};
+      if (gated) op.gates = s.acc("gates", {n.tokens, n.top_k});
+      if (gated) op.dgates = s.acc_out({n.tokens, n.top_k});
+      if (sp_scale != 0) op.gram = s.acc_of({n.tokens, n.top_k, n.top_k}, reference_gram(s, n));
+      op.weighted_z = in_place ? op.dz : s.act_out({rows.capacity, n.width});
+      op.dgate_up = in_place ? op.gate_up : s.act_out({rows.capacity, 2 * n.width});
+      s.run(op);
+      // z may be the rounded one that forward kept; in dgates its errors are those of a sum that may cancel.
+      s.report("weighted_z", op.weighted_z.rows(0, rows.used), {.roundings = 1});
+      s.report("dgate_up", op.dgate_up.rows(0, rows.used), {.terms = n.top_k, .roundings = 1});
+      if (gated) s.report("dgates", op.dgates, {.terms = n.width, .roundings = 2});
+    });
   }
 }
 
@@ -217,7 +215,7 @@ TEST_CASE("SpecializationTerm and OrthogonalityTerm, a zero vector among the tok
   for (const auto& [T, K] : {std::tuple{1, 1}, {7, 2}, {37, 3}, {130, 8}}) {
     for (double fraction : {1.0, 0.3}) {
       INFO("T " << T << " K " << K << " fraction " << fraction);
-      compare_all([&, T = T, K = K](Stage& s) {
+      compare_all([&](Stage& s) {
         const Tensor gram = s.acc_of({T, K, K}, grams(T, K, 9));
         const Tensor sp = s.scalar(), o = s.scalar();
         s.run(SpecializationTerm{.gram = gram,

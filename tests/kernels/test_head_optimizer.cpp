@@ -12,7 +12,7 @@ TEST_CASE("CrossEntropy: ignored targets, evaluation without a gradient, in plac
     for (Gradient gradient : {Gradient::none, Gradient::apart, Gradient::in_place}) {
       for (double scale : {1.0, 50.0}) {
         INFO("C " << C << " V " << V << " gradient " << int(gradient) << " scale " << scale);
-        compare_all([&, C = C, V = V](Stage& s) {
+        compare_all([&](Stage& s) {
           Ids targets;
           for (int t = 0; t < C; ++t) targets.push_back(t % 4 == 2 ? -1 - t : (t * 31) % V);
           CrossEntropy op{.logits = s.acc("logits", {C, V}, scale),
@@ -53,7 +53,7 @@ TEST_CASE("CrossEntropy: all targets ignored leave the sum alone and give zero g
 TEST_CASE("Embedding and its backward: tokens that repeat") {
   for (const auto& [T, V, D] : {std::tuple{1, 1, 1}, {6, 3, 7}, {70, 11, 33}, {300, 1000, 16}}) {
     INFO("T " << T << " V " << V << " D " << D);
-    compare_all([&, T = T, V = V, D = D](Stage& s) {
+    compare_all([&](Stage& s) {
       Ids tokens;
       for (int t = 0; t < T; ++t) tokens.push_back((t * t + 3) % V);
       const Embedding op{.tokens = s.ids_of({T}, tokens), .table = s.act("table", {V, D}), .x = s.acc_out({T, D})};

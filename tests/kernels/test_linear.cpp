@@ -27,7 +27,7 @@ TEST_CASE("Linear: y = x W^T in act and in acc") {
   for (const auto& [T, I, O] : products) {
     for (OutputType type : {OutputType::act, OutputType::acc}) {
       INFO("T " << T << " I " << I << " O " << O << " output " << int(type));
-      compare_all([&, T = T, I = I, O = O](Stage& s) {
+      compare_all([&](Stage& s) {
         const Tensor y = out(s, type, {T, O});
         s.run(Linear{.x = s.act("x", {T, I}), .weight = s.act("w", {O, I}), .y = y});
         s.report("y", y, {.terms = I});
@@ -41,7 +41,7 @@ TEST_CASE("LinearBackwardInput: dx = dy W, overwriting and accumulating") {
     for (OutputType type : {OutputType::act, OutputType::acc}) {
       for (Write write : {Write::overwrite, Write::accumulate}) {
         INFO("T " << T << " I " << I << " O " << O << " output " << int(type) << " write " << int(write));
-        compare_all([&, T = T, I = I, O = O](Stage& s) {
+        compare_all([&](Stage& s) {
           const Tensor dx = write == Write::overwrite ? out(s, type, {T, I}) : filled(s, type, {T, I});
           s.run(LinearBackwardInput{.dy = s.act("dy", {T, O}), .weight = s.act("w", {O, I}), .dx = dx, .write = write});
           // An accumulating product may round the product before it adds, when the output is act.
@@ -56,7 +56,7 @@ TEST_CASE("LinearBackwardInput: dx = dy W, overwriting and accumulating") {
 TEST_CASE("LinearBackwardWeight: dW += dy^T x") {
   for (const auto& [T, I, O] : products) {
     INFO("T " << T << " I " << I << " O " << O);
-    compare_all([&, T = T, I = I, O = O](Stage& s) {
+    compare_all([&](Stage& s) {
       const Tensor dw = s.acc("dw before", {O, I});
       s.run(LinearBackwardWeight{.dy = s.act("dy", {T, O}), .x = s.act("x", {T, I}), .dweight = dw});
       s.report("dw", dw, {.terms = T});

@@ -19,7 +19,7 @@ TEST_CASE("AddRmsNorm: with and without a branch, sum in place or not") {
   for (const auto& [T, D] : sizes) {
     for (Branch kind : {Branch::none, Branch::apart, Branch::in_place}) {
       INFO("T " << T << " D " << D << " branch " << int(kind));
-      compare_all([&, T = T, D = D](Stage& s) {
+      compare_all([&](Stage& s) {
         AddRmsNorm op{.residual = s.acc("residual", {T, D}), .weight = s.acc("w", {D}), .eps = eps};
         if (kind != Branch::none) op.branch = s.acc("branch", {T, D});
         if (kind == Branch::apart) op.sum = s.acc_out({T, D});
@@ -41,7 +41,7 @@ TEST_CASE("RmsNormBackward: overwriting and accumulating, with and without the c
     for (Write write : {Write::overwrite, Write::accumulate}) {
       for (int copies : {0, 1}) {
         INFO("T " << T << " D " << D << " write " << int(write) << " copies " << copies);
-        compare_all([&, T = T, D = D](Stage& s) {
+        compare_all([&](Stage& s) {
           const Values rstd = reference_values(s, [&](Stage& r) {
             const Tensor out = r.acc_out({T});
             r.run(AddRmsNorm{.residual = r.acc("x", {T, D}),

@@ -76,7 +76,7 @@ Routed route(const Stage& s, const Size& n, const Gating& gating) {
 TEST_CASE("RouterLinear and its backward") {
   for (const auto& [T, E, D] : {std::tuple{1, 1, 1}, {5, 3, 7}, {37, 19, 48}, {130, 96, 33}}) {
     INFO("T " << T << " E " << E << " D " << D);
-    compare_all([&, T = T, E = E, D = D](Stage& s) {
+    compare_all([&](Stage& s) {
       const RouterLinear op{.x = s.act("x", {T, D}), .weight = s.acc("w", {E, D}), .logits = s.acc_out({T, E})};
       s.run(op);
       s.report("logits", op.logits, {.terms = D});
