@@ -15,7 +15,7 @@ struct TokenizerTraining {
   std::string output;               ///< the .model, written atomically
   int64_t vocab_size = 32000;       ///< all pieces, the 3 special and 256 byte ones included
   /// Lines are drawn uniformly from the whole text until about this many bytes: memory and time are bounded by it.
-  uint64_t sample_bytes = uint64_t{64} << 20;
+  uint64_t sample_bytes = uint64_t{16} << 20;
   uint64_t seed = 1;  ///< of the draw
   TextLimits limits;
 };
