@@ -5,6 +5,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <tuple>
 #include <vector>
 
 #include "kernels/cpu/cpu_ops.h"
@@ -47,7 +48,10 @@ struct Task {
 
 /// Longest first, so that the threads end at about the same time.
 void by_descending_cost(std::vector<Task>& tasks) {
-  std::stable_sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) { return a.cost() > b.cost(); });
+  std::sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) {
+    if (a.cost() != b.cost()) return a.cost() > b.cost();
+    return std::tie(a.begin, a.output_begin) < std::tie(b.begin, b.output_begin);
+  });
 }
 
 /// Pieces of rows: for products whose result has the rows of the blocks.
