@@ -28,8 +28,7 @@ Memory::desc matrix(int64_t rows, int64_t columns, DType type, bool transposed, 
 
 }  // namespace
 
-// ---- One thread, or one fixed team
-// --------------------------------------------------------------------------------------
+// ---- One thread, or one fixed team --------------------------------------------------------------------------------
 size_t GemmWorker::Hash::operator()(const GemmShape& s) const {
   uint64_t h = static_cast<uint64_t>(s.layout) | static_cast<uint64_t>(s.write) << 8 |
                static_cast<uint64_t>(s.in) << 16 | static_cast<uint64_t>(s.out) << 24;
@@ -89,8 +88,7 @@ void GemmWorker::run(const GemmShape& shape, const void* a, const void* b, void*
   stream_.wait();
 }
 
-// ---- All of them
-// --------------------------------------------------------------------------------------------------------
+// ---- All of them --------------------------------------------------------------------------------------------------
 CpuGemm::CpuGemm() : engine_(dnnl::engine::kind::cpu, 0) {
   dnnl::set_primitive_cache_capacity(static_cast<int>(2 * max_products));
 }

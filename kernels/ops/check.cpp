@@ -17,8 +17,7 @@ void act_or_acc(const OpCheck& check, const char* field, const Tensor& t, DType 
 }
 }  // namespace
 
-// ---- linear.h
-// ----------------------------------------------------------------------------------------------------------
+// ---- linear.h -----------------------------------------------------------------------------------------------------
 void Linear::check() const {
   const OpCheck c("Linear");
   const DType act = c.act("x", x);
@@ -77,8 +76,7 @@ void GroupedLinearBackwardWeight::check() const {
   c.tensor("offsets", offsets, DType::i32, {dweight.dim(0) + 1});
 }
 
-// ---- norm.h
-// ------------------------------------------------------------------------------------------------------------
+// ---- norm.h -------------------------------------------------------------------------------------------------------
 void AddRmsNorm::check() const {
   const OpCheck c("AddRmsNorm");
   const DType acc = c.acc("residual", residual);
@@ -107,8 +105,7 @@ void RmsNormBackward::check() const {
   c.tensor("dweight", dweight, acc, {d});
 }
 
-// ---- attention.h
-// -------------------------------------------------------------------------------------------------------
+// ---- attention.h --------------------------------------------------------------------------------------------------
 namespace {
 void check_layout(const OpCheck& c, const HeadLayout& l) {
   c.holds(l.sequences > 0 && l.tokens > 0 && l.heads > 0 && l.kv_heads > 0 && l.head_dim > 0, "an empty layout");
@@ -195,8 +192,7 @@ void AttentionBackward::check() const {
   c.tensor("delta", delta, acc, {layout.sequences, layout.heads, layout.tokens});
 }
 
-// ---- head.h, vocabulary.h, optimizer.h
-// -----------------------------------------------------------------------------------
+// ---- head.h, vocabulary.h, optimizer.h ----------------------------------------------------------------------------
 void CrossEntropy::check() const {
   const OpCheck c("CrossEntropy");
   const DType acc = c.acc("logits", logits);

@@ -38,8 +38,7 @@ void ReferenceOps::run(const LinearBackwardWeight& op) {
       for (int64_t i = 0; i < dw.dim(1); ++i) dw(o, i) += dy(t, o) * x(t, i);
 }
 
-// ---- The same for every expert e and the rows r of its block
-// ----------------------------------------------------------
+// ---- The same for every expert e and the rows r of its block ------------------------------------------------------
 
 // y_ro = Σ_i x_ri W_eoi
 void ReferenceOps::run(const GroupedLinear& op) {

@@ -104,8 +104,7 @@ std::string checkpoint_name(int64_t step) {
   return fmt::format("step_{:08}", step);
 }
 
-// ---- Writing
-// ---------------------------------------------------------------------------------------------------------
+// ---- Writing ------------------------------------------------------------------------------------------------------
 
 CheckpointWriter::CheckpointWriter(const std::string& parent, int64_t step)
     : parent_(parent),
@@ -173,8 +172,7 @@ std::string save_checkpoint(const std::string& parent, const CheckpointContents&
   }
 }
 
-// ---- Reading
-// ---------------------------------------------------------------------------------------------------------
+// ---- Reading ------------------------------------------------------------------------------------------------------
 
 void verify_checkpoint(const std::string& path) {
   require(fs::is_directory(path), "{} is not a directory", path);

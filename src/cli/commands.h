@@ -10,6 +10,9 @@ namespace strand::cli {
 
 void add_config_command(CLI::App& app);
 void add_verify_command(CLI::App& app);
+void add_eval_command(CLI::App& app);
+void add_generate_command(CLI::App& app);
+void add_train_command(CLI::App& app);
 void add_tokenize_command(CLI::App& app);
 void add_train_tokenizer_command(CLI::App& app);
 

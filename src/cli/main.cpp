@@ -30,6 +30,9 @@ int report(std::string message, int code) {
 void add_commands(CLI::App& app) {
   strand::cli::add_config_command(app);
   strand::cli::add_verify_command(app);
+  strand::cli::add_eval_command(app);
+  strand::cli::add_generate_command(app);
+  strand::cli::add_train_command(app);
   strand::cli::add_tokenize_command(app);
   strand::cli::add_train_tokenizer_command(app);
 }

@@ -38,6 +38,10 @@ void check_config(const Config& config);
 /// The part of check_config that a model without a training run has to pass: run, model, moe, losses and parallel.
 void check_model_config(const Config& config);
 
+/// One line for each key of these groups whose value differs: "model.num_layers: 4 became 6".
+std::vector<std::string> config_differences(const Config& before, const Config& after,
+                                            const std::vector<std::string>& groups);
+
 /// What is legal and does nothing, one sentence each: an sp weight with top_k 1, decay_steps without wsd, ...
 std::vector<std::string> config_warnings(const Config& config);
 

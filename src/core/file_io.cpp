@@ -16,8 +16,7 @@
 
 namespace strand {
 
-// ---- The system's layer
-// ----------------------------------------------------------------------------------------------
+// ---- The system's layer -------------------------------------------------------------------------------------------
 
 int FileLayer::open(const std::string& path, int flags, mode_t mode) {
   return ::open(path.c_str(), flags, mode);
@@ -61,8 +60,7 @@ InterposedFileLayer::~InterposedFileLayer() {
   interposed_layer = previous_;
 }
 
-// ---- Digests
-// ---------------------------------------------------------------------------------------------------------
+// ---- Digests ------------------------------------------------------------------------------------------------------
 
 struct DigestStream::State {
   XXH3_state_t* hash = XXH3_createState();
@@ -103,8 +101,7 @@ FileDigest digest_of_file(const std::string& path) {
   return stream.digest();
 }
 
-// ---- Writing
-// ---------------------------------------------------------------------------------------------------------
+// ---- Writing ------------------------------------------------------------------------------------------------------
 
 namespace {
 int open_or_fail(const std::string& path, int flags) {
@@ -190,8 +187,7 @@ std::string read_file(const std::string& path, uint64_t limit) {
   return bytes;
 }
 
-// ---- Directories
-// -----------------------------------------------------------------------------------------------------
+// ---- Directories --------------------------------------------------------------------------------------------------
 
 std::string parent_directory(const std::string& path) {
   std::filesystem::path p(path);

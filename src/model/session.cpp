@@ -11,6 +11,12 @@ Tensor token_buffer(Arena& arena, const char* name, const SessionShape& shape) {
   return arena.allocate(name, DType::i32, {shape.sequences * shape.tokens});
 }
 
+/// Next-token logits of one sequence; a training session has none.
+Tensor prediction(Arena& arena, const Config& config, const SessionShape& shape) {
+  if (shape.purpose == Purpose::training) return {};
+  return arena.allocate("prediction", NumberTypes::of(config.run.precision).acc, {1, config.model.vocab_size});
+}
+
 void update_all(Ops& ops, const Parameters& parameters) {
   for (const Parameter& p : parameters.all())
     ops(AdamW{.weight = p.master,
@@ -31,6 +37,7 @@ SessionPlan plan_session(const Config& config, const SessionShape& shape, int64_
   const Tensor inputs = token_buffer(model, "inputs", shape), targets = token_buffer(model, "targets", shape);
 
   model.allocate("number", DType::f64, {1});
+  prediction(model, config, shape);
 
   MicroStep micro{.batch = {shape.sequences, shape.tokens, inputs, targets}};
   micro.micro_tokens = micro.batch.rows();
@@ -75,6 +82,7 @@ Session::Session(Ops& ops, Communicator& ranks, const Config& config, const Sess
   inputs_ = token_buffer(model_, "inputs", shape_);
   targets_ = token_buffer(model_, "targets", shape_);
   number_ = model_.allocate("number", DType::f64, {1});
+  prediction_ = prediction(model_, config_, shape_);
 }
 
 Session::~Session() {

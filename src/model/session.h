@@ -53,6 +53,8 @@ class Session {
 
   /// Copies a micro-batch to the device. `targets` may be empty (all ignored). Ids are checked against the vocabulary.
   Batch stage(int64_t sequences, int64_t tokens, const int32_t* inputs, const int32_t* targets);
+  /// [1, V] acc on the device, for one sequence's next-token logits; inference only.
+  Tensor prediction_buffer() const { return prediction_; }
   /// [1] f64 on the device, for whoever needs one number of it.
   Tensor number_buffer() const { return number_; }
 
@@ -66,7 +68,7 @@ class Session {
   Arena model_, step_, scratch_;
   std::unique_ptr<Parameters> parameters_;
   std::unique_ptr<Transformer> transformer_;
-  Tensor inputs_, targets_, number_;
+  Tensor inputs_, targets_, number_, prediction_;
   std::vector<int32_t> ignored_;
 };
 

@@ -55,8 +55,7 @@ LossContext Transformer::loss_context(const MicroStep& micro, const Objective& o
           micro.sample, terms_};
 }
 
-// ---- forward
-// -----------------------------------------------------------------------------------------------------------
+// ---- forward ------------------------------------------------------------------------------------------------------
 
 void Transformer::allocate_block(LayerKept& kept, const Batch& batch) {
   const int64_t t = batch.rows(), d = config_.model.hidden_size;
@@ -150,8 +149,17 @@ void Transformer::evaluate(const MicroStep& micro, const Objective& objective, c
   head_loss(context_, parameters_.weights().head, final_normed_, micro.batch.targets, loss, {}, {}, logits);
 }
 
-// ---- backward
-// ----------------------------------------------------------------------------------------------------------
+void Transformer::predict(const MicroStep& micro, const Objective& objective, const Tensor& logits) {
+  const Batch& batch = micro.batch;
+  forward(batch, loss_context(micro, objective), Recompute::block);
+  for (int64_t b = 0; b < batch.sequences; ++b) {
+    const int64_t last = (b + 1) * batch.tokens - 1;
+    context_.ops(Linear{
+        .x = final_normed_.rows(last, last + 1), .weight = parameters_.weights().head, .y = logits.rows(b, b + 1)});
+  }
+}
+
+// ---- backward -----------------------------------------------------------------------------------------------------
 
 void Transformer::train(const MicroStep& micro, const Objective& objective) {
   const LossContext loss = loss_context(micro, objective);

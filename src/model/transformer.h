@@ -38,6 +38,9 @@ class Transformer {
   /// Adds this micro-batch's part of every term. `logits` [T, V] acc receives the logits when given.
   void evaluate(const MicroStep& micro, const Objective& objective, const Tensor& logits = {});
 
+  /// Logits of the token that follows each sequence: [B, V] acc.
+  void predict(const MicroStep& micro, const Objective& objective, const Tensor& logits);
+
   Tensor terms() const { return terms_; }  ///< [term_count] f64: unweighted, this rank's part
   /// Selections of the step, one row a MoE layer, this rank's part. [MoE layers, E] acc; none without a MoE layer.
   Tensor step_counts() const { return step_counts_; }

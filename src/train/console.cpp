@@ -50,11 +50,11 @@ void Console::clear_status() {
   status_shown_ = false;
 }
 
-void Console::step(const StepReport& report, bool lasting) {
-  if (!terminal_ && !lasting) return;
+void Console::step(const StepReport& report, Kind kind) {
+  if (!terminal_ && kind == Kind::passing) return;
   clear_status();
   std::fputs(format_step(report).c_str(), stdout);
-  if (lasting)
+  if (kind == Kind::lasting)
     std::fputc('\n', stdout);
   else
     status_shown_ = true;

@@ -26,8 +26,9 @@ struct StepReport {
 class Console {
  public:
   Console();
-  /// A lasting line every `log_every` steps; in between, only a terminal's status line moves.
-  void step(const StepReport& report, bool lasting);
+  /// A lasting line stays; a passing one shows only as a terminal's status line, until the next.
+  enum class Kind : uint8_t { lasting, passing };
+  void step(const StepReport& report, Kind kind);
   /// A lasting line.
   void news(const std::string& text);
 

@@ -50,7 +50,8 @@ StepData DataFeed::validation(const TrainConfig& train, int64_t batches, int ran
   require(sequences > 0, "the validation data has {} windows of {} tokens, fewer than the {} ranks", available,
           sampler_.sequence_length(), ranks);
   const int64_t per_micro_step = sequences * ranks;
-  return collect(std::min(batches, available / per_micro_step), sequences, [&](int64_t m, int64_t i, int32_t* tokens) {
+  const int64_t whole = available / per_micro_step;
+  return collect(batches > 0 ? std::min(batches, whole) : whole, sequences, [&](int64_t m, int64_t i, int32_t* tokens) {
     sampler_.window(m * per_micro_step + rank * sequences + i, tokens);
   });
 }

@@ -36,8 +36,7 @@ std::string little_endian(T value) {
   return bytes;
 }
 
-// ---- Protocol buffers: a field is a varint of (number << 3 | wire type), then its value
-// --------------------------------
+// ---- Protocol buffers: a field is a varint of (number << 3 | wire type), then its value ---------------------------
 
 enum class Wire : uint32_t { varint = 0, fixed64 = 1, bytes = 2, fixed32 = 5 };
 

@@ -12,6 +12,18 @@ class ZScore {
  public:
   explicit ZScore(size_t window = 128) : window_(window) {}
 
+  /// The values in the window, oldest first; restore() takes them back, and scoring goes on as if never interrupted.
+  std::vector<double> values() const {
+    std::vector<double> ordered(values_.begin() + static_cast<std::ptrdiff_t>(next_), values_.end());
+    ordered.insert(ordered.end(), values_.begin(), values_.begin() + static_cast<std::ptrdiff_t>(next_));
+    return ordered;
+  }
+  void restore(const std::vector<double>& oldest_first) {
+    const size_t n = oldest_first.size() < window_ ? oldest_first.size() : window_;
+    values_.assign(oldest_first.end() - static_cast<std::ptrdiff_t>(n), oldest_first.end());
+    next_ = 0;
+  }
+
   /// The score of `x` against the values before it; then `x` joins them. Non-finite values are scored 0 and left out.
   double score(double x) {
     if (!std::isfinite(x)) return 0;

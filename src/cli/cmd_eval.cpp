@@ -1,0 +1,68 @@
+// strand eval CHECKPOINT --data PREFIX: cross-entropy and perplexity on token files.
+#include <fmt/core.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "cli/model_arguments.h"
+#include "train/console.h"
+#include "train/data_feed.h"
+
+namespace strand::cli {
+
+namespace {
+struct Arguments {
+  ModelArguments model;
+  std::string data;
+  std::string format = "auto";
+  int64_t batches = 0;
+  int64_t batch_size = 8;
+  bool json = false;
+};
+
+void run(const Arguments& a) {
+  OpenModel model(a.model, a.batch_size);
+  Config config = model.config();
+  config.train.micro_batch_size = a.batch_size;
+  const DataFeed feed({{.path = a.data, .format = a.format}}, config);
+  const StepData data = feed.validation(config.train, a.batches, 0, 1);
+  StepRunner runner(model.session());
+  const Objective objective{.losses = config.losses};
+  const StepTerms terms = runner.evaluate(data, objective);
+  const int64_t tokens = data.sequences() * data.tokens;
+  const double worst = worst_expert_load(runner.expert_counts());
+  if (a.json) {
+    nlohmann::ordered_json out = {{"checkpoint", model.checkpoint().path()},
+                                  {"data", a.data},
+                                  {"tokens", tokens},
+                                  {"perplexity", std::exp(terms[Term::ce])},
+                                  {"loss", terms.loss}};
+    for (int i = 0; i < term_count; ++i) out[term_names[i]] = terms.value[static_cast<size_t>(i)];
+    out["worst_expert_load"] = worst;
+    fmt::print("{}\n", out.dump(2));
+    return;
+  }
+  fmt::print("{} on {}: {} tokens in windows of {}\n", model.checkpoint().path(), a.data, tokens, data.tokens);
+  fmt::print("perplexity {:.4f}   cross-entropy {:.6f}\n", std::exp(terms[Term::ce]), terms[Term::ce]);
+  fmt::print("unweighted terms:");
+  for (int i = 1; i < term_count; ++i) fmt::print("  {} {:.6g}", term_names[i], terms.value[static_cast<size_t>(i)]);
+  fmt::print("\nweighted sum {:.6f}   busiest expert {:.2f}x the mean load\n", terms.loss, worst);
+}
+}  // namespace
+
+void add_eval_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("eval", "Cross-entropy, perplexity and loss terms of a model on token files");
+  const auto a = std::make_shared<Arguments>();
+  add_model_arguments(*command, a->model);
+  command->add_option("--data", a->data, "Token files: a Megatron prefix, or a .bin")->required();
+  command->add_option("--format", a->format, "auto, megatron, llmc, raw_u16 or raw_i32 (default auto)")
+      ->check(CLI::IsMember({"auto", "megatron", "llmc", "raw_u16", "raw_i32"}));
+  command->add_option("--batches", a->batches, "Batches at most; 0 = all of the data (default)")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--batch-size", a->batch_size, "Sequences in a batch (default 8)")->check(CLI::PositiveNumber);
+  command->add_flag("--json", a->json, "Print JSON");
+  command->callback([a] { run(*a); });
+}
+
+}  // namespace strand::cli

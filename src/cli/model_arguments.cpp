@@ -1,0 +1,50 @@
+#include "cli/model_arguments.h"
+
+#include "core/error.h"
+#include "model/backend.h"
+#include "train/model_state.h"
+
+namespace strand::cli {
+
+void add_model_arguments(CLI::App& command, ModelArguments& a) {
+  command.add_option("CHECKPOINT", a.path, "A checkpoint, or a run directory (its newest checkpoint)")->required();
+  command.add_option("--device", a.device, "Where to compute (default: as trained)")
+      ->check(CLI::IsMember({"cpu", "reference", "cuda"}));
+  command.add_option("--precision", a.precision, "fp32 or bf16 (default: as trained)")
+      ->check(CLI::IsMember({"fp64", "fp32", "bf16"}));
+  command.add_option("--threads", a.threads, "CPU threads (default: every core)")->check(CLI::NonNegativeNumber);
+}
+
+namespace {
+RunConfig run_config(const ModelArguments& a, RunConfig run) {
+  if (a.device == "cpu") run.device = DeviceKind::cpu;
+  if (a.device == "reference") run.device = DeviceKind::reference;
+  if (a.device == "cuda") run.device = DeviceKind::cuda;
+  if (run.device == DeviceKind::reference) run.precision = Precision::fp64;
+  if (run.device != DeviceKind::reference && run.precision == Precision::fp64) run.precision = Precision::fp32;
+  if (a.precision == "fp64") run.precision = Precision::fp64;
+  if (a.precision == "fp32") run.precision = Precision::fp32;
+  if (a.precision == "bf16") run.precision = Precision::bf16;
+  if ((run.device == DeviceKind::reference) != (run.precision == Precision::fp64))
+    throw UsageError("--precision fp64 belongs to --device reference, which computes in nothing else");
+  run.threads = a.threads;
+  return run;
+}
+}  // namespace
+
+OpenModel::OpenModel(const ModelArguments& a, int64_t sequences)
+    : checkpoint_(resolve_checkpoint(a.path)), config_(checkpoint_config(checkpoint_)) {
+  tokenizer_ = resolve_vocabulary(config_);
+  config_.run = run_config(a, config_.run);
+  ops_ = make_backend(config_.run);
+  session_ = std::make_unique<Session>(*ops_, self_, config_,
+                                       SessionShape{Purpose::inference, sequences, config_.data.sequence_length});
+  load_model(*session_, checkpoint_.model());
+}
+
+const Tokenizer& OpenModel::tokenizer() const {
+  require(tokenizer_.has_value(), "{} holds no tokenizer, so text cannot be turned into ids", checkpoint_.path());
+  return *tokenizer_;
+}
+
+}  // namespace strand::cli

@@ -1,0 +1,35 @@
+#pragma once
+// Between a model on a device and a checkpoint: logical tensors out and in, and the vocabulary that a config takes from
+// its tokenizer.
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "data/tokenizer.h"
+#include "model/session.h"
+
+namespace strand {
+
+/// Master weights and router biases by logical name.
+std::vector<NamedTensor> model_tensors(Session& session);
+/// Moments as "m.<weight>" and "v.<weight>".
+std::vector<NamedTensor> optimizer_tensors(Session& session);
+
+/// Reads weights and biases; every tensor must be there with its shape, and nothing else. Weights of another
+/// floating-point type are converted.
+void load_model(Session& session, const TensorSource& source);
+void load_optimizer(Session& session, const TensorSource& source);
+
+/// Opens data.tokenizer (if any) and settles model.vocab_size: taken from the tokenizer when 0, equal to its size
+/// otherwise. Throws Error naming both numbers, or saying that there is neither.
+std::optional<Tokenizer> resolve_vocabulary(Config& config);
+
+/// The checkpoint that `path` means: itself, or the newest undamaged one in it or in its `checkpoints` folder. Logs the
+/// ones passed over and why. Throws Error when there is none.
+std::string resolve_checkpoint(const std::string& path);
+
+/// The config inside a checkpoint, with its vocabulary settled from the tokenizer inside.
+Config checkpoint_config(const Checkpoint& checkpoint);
+
+}  // namespace strand

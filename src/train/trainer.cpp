@@ -1,0 +1,279 @@
+#include "train/trainer.h"
+
+#include <fmt/core.h>
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+
+#include "config/model_size.h"
+#include "config/schema.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "kernels/cpu/peak.h"
+#include "model/memory_check.h"
+#include "train/model_state.h"
+#include "train/schedule.h"
+
+namespace strand {
+
+namespace fs = std::filesystem;
+
+namespace {
+double now() {
+  using namespace std::chrono;
+  return duration<double>(steady_clock::now().time_since_epoch()).count();
+}
+
+/// Config groups whose keys a checkpoint fixes.
+const std::vector<std::string> model_groups = {"model", "moe"};
+/// Config groups that may change on resume; what changed is said.
+const std::vector<std::string> other_groups = {"run", "losses", "data", "optimizer", "schedule", "train", "parallel"};
+}  // namespace
+
+Trainer::~Trainer() = default;
+
+Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, Communicator& ranks)
+    : config_(std::move(config)), directory_((fs::path(config_.run.dir) / config_.run.name).string()) {
+  require(!config_.data.train.empty(), "data.train is empty: name token files to train on (see strand tokenize)");
+  require(config_.train.global_batch_size % (config_.train.micro_batch_size * ranks.size()) == 0,
+          "train.global_batch_size {} is not a multiple of micro_batch_size {} times {} ranks",
+          config_.train.global_batch_size, config_.train.micro_batch_size, ranks.size());
+  if (std::optional<Tokenizer> tokenizer = resolve_vocabulary(config_))
+    tokenizer_ = std::make_unique<Tokenizer>(std::move(*tokenizer));
+  check_config(config_);
+  train_data_ = std::make_unique<DataFeed>(config_.data.train, config_);
+  if (config_.train.eval_every > 0) {
+    require(!config_.data.val.empty(), "train.eval_every is {}, but data.val is empty", config_.train.eval_every);
+    val_data_ = std::make_unique<DataFeed>(config_.data.val, config_);
+  }
+  const SessionShape shape{Purpose::training, config_.train.micro_batch_size, config_.data.sequence_length};
+  check_memory(plan_session(config_, shape, ops.row_alignment()));
+  session_ = std::make_unique<Session>(ops, ranks, config_, shape);
+  runner_ = std::make_unique<StepRunner>(*session_);
+  flops_per_token_ = model_size(config_).training_flops_per_token;
+  if (config_.run.device == DeviceKind::cpu)
+    peak_flops_ = measure_peak(config_.run.precision == Precision::bf16 ? PeakKind::bf16 : PeakKind::fp32).flops;
+  choose_start(resume);
+  open_run_directory();
+}
+
+// ---- where to start -----------------------------------------------------------------------------------------------
+
+void Trainer::choose_start(const ResumeChoice& resume) {
+  const std::string own = (fs::path(directory_) / "checkpoints").string();
+  if (resume.text == "never") {
+    require(!fs::exists(fs::path(directory_) / "log.jsonl") && !fs::exists(own),
+            "{} already holds a run; continue it with --resume auto, or set another run.name", directory_);
+  } else if (resume.text == "auto") {
+    const LatestCheckpoint latest = find_latest(own);
+    for (const PassedOver& p : latest.passed_over) log_warning(fmt::format("passing over {}: {}", p.path, p.reason));
+    if (latest.path) return load_checkpoint(*latest.path);
+    require(latest.passed_over.empty(),
+            "{} holds checkpoints, but none is whole; move them away to start again from nothing", own);
+  } else {
+    return load_checkpoint(resolve_checkpoint(resume.text));
+  }
+  session_->parameters().initialize(session_->ops(), config_.run.seed);
+}
+
+void Trainer::load_checkpoint(const std::string& path) {
+  const Checkpoint checkpoint(path);
+  Config saved = parse_config(checkpoint.config_yaml(), path + "/config.yaml");
+  std::string text;
+  for (const std::string& d : config_differences(saved, config_, model_groups)) text += "; " + d;
+  require(text.empty(), "cannot continue from {}: the model is another one{}", path, text);
+  for (const std::string& d : config_differences(saved, config_, other_groups))
+    log_info(fmt::format("changed since the checkpoint: {}", d));
+  require(checkpoint.state().seed == config_.run.seed,
+          "cannot continue from {}: its run.seed is {}, this one's is {}, and the order of the data follows from it",
+          path, checkpoint.state().seed, config_.run.seed);
+  load_model(*session_, checkpoint.model());
+  load_optimizer(*session_, checkpoint.optimizer());
+  const RunState& state = checkpoint.state();
+  start_ = last_saved_ = state.step;
+  const auto series = [&](const char* name) {
+    const auto it = state.series.find(name);
+    return it == state.series.end() ? std::vector<double>{} : it->second;
+  };
+  loss_score_.restore(series("loss"));
+  norm_score_.restore(series("grad_norm"));
+  const std::vector<double> skipped = series("skipped_updates");
+  skipped_ = skipped.empty() ? 0 : static_cast<int64_t>(skipped[0]);
+  runner_->updates = start_ - skipped_;
+  log_info(fmt::format("continuing from {} at step {}", path, start_));
+}
+
+void Trainer::open_run_directory() {
+  fs::create_directories(directory_);
+  write_file_atomically((fs::path(directory_) / "config.yaml").string(), to_yaml(config_));
+  const int64_t first_row = start_ == 0 ? 0 : start_ + 1;
+  log_ = std::make_unique<RunLog>((fs::path(directory_) / "log.jsonl").string(), first_row);
+  events_ = std::make_unique<EventFile>(directory_, first_row);
+}
+
+// ---- the loop -----------------------------------------------------------------------------------------------------
+
+void Trainer::announce() {
+  const ModelSize size = model_size(config_);
+  const TrainConfig& t = config_.train;
+  const int64_t windows = train_data_->sampler().windows();
+  console_.news(fmt::format(
+      "{}: {:.2f} M parameters, {:.2f} M of them active for a token; {:.2f} GiB of memory as planned", directory_,
+      static_cast<double>(size.parameters) / 1e6, static_cast<double>(size.active_parameters) / 1e6,
+      static_cast<double>(session_->plan().bytes()) / 0x1p30));
+  console_.news(
+      fmt::format("{} steps of {} tokens; the data is {} windows of {} tokens, of which this is {:.2f} epochs", t.steps,
+                  t.global_batch_size * config_.data.sequence_length, windows, config_.data.sequence_length,
+                  static_cast<double>(t.steps * t.global_batch_size) / static_cast<double>(windows)));
+  if (peak_flops_ > 0)
+    console_.news(fmt::format("measured peak of this machine: {:.0f} GFLOP/s; MFU is against that", peak_flops_ / 1e9));
+}
+
+void Trainer::run() {
+  const StopSignals signals;
+  announce();
+  if (start_ == 0 && val_data_) {
+    const std::optional<Validation> first = validate(0);
+    log_->write(LogRow(0).add("val_loss", first->loss).add("val_perplexity", std::exp(first->loss)));
+  }
+  for (int64_t index = start_; index < config_.train.steps; ++index) {
+    train_step(index);
+    const int64_t done = index + 1;
+    const bool due = config_.train.checkpoint_every > 0 && done % config_.train.checkpoint_every == 0;
+    if (due || done == config_.train.steps || signals.received()) save(done);
+    if (signals.received()) {
+      console_.news(
+          fmt::format("stopped by signal {} after step {}; --resume auto continues", signals.received(), done));
+      return;
+    }
+  }
+  console_.news(fmt::format("done: {} steps, {} of training", config_.train.steps, format_duration(seconds_)));
+}
+
+bool Trainer::accept(int64_t step, const StepTerms& terms, double norm) {
+  if (std::isfinite(terms.loss) && std::isfinite(norm)) return true;
+  const std::string where = runner_->find_nonfinite();
+  const std::string what = fmt::format("step {}: loss {}, gradient norm {}; first non-finite tensor: {}", step,
+                                       terms.loss, norm, where.empty() ? "none found (a sum overflowed)" : where);
+  if (config_.train.on_nonfinite == OnNonfinite::stop) {
+    const std::string kept = last_saved_ >= 0 ? fmt::format("the checkpoint of step {} is intact", last_saved_)
+                                              : "no checkpoint had been written";
+    fail("{}. Stopped; {}. Lower optimizer.lr, or set train.on_nonfinite: skip", what, kept);
+  }
+  console_.news(fmt::format("skipped the update of {}", what));
+  ++skipped_;
+  return false;
+}
+
+void Trainer::train_step(int64_t index) {
+  const double begin = now();
+  const Communicator& ranks = session_->ranks();
+  const StepData data = train_data_->training_step(config_.train, index, ranks.rank(), ranks.size());
+  StepReport report{.step = index + 1, .steps = config_.train.steps};
+  report.terms = runner_->accumulate(data, {.losses = config_.losses}, index);
+  report.gradient_norm = runner_->gradient_norm();
+  report.lr = learning_rate(config_.optimizer, config_.schedule, config_.train.steps, index);
+  if (accept(report.step, report.terms, report.gradient_norm))
+    runner_->update(config_.optimizer, report.lr,
+                    StepRunner::clip_factor(report.gradient_norm, config_.optimizer.clip_norm));
+  session_->ops().synchronize();
+  measure(report, now() - begin);
+
+  const bool logged =
+      report.step % config_.train.log_every == 0 || report.step == config_.train.steps || index == start_;
+  console_.step(report, logged ? Console::Kind::lasting : Console::Kind::passing);
+  std::optional<Validation> validation;
+  if (val_data_ && (report.step % config_.train.eval_every == 0 || report.step == config_.train.steps))
+    validation = validate(report.step);
+  write_row(report, validation, logged);
+}
+
+/// What follows from a step's numbers and the time it took.
+void Trainer::measure(StepReport& report, double seconds) {
+  const int64_t tokens = config_.train.global_batch_size * config_.data.sequence_length;
+  seconds_ += seconds;
+  report.tokens = report.step * tokens;
+  report.tokens_per_second = static_cast<double>(tokens) / seconds;
+  report.mfu = peak_flops_ > 0 ? report.tokens_per_second * flops_per_token_ / peak_flops_ : 0;
+  report.loss_z = loss_score_.score(report.terms.loss);
+  report.gradient_norm_z = norm_score_.score(report.gradient_norm);
+  report.worst_expert = worst_expert_load(runner_->expert_counts());
+  report.seconds_left =
+      seconds_ / static_cast<double>(report.step - start_) * static_cast<double>(config_.train.steps - report.step);
+}
+
+std::optional<Trainer::Validation> Trainer::validate(int64_t step) {
+  const Communicator& ranks = session_->ranks();
+  const StepData data = val_data_->validation(config_.train, config_.train.eval_batches, ranks.rank(), ranks.size());
+  const StepTerms terms = runner_->evaluate(data, {.losses = config_.losses});
+  const Validation result{terms[Term::ce], data.sequences() * data.tokens * ranks.size()};
+  console_.news(fmt::format("validation after step {}: loss {:.4f}, perplexity {:.2f} ({} tokens)", step, result.loss,
+                            std::exp(result.loss), result.tokens));
+  events_->scalar("val/loss", step, result.loss);
+  events_->scalar("val/perplexity", step, std::exp(result.loss));
+  events_->flush();
+  return result;
+}
+
+void Trainer::write_row(const StepReport& report, const std::optional<Validation>& validation, bool logged) {
+  LogRow row(report.step);
+  row.add("loss", report.terms.loss);
+  for (int i = 0; i < term_count; ++i) row.add(term_names[i], report.terms.value[static_cast<size_t>(i)]);
+  row.add("lr", report.lr)
+      .add("grad_norm", report.gradient_norm)
+      .add("loss_z", report.loss_z)
+      .add("grad_norm_z", report.gradient_norm_z)
+      .add("tokens", report.tokens)
+      .add("tokens_per_second", report.tokens_per_second)
+      .add("mfu", report.mfu)
+      .add("worst_expert_load", report.worst_expert);
+  if (validation) row.add("val_loss", validation->loss).add("val_perplexity", std::exp(validation->loss));
+  if (logged) {
+    // Share of each expert in the selections of its layer.
+    std::vector<double> load;
+    const std::vector<std::vector<double>> counts = runner_->expert_counts();
+    for (const std::vector<double>& layer : counts) {
+      double total = 0;
+      for (double c : layer) total += c;
+      for (double c : layer) load.push_back(c / total);
+    }
+    if (!load.empty()) row.add("expert_load", load, counts[0].size());
+  }
+  log_->write(row);
+
+  events_->scalar("train/loss", report.step, report.terms.loss);
+  for (int i = 0; i < term_count; ++i)
+    events_->scalar(fmt::format("terms/{}", term_names[i]), report.step, report.terms.value[static_cast<size_t>(i)]);
+  events_->scalar("train/lr", report.step, report.lr);
+  events_->scalar("train/grad_norm", report.step, report.gradient_norm);
+  events_->scalar("speed/tokens_per_second", report.step, report.tokens_per_second);
+  events_->scalar("experts/worst_load", report.step, report.worst_expert);
+  if (logged) events_->flush();
+}
+
+void Trainer::save(int64_t step) {
+  if (step == last_saved_) return;
+  log_->sync();
+  const std::vector<NamedTensor> model = model_tensors(*session_), optimizer = optimizer_tensors(*session_);
+  CheckpointContents contents;
+  contents.state.step = contents.state.schedule_step = step;
+  contents.state.next_sample = step * config_.train.global_batch_size;
+  contents.state.tokens = contents.state.next_sample * config_.data.sequence_length;
+  contents.state.seed = config_.run.seed;
+  contents.state.series = {{"loss", loss_score_.values()},
+                           {"grad_norm", norm_score_.values()},
+                           {"skipped_updates", {static_cast<double>(skipped_)}}};
+  contents.config_yaml = to_yaml(config_);
+  if (tokenizer_) contents.tokenizer_model = tokenizer_->bytes();
+  contents.model = model;
+  contents.optimizer = optimizer;
+  const std::string parent = (fs::path(directory_) / "checkpoints").string();
+  const double begin = now();
+  const std::string path = save_checkpoint(parent, contents);
+  prune_checkpoints(parent, {.keep = config_.train.keep});
+  last_saved_ = step;
+  console_.news(fmt::format("checkpoint {} ({:.1f} s)", path, now() - begin));
+}
+
+}  // namespace strand

@@ -1,0 +1,75 @@
+#pragma once
+// The training loop: everything between a checked configuration and a trained model on disk.
+//
+// The run directory `run.dir/run.name` holds config.yaml (resolved), log.jsonl (a row a step), events.* for TensorBoard
+// and checkpoints/step_*/. Row `step` s (from 1) describes the s-th optimizer step; row 0 the validation before it.
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "model/session.h"
+#include "train/console.h"
+#include "train/data_feed.h"
+#include "train/event_file.h"
+#include "train/run_log.h"
+#include "train/signals.h"
+#include "train/step.h"
+#include "train/zscore.h"
+
+namespace strand {
+
+class Tokenizer;
+
+/// `auto` continues from the run directory's newest checkpoint when there is one; `never` refuses a run directory that
+/// holds a run; any other text is a checkpoint, or a directory of checkpoints, to continue from.
+struct ResumeChoice {
+  std::string text = "auto";
+};
+
+class Trainer {
+ public:
+  /// Opens data and tokenizer, plans memory, allocates, and loads or initializes the model. Nothing is written before
+  /// all of that succeeded.
+  Trainer(Config config, const ResumeChoice& resume, Ops& ops, Communicator& ranks);
+  ~Trainer();
+
+  /// Trains to the end, or to a signal. Throws Error on a non-finite loss or gradient (train.on_nonfinite: stop).
+  void run();
+
+ private:
+  struct Validation {
+    double loss = 0;  ///< mean cross-entropy
+    int64_t tokens = 0;
+  };
+  void choose_start(const ResumeChoice& resume);
+  void load_checkpoint(const std::string& path);
+  void open_run_directory();
+  void announce();
+  void train_step(int64_t index);
+  void measure(StepReport& report, double seconds);
+  /// False: the update is to be left out. Throws when the run is to stop.
+  bool accept(int64_t step, const StepTerms& terms, double norm);
+  std::optional<Validation> validate(int64_t step);
+  void write_row(const StepReport& report, const std::optional<Validation>& validation, bool logged);
+  void save(int64_t step);
+
+  Config config_;
+  std::string directory_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<DataFeed> train_data_;
+  std::unique_ptr<DataFeed> val_data_;
+  std::unique_ptr<Session> session_;
+  std::unique_ptr<StepRunner> runner_;
+  std::unique_ptr<RunLog> log_;
+  std::unique_ptr<EventFile> events_;
+  Console console_;
+  ZScore loss_score_, norm_score_;
+  int64_t start_ = 0;        ///< steps done before this process
+  int64_t last_saved_ = -1;  ///< step of the newest checkpoint
+  int64_t skipped_ = 0;      ///< updates left out because of non-finite numbers
+  double peak_flops_ = 0;    ///< measured; 0 = unknown
+  double flops_per_token_ = 0;
+  double seconds_ = 0;  ///< this process has spent in steps
+};
+
+}  // namespace strand
