@@ -1,0 +1,80 @@
+#pragma once
+// A small model on any backend, with everything that goes in and comes out as doubles on the host.
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "model/session.h"
+#include "train/step.h"
+
+namespace strand::test {
+
+using Values = std::vector<double>;
+using NamedValues = std::map<std::string, Values>;
+
+/// V 17, D 12, H 4, G 2, A 4, L 2, E 5, K 2, F 6: small enough for finite differences, no two dimensions that could be
+/// mixed up unnoticed where it can be helped. Every loss term has a weight, so memory suffices for any objective.
+Config tiny_config(Precision precision);
+/// The objective of a config; one term of it alone, with weight 1.
+Objective whole_objective(const Config& config);
+Objective only(const Config& config, Term term);
+
+/// Random tokens and targets, a pure function of the seed; no target is ignored.
+StepData random_batch(const Config& config, int64_t sequences, int64_t tokens, uint64_t seed);
+/// The same sequences in other micro-steps.
+StepData cut(StepData data, std::vector<int64_t> micro_batches);
+/// Sequences [begin, end) as a step of one micro-step.
+StepData sequences_of(const StepData& data, int64_t begin, int64_t end);
+
+/// What the router chose, anywhere in a step: the points where the objective is not smooth.
+struct Choices {
+  Values selected;  ///< experts, all micro-steps and layers
+  Values coupled;   ///< the top-K sets of CP
+  bool operator==(const Choices&) const = default;
+};
+
+class TestModel {
+ public:
+  /// `sequences`: the largest micro-batch.
+  TestModel(Ops& ops, const Config& config, int64_t sequences, int64_t tokens);
+
+  /// Weights of order one (so that every path matters) and selection biases, a function of (seed, name, i), rounded to
+  /// float: the same in every precision.
+  void randomize(uint64_t seed);
+  std::vector<std::string> names() const;
+  Values weight(const std::string& name);
+  void set_weight(const std::string& name, const Values& values);
+  NamedValues weights();
+  NamedValues gradients();
+  Shape shape_of(const std::string& name) const;
+
+  StepTerms accumulate(const StepData& data, const Objective& objective, int64_t index = 0) {
+    return runner.accumulate(data, objective, index);
+  }
+  Choices choices(const StepData& data);
+  /// p of MoE layer `layer` after the last forward of one micro-step.
+  Values probabilities(int64_t layer);
+  Values selected(int64_t layer);
+
+  SelfCommunicator self;
+  Session session;
+  StepRunner runner;
+
+ private:
+  struct Place {
+    const Parameter* parameter;
+    const LogicalTensor* part;
+  };
+  Place find(const std::string& name) const;
+};
+
+double norm(const Values& x);
+double dot(const Values& x, const Values& y);
+double cosine(const Values& x, const Values& y);
+/// Largest difference over the largest magnitude of `want`; where that is 0, the largest magnitude of `got`.
+double relative_error(const Values& got, const Values& want);
+/// The worst of all tensors, which must have the same names.
+double relative_error(const NamedValues& got, const NamedValues& want);
+
+}  // namespace strand::test

@@ -1,0 +1,186 @@
+// Recomputation gives the same bits for less memory, and the plan is the truth about memory.
+#include <catch2/catch.hpp>
+
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/reference/reference_ops.h"
+#include "tests/model/harness.h"
+
+namespace strand::test {
+namespace {
+
+constexpr int64_t sequences = 3, tokens = 7;
+
+struct Shape3 {
+  const char* name;
+  void (*change)(Config&);
+};
+const Shape3 shapes[] = {
+    {"paper losses, without o",
+     [](Config& c) {
+       c.losses.o_weight = 0;
+       c.model.qk_norm = QkNorm::head;
+     }},
+    {"every term, dense first layer, shared expert, bias",
+     [](Config& c) {
+       c.model.num_layers = 3;
+       c.model.dense_layers = 1;
+       c.model.dense_ffn = 16;
+       c.moe.shared_experts = 1;
+       c.moe.bias_rate = 1e-3;
+       c.moe.score = RouterScore::sigmoid;
+       c.model.tied_embeddings = false;
+     }},
+    {"batch coupling, sampled sp",
+     [](Config& c) {
+       c.losses.cp_paths = CouplingPaths::batch;
+       c.losses.lb_scope = StatisticsScope::microbatch;
+       c.losses.sp_token_fraction = 0.5;
+       c.moe.top_k = 3;
+     }},
+};
+
+struct Outcome {
+  StepTerms terms;
+  NamedValues gradients;
+};
+
+TEST_CASE("Recomputation changes no bit of terms and gradients") {
+  CpuOps ops;
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    for (const Shape3& shape : shapes) {
+      DYNAMIC_SECTION((precision == Precision::fp32 ? "fp32, " : "bf16, ") << shape.name) {
+        Config config = tiny_config(precision);
+        shape.change(config);
+        std::vector<Outcome> outcomes;
+        for (const Recompute recompute : {Recompute::none, Recompute::experts, Recompute::block}) {
+          config.train.recompute = recompute;
+          TestModel model(ops, config, sequences, tokens);
+          model.randomize(6);
+          const StepData data = cut(random_batch(config, 2 * sequences, tokens, 6), {sequences, sequences});
+          Outcome o;
+          o.terms = model.accumulate(data, whole_objective(config));
+          o.gradients = model.gradients();
+          outcomes.push_back(std::move(o));
+        }
+        for (size_t i : {size_t{1}, size_t{2}}) {
+          CHECK(outcomes[i].terms.value == outcomes[0].terms.value);
+          CHECK(outcomes[i].gradients == outcomes[0].gradients);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("Each kind of recomputation takes less memory than the one before") {
+  for (const Shape3& shape : shapes) {
+    INFO(shape.name);
+    Config config = tiny_config(Precision::bf16);
+    shape.change(config);
+    config.model.num_layers = 6;  // so that what a layer keeps outweighs what one layer in progress takes
+    const auto step_bytes = [&](Recompute recompute) {
+      config.train.recompute = recompute;
+      return plan_session(config, {Purpose::training, 4, 64}, 4).step.bytes;
+    };
+    const size_t none = step_bytes(Recompute::none), experts = step_bytes(Recompute::experts),
+                 block = step_bytes(Recompute::block);
+    CHECK(experts < none);
+    CHECK(block < experts);
+  }
+}
+
+TEST_CASE("A plan's records fill its memory") {
+  Config config = tiny_config(Precision::fp32);
+  const SessionPlan plan = plan_session(config, {Purpose::training, 4, 64}, 1);
+  for (const SessionPlan::ArenaPlan* arena : {&plan.model, &plan.step, &plan.scratch}) {
+    size_t top = 0;
+    for (const Arena::Record& r : arena->records) {
+      CHECK(r.offset == top);
+      top += r.bytes;
+    }
+    CHECK(top == arena->bytes);
+  }
+  CHECK(plan_session(config, {Purpose::inference, 4, 64}, 1).bytes() < plan.bytes());
+}
+
+/// Counts what a session asks of its backend.
+class CountingOps final : public Ops {
+ public:
+  explicit CountingOps(Ops& ops) : ops_(ops) {}
+  const char* name() const override { return ops_.name(); }
+  int64_t row_alignment() const override { return ops_.row_alignment(); }
+  void* allocate(size_t bytes) override {
+    sizes.push_back(bytes);
+    return ops_.allocate(bytes);
+  }
+  void deallocate(void* memory) noexcept override { ops_.deallocate(memory); }
+  void upload(const void* host, const Tensor& device) override {
+    ++uploads;
+    ops_.upload(host, device);
+  }
+  void download(const Tensor& device, void* host) override {
+    ++downloads;
+    ops_.download(device, host);
+  }
+  void synchronize() override { ++waits; }
+
+#define STRAND_FORWARD_RUN(Name, family) \
+  void run(const Name& op) override { ops_(op); }
+  STRAND_FOR_EACH_OP(STRAND_FORWARD_RUN)
+#undef STRAND_FORWARD_RUN
+
+  std::vector<size_t> sizes;
+  int uploads = 0, downloads = 0, waits = 0;
+
+ private:
+  Ops& ops_;
+};
+
+TEST_CASE("A session allocates what was planned, once, and a step reads nothing back but its terms") {
+  CpuOps cpu;
+  ReferenceOps reference;
+  for (const bool on_cpu : {true, false}) {
+    for (const Recompute recompute : {Recompute::none, Recompute::experts, Recompute::block}) {
+      Config config = tiny_config(on_cpu ? Precision::bf16 : Precision::fp64);
+      config.train.recompute = recompute;
+      CountingOps ops(on_cpu ? static_cast<Ops&>(cpu) : reference);
+      const SessionPlan plan = plan_session(config, {Purpose::training, sequences, tokens}, ops.row_alignment());
+      TestModel model(ops, config, sequences, tokens);
+      CHECK(ops.sizes == std::vector<size_t>{plan.model.bytes, plan.step.bytes, plan.scratch.bytes});
+      model.randomize(1);
+      const StepData data = cut(random_batch(config, 2 * sequences, tokens, 1), {sequences, sequences});
+      ops.uploads = ops.downloads = 0;
+      model.accumulate(data, whole_objective(config));
+      CHECK(ops.uploads == 4);    // inputs and targets of two micro-steps
+      CHECK(ops.downloads == 1);  // the terms
+      CHECK(ops.waits == 0);
+      model.runner.update(config.optimizer, 1e-3, 1.0);
+      model.runner.evaluate(data, whole_objective(config));
+      CHECK(ops.sizes.size() == 3);
+    }
+  }
+}
+
+TEST_CASE("A batch larger than planned, or ids outside the vocabulary, are refused") {
+  ReferenceOps ops;
+  const Config config = tiny_config(Precision::fp64);
+  TestModel model(ops, config, 2, 5);
+  model.randomize(1);
+  const auto refused = [&](const StepData& data, const std::string& words) {
+    CHECK_THROWS_WITH(model.accumulate(data, whole_objective(config)), Catch::Matchers::Contains(words));
+  };
+  refused(random_batch(config, 3, 5, 1), "3 x 5");
+  refused(random_batch(config, 2, 6, 1), "2 x 6");
+  StepData data = random_batch(config, 2, 5, 1);
+  data.inputs[3] = 17;
+  refused(data, "token id 17 at position 3");
+  data.inputs[3] = -1;
+  refused(data, "token id -1");
+  data.inputs[3] = 0;
+  data.targets[9] = 17;
+  refused(data, "target id 17 at position 9");
+  data.targets.pop_back();
+  refused(data, "10 inputs and 9 targets");
+}
+
+}  // namespace
+}  // namespace strand::test
