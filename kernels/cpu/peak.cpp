@@ -42,11 +42,11 @@ float bf16_loop() {
 #endif
 
 template <typename Loop>
-double best_seconds(const Loop& loop) {
+double best_seconds(const Loop& loop, int rounds) {
   using clock = std::chrono::steady_clock;
   double best = 1e30;
   volatile float sink = 0;
-  for (int round = 0; round < 7; ++round) {
+  for (int round = 0; round < rounds; ++round) {
     const auto start = clock::now();
 #pragma omp parallel
     {
@@ -60,13 +60,13 @@ double best_seconds(const Loop& loop) {
 }
 }  // namespace
 
-PeakRate measure_peak(PeakKind kind) {
+PeakRate measure_peak(PeakKind kind, int rounds) {
   const double threads = omp_get_max_threads();
   const double operations = threads * static_cast<double>(iterations) * accumulators * 2.0;
 #ifdef __AVX512BF16__
-  if (kind == PeakKind::bf16) return {operations * 32 / best_seconds(bf16_loop), "AVX512-BF16 dot products"};
+  if (kind == PeakKind::bf16) return {operations * 32 / best_seconds(bf16_loop, rounds), "AVX512-BF16 dot products"};
 #endif
-  return {operations * simd::width / best_seconds(fma_loop),
+  return {operations * simd::width / best_seconds(fma_loop, rounds),
           kind == PeakKind::fp32 ? "fp32 multiply-adds" : "fp32 multiply-adds (no bf16 dot products here)"};
 }
 

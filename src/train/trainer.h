@@ -44,6 +44,7 @@ class Trainer {
   void choose_start(const ResumeChoice& resume);
   void load_checkpoint(const std::string& path);
   void open_run_directory();
+  void measure_peak_again(int rounds);
   void announce();
   void train_step(int64_t index);
   void measure(StepReport& report, double seconds);
@@ -67,7 +68,7 @@ class Trainer {
   int64_t start_ = 0;        ///< steps done before this process
   int64_t last_saved_ = -1;  ///< step of the newest checkpoint
   int64_t skipped_ = 0;      ///< updates left out because of non-finite numbers
-  double peak_flops_ = 0;    ///< measured; 0 = unknown
+  double peak_flops_ = 0;    ///< best rate measured so far; 0 = unknown
   double flops_per_token_ = 0;
   double seconds_ = 0;  ///< this process has spent in steps
 };
