@@ -1,5 +1,7 @@
 #include "train/reference_case.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -19,11 +21,9 @@ class ConfigReader {
   void read(const char* key, T& out) {
     seen_.insert(key);
     require(json_.contains(key), "{}: the config in its metadata has no {}", where_, key);
-    try {
-      out = json_.at(key).get<T>();
-    } catch (const nlohmann::json::exception&) {
-      fail("{}: {} in the config is {}, of the wrong type", where_, key, json_.at(key).dump());
-    }
+    const nlohmann::json& value = json_.at(key);
+    require(holds(value, out), "{}: {} in the config is {}, of the wrong type", where_, key, value.dump());
+    out = value.get<T>();
   }
 
   template <typename E>
@@ -46,6 +46,16 @@ class ConfigReader {
   }
 
  private:
+  // The library would convert: 2.5 to 2, true to 1.
+  static bool holds(const nlohmann::json& value, int64_t) { return value.is_number_integer(); }
+  static bool holds(const nlohmann::json& value, double) { return value.is_number(); }
+  static bool holds(const nlohmann::json& value, bool) { return value.is_boolean(); }
+  static bool holds(const nlohmann::json& value, const std::string&) { return value.is_string(); }
+  static bool holds(const nlohmann::json& value, const std::vector<int64_t>&) {
+    return value.is_array() &&
+           std::all_of(value.begin(), value.end(), [](const nlohmann::json& v) { return v.is_number_integer(); });
+  }
+
   const nlohmann::json& json_;
   std::string where_;
   std::set<std::string> seen_;
@@ -128,7 +138,7 @@ void ReferenceCase::read_config() {
   require(config_.train.steps >= 1, "{}: total_steps is {}", file_.path(), config_.train.steps);
   require(!data_.micro_batches.empty(), "{}: micro_batches is empty", file_.path());
   for (int64_t b : data_.micro_batches) {
-    require(b >= 1, "{}: a micro-batch of {} sequences", file_.path(), b);
+    require(b >= 1 && b <= INT32_MAX, "{}: a micro-batch of {} sequences", file_.path(), b);
     const bool by_micro_step = config_.losses.lb_scope == StatisticsScope::microbatch;
     require(!by_micro_step || b == data_.micro_batches[0], "{}: lb_scope microbatch needs micro-batches of equal size",
             file_.path());
@@ -141,11 +151,13 @@ void ReferenceCase::read_batch() {
   require(tokens && targets, "{}: no input.tokens or input.targets", file_.path());
   require(tokens->shape.size() == 2 && tokens->shape == targets->shape,
           "{}: input.tokens and input.targets must be [B, S]", file_.path());
+  require(tokens->dtype == "I32" && targets->dtype == "I32", "{}: input.tokens and input.targets must be I32",
+          file_.path());
   require(tokens->shape[0] == data_.sequences(), "{}: {} sequences, but micro_batches add up to {}", file_.path(),
           tokens->shape[0], data_.sequences());
   data_.tokens = tokens->shape[1];
-  for (double v : values("input.tokens")) data_.inputs.push_back(static_cast<int32_t>(v));
-  for (double v : values("input.targets")) data_.targets.push_back(static_cast<int32_t>(v));
+  for (double v : values("input.tokens", tokens->shape)) data_.inputs.push_back(static_cast<int32_t>(v));
+  for (double v : values("input.targets", targets->shape)) data_.targets.push_back(static_cast<int32_t>(v));
   config_.data.sequence_length = data_.tokens;
 }
 
@@ -162,9 +174,11 @@ std::vector<double> widen(std::span<const std::byte> bytes) {
 }
 }  // namespace
 
-std::vector<double> ReferenceCase::values(const std::string& tensor) const {
+std::vector<double> ReferenceCase::values(const std::string& tensor, const std::vector<int64_t>& shape) const {
   const TensorEntry* entry = file_.find(tensor);
   require(entry != nullptr, "{}: no tensor {}", file_.path(), tensor);
+  require(entry->shape == shape, "{}: {} is {}, but this model needs {}", file_.path(), tensor,
+          shape_text(entry->shape), shape_text(shape));
   if (entry->dtype == "F32") return widen<float>(file_.bytes(*entry));
   if (entry->dtype == "I32") return widen<int32_t>(file_.bytes(*entry));
   fail("{}: {} is {}, expected F32 or I32", file_.path(), tensor, entry->dtype);

@@ -27,8 +27,8 @@ class ReferenceCase {
   const StepData& data() const { return data_; }
   const SafetensorsFile& file() const { return file_; }
   bool has(const std::string& tensor) const { return file_.find(tensor) != nullptr; }
-  /// Elements of an F32 or I32 tensor, widened.
-  std::vector<double> values(const std::string& tensor) const;
+  /// Elements of an F32 or I32 tensor, widened; throws when it is missing or has another shape.
+  std::vector<double> values(const std::string& tensor, const std::vector<int64_t>& shape) const;
 
  private:
   void read_config();

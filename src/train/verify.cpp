@@ -176,17 +176,26 @@ class Replay {
 
   void load_parameters() {
     for_each_weight([&](const LogicalTensor& part, const Parameter& p) {
-      upload_values(session_.ops(), Parameter::slice(p.master, part), reference_.values("param." + part.name));
+      upload_values(session_.ops(), Parameter::slice(p.master, part),
+                    reference_.values("param." + part.name, dims(part.shape)));
     });
     session_.parameters().zero_training_state(session_.ops());
     for (const Parameters::RouterBias& b : session_.parameters().router_biases())
-      upload_values(session_.ops(), b.bias, reference_.values("param." + b.name));
+      upload_values(session_.ops(), b.bias, reference_.values("param." + b.name, dims(b.bias.shape)));
     session_.parameters().refresh_act(session_.ops());
     runner_.updates = 0;
   }
 
-  void compare(const std::string& group, const std::string& tensor, const std::vector<double>& got, double tolerance) {
-    comparison_.add(group, tensor, got, reference_.values(tensor), tolerance);
+  static std::vector<int64_t> dims(const Shape& shape) {
+    std::vector<int64_t> d;
+    for (int i = 0; i < shape.rank(); ++i) d.push_back(shape[i]);
+    return d;
+  }
+
+  /// `shape` is that of `got`, and so must be that of the stored tensor.
+  void compare(const std::string& group, const std::string& tensor, const std::vector<int64_t>& shape,
+               const std::vector<double>& got, double tolerance) {
+    comparison_.add(group, tensor, got, reference_.values(tensor, shape), tolerance);
   }
 
   void compare_outputs();
@@ -210,6 +219,7 @@ void Replay::compare_outputs() {
   Transformer& model = session_.transformer();
   const StepData& data = reference_.data();
   const int64_t layers = model.moe_layers(), vocab = config_.model.vocab_size;
+  const int64_t experts = config_.moe.num_experts, tokens = data.sequences() * data.tokens;
   std::vector<double> logits;
   std::vector<std::vector<double>> router_logits(static_cast<size_t>(layers)), selected(router_logits.size());
   const auto append = [](std::vector<double>& to, const std::vector<double>& from) {
@@ -233,26 +243,27 @@ void Replay::compare_outputs() {
     for (const auto& part : parts) append(all, part);
     return all;
   };
-  compare("out.logits", "out.logits", logits, tolerance_.output);
-  if (layers > 0) compare("out.router_logits", "out.router_logits", concatenate(router_logits), tolerance_.output);
+  compare("out.logits", "out.logits", {data.sequences(), data.tokens, vocab}, logits, tolerance_.output);
+  if (layers > 0)
+    compare("out.router_logits", "out.router_logits", {layers, tokens, experts}, concatenate(router_logits),
+            tolerance_.output);
 
   comparison_.add("choices of experts that differ", differing_choices(concatenate(selected)), tolerance_.selection);
   if (tolerance_.selection == 0) {
-    compare("out.selected", "out.selected", concatenate(selected), 0.0);
-    compare("out.counts", "out.counts", concatenate(runner_.expert_counts()), 0.0);
+    compare("out.selected", "out.selected", {layers, tokens, config_.moe.top_k}, concatenate(selected), 0.0);
+    compare("out.counts", "out.counts", {layers, experts}, concatenate(runner_.expert_counts()), 0.0);
   }
-  compare("out.loss", "out.loss", {terms.loss}, tolerance_.output);
+  compare("out.loss", "out.loss", {1}, {terms.loss}, tolerance_.output);
   for (int i = 0; i < term_count; ++i)
-    compare(fmt::format("out.term.{}", term_names[i]), fmt::format("out.term.{}", term_names[i]),
+    compare(fmt::format("out.term.{}", term_names[i]), fmt::format("out.term.{}", term_names[i]), {1},
             {terms.value[static_cast<size_t>(i)]}, tolerance_.output);
 }
 
 /// Share of the slots whose expert is not among the stored ones of their token.
 double Replay::differing_choices(const std::vector<double>& selected) {
-  const std::vector<double> stored = reference_.values("out.selected");
-  require(selected.size() == stored.size(), "out.selected: {} values where {} are stored", selected.size(),
-          stored.size());
-  const auto k = config_.moe.top_k;
+  const int64_t k = config_.moe.top_k, tokens = reference_.data().sequences() * reference_.data().tokens;
+  const std::vector<double> stored =
+      reference_.values("out.selected", {session_.transformer().moe_layers(), tokens, k});
   int64_t different = 0;
   for (size_t i = 0; i < selected.size(); ++i) {
     const auto token = stored.begin() + static_cast<int64_t>(i) / k * k;
@@ -264,8 +275,8 @@ double Replay::differing_choices(const std::vector<double>& selected) {
 void Replay::compare_gradients() {
   runner_.accumulate(reference_.data(), objective(), 0);
   for_each_weight([&](const LogicalTensor& part, const Parameter& p) {
-    compare("grad", "grad." + part.name, download_values(session_.ops(), Parameter::slice(p.gradient, part)),
-            tolerance_.gradient);
+    compare("grad", "grad." + part.name, dims(part.shape),
+            download_values(session_.ops(), Parameter::slice(p.gradient, part)), tolerance_.gradient);
   });
 }
 
@@ -284,7 +295,7 @@ void Replay::compare_term_gradients() {
     runner_.accumulate(reference_.data(), alone, 0);
     for_each_weight([&](const LogicalTensor& part, const Parameter& p) {
       if (reference_.has(prefix + part.name))
-        compare(prefix.substr(0, prefix.size() - 1), prefix + part.name,
+        compare(prefix.substr(0, prefix.size() - 1), prefix + part.name, dims(part.shape),
                 download_values(session_.ops(), Parameter::slice(p.gradient, part)), tolerance_.gradient);
     });
   }
@@ -302,23 +313,24 @@ void Replay::compare_trajectory() {
     runner_.update(config_.optimizer, lr.back(),
                    StepRunner::clip_factor(grad_norm.back(), config_.optimizer.clip_norm));
   }
-  compare("traj.loss", "traj.loss", loss, tolerance_.output);
-  compare("traj.ce", "traj.ce", ce, tolerance_.output);
-  compare("traj.lr", "traj.lr", lr, 1e-6);
-  compare("traj.grad_norm", "traj.grad_norm", grad_norm, tolerance_.output);
+  compare("traj.loss", "traj.loss", {steps}, loss, tolerance_.output);
+  compare("traj.ce", "traj.ce", {steps}, ce, tolerance_.output);
+  compare("traj.lr", "traj.lr", {steps}, lr, 1e-6);
+  compare("traj.grad_norm", "traj.grad_norm", {steps}, grad_norm, tolerance_.output);
   compare_final_parameters();
 }
 
 void Replay::compare_final_parameters() {
-  const auto movement = [&](const std::string& name, const std::vector<double>& got) {
-    comparison_.add("traj.param (movement)", "traj.param." + name, got, reference_.values("traj.param." + name),
-                    tolerance_.movement, Comparison::Norm::two, reference_.values("param." + name));
+  const auto movement = [&](const std::string& name, const Shape& shape, const std::vector<double>& got) {
+    comparison_.add("traj.param (movement)", "traj.param." + name, got,
+                    reference_.values("traj.param." + name, dims(shape)), tolerance_.movement, Comparison::Norm::two,
+                    reference_.values("param." + name, dims(shape)));
   };
   for_each_weight([&](const LogicalTensor& part, const Parameter& p) {
-    movement(part.name, download_values(session_.ops(), Parameter::slice(p.master, part)));
+    movement(part.name, part.shape, download_values(session_.ops(), Parameter::slice(p.master, part)));
   });
   for (const Parameters::RouterBias& b : session_.parameters().router_biases())
-    movement(b.name, download_values(session_.ops(), b.bias));
+    movement(b.name, b.bias.shape, download_values(session_.ops(), b.bias));
 }
 
 }  // namespace

@@ -1,0 +1,185 @@
+// One optimizer step: the norm, AdamW by hand, the balancing bias, non-finite numbers; and that a run repeats itself.
+#include <omp.h>
+
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/reference/reference_ops.h"
+#include "kernels/staging.h"
+#include "tests/model/harness.h"
+
+namespace strand::test {
+namespace {
+
+void set_gradients(TestModel& model, double value) {
+  for (const Parameter& p : model.session.parameters().all())
+    upload_values(model.session.ops(), p.gradient, Values(static_cast<size_t>(p.shape.elements()), value));
+}
+
+TEST_CASE("AdamW, two steps worked out by hand: decay on matrices, none on norms") {
+  ReferenceOps ops;
+  const Config config = tiny_config(Precision::fp64);
+  TestModel model(ops, config, 1, 2);
+  model.randomize(1);
+  const std::vector<std::string> matrices = {"embed_tokens.weight", "layers.0.attn.k_proj.weight",
+                                             "layers.1.moe.router.weight", "layers.0.moe.experts.4.down_proj.weight"};
+  const std::vector<std::string> norms = {"norm.weight", "layers.1.attn_norm.weight"};
+  const auto each = [&](const std::vector<std::string>& names, const auto& body) {
+    for (const std::string& name : names) {
+      INFO(name);
+      body(name);
+    }
+  };
+  const auto set_one = [&](const std::string& name) {
+    model.set_weight(name, Values(static_cast<size_t>(model.shape_of(name).elements()), 1.0));
+  };
+  each(matrices, set_one);
+  each(norms, set_one);
+  const OptimizerConfig adam{.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.1};
+  const auto all_equal = [&](double expected) {
+    return [&model, expected](const std::string& name) {
+      for (double w : model.weight(name)) REQUIRE(w == Approx(expected).epsilon(1e-9));
+    };
+  };
+  // Step 1, gradient 2 scaled by 1/4: m̂ = 0.5, √v̂ = 0.5, so the step is lr · 0.5/(0.5 + 1e-8), and lr · 0.1 · 1 of
+  // decay.
+  set_gradients(model, 2.0);
+  model.runner.update(adam, 0.1, 0.25);
+  each(matrices, all_equal(0.890000002));
+  each(norms, all_equal(0.900000002));
+  // Step 2, gradient −0.5: m = 0.9 · 0.05 − 0.05 = −0.005, m̂ = −0.005/0.19; v̂ = 0.25 as before.
+  set_gradients(model, -0.5);
+  model.runner.update(adam, 0.1, 1.0);
+  const double step = 0.005 / 0.19 / 0.50000001;
+  each(matrices, all_equal(0.890000002 + 0.1 * step - 0.1 * 0.1 * 0.890000002));
+  each(norms, all_equal(0.900000002 + 0.1 * step));
+  CHECK(model.runner.updates == 2);
+}
+
+TEST_CASE("An idle expert decays, and its moments age") {
+  ReferenceOps ops;
+  const Config config = tiny_config(Precision::fp64);
+  TestModel model(ops, config, 1, 2);
+  model.randomize(1);
+  const std::string name = "layers.0.moe.experts.0.up_proj.weight";
+  const OptimizerConfig adam{.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.5};
+  const Values before = model.weight(name);
+  set_gradients(model, 0.0);
+  model.runner.update(adam, 0.1, 1.0);
+  const Values decayed = model.weight(name);
+  for (size_t i = 0; i < before.size(); ++i) CHECK(decayed[i] == Approx(0.95 * before[i]).epsilon(1e-12));
+  // After one gradient of 1 and then zeros, the weight still moves by the aged moments.
+  set_gradients(model, 1.0);
+  model.runner.update({.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.0}, 0.1, 1.0);
+  const Values moved = model.weight(name);
+  set_gradients(model, 0.0);
+  model.runner.update({.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.0}, 0.1, 1.0);
+  // Update 3: m = 0.9 · 0.1, m̂ = 0.09/(1 − 0.9³); v = 0.99 · 0.01, v̂ = 0.0099/(1 − 0.99³).
+  const double step = 0.1 * (0.09 / 0.271) / (std::sqrt(0.0099 / 0.029701) + 1e-8);
+  CHECK(model.weight(name)[0] == Approx(moved[0] - step).epsilon(1e-9));
+}
+
+TEST_CASE("The gradient norm counts every weight once, a tied embedding too") {
+  ReferenceOps ops;
+  for (const bool tied : {true, false}) {
+    Config config = tiny_config(Precision::fp64);
+    config.model.tied_embeddings = tied;
+    TestModel model(ops, config, 1, 2);
+    model.randomize(1);
+    set_gradients(model, 0.5);
+    double elements = 0;
+    for (const auto& [name, w] : model.weights()) elements += static_cast<double>(w.size());
+    CHECK(model.runner.gradient_norm() == Approx(std::sqrt(0.25 * elements)).epsilon(1e-12));
+  }
+}
+
+TEST_CASE("After the update the balancing bias moves by rate · sign(mean − count)") {
+  ReferenceOps ops;
+  Config config = tiny_config(Precision::fp64);
+  config.moe.bias_rate = 0.01;
+  TestModel model(ops, config, 2, 5);
+  model.randomize(1);
+  const auto& biases = model.session.parameters().router_biases();
+  REQUIRE(biases.size() == 2);
+  std::vector<Values> before;
+  for (const auto& b : biases) before.push_back(download_values(ops, b.bias));
+  const StepData data = cut(random_batch(config, 4, 5, 1), {2, 2});
+  model.accumulate(data, whole_objective(config));
+  const auto counts = model.runner.expert_counts();
+  model.runner.update(config.optimizer, 0.0, 1.0);
+  for (size_t l = 0; l < 2; ++l) {
+    double sum = 0;
+    for (double c : counts[l]) sum += c;
+    CHECK(sum == 40);  // 20 tokens of both micro-steps, K = 2: 8 each in balance
+    const Values after = download_values(ops, biases[l].bias);
+    for (size_t e = 0; e < 5; ++e) {
+      const double sign = counts[l][e] < 8 ? 1.0 : counts[l][e] > 8 ? -1.0 : 0.0;
+      CHECK(after[e] - before[l][e] == Approx(0.01 * sign).margin(1e-15));
+    }
+  }
+}
+
+TEST_CASE("A non-finite number is traced to where it first shows") {
+  ReferenceOps ops;
+  const Config config = tiny_config(Precision::fp64);
+  TestModel model(ops, config, 2, 5);
+  model.randomize(1);
+  const StepData data = random_batch(config, 2, 5, 1);
+  model.accumulate(data, whole_objective(config));
+  CHECK(model.runner.find_nonfinite().empty());
+
+  const std::string name = "layers.1.moe.experts.3.gate_proj.weight";
+  const Values good = model.weight(name);
+  Values bad = good;
+  bad[5] = NAN;
+  model.set_weight(name, bad);
+  model.accumulate(data, whole_objective(config));
+  CHECK(model.runner.find_nonfinite() == "weight " + name);
+
+  // All weights finite, but too large to be multiplied: the stream after layer 0 overflows.
+  model.set_weight(name, good);
+  const std::string large = "layers.0.attn.o_proj.weight";
+  model.set_weight(large, Values(static_cast<size_t>(model.shape_of(large).elements()), 1e308));
+  model.accumulate(data, whole_objective(config));
+  CHECK_FALSE(std::isfinite(model.runner.gradient_norm()));
+  CHECK_THAT(model.runner.find_nonfinite(), Catch::Matchers::StartsWith("weight layers.0.attn.o_proj") ||
+                                                Catch::Matchers::StartsWith("activation layers.0.x_mid"));
+}
+
+// ---- determinism
+// -----------------------------------------------------------------------------------------------------
+
+NamedValues after_three_steps(Precision precision, int threads) {
+  omp_set_num_threads(threads);
+  CpuOps ops;
+  Config config = tiny_config(precision);
+  config.model.hidden_size = 48;
+  config.model.head_dim = 16;
+  config.model.vocab_size = 101;
+  config.moe.num_experts = 6;
+  config.moe.top_k = 3;
+  config.moe.expert_ffn = 40;
+  config.moe.bias_rate = 1e-3;
+  TestModel model(ops, config, 3, 33);
+  model.randomize(9);
+  for (int64_t i = 0; i < 3; ++i) {
+    const StepData data = cut(random_batch(config, 6, 33, static_cast<uint64_t>(i)), {3, 3});
+    model.accumulate(data, whole_objective(config), i);
+    model.runner.update(config.optimizer, 1e-2, StepRunner::clip_factor(model.runner.gradient_norm(), 1.0));
+  }
+  return model.weights();
+}
+
+TEST_CASE("The same run on as many threads gives the same bits") {
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    for (const int threads : {1, 2, 3}) {
+      INFO(threads << " threads");
+      const NamedValues one = after_three_steps(precision, threads), other = after_three_steps(precision, threads);
+      CHECK(one == other);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace strand::test
