@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "kernels/reference/reference_ops.h"
+#include "kernels/staging.h"
 #include "tests/model/harness.h"
 
 namespace strand::test {
@@ -127,6 +128,33 @@ TEST_CASE("CP is what Eq. 7 says, and its token form factorises into two masses"
       CHECK(std::abs(joint - cp) > 1e-3);  // the two forms are different losses
     }
   }
+}
+
+TEST_CASE("The bias takes part in the selection, not in the probabilities that CP ranks") {
+  ReferenceOps ops;
+  Config config = tiny_config(Precision::fp64);
+  config.moe.bias_rate = 1e-3;
+  TestModel model(ops, config, 3, 5);
+  model.randomize(4);
+  const std::vector<LayerRouting> layers = route(model, random_batch(config, 3, 5, 4));
+  int moved = 0;
+  for (size_t l = 0; l < layers.size(); ++l) {
+    const Values bias = download_values(ops, model.session.parameters().router_bias(static_cast<int64_t>(l)));
+    for (size_t t = 0; t < 15; ++t) {
+      const double* p = &layers[l].probs[t * 5];  // softmax: p is the score
+      double sum = 0;
+      Values biased;
+      for (size_t e = 0; e < 5; ++e) {
+        sum += p[e];
+        biased.push_back(p[e] + bias[e]);
+      }
+      CHECK(sum == Approx(1.0).epsilon(1e-13));
+      const std::vector<size_t> by_bias = largest(biased.data(), 5, 2), by_score = largest(p, 5, 2);
+      for (size_t k = 0; k < 2; ++k) CHECK(layers[l].selected[t * 2 + k] == static_cast<double>(by_bias[k]));
+      moved += by_bias != by_score;
+    }
+  }
+  CHECK(moved > 0);  // else this would prove nothing
 }
 
 TEST_CASE("With all sources, the token form of CP does not see the layer below") {
