@@ -7,7 +7,6 @@
 #include "cli/commands.h"
 #include "cli/config_arguments.h"
 #include "report/plan_report.h"
-#include "train/model_state.h"
 #include "train/step_counts.h"
 
 namespace strand::cli {
@@ -19,9 +18,7 @@ struct Options {
 };
 
 void run(const Options& options) {
-  Config config = options.config.load();
-  if (config.model.vocab_size == 0) resolve_vocabulary(config);
-  const PlanReport report = make_plan_report(config, count_step);
+  const PlanReport report = make_plan_report(options.config.load_with_vocabulary(), count_step);
   fmt::print("{}", options.json ? to_json(report).dump(2) + "\n" : to_text(report));
 }
 }  // namespace

@@ -14,6 +14,8 @@ struct ConfigArguments {
 
   /// The checked configuration; what is legal but idle in it is logged as warnings.
   Config load() const;
+  /// The same, with a vocab_size of 0 replaced by the size of data.tokenizer. Where it is set, no tokenizer is needed.
+  Config load_with_vocabulary() const;
 };
 
 /// Registers the positional CONFIG (its CLI::Option is returned, to be made required or not) and --set.

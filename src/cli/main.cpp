@@ -29,8 +29,13 @@ int report(std::string message, int code) {
 
 void add_commands(CLI::App& app) {
   strand::cli::add_config_command(app);
+  strand::cli::add_plan_command(app);
+  strand::cli::add_bench_command(app);
+  strand::cli::add_inspect_command(app);
   strand::cli::add_verify_command(app);
   strand::cli::add_eval_command(app);
+  strand::cli::add_export_command(app);
+  strand::cli::add_import_command(app);
   strand::cli::add_generate_command(app);
   strand::cli::add_train_command(app);
   strand::cli::add_tokenize_command(app);

@@ -1,0 +1,27 @@
+#pragma once
+// Runs and times training steps on random tokens.
+#include <cstdint>
+
+#include "config/config.h"
+#include "report/bench_report.h"
+
+namespace strand::cli {
+
+enum class MeasureOverhead : uint8_t { no, yes };
+
+struct BenchOptions {
+  int64_t steps = 10;    ///< timed, un-profiled
+  int64_t warmup = 2;    ///< before them, untimed
+  int64_t profiled = 3;  ///< after them, to see where the time goes
+  MeasureOverhead losses_overhead = MeasureOverhead::no;
+};
+
+/// Sets the threads of the process and says what a result will be comparable to.
+BenchSetup bench_setup(const Config& config);
+
+/// Every step is a whole optimizer step on fresh random tokens: forward and backward of each micro-batch, clipping and
+/// update, at the configuration's learning rate. Making the tokens is not timed. Throws Error when the plan does not
+/// fit into memory or a loss is not finite.
+BenchReport run_bench(const Config& config, const BenchOptions& options);
+
+}  // namespace strand::cli

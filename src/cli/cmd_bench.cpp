@@ -1,0 +1,60 @@
+// strand bench CONFIG: how fast training is on this machine, and where the time goes.
+#include <fmt/core.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "cli/bench_run.h"
+#include "cli/commands.h"
+#include "cli/config_arguments.h"
+#include "core/error.h"
+#include "core/file_io.h"
+
+namespace strand::cli {
+
+namespace {
+constexpr uint64_t largest_report = uint64_t{16} << 20;
+
+struct Options {
+  ConfigArguments config;
+  BenchOptions bench;
+  bool losses_overhead = false;
+  std::string json;
+  std::string against;
+};
+
+void run(const Options& options) {
+  const Config config = options.config.load_with_vocabulary();
+  BenchOptions bench = options.bench;
+  if (options.losses_overhead) bench.losses_overhead = MeasureOverhead::yes;
+  std::optional<BenchReport> before;
+  if (!options.against.empty()) {
+    before = bench_report_from_json(read_file(options.against, largest_report), options.against);
+    require_comparable(bench_setup(config), before->setup, options.against);  // before the work, not after it
+  }
+  const BenchReport report = run_bench(config, bench);
+  fmt::print("{}", to_text(report));
+  if (before) fmt::print("{}", comparison_text(report, *before, options.against));
+  if (!options.json.empty()) write_file_atomically(options.json, to_json(report).dump(2) + "\n");
+}
+}  // namespace
+
+void add_bench_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand(
+      "bench", "Time training steps on random tokens: tokens a second, MFU, time by operation family, memory");
+  const auto options = std::make_shared<Options>();
+  add_config_arguments(*command, options->config)->required();
+  command->add_option("--steps", options->bench.steps, "Timed steps (default 10)")->check(CLI::Range(1, 1'000'000));
+  command->add_option("--warmup", options->bench.warmup, "Steps before them (default 2)")
+      ->check(CLI::Range(0, 1'000'000));
+  command->add_option("--profiled", options->bench.profiled, "Steps after them, for the time by family (default 3)")
+      ->check(CLI::Range(1, 1'000'000));
+  command->add_flag("--losses-overhead", options->losses_overhead,
+                    "Also time steps with and without sp and cp, in alternation");
+  command->add_option("--json", options->json, "Write the result to FILE")->type_name("FILE");
+  command->add_option("--against", options->against, "Compare with an earlier result (its JSON)")->type_name("FILE");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace strand::cli

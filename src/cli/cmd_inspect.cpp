@@ -1,0 +1,35 @@
+// strand inspect PATH: what is this file?
+#include <fmt/core.h>
+
+#include <memory>
+
+#include "cli/commands.h"
+#include "report/describe_path.h"
+
+namespace strand::cli {
+
+namespace {
+struct Options {
+  std::string path;
+  std::string format = "auto";
+  std::string tokenizer;
+};
+
+void run(const Options& options) {
+  const InspectOptions how{parse_token_format(options.format), options.tokenizer};
+  fmt::print("{}", describe_path(options.path, how));
+}
+}  // namespace
+
+void add_inspect_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand(
+      "inspect", "Say what a path is: checkpoint, run directory, token file, tokenizer, safetensors file");
+  const auto options = std::make_shared<Options>();
+  command->add_option("PATH", options->path, "File, directory, or prefix of a token file")->required();
+  command->add_option("--format", options->format, "Read PATH as a token file of this format")
+      ->check(CLI::IsMember({"auto", "megatron", "llmc", "raw_u16", "raw_i32"}));
+  command->add_option("--tokenizer", options->tokenizer, "SentencePiece .model, to show a token file as text");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace strand::cli

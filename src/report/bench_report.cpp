@@ -1,0 +1,181 @@
+#include "report/bench_report.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <set>
+#include <sstream>
+
+#include "config/schema.h"
+#include "core/error.h"
+#include "report/table.h"
+
+namespace strand {
+
+std::map<std::string, std::string> workload_of(const Config& config) {
+  const std::set<std::string> groups = {"model", "moe", "losses"};
+  const std::set<std::string> single = {"run.device",      "run.precision",          "data.sequence_length",
+                                        "train.recompute", "train.micro_batch_size", "train.global_batch_size"};
+  std::map<std::string, std::string> workload;
+  std::istringstream yaml(to_yaml(config));  // "group:" lines, "  key: value" lines
+  std::string line, group;
+  while (std::getline(yaml, line)) {
+    const size_t colon = line.find(':');
+    if (colon == std::string::npos || line[0] == '#') continue;
+    if (line[0] != ' ') {
+      group = line.substr(0, colon);
+      continue;
+    }
+    const size_t begin = line.find_first_not_of(' ');
+    const std::string path = fmt::format("{}.{}", group, line.substr(begin, colon - begin));
+    const size_t value = line.find_first_not_of(' ', colon + 1);
+    if (groups.count(group) || single.count(path))
+      workload[path] = value == std::string::npos ? "" : line.substr(value);
+  }
+  return workload;
+}
+
+double StepProfile::outside_seconds() const {
+  double inside = 0;
+  for (const FamilyTime& f : families) inside += f.seconds;
+  return std::max(0.0, step_seconds - inside);
+}
+
+double best_of(const std::vector<double>& seconds) {
+  return *std::min_element(seconds.begin(), seconds.end());
+}
+
+double median_of(std::vector<double> seconds) {
+  std::sort(seconds.begin(), seconds.end());
+  const size_t n = seconds.size();
+  return n % 2 ? seconds[n / 2] : (seconds[n / 2 - 1] + seconds[n / 2]) / 2;
+}
+
+namespace {
+std::string heading(const BenchReport& r) {
+  const std::map<std::string, std::string>& w = r.setup.workload;
+  const auto value = [&](const char* key) {
+    const auto found = w.find(key);
+    return found == w.end() ? std::string("?") : found->second;
+  };
+  std::string text =
+      fmt::format("{} parameters, {} active; {} tokens a step ({} x {}, micro-batch {})\n",
+                  grouped_digits(r.parameters), grouped_digits(r.active_parameters), grouped_digits(r.tokens_per_step),
+                  value("train.global_batch_size"), value("data.sequence_length"), value("train.micro_batch_size"));
+  text +=
+      fmt::format("{}, recompute {}, {} thread{} of {} cores, {}\n", value("run.precision"), value("train.recompute"),
+                  r.setup.threads, r.setup.threads == 1 ? "" : "s", r.setup.machine.cores, r.setup.machine.cpu);
+  return text + fmt::format("measured multiply-add peak: fp32 {:.0f} GFLOP/s, bf16 {:.0f} GFLOP/s\n\n",
+                            r.fp32_peak / 1e9, r.bf16_peak / 1e9);
+}
+
+std::string speed_table(const BenchReport& r) {
+  TextTable table({fmt::format("{} steps, {} before", r.step_seconds.size(), r.warmup_steps), "best", "median"});
+  const double best = best_of(r.step_seconds), median = median_of(r.step_seconds);
+  table.add({"seconds a step", fmt::format("{:.4f}", best), fmt::format("{:.4f}", median)});
+  table.add({"tokens a second", fmt::format("{:.0f}", r.tokens_per_second(best)),
+             fmt::format("{:.0f}", r.tokens_per_second(median))});
+  table.add({fmt::format("MFU of the {} peak", r.peak_used), percent_text(r.mfu(best)), percent_text(r.mfu(median))});
+  return table.text() + fmt::format("  (MFU counts {} FLOP a token: 6 x active parameters + causal attention)\n\n",
+                                    grouped_digits(static_cast<int64_t>(r.training_flops_per_token)));
+}
+
+std::string profile_table(const BenchReport& r) {
+  const StepProfile& p = r.profile;
+  TextTable table({"time in profiled steps", "ms", "share", "calls", "GFLOP", "GFLOP/s", "of peak", "GB/s"});
+  for (const FamilyTime& f : p.families) {
+    if (f.calls == 0) continue;
+    const double rate = f.flops / f.seconds;
+    const bool products = f.flops > 0;
+    table.add({f.name, fmt::format("{:.2f}", 1e3 * f.seconds), percent_text(f.seconds / p.step_seconds),
+               grouped_digits(f.calls), products ? fmt::format("{:.2f}", f.flops / 1e9) : "",
+               products ? fmt::format("{:.0f}", rate / 1e9) : "", products ? percent_text(rate / r.peak()) : "",
+               fmt::format("{:.1f}", f.bytes / f.seconds / 1e9)});
+  }
+  table.add({"outside operations", fmt::format("{:.2f}", 1e3 * p.outside_seconds()),
+             percent_text(p.outside_seconds() / p.step_seconds), "", "", "", "", ""});
+  table.add({"step", fmt::format("{:.2f}", 1e3 * p.step_seconds), "", "", "", "", "", ""});
+  return table.text() + "\n";
+}
+
+std::string memory_table(const BenchReport& r) {
+  const auto planned = static_cast<double>(r.planned_bytes), resident = static_cast<double>(r.peak_resident_bytes);
+  TextTable table({"memory", "bytes", ""});
+  table.add({"planned", grouped_digits(static_cast<int64_t>(r.planned_bytes)), bytes_text(planned)});
+  table.add({"peak of the process", grouped_digits(static_cast<int64_t>(r.peak_resident_bytes)), bytes_text(resident)});
+  table.add({"beyond the plan", grouped_digits(static_cast<int64_t>(resident - planned)),
+             percent_text(resident / planned - 1)});
+  return table.text();
+}
+
+std::string overhead_table(const LossesOverhead& o) {
+  TextTable table({"overhead of losses", "best, ms", "median, ms", "by best", "by median", "median of rounds"});
+  const auto add = [&](const char* name, const std::vector<double>& seconds) {
+    std::vector<double> ratios;
+    for (size_t i = 0; i < seconds.size(); ++i) ratios.push_back(seconds[i] / o.neither[i]);
+    table.add({name, fmt::format("{:.2f}", 1e3 * best_of(seconds)), fmt::format("{:.2f}", 1e3 * median_of(seconds)),
+               fmt::format("{:+.2f} %", 100 * (best_of(seconds) / best_of(o.neither) - 1)),
+               fmt::format("{:+.2f} %", 100 * (median_of(seconds) / median_of(o.neither) - 1)),
+               fmt::format("{:+.2f} %", 100 * (median_of(ratios) - 1))});
+  };
+  add("neither", o.neither);
+  add("sp", o.sp);
+  add("cp", o.cp);
+  add("sp + cp", o.both);
+  return "\n" + table.text() +
+         fmt::format("  (sp {} and cp {}, {} rounds of all four; values and gradients, against steps with neither)\n",
+                     o.sp_weight, o.cp_weight, o.neither.size());
+}
+}  // namespace
+
+std::string to_text(const BenchReport& r) {
+  return heading(r) + speed_table(r) + profile_table(r) + memory_table(r) +
+         (r.losses_overhead ? overhead_table(*r.losses_overhead) : "");
+}
+
+void require_comparable(const BenchSetup& now, const BenchSetup& before, const std::string& origin) {
+  std::vector<std::string> differences;
+  const auto compare = [&](const std::string& name, const std::string& here, const std::string& there) {
+    if (here != there) differences.push_back(fmt::format("{}: {} here, {} there", name, here, there));
+  };
+  std::set<std::string> keys;
+  for (const auto& [key, value] : now.workload) keys.insert(key);
+  for (const auto& [key, value] : before.workload) keys.insert(key);
+  const auto value = [](const BenchSetup& setup, const std::string& key) {
+    const auto found = setup.workload.find(key);
+    return found == setup.workload.end() ? std::string("absent") : found->second;
+  };
+  for (const std::string& key : keys) compare(key, value(now, key), value(before, key));
+  compare("CPU", now.machine.cpu, before.machine.cpu);
+  compare("cores", std::to_string(now.machine.cores), std::to_string(before.machine.cores));
+  compare("threads", std::to_string(now.threads), std::to_string(before.threads));
+  if (differences.empty()) return;
+  std::string text = differences[0];
+  for (size_t i = 1; i < differences.size(); ++i) text += fmt::format("; {}", differences[i]);
+  fail("not comparable with {}: {}", origin, text);
+}
+
+std::string comparison_text(const BenchReport& now, const BenchReport& before, const std::string& origin) {
+  require_comparable(now.setup, before.setup, origin);
+  TextTable table({fmt::format("against {}", origin), "before", "now", "now / before"});
+  const auto add = [&](const std::string& name, double then, double here, const char* format) {
+    table.add({name, fmt::format(fmt::runtime(format), then), fmt::format(fmt::runtime(format), here),
+               then > 0 ? fmt::format("{:.3f}", here / then) : ""});
+  };
+  add("tokens a second, best", before.tokens_per_second(best_of(before.step_seconds)),
+      now.tokens_per_second(best_of(now.step_seconds)), "{:.0f}");
+  add("tokens a second, median", before.tokens_per_second(median_of(before.step_seconds)),
+      now.tokens_per_second(median_of(now.step_seconds)), "{:.0f}");
+  add("peak memory, MiB", static_cast<double>(before.peak_resident_bytes) / (1 << 20),
+      static_cast<double>(now.peak_resident_bytes) / (1 << 20), "{:.0f}");
+  for (const FamilyTime& f : now.profile.families) {
+    const auto& others = before.profile.families;
+    const auto same = std::find_if(others.begin(), others.end(), [&](const FamilyTime& g) { return g.name == f.name; });
+    if (same != others.end() && (f.calls > 0 || same->calls > 0))
+      add(f.name + ", ms", 1e3 * same->seconds, 1e3 * f.seconds, "{:.2f}");
+  }
+  add("outside operations, ms", 1e3 * before.profile.outside_seconds(), 1e3 * now.profile.outside_seconds(), "{:.2f}");
+  return "\n" + table.text();
+}
+
+}  // namespace strand

@@ -1,0 +1,93 @@
+#pragma once
+// The result of `strand bench`: how fast training steps are on this machine, where the time goes, and what memory they
+// took, with everything needed to compare it to another one.
+//
+// JSON (`strand bench --json FILE`), one object; times in seconds, sizes in bytes, rates per second:
+//   format      "strand bench 1"
+//   workload    {key: value}    the configuration's keys that decide the work, values as text ("moe.top_k": "2")
+//   machine     {cpu, cores}
+//   threads, warmup_steps
+//   parameters, active_parameters, training_flops_per_token, tokens_per_step
+//   peak        {fp32_flops, bf16_flops, used}     measured multiply-add rates; `used` names the one MFU refers to
+//   step_seconds [...]                             each timed step, un-profiled, in order
+//   tokens_per_second, mfu      {best, median}     from step_seconds
+//   profile     {step_seconds, families: [{name, seconds, calls, flops, bytes}], outside_seconds}
+//               means of profiled steps; `flops` and `bytes` are the plan's; outside = the step's rest
+//   memory      {planned_bytes, peak_resident_bytes}
+//   losses_overhead   absent unless asked for: {sp_weight, cp_weight, neither: [...], sp: [...], cp: [...], both:
+//   [...]}
+//               seconds of steps with these terms, in alternation; "neither" does not even compute their values
+// MFU = training_flops_per_token · tokens_per_second / peak (6 FLOP an active parameter, plus causal attention:
+// config/model_size.h).
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "report/machine.h"
+
+namespace strand {
+
+/// What two results must share to be comparable.
+struct BenchSetup {
+  std::map<std::string, std::string> workload;
+  Machine machine;
+  int threads = 0;
+};
+
+/// The keys of groups model, moe and losses, the batch's shape, precision, recomputation and device.
+std::map<std::string, std::string> workload_of(const Config& config);
+
+struct FamilyTime {
+  std::string name;
+  double seconds = 0;  ///< of one step, like the rest
+  int64_t calls = 0;
+  double flops = 0;
+  double bytes = 0;
+};
+
+struct StepProfile {
+  double step_seconds = 0;
+  std::vector<FamilyTime> families;
+  double outside_seconds() const;  ///< of the step, in no operation
+};
+
+struct LossesOverhead {
+  double sp_weight = 0, cp_weight = 0;
+  std::vector<double> neither, sp, cp, both;  ///< seconds a step; index i of each was measured in round i
+};
+
+struct BenchReport {
+  BenchSetup setup;
+  int64_t warmup_steps = 0;
+  int64_t parameters = 0, active_parameters = 0, tokens_per_step = 0;
+  double training_flops_per_token = 0;
+  double fp32_peak = 0, bf16_peak = 0;  ///< FLOP/s
+  std::string peak_used;                ///< "fp32" or "bf16"
+  std::vector<double> step_seconds;
+  StepProfile profile;
+  uint64_t planned_bytes = 0, peak_resident_bytes = 0;
+  std::optional<LossesOverhead> losses_overhead;
+
+  double tokens_per_second(double seconds) const { return static_cast<double>(tokens_per_step) / seconds; }
+  double peak() const { return peak_used == "bf16" ? bf16_peak : fp32_peak; }
+  double mfu(double seconds) const { return training_flops_per_token * tokens_per_second(seconds) / peak(); }
+};
+
+/// Not empty.
+double best_of(const std::vector<double>& seconds);
+double median_of(std::vector<double> seconds);
+
+std::string to_text(const BenchReport& report);
+nlohmann::ordered_json to_json(const BenchReport& report);
+/// Throws Error naming `origin` unless the text is such a report.
+BenchReport bench_report_from_json(const std::string& text, const std::string& origin);
+
+/// Throws Error naming each difference between the setups ("moe.top_k: 2 here, 4 in old.json").
+void require_comparable(const BenchSetup& now, const BenchSetup& before, const std::string& origin);
+/// Ratios of speed, time by family and memory.
+std::string comparison_text(const BenchReport& now, const BenchReport& before, const std::string& origin);
+
+}  // namespace strand

@@ -1,0 +1,195 @@
+#include "report/describe_path.h"
+
+#include <array>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/describe.h"
+#include "config/model_size.h"
+#include "config/schema.h"
+#include "core/error.h"
+#include "data/describe.h"
+#include "data/tokenizer.h"
+#include "report/table.h"
+
+namespace strand {
+
+namespace fs = std::filesystem;
+
+namespace {
+constexpr char megatron_magic[9] = {'M', 'M', 'I', 'D', 'I', 'D', 'X', '\0', '\0'};
+constexpr int32_t llmc_magics[] = {20240520, 20240801};
+constexpr char sentencepiece_first_byte = 0x0A;  // protobuf: field 1 (pieces), length-delimited
+
+/// The first bytes of a file; zeros where it is shorter.
+struct Beginning {
+  std::array<char, 16> bytes{};
+  uint64_t size = 0;  ///< of the file
+};
+
+Beginning beginning_of(const std::string& path) {
+  Beginning b;
+  std::ifstream file(path, std::ios::binary);
+  if (!file) fail_errno("open", path);
+  file.read(b.bytes.data(), static_cast<std::streamsize>(b.bytes.size()));
+  b.size = fs::file_size(path);
+  return b;
+}
+
+bool is_megatron_index(const std::string& path) {
+  if (!fs::is_regular_file(path)) return false;
+  const Beginning b = beginning_of(path);
+  return std::memcmp(b.bytes.data(), megatron_magic, sizeof megatron_magic) == 0;
+}
+
+bool is_llmc(const Beginning& b) {
+  int32_t magic = 0;
+  std::memcpy(&magic, b.bytes.data(), sizeof magic);
+  return b.size >= 1024 && (magic == llmc_magics[0] || magic == llmc_magics[1]);
+}
+
+/// A length that fits the file, then a JSON object.
+bool is_safetensors(const Beginning& b) {
+  uint64_t header = 0;
+  std::memcpy(&header, b.bytes.data(), sizeof header);
+  return b.size > 8 && header <= b.size - 8 && b.bytes[8] == '{';
+}
+
+bool is_tokenizer(const Beginning& b, const std::string& path) {
+  if (b.size == 0 || b.bytes[0] != sentencepiece_first_byte) return false;
+  try {
+    Tokenizer::load(path);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+std::string index_beside(const std::string& path) {
+  return fs::path(path).replace_extension(".idx").string();
+}
+
+std::optional<PathKind> kind_by_content(const std::string& path) {
+  const Beginning b = beginning_of(path);
+  if (is_megatron_index(path)) return PathKind::token_file;
+  if (is_safetensors(b)) return PathKind::safetensors;
+  if (is_llmc(b)) return PathKind::token_file;
+  if (is_tokenizer(b, path)) return PathKind::tokenizer;
+  return std::nullopt;
+}
+
+/// For files that are damaged at the start: the reader of what they claim to be says best what is wrong.
+std::optional<PathKind> kind_by_name(const std::string& path) {
+  const std::string extension = fs::path(path).extension().string();
+  if (extension == ".bin" && is_megatron_index(index_beside(path))) return PathKind::token_file;
+  if (extension == ".idx") return PathKind::token_file;
+  if (extension == ".safetensors") return PathKind::safetensors;
+  if (extension == ".model") return PathKind::tokenizer;
+  return std::nullopt;
+}
+
+std::optional<PathKind> kind_of_directory(const fs::path& path) {
+  if (fs::exists(path / "manifest.json")) return PathKind::checkpoint;
+  if (fs::exists(path / "config.yaml") && (fs::exists(path / "log.jsonl") || fs::is_directory(path / "checkpoints")))
+    return PathKind::run_directory;
+  return std::nullopt;
+}
+}  // namespace
+
+PathKind identify_path(const std::string& path) {
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) {
+    if (const auto kind = kind_of_directory(path)) return *kind;
+    fail(
+        "{}: a directory, but neither a checkpoint (no manifest.json) nor a run directory (no config.yaml with a "
+        "log.jsonl or checkpoints)",
+        path);
+  }
+  if (!fs::exists(path, ignored)) {
+    if (fs::exists(path + ".idx", ignored) || fs::exists(path + ".bin", ignored)) return PathKind::token_file;
+    fail("{}: no such file or directory, nor is it the prefix of a token file ({}.idx, {}.bin)", path, path, path);
+  }
+  require(fs::is_regular_file(path, ignored), "{}: neither a file nor a directory", path);
+  if (const auto kind = kind_by_content(path)) return *kind;
+  if (const auto kind = kind_by_name(path)) return *kind;
+  fail(
+      "{}: unknown kind of file. Tried: safetensors (a header length and a JSON object), Megatron index (MMIDIDX) or "
+      ".bin beside one, llm.c tokens (magic 20240520 or 20240801), SentencePiece model. Token files without a header "
+      "need --format raw_u16 or raw_i32",
+      path);
+}
+
+namespace {
+/// Rows, and the last complete one.
+std::string describe_log(const std::string& path) {
+  std::ifstream file(path);
+  std::string line, last;
+  int64_t rows = 0;
+  while (std::getline(file, line)) {
+    if (file.eof()) break;  // cut off: no newline after it
+    last = line;
+    ++rows;
+  }
+  if (rows == 0) return "log.jsonl: no rows\n";
+  std::string text = fmt::format("log.jsonl: {} rows", rows);
+  const auto row = nlohmann::json::parse(last, nullptr, false);
+  if (!row.is_object()) return text + ", of which the last is DAMAGED\n";
+  for (const char* key : {"step", "loss", "ce", "val_loss", "tokens", "tokens_per_second"})
+    if (row.contains(key)) text += fmt::format(", {} {}", key, row[key].dump());
+  return text + "\n";
+}
+
+std::string describe_config(const std::string& path) {
+  const Config config = load_config(path);
+  const MoeConfig& moe = config.moe;
+  std::string text = fmt::format("run {}: {} layers, width {}, {} experts, {} for a token\n", config.run.name,
+                                 config.model.num_layers, config.model.hidden_size, moe.num_experts, moe.top_k);
+  if (config.model.vocab_size > 0) {
+    const ModelSize size = model_size(config);
+    text += fmt::format("{} parameters, {} active\n", grouped_digits(size.parameters),
+                        grouped_digits(size.active_parameters));
+  }
+  return text + fmt::format("{} steps of {} x {} tokens\n", config.train.steps, config.train.global_batch_size,
+                            config.data.sequence_length);
+}
+
+std::string describe_checkpoints(const fs::path& directory) {
+  std::string text;
+  const LatestCheckpoint latest = find_latest(directory.string());
+  for (const PassedOver& bad : latest.passed_over) text += fmt::format("DAMAGED: {}: {}\n", bad.path, bad.reason);
+  return text + fmt::format("newest undamaged checkpoint: {}\n", latest.path.value_or("none"));
+}
+}  // namespace
+
+std::string describe_run_directory(const std::string& path) {
+  const fs::path directory(path);
+  std::string text = fmt::format("{}: run directory\n", path);
+  text += describe_config((directory / "config.yaml").string());
+  if (fs::exists(directory / "log.jsonl")) text += describe_log((directory / "log.jsonl").string());
+  return text + describe_checkpoints(directory / "checkpoints");
+}
+
+std::string describe_path(const std::string& path, const InspectOptions& options) {
+  const PathKind kind = options.format == TokenFormat::automatic ? identify_path(path) : PathKind::token_file;
+  switch (kind) {
+    case PathKind::checkpoint:
+      return describe_checkpoint(path);
+    case PathKind::run_directory:
+      return describe_run_directory(path);
+    case PathKind::safetensors:
+      return describe_safetensors(path);
+    case PathKind::tokenizer:
+      return describe_tokenizer(path);
+    case PathKind::token_file:
+      break;
+  }
+  if (options.tokenizer.empty()) return describe_token_file(path, options.format);
+  const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
+  return describe_token_file(path, options.format, &tokenizer);
+}
+
+}  // namespace strand

@@ -1,0 +1,20 @@
+#pragma once
+// The machine a number was measured on.
+#include <cstdint>
+#include <string>
+
+namespace strand {
+
+struct Machine {
+  std::string cpu;  ///< "AMD EPYC 9654 (family 25, model 17)": the model name alone is not always telling
+  int cores = 0;    ///< that this process may use
+
+  bool operator==(const Machine&) const = default;
+};
+
+Machine this_machine();
+
+/// The most memory this process has held so far, bytes.
+uint64_t peak_resident_bytes();
+
+}  // namespace strand

@@ -1,0 +1,37 @@
+#pragma once
+// A backend in front of another that can leave out what SP and CP cost, for measuring it. The trainer computes the
+// value of every term in every step, also of those with weight 0, so comparing weights alone would hide that part.
+#include "kernels/ops.h"
+
+namespace strand {
+
+enum class Computed : uint8_t { yes, no };
+
+class TermSwitch final : public Ops {
+ public:
+  explicit TermSwitch(Ops& behind) : behind_(behind) {}
+
+  /// `no` drops the operations that compute the term's value (Gram matrices of z; masses and joint matrices). Its
+  /// weight must then be 0, and the value stays 0.
+  void specialization(Computed computed) { specialization_ = computed; }
+  void coupling(Computed computed) { coupling_ = computed; }
+
+  const char* name() const override { return behind_.name(); }
+  int64_t row_alignment() const override { return behind_.row_alignment(); }
+  void* allocate(size_t bytes) override { return behind_.allocate(bytes); }
+  void deallocate(void* memory) noexcept override { behind_.deallocate(memory); }
+  void upload(const void* host, const Tensor& device) override { behind_.upload(host, device); }
+  void download(const Tensor& device, void* host) override { behind_.download(device, host); }
+  void synchronize() override { behind_.synchronize(); }
+
+#define STRAND_OVERRIDE_RUN(Name, family) void run(const Name&) override;
+  STRAND_FOR_EACH_OP(STRAND_OVERRIDE_RUN)
+#undef STRAND_OVERRIDE_RUN
+
+ private:
+  Ops& behind_;
+  Computed specialization_ = Computed::yes;
+  Computed coupling_ = Computed::yes;
+};
+
+}  // namespace strand
