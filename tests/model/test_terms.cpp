@@ -19,7 +19,8 @@ namespace {
 std::vector<size_t> largest(const double* values, size_t n, size_t k) {
   std::vector<size_t> order(n);
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return values[a] > values[b]; });
+  std::sort(order.begin(), order.end(),
+            [&](size_t a, size_t b) { return values[a] > values[b] || (values[a] == values[b] && a < b); });
   order.resize(k);
   return order;
 }
