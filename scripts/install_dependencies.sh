@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Installs the Debian 12 packages that strand is built from. This is the one list of them.
+#
+#   scripts/install_dependencies.sh [build] [test]     without a word: build
+#
+#   build   compiler, build tools and libraries
+#   test    what the tests need besides: Catch2, and Python's venv for the checks by other people's readers
+#
+# Packages that are there are left alone, so this needs root only when one is missing.
+set -euo pipefail
+
+build_packages=(
+  g++ cmake ninja-build pkg-config # C++20: g++ 12
+  ccache                           # makes the second build quick
+  libdnnl-dev                      # matrix products (oneDNN)
+  libsentencepiece-dev             # tokenizers
+  libyaml-cpp-dev                  # configurations
+  nlohmann-json3-dev               # log.jsonl, manifests, safetensors headers
+  libcli11-dev                     # command lines
+  libspdlog-dev libfmt-dev         # messages
+  libzstd-dev zlib1g-dev           # compressed text
+  libxxhash-dev                    # checksums of checkpoints
+)
+test_packages=(
+  catch2       # version 2
+  python3-venv # tests/python
+  ca-certificates
+)
+
+fail() {
+  echo "install_dependencies.sh: error: $*" >&2
+  exit 1
+}
+
+wanted=()
+[ $# -gt 0 ] || set -- build
+for group in "$@"; do
+  case "$group" in
+    build) wanted+=("${build_packages[@]}") ;;
+    test) wanted+=("${test_packages[@]}") ;;
+    *) echo "install_dependencies.sh: unknown group '$group': use build or test" >&2; exit 2 ;;
+  esac
+done
+
+command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
+  fail "this is not a Debian system; install these packages' equivalents by hand: ${wanted[*]}"
+
+missing=()
+for package in "${wanted[@]}"; do
+  status=$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null || true)
+  [ "$status" = "install ok installed" ] || missing+=("$package")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+  echo "all ${#wanted[@]} packages are installed"
+  exit 0
+fi
+
+echo "missing: ${missing[*]}"
+[ "$(id -u)" = 0 ] || fail "only root can install packages; run: sudo apt-get install --no-install-recommends ${missing[*]}"
+
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# run COMMAND...: silent when it succeeds.
+run() {
+  "$@" >"$log" 2>&1 </dev/null && return
+  cat "$log" >&2
+  return 1
+}
+run apt-get update || fail "apt-get update failed; is there a network, and does /etc/apt name a Debian mirror?"
+run apt-get install -y --no-install-recommends "${missing[@]}" ||
+  fail "apt-get could not install: ${missing[*]} (strand's packages are those of Debian 12)"
+echo "installed ${#missing[@]} packages"
