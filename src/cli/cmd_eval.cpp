@@ -6,6 +6,8 @@
 
 #include "cli/commands.h"
 #include "cli/model_arguments.h"
+#include "core/error.h"
+#include "kernels/staging.h"
 #include "train/console.h"
 #include "train/data_feed.h"
 
@@ -18,8 +20,35 @@ struct Arguments {
   std::string format = "auto";
   int64_t batches = 0;
   int64_t batch_size = 8;
+  std::string logits;
   bool json = false;
 };
+
+/// Evaluates as StepRunner does, and writes what the model saw and said: `tokens` [N, S] i32, `logits` [N, S, V] f32.
+StepTerms evaluate_with_logits(Session& session, const StepData& data, const Objective& objective,
+                               const std::string& path) {
+  Ops& ops = session.ops();
+  Transformer& model = session.transformer();
+  StepRunner runner(session);
+  const int64_t vocab = session.config().model.vocab_size;
+  std::vector<float> logits;
+  model.begin_step();
+  runner.for_each_micro_step(data, {}, [&](const MicroStep& micro) {
+    const DType type = model.types().acc;
+    const Shape shape = {micro.batch.rows(), vocab};
+    const Tensor device{ops.allocate(static_cast<size_t>(shape.elements()) * size_of(type)), type, shape};
+    model.evaluate(micro, objective, device);
+    for (const double x : download_values(ops, device)) logits.push_back(static_cast<float>(x));
+    ops.deallocate(device.data);
+  });
+  std::vector<int32_t> tokens = data.inputs;
+  const int64_t sequences = data.sequences();
+  const std::vector<NamedTensor> out = {
+      host_tensor("tokens", {tokens.data(), DType::i32, {sequences, data.tokens}}),
+      host_tensor("logits", {logits.data(), DType::f32, {sequences, data.tokens, vocab}})};
+  write_safetensors(path, out);
+  return runner.read_terms(objective);
+}
 
 void run(const Arguments& a) {
   OpenModel model(a.model, a.batch_size);
@@ -29,7 +58,8 @@ void run(const Arguments& a) {
   const StepData data = feed.validation(config.train, a.batches, 0, 1);
   StepRunner runner(model.session());
   const Objective objective{.losses = config.losses};
-  const StepTerms terms = runner.evaluate(data, objective);
+  const StepTerms terms = a.logits.empty() ? runner.evaluate(data, objective)
+                                           : evaluate_with_logits(model.session(), data, objective, a.logits);
   const int64_t tokens = data.sequences() * data.tokens;
   const double worst = worst_expert_load(runner.expert_counts());
   if (a.json) {
@@ -61,6 +91,7 @@ void add_eval_command(CLI::App& app) {
   command->add_option("--batches", a->batches, "Batches at most; 0 = all of the data (default)")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--batch-size", a->batch_size, "Sequences in a batch (default 8)")->check(CLI::PositiveNumber);
+  command->add_option("--logits", a->logits, "Also write tokens and logits to this safetensors file");
   command->add_flag("--json", a->json, "Print JSON");
   command->callback([a] { run(*a); });
 }

@@ -1,4 +1,6 @@
 // strand generate CHECKPOINT --prompt TEXT: a model's own words.
+#include <fmt/core.h>
+
 #include <cstdio>
 
 #include "cli/commands.h"
@@ -13,6 +15,7 @@ struct Arguments {
   std::string prompt;
   SamplingOptions sampling;
   bool ignore_eos = false;
+  bool print_ids = false;
 };
 
 /// Prints what `ids` have grown to since the last call; a character's bytes may come from several tokens.
@@ -52,6 +55,11 @@ void run(const Arguments& a) {
   tokenizer.encode(a.prompt, prompt);
   SamplingOptions sampling = a.sampling;
   if (!a.ignore_eos) sampling.stop_id = tokenizer.eos_id();
+  if (a.print_ids) {
+    for (const int32_t id : generate(model.session(), prompt, model.config().data.sequence_length, sampling))
+      fmt::print("{}\n", id);
+    return;
+  }
   TextStream stream(tokenizer, prompt);
   generate(model.session(), prompt, model.config().data.sequence_length, sampling,
            [&](int32_t id) { stream.show(id); });
@@ -75,6 +83,7 @@ void add_generate_command(CLI::App& app) {
       ->check(CLI::Range(1e-6, 1.0));
   command->add_option("--seed", a->sampling.seed, "Of the choices (default 1)");
   command->add_flag("--ignore-eos", a->ignore_eos, "Go on past the end of a text");
+  command->add_flag("--print-ids", a->print_ids, "Print the ids of the added tokens, one a line, and no text");
   command->callback([a] { run(*a); });
 }
 

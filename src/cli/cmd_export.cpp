@@ -1,0 +1,51 @@
+// strand export CHECKPOINT --format hf --out DIR: the weights, as the rest of the world loads them.
+#include <fmt/core.h>
+
+#include <memory>
+
+#include "cli/commands.h"
+#include "core/log.h"
+#include "export/hf_export.h"
+#include "train/model_state.h"
+
+namespace strand::cli {
+
+namespace {
+struct Arguments {
+  std::string checkpoint;
+  std::string format = "hf";
+  std::string out;
+  std::string dtype = "f32";
+  uint64_t shard_megabytes = default_shard_bytes >> 20;
+};
+
+void run(const Arguments& a) {
+  const Checkpoint checkpoint(resolve_checkpoint(a.checkpoint));
+  Config config = checkpoint_config(checkpoint);
+  resolve_vocabulary(config);
+  const hf::ExportOptions options{a.dtype == "bf16" ? DType::bf16 : DType::f32, a.shard_megabytes << 20};
+  const hf::ExportSummary summary = hf::export_model(checkpoint, config, a.out, options);
+  for (const std::string& caveat : summary.caveats) log_warning(caveat);
+  if (!summary.has_tokenizer)
+    log_warning(fmt::format("{} holds no tokenizer, so none was exported", checkpoint.path()));
+  fmt::print("{}: {}, {} tensors, {} parameters, {:.1f} MB, {}\n", a.out, summary.class_name, summary.tensors,
+             summary.parameters, static_cast<double>(summary.bytes) / 1e6, a.dtype);
+}
+}  // namespace
+
+void add_export_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("export", "Write a checkpoint as a Hugging Face model directory");
+  const auto a = std::make_shared<Arguments>();
+  command->add_option("CHECKPOINT", a->checkpoint, "A checkpoint, or a run directory (its newest checkpoint)")
+      ->required();
+  command->add_option("--format", a->format, "hf: loads with transformers, no code of its own (default)")
+      ->check(CLI::IsMember({"hf"}));
+  command->add_option("--out", a->out, "Directory to write; must not be there yet")->required();
+  command->add_option("--dtype", a->dtype, "f32 (default) or bf16; router weights stay f32")
+      ->check(CLI::IsMember({"f32", "bf16"}));
+  command->add_option("--shard-size", a->shard_megabytes, "MiB in a file of weights at most (default 5120)")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40));
+  command->callback([a] { run(*a); });
+}
+
+}  // namespace strand::cli

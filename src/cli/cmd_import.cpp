@@ -1,0 +1,40 @@
+// strand import DIR --out CHECKPOINT: a Hugging Face model directory as a checkpoint.
+#include <fmt/core.h>
+
+#include <memory>
+
+#include "cli/commands.h"
+#include "export/hf_import.h"
+
+namespace strand::cli {
+
+namespace {
+struct Arguments {
+  std::string directory;
+  std::string out;
+  hf::ImportOptions options;
+};
+
+void run(const Arguments& a) {
+  const hf::ImportSummary summary = hf::import_model(a.directory, a.out, a.options);
+  const ModelConfig& m = summary.config.model;
+  fmt::print("{}: {}, {} layers of width {}, {} experts of which {} are used, {} tensors, {}, sequences of {}\n",
+             summary.checkpoint, summary.class_name, m.num_layers, m.hidden_size, summary.config.moe.num_experts,
+             summary.config.moe.top_k, summary.tensors, summary.has_tokenizer ? "with tokenizer" : "no tokenizer",
+             summary.config.data.sequence_length);
+}
+}  // namespace
+
+void add_import_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("import", "Make a checkpoint of a Hugging Face model directory");
+  const auto a = std::make_shared<Arguments>();
+  command->add_option("DIR", a->directory, "Directory with config.json and model.safetensors (or shards)")->required();
+  command->add_option("--out", a->out, "The checkpoint (…/step_00000000), or a run directory to put it in")->required();
+  command
+      ->add_option("--sequence-length", a->options.longest_sequence,
+                   "Longest sequence to prepare for, if the model allows it (default 4096)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
+  command->callback([a] { run(*a); });
+}
+
+}  // namespace strand::cli

@@ -1,0 +1,495 @@
+// The six classes, one table each. Every line is one tensor, one key or one requirement; what they mean: family.h.
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "export/config_keys.h"
+
+namespace strand::hf {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+namespace {
+constexpr auto m = &Config::model;
+constexpr auto e = &Config::moe;
+using M = ModelConfig;
+using E = MoeConfig;
+
+/// What an imported model is trained on with; files of these classes do not say what it was trained with.
+constexpr double usual_bias_rate = 0.001;
+
+// ---- Requirements ---------------------------------------------------------------------------------------------------
+
+Requirement score(RouterScore score) {
+  if (score == RouterScore::softmax)
+    return {"moe.score: softmax", [](const Config& c) { return c.moe.score == RouterScore::softmax; }};
+  return {"moe.score: sigmoid", [](const Config& c) { return c.moe.score == RouterScore::sigmoid; }};
+}
+Requirement qk_norm(QkNorm norm) {
+  if (norm == QkNorm::none)
+    return {"model.qk_norm: none", [](const Config& c) { return c.model.qk_norm == QkNorm::none; }};
+  if (norm == QkNorm::head)
+    return {"model.qk_norm: head", [](const Config& c) { return c.model.qk_norm == QkNorm::head; }};
+  return {"model.qk_norm: full", [](const Config& c) { return c.model.qk_norm == QkNorm::full; }};
+}
+const Requirement qk_norm_not_full = {"model.qk_norm: none or head",
+                                      [](const Config& c) { return c.model.qk_norm != QkNorm::full; }};
+const Requirement renormalized = {"moe.renormalize: true", [](const Config& c) { return c.moe.renormalize; }};
+const Requirement no_scale = {"moe.routed_scale: 1.0", [](const Config& c) { return c.moe.routed_scale == 1.0; }};
+const Requirement no_shared = {"moe.shared_experts: 0", [](const Config& c) { return c.moe.shared_experts == 0; }};
+const Requirement no_bias = {"moe.bias_rate: 0.0", [](const Config& c) { return c.moe.bias_rate == 0.0; }};
+const Requirement no_dense = {"model.dense_layers: 0", [](const Config& c) { return c.model.dense_layers == 0; }};
+const Requirement whole_rotation = {"model.rope_fraction: 1.0",
+                                    [](const Config& c) { return c.model.rotary_dim() == c.model.head_dim; }};
+const Requirement heads_fill_width = {"model.head_dim = hidden_size / num_heads", [](const Config& c) {
+                                        return c.model.head_dim * c.model.num_heads == c.model.hidden_size;
+                                      }};
+const Requirement two_experts = {"moe.num_experts: 2 or more", [](const Config& c) { return c.moe.num_experts >= 2; }};
+const Requirement some_moe_layer = {"model.dense_layers below model.num_layers",
+                                    [](const Config& c) { return c.model.dense_layers < c.model.num_layers; }};
+
+// ---- Tensors --------------------------------------------------------------------------------------------------------
+
+using Tensors = std::vector<TensorRule>;
+
+Tensors operator+(Tensors tensors, const Tensors& more) {
+  tensors.insert(tensors.end(), more.begin(), more.end());
+  return tensors;
+}
+
+bool has_head(const Config& c) {
+  return !c.model.tied_embeddings;
+}
+bool has_shared(const Config& c) {
+  return c.moe.shared_experts > 0;
+}
+bool has_no_shared(const Config& c) {
+  return c.moe.shared_experts == 0;
+}
+bool has_bias(const Config& c) {
+  return c.moe.bias_rate > 0;
+}
+bool has_no_bias(const Config& c) {
+  return c.moe.bias_rate == 0;
+}
+
+/// Everything outside the FFN, which all classes call the same.
+Tensors llama_tensors(Layout rotary = Layout::same) {
+  const std::string to = "model.layers.{n}.";
+  return {
+      {Scope::model, "embed_tokens.weight", "model.embed_tokens.weight", Size::vocab, Size::hidden},
+      {Scope::every_layer, "layers.{n}.attn_norm.weight", to + "input_layernorm.weight", Size::hidden},
+      {Scope::every_layer, "layers.{n}.attn.q_proj.weight", to + "self_attn.q_proj.weight", Size::queries, Size::hidden,
+       rotary},
+      {Scope::every_layer, "layers.{n}.attn.k_proj.weight", to + "self_attn.k_proj.weight", Size::keys, Size::hidden,
+       rotary},
+      {Scope::every_layer, "layers.{n}.attn.v_proj.weight", to + "self_attn.v_proj.weight", Size::keys, Size::hidden},
+      {Scope::every_layer, "layers.{n}.attn.o_proj.weight", to + "self_attn.o_proj.weight", Size::hidden,
+       Size::queries},
+      {Scope::every_layer, "layers.{n}.ffn_norm.weight", to + "post_attention_layernorm.weight", Size::hidden},
+      {Scope::model, "norm.weight", "model.norm.weight", Size::hidden},
+      {.scope = Scope::model,
+       .ours = "lm_head.weight",
+       .theirs = "lm_head.weight",
+       .rows = Size::vocab,
+       .columns = Size::hidden,
+       .applies = has_head},
+  };
+}
+
+Tensors qk_norms(Size of_queries, Size of_keys, bool (*applies)(const Config&) = nullptr) {
+  return {{.scope = Scope::every_layer,
+           .ours = "layers.{n}.attn.q_norm.weight",
+           .theirs = "model.layers.{n}.self_attn.q_norm.weight",
+           .rows = of_queries,
+           .applies = applies},
+          {.scope = Scope::every_layer,
+           .ours = "layers.{n}.attn.k_norm.weight",
+           .theirs = "model.layers.{n}.self_attn.k_norm.weight",
+           .rows = of_keys,
+           .applies = applies}};
+}
+
+/// Names of the router and of an expert's three matrices; all classes but Mixtral agree.
+struct ExpertNames {
+  std::string block = "mlp", gate = "gate_proj", up = "up_proj", down = "down_proj";
+};
+
+Tensors experts(const ExpertNames& names = {}) {
+  const std::string layer = "model.layers.{n}.", block = layer + names.block, expert = block + ".experts.{e}.";
+  const std::string fused = layer + "mlp.experts.";  // in memory, Mixtral's block has the common name too
+  std::vector<std::string> router_aliases;
+  if (names.block != "mlp") router_aliases = {layer + "mlp.gate.weight"};
+  const auto ours = [](const char* part) { return fmt::format("layers.{{n}}.moe.experts.{{e}}.{}_proj.weight", part); };
+  return {
+      {.scope = Scope::moe_layer,
+       .ours = "layers.{n}.moe.router.weight",
+       .theirs = block + ".gate.weight",
+       .rows = Size::experts,
+       .columns = Size::hidden,
+       .storage = Storage::always_f32,
+       .aliases = router_aliases},
+      {.scope = Scope::expert,
+       .ours = ours("gate"),
+       .theirs = expert + names.gate + ".weight",
+       .rows = Size::expert_ffn,
+       .columns = Size::hidden,
+       .fused = {fused + "gate_up_proj", 0, 2}},
+      {.scope = Scope::expert,
+       .ours = ours("up"),
+       .theirs = expert + names.up + ".weight",
+       .rows = Size::expert_ffn,
+       .columns = Size::hidden,
+       .fused = {fused + "gate_up_proj", 1, 2}},
+      {.scope = Scope::expert,
+       .ours = ours("down"),
+       .theirs = expert + names.down + ".weight",
+       .rows = Size::hidden,
+       .columns = Size::expert_ffn,
+       .fused = {fused + "down_proj", 0, 1}},
+  };
+}
+
+Tensors swiglu(Scope scope, const std::string& ours, const std::string& theirs, Size width,
+               bool (*applies)(const Config&) = nullptr) {
+  const auto matrix = [&](const char* name, Size rows, Size columns) {
+    return TensorRule{.scope = scope,
+                      .ours = "layers.{n}." + ours + name,
+                      .theirs = "model.layers.{n}." + theirs + name,
+                      .rows = rows,
+                      .columns = columns,
+                      .applies = applies};
+  };
+  return {matrix(".gate_proj.weight", width, Size::hidden), matrix(".up_proj.weight", width, Size::hidden),
+          matrix(".down_proj.weight", Size::hidden, width)};
+}
+
+Tensors dense_layers() {
+  return swiglu(Scope::dense_layer, "mlp", "mlp", Size::dense_ffn);
+}
+Tensors shared_experts() {
+  return swiglu(Scope::moe_layer, "moe.shared", "mlp.shared_experts", Size::shared_ffn, has_shared);
+}
+
+TensorRule constant(Scope scope, const std::string& name, Size rows, Size columns, float value,
+                    bool (*applies)(const Config&) = nullptr) {
+  return {.scope = scope,
+          .theirs = "model.layers.{n}." + name,
+          .rows = rows,
+          .columns = columns,
+          .constant = value,
+          .applies = applies};
+}
+
+/// A shared expert that a class insists on: its output is exactly zero.
+Tensors dead_shared_expert(const std::string& name, Size width, bool (*applies)(const Config&) = nullptr) {
+  return {constant(Scope::moe_layer, name + ".gate_proj.weight", width, Size::hidden, 0, applies),
+          constant(Scope::moe_layer, name + ".up_proj.weight", width, Size::hidden, 0, applies),
+          constant(Scope::moe_layer, name + ".down_proj.weight", Size::hidden, width, 0, applies)};
+}
+
+/// The bias of expert selection, zeros where our model has none.
+Tensors selection_bias(const std::string& name, Layout layout, const std::string& alias = "") {
+  TensorRule bias = {.scope = Scope::moe_layer,
+                     .ours = "layers.{n}.moe.router.bias",
+                     .theirs = "model.layers.{n}." + name,
+                     .rows = Size::experts,
+                     .layout = layout,
+                     .storage = Storage::always_f32,
+                     .applies = has_bias};
+  if (!alias.empty()) bias.aliases = {"model.layers.{n}." + alias};
+  TensorRule zeros = bias;
+  zeros.ours = "";
+  zeros.applies = has_no_bias;
+  return {bias, zeros};
+}
+
+// ---- Keys of config.json --------------------------------------------------------------------------------------------
+
+using Keys = std::vector<ConfigKey>;
+
+const ConfigKey no_attention_bias = fixed("attention_bias", false, "false");
+const ConfigKey norm_topk_prob = boolean<e, &E::renormalize>("norm_topk_prob", "false");
+const Keys no_sliding_window = {fixed("use_sliding_window", false, "false"), remark("sliding_window", nullptr)};
+
+/// Qwen's way of naming layers without experts: `mlp_only_layers`, which has to be 0, 1, .. n-1 here.
+Keys qwen_layers() {
+  const auto write = [](const Config& c) {
+    ordered_json layers = ordered_json::array();
+    for (int64_t n = 0; n < c.model.dense_layers; ++n) layers.push_back(n);
+    return layers;
+  };
+  const auto read = [](const json& v, Config& c) {
+    require(v.is_array() || v.is_null(), "{} is no list", v.dump());
+    c.model.dense_layers = static_cast<int64_t>(v.size());
+    for (size_t n = 0; n < v.size(); ++n)
+      require(v[n] == n, "{}, but only the first layers can be dense in our models", v.dump());
+  };
+  return {{"mlp_only_layers", write, read, "[]", {}}, fixed("decoder_sparse_step", 1, "1")};
+}
+
+/// The width of dense layers, without which no class reads it; some engines do, and `unused` is what they hope for.
+ConfigKey dense_width(std::string absent, int64_t (*unused)(const Config&)) {
+  const auto write = [unused](const Config& c) {
+    return ordered_json(c.model.dense_layers > 0 ? c.model.dense_ffn : unused(c));
+  };
+  return {"intermediate_size",
+          write,
+          [](const json& v, Config& c) { c.model.dense_ffn = whole_number(v); },
+          std::move(absent),
+          {}};
+}
+int64_t width_of_active_experts(const Config& c) {
+  return c.moe.top_k * c.moe.expert_ffn;
+}
+
+Keys expert_keys(const std::string& count, std::vector<std::string> count_aliases, const std::string& used,
+                 std::vector<std::string> used_aliases, const std::string& width) {
+  return {integer<e, &E::num_experts>(count, "", std::move(count_aliases)),
+          integer<e, &E::top_k>(used, "", std::move(used_aliases)), integer<e, &E::expert_ffn>(width)};
+}
+
+// ---- The classes ----------------------------------------------------------------------------------------------------
+
+Family mixtral() {
+  Family f{"MixtralForCausalLM", "mixtral", {}, {}, {}};
+  f.requirements = {score(RouterScore::softmax),
+                    renormalized,
+                    qk_norm(QkNorm::none),
+                    no_shared,
+                    no_bias,
+                    no_dense,
+                    no_scale,
+                    whole_rotation};
+  f.tensors = llama_tensors() + experts({"block_sparse_moe", "w1", "w3", "w2"});
+  f.keys = common_keys("false", "1e-5") + rope_keys(PartialRotary::no, 1e6) +
+           expert_keys("num_local_experts", {"num_experts"}, "num_experts_per_tok", {}, "intermediate_size") +
+           balance_loss_keys() +
+           Keys{{"sliding_window",
+                 [](const Config&) { return ordered_json(nullptr); },
+                 [](const json& v, Config& c) {
+                   require(v.is_null() || whole_number(v) >= c.data.sequence_length,
+                           "{}, but attention in our models sees the whole sequence (of {} tokens)", v.dump(),
+                           c.data.sequence_length);
+                 },
+                 "null",
+                 {}},
+                remark("router_jitter_noise", 0.0)};
+  f.implies = [](Config& c) { c.moe.renormalize = true; };
+  return f;
+}
+
+Family qwen3_moe() {
+  Family f{"Qwen3MoeForCausalLM", "qwen3_moe", {}, {}, {}};
+  f.requirements = {
+      score(RouterScore::softmax), qk_norm(QkNorm::head), no_shared, no_bias, no_scale, whole_rotation, some_moe_layer};
+  f.tensors = llama_tensors() + qk_norms(Size::head, Size::head) + dense_layers() + experts();
+  f.keys = common_keys("false", "1e-6") + rope_keys(PartialRotary::no, 1e4) +
+           expert_keys("num_experts", {"num_local_experts"}, "num_experts_per_tok", {}, "moe_intermediate_size") +
+           Keys{dense_width("6144", width_of_active_experts), norm_topk_prob, no_attention_bias} + qwen_layers() +
+           no_sliding_window + balance_loss_keys();
+  f.implies = [](Config& c) { c.model.qk_norm = QkNorm::head; };
+  f.caveats = [](const Config& c) {
+    std::vector<std::string> out;
+    if (!c.moe.renormalize) out.push_back("llama.cpp ignores norm_topk_prob: false and renormalizes routing weights");
+    return out;
+  };
+  return f;
+}
+
+Family olmoe() {
+  Family f{"OlmoeForCausalLM", "olmoe", {}, {}, {}};
+  f.requirements = {score(RouterScore::softmax),
+                    qk_norm(QkNorm::full),
+                    no_shared,
+                    no_bias,
+                    no_dense,
+                    no_scale,
+                    whole_rotation,
+                    heads_fill_width};
+  f.tensors = llama_tensors() + qk_norms(Size::queries, Size::keys) + experts();
+  f.keys = common_keys("false", "1e-5") + rope_keys(PartialRotary::no, 1e4) +
+           expert_keys("num_experts", {"num_local_experts"}, "num_experts_per_tok", {}, "intermediate_size") +
+           Keys{norm_topk_prob, no_attention_bias, fixed("clip_qkv", nullptr, "null")} + balance_loss_keys();
+  f.implies = [](Config& c) { c.model.qk_norm = QkNorm::full; };
+  f.caveats = [](const Config& c) {
+    std::vector<std::string> out;
+    if (c.moe.renormalize) out.push_back("vLLM and llama.cpp ignore norm_topk_prob: true and do not renormalize");
+    if (c.model.num_kv_heads != c.model.num_heads)
+      out.push_back("llama.cpp knows this class without grouped keys only");
+    if (c.model.norm_eps != 1e-5) out.push_back("llama.cpp takes rms_norm_eps to be 1e-5");
+    return out;
+  };
+  return f;
+}
+
+Family qwen2_moe() {
+  Family f{"Qwen2MoeForCausalLM", "qwen2_moe", {}, {}, {}};
+  f.requirements = {score(RouterScore::softmax),
+                    qk_norm(QkNorm::none),
+                    no_shared,
+                    no_bias,
+                    no_scale,
+                    whole_rotation,
+                    heads_fill_width,
+                    some_moe_layer};
+  // The gate of the dead shared expert is not zero: llama.cpp computes sigmoid(z) as silu(z) / z.
+  f.tensors = llama_tensors() + dense_layers() + experts() +
+              Tensors{constant(Scope::every_layer, "self_attn.q_proj.bias", Size::queries, Size::none, 0),
+                      constant(Scope::every_layer, "self_attn.k_proj.bias", Size::keys, Size::none, 0),
+                      constant(Scope::every_layer, "self_attn.v_proj.bias", Size::keys, Size::none, 0)} +
+              dead_shared_expert("mlp.shared_expert", Size::dead_ffn) +
+              Tensors{constant(Scope::moe_layer, "mlp.shared_expert_gate.weight", Size::one, Size::hidden, 1)};
+  const auto read_shared = [](const json& v, Config&) {
+    require(v == dead_shared_width, "{}: a shared expert behind a gate, which our models do not have", v.dump());
+  };
+  f.keys = common_keys("false", "1e-6") + rope_keys(PartialRotary::no, 1e4) +
+           expert_keys("num_experts", {"num_local_experts"}, "num_experts_per_tok", {}, "moe_intermediate_size") +
+           Keys{dense_width("5632", width_of_active_experts),
+                norm_topk_prob,
+                fixed("qkv_bias", true, "true"),
+                {"shared_expert_intermediate_size",
+                 [](const Config&) { return ordered_json(dead_shared_width); },
+                 read_shared,
+                 "5632",
+                 {}}} +
+           qwen_layers() + no_sliding_window + balance_loss_keys();
+  f.caveats = [](const Config& c) {
+    std::vector<std::string> out;
+    if (c.moe.renormalize) out.push_back("llama.cpp ignores norm_topk_prob: true and does not renormalize");
+    return out;
+  };
+  return f;
+}
+
+/// llama.cpp divides intermediate_size by num_key_value_heads to get the width of the shared expert.
+int64_t shared_width_times_keys(const Config& c) {
+  return c.moe.shared_experts * c.moe.expert_ffn * c.model.num_kv_heads;
+}
+
+Family ernie4_5_moe() {
+  Family f{"Ernie4_5_MoeForCausalLM", "ernie4_5_moe", {}, {}, {}};
+  f.requirements = {score(RouterScore::softmax), qk_norm(QkNorm::none), no_scale, whole_rotation, some_moe_layer};
+  f.tensors = llama_tensors(Layout::rotary_interleaved) + dense_layers() + experts() + shared_experts() +
+              selection_bias("mlp.moe_statics.e_score_correction_bias", Layout::row,
+                             "mlp.gate.moe_statics.e_score_correction_bias");
+  const auto write_min = [](const Config& c) { return ordered_json(c.moe.renormalize ? 1e-12 : 1.0); };
+  const auto read_min = [](const json& v, Config& c) {
+    const double floor = real_number(v);  // of the divisor of the routing weights, whose sum is at most 1
+    require(floor == 1.0 || floor <= 1e-6, "{}, but our models either renormalize (1e-12) or do not (1.0)", floor);
+    c.moe.renormalize = floor != 1.0;
+  };
+  const auto last_layer = [](const Config& c) { return ordered_json(c.model.num_layers - 1); };
+  const auto read_last = [](const json& v, Config& c) {
+    require(v == -1 || v == c.model.num_layers - 1,
+            "{}, but every layer after the first MoE layer of our models is one", v.dump());
+  };
+  f.keys = common_keys("true", "1e-5") + rope_keys(PartialRotary::no, 5e5) +
+           expert_keys("moe_num_experts", {"num_experts"}, "moe_k", {"num_experts_per_tok"}, "moe_intermediate_size") +
+           Keys{integer<e, &E::shared_experts>("moe_num_shared_experts", "2"),
+                dense_width("12288", shared_width_times_keys),
+                integer<m, &M::dense_layers>("moe_layer_start_index", "1"),
+                {"moe_layer_end_index", last_layer, read_last, "-1", {}},
+                fixed("moe_layer_interval", 1, "1"),
+                {"moe_norm_min", write_min, read_min, "1e-12", {}},
+                fixed("use_bias", false, "false")} +
+           balance_loss_keys();
+  f.settle = [](Config& c, const AllZero& all_zero) {
+    const bool none = all_zero("model.layers.{n}.mlp.moe_statics.e_score_correction_bias");
+    c.moe.bias_rate = none ? 0.0 : usual_bias_rate;
+  };
+  f.caveats = [](const Config& c) {
+    std::vector<std::string> out;
+    if (!c.moe.renormalize)
+      out.push_back(
+          "moe_norm_min 1.0 (no renormalization) is exact in transformers; vLLM, SGLang and llama.cpp ignore "
+          "it and renormalize, which gives other results");
+    return out;
+  };
+  return f;
+}
+
+Family glm4_moe() {
+  Family f{"Glm4MoeForCausalLM", "glm4_moe", {}, {}, {}};
+  f.requirements = {score(RouterScore::sigmoid), qk_norm_not_full, two_experts, some_moe_layer};
+  const auto has_norm = [](const Config& c) { return c.model.qk_norm == QkNorm::head; };
+  f.tensors = llama_tensors() + qk_norms(Size::head, Size::head, has_norm) + dense_layers() + experts() +
+              shared_experts() + dead_shared_expert("mlp.shared_experts", Size::expert_ffn, has_no_shared) +
+              selection_bias("mlp.gate.e_score_correction_bias", Layout::same);
+  const ConfigKey qk = {"use_qk_norm",
+                        [](const Config& c) { return ordered_json(c.model.qk_norm == QkNorm::head); },
+                        [](const json& v, Config& c) { c.model.qk_norm = truth(v) ? QkNorm::head : QkNorm::none; },
+                        "false",
+                        {}};
+  const ConfigKey shared = {"n_shared_experts",
+                            [](const Config& c) { return ordered_json(std::max<int64_t>(c.moe.shared_experts, 1)); },
+                            [](const json& v, Config& c) { c.moe.shared_experts = whole_number(v); },
+                            "1",
+                            {}};
+  f.keys = common_keys("false", "1e-5") + rope_keys(PartialRotary::yes, 1e4) +
+           expert_keys("n_routed_experts", {"num_local_experts", "num_experts"}, "num_experts_per_tok", {},
+                       "moe_intermediate_size") +
+           Keys{shared,
+                dense_width("10944", width_of_active_experts),
+                integer<m, &M::dense_layers>("first_k_dense_replace", "1"),
+                boolean<e, &E::renormalize>("norm_topk_prob", "true"),
+                real<e, &E::routed_scale>("routed_scaling_factor", "1.0"),
+                fixed("n_group", 1, "1"),
+                fixed("topk_group", 1, "1"),
+                qk,
+                no_attention_bias,
+                remark("num_nextn_predict_layers", 0)};
+  f.implies = [](Config& c) { c.moe.score = RouterScore::sigmoid; };
+  f.settle = [](Config& c, const AllZero& all_zero) {
+    c.moe.bias_rate = all_zero("model.layers.{n}.mlp.gate.e_score_correction_bias") ? 0.0 : usual_bias_rate;
+    if (c.moe.shared_experts == 1 && all_zero("model.layers.{n}.mlp.shared_experts.gate_proj.weight") &&
+        all_zero("model.layers.{n}.mlp.shared_experts.up_proj.weight") &&
+        all_zero("model.layers.{n}.mlp.shared_experts.down_proj.weight"))
+      c.moe.shared_experts = 0;
+  };
+  return f;
+}
+}  // namespace
+
+const std::vector<Family>& families() {
+  static const std::vector<Family> all = {mixtral(), qwen3_moe(), olmoe(), qwen2_moe(), ernie4_5_moe(), glm4_moe()};
+  return all;
+}
+
+namespace {
+std::vector<std::string> unmet(const Family& family, const Config& config) {
+  std::vector<std::string> wanted;
+  for (const Requirement& r : family.requirements)
+    if (!r.met(config)) wanted.push_back(r.wanted);
+  return wanted;
+}
+}  // namespace
+
+const Family& family_for(const Config& config) {
+  const Family* nearest = nullptr;
+  std::vector<std::string> missing;
+  for (const Family& family : families()) {
+    std::vector<std::string> wanted = unmet(family, config);
+    if (wanted.empty()) return family;
+    if (nearest && wanted.size() >= missing.size()) continue;
+    nearest = &family;
+    missing = std::move(wanted);
+  }
+  std::string list;
+  for (const std::string& wanted : missing) list += (list.empty() ? "" : ", ") + wanted;
+  fail("no Hugging Face class can express this model exactly; the nearest, {}, would need {}", nearest->class_name,
+       list);
+}
+
+const Family& family_of_class(const std::string& class_name, const std::string& where) {
+  std::string known;
+  for (const Family& family : families()) {
+    if (family.class_name == class_name) return family;
+    known += (known.empty() ? "" : ", ") + family.class_name;
+  }
+  fail("{}: a model of class {}; known are {}", where, class_name, known);
+}
+
+}  // namespace strand::hf

@@ -1,0 +1,108 @@
+#include "export/hf_export.h"
+
+#include <filesystem>
+#include <optional>
+
+#include "core/error.h"
+#include "core/file_io.h"
+#include "data/tokenizer.h"
+#include "export/model_config.h"
+#include "export/tensor_map.h"
+#include "export/tokenizer_files.h"
+
+namespace strand::hf {
+
+namespace fs = std::filesystem;
+
+namespace {
+/// A directory that gets its name when it is complete, and is gone when it never was.
+class PendingDirectory {
+ public:
+  explicit PendingDirectory(const std::string& path) : final_(fs::path(path).lexically_normal()) {
+    if (!final_.has_filename()) final_ = final_.parent_path();  // "out/"
+    require(final_.has_filename() && final_.filename() != "." && final_.filename() != "..",
+            "{} is no name for a new directory", path);
+    std::error_code ignored;
+    const bool taken =
+        fs::exists(fs::symlink_status(final_)) && !(fs::is_directory(final_) && fs::is_empty(final_, ignored));
+    require(!taken, "{} is already there: remove it, or choose another place", path);
+    const std::string parent = parent_directory(final_.string());
+    make_directories(parent);
+    temporary_ = (fs::path(parent) / ("." + final_.filename().string() + ".tmp")).string();
+    if (fs::exists(fs::symlink_status(temporary_))) remove_tree(temporary_);  // of one that was interrupted
+    make_directories(temporary_);
+  }
+  ~PendingDirectory() {
+    if (published_) return;
+    try {
+      remove_tree(temporary_);
+    } catch (const Error&) {  // the next export to this place removes it
+    }
+  }
+  PendingDirectory(const PendingDirectory&) = delete;
+  PendingDirectory& operator=(const PendingDirectory&) = delete;
+
+  const std::string& path() const { return temporary_; }
+  void write(const char* name, std::string_view bytes) const {
+    write_file_atomically((fs::path(temporary_) / name).string(), bytes);
+  }
+  void publish() {
+    sync_directory(temporary_);
+    rename_path(temporary_, final_.string());
+    sync_directory(parent_directory(final_.string()));
+    published_ = true;
+  }
+
+ private:
+  fs::path final_;
+  std::string temporary_;
+  bool published_ = false;
+};
+
+struct TokenizerPart {
+  SpecialTokens special;
+  std::optional<TokenizerFiles> files;
+};
+
+TokenizerPart tokenizer_part(const Checkpoint& checkpoint, const Config& config) {
+  if (checkpoint.tokenizer_model().empty()) return {};
+  const std::string name = checkpoint.tokenizer_path();
+  const Tokenizer tokenizer = Tokenizer::from_bytes(checkpoint.tokenizer_model(), name);
+  const SpecialTokens special{tokenizer.unk_id(), tokenizer.bos_id(), tokenizer.eos_id(), tokenizer.pad_id()};
+  const auto model = SentencePieceModel::parse(checkpoint.tokenizer_model(), name);
+  return {special, tokenizer_files(model, special, name, config.data.sequence_length)};
+}
+
+uint64_t bytes_of(const NamedTensor& tensor) {
+  return tensor_bytes(tensor.shape, 8 * size_of(tensor.dtype)).value_or(0);
+}
+}  // namespace
+
+ExportSummary export_model(const Checkpoint& checkpoint, const Config& config, const std::string& directory,
+                           const ExportOptions& options) {
+  const Family& family = family_for(config);
+  const TokenizerPart tokenizer = tokenizer_part(checkpoint, config);
+  const std::vector<NamedTensor> tensors = tensors_for_export(family, config, checkpoint.model(), options.dtype);
+
+  PendingDirectory out(directory);
+  write_sharded(out.path(), "model", tensors, options.max_shard_bytes);
+  out.write("config.json", config_json(family, config, tokenizer.special, options.dtype));
+  out.write("generation_config.json", generation_config_json(tokenizer.special));
+  if (tokenizer.files) {
+    out.write("tokenizer.model", checkpoint.tokenizer_model());
+    out.write("tokenizer.json", tokenizer.files->tokenizer_json);
+    out.write("tokenizer_config.json", tokenizer.files->tokenizer_config_json);
+  }
+  out.publish();
+
+  ExportSummary summary{.class_name = family.class_name, .has_tokenizer = tokenizer.files.has_value()};
+  for (const NamedTensor& tensor : tensors) {
+    ++summary.tensors;
+    summary.bytes += bytes_of(tensor);
+    summary.parameters += static_cast<int64_t>(bytes_of(tensor) / size_of(tensor.dtype));
+  }
+  if (family.caveats) summary.caveats = family.caveats(config);
+  return summary;
+}
+
+}  // namespace strand::hf

@@ -1,0 +1,36 @@
+#pragma once
+// A checkpoint as a Hugging Face model directory:
+//   config.json, generation_config.json   the model's class and options
+//   model.safetensors                     or shards with an index; one 2-D tensor an expert
+//   tokenizer.model                       verbatim; absent, with the next two, when the checkpoint has none
+//   tokenizer.json, tokenizer_config.json
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "config/config.h"
+
+namespace strand::hf {
+
+struct ExportOptions {
+  DType dtype = DType::f32;  ///< or bf16; router weights and biases are f32 in any case
+  uint64_t max_shard_bytes = default_shard_bytes;
+};
+
+struct ExportSummary {
+  std::string class_name;
+  int64_t tensors = 0;
+  int64_t parameters = 0;
+  uint64_t bytes = 0;  ///< of the tensors
+  bool has_tokenizer = false;
+  std::vector<std::string> caveats;  ///< what programs other than transformers would get wrong
+};
+
+/// `config` is the checkpoint's, with its vocabulary settled. Writes a temporary directory beside `directory` and
+/// renames it when it is complete; tensors pass through a few MB of memory. Throws Error when no class can express the
+/// model, when the tokenizer cannot be expressed, and when `directory` is there and not empty.
+ExportSummary export_model(const Checkpoint& checkpoint, const Config& config, const std::string& directory,
+                           const ExportOptions& options = {});
+
+}  // namespace strand::hf

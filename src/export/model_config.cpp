@@ -1,0 +1,86 @@
+#include "export/model_config.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/strict_json.h"
+#include "config/schema.h"
+#include "core/error.h"
+
+namespace strand::hf {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+namespace {
+ordered_json id_or_null(int32_t id) {
+  return id >= 0 ? ordered_json(id) : ordered_json(nullptr);
+}
+
+/// The value of a key, of one of its aliases, or what its absence means.
+json value_of(const json& file, const ConfigKey& key) {
+  if (file.contains(key.name)) return file[key.name];
+  for (const std::string& alias : key.aliases)
+    if (file.contains(alias)) return file[alias];
+  require(!key.absent.empty(), "is missing");
+  return json::parse(key.absent);
+}
+
+std::string class_of(const json& file, const std::string& where) {
+  const auto classes = file.find("architectures");
+  require(classes != file.end() && classes->is_array() && classes->size() == 1 && (*classes)[0].is_string(),
+          "{}: architectures: does not name one model class", where);
+  return (*classes)[0].get<std::string>();
+}
+}  // namespace
+
+std::string config_json(const Family& family, const Config& config, const SpecialTokens& tokens, DType dtype) {
+  ordered_json out;
+  out["architectures"] = {family.class_name};
+  out["model_type"] = family.model_type;
+  for (const ConfigKey& key : family.keys) out[key.name] = key.write(config);
+  out["bos_token_id"] = id_or_null(tokens.bos);
+  out["eos_token_id"] = id_or_null(tokens.eos);
+  out["pad_token_id"] = id_or_null(tokens.pad);
+  out["torch_dtype"] = dtype == DType::bf16 ? "bfloat16" : "float32";
+  out["transformers_version"] = transformers_version;
+  return out.dump(2) + "\n";
+}
+
+std::string generation_config_json(const SpecialTokens& tokens) {
+  ordered_json out;
+  out["bos_token_id"] = id_or_null(tokens.bos);
+  out["eos_token_id"] = id_or_null(tokens.eos);
+  out["pad_token_id"] = id_or_null(tokens.pad);
+  out["do_sample"] = false;
+  out["transformers_version"] = transformers_version;
+  return out.dump(2) + "\n";
+}
+
+ForeignConfig read_config_json(const std::string& text, const std::string& where, int64_t longest) {
+  json file = parse_strict_json(text, where);
+  const Family& family = family_of_class(class_of(file, where), where);
+  const auto positions = file.find("max_position_embeddings");
+  if (positions != file.end() && positions->is_number_integer() && *positions > longest) *positions = longest;
+  Config config;
+  config.model.num_kv_heads = config.model.head_dim = 0;
+  if (family.implies) family.implies(config);
+  for (const ConfigKey& key : family.keys) {
+    if (!key.read) continue;
+    try {
+      key.read(value_of(file, key), config);
+    } catch (const std::exception& e) {
+      fail("{}: {}: {}", where, key.name, e.what());
+    }
+  }
+  if (config.model.dense_layers == 0) config.model.dense_ffn = 0;
+  try {
+    resolve_derived(config);
+    check_model_config(config);
+  } catch (const Error& e) {
+    fail("{}: {}", where, e.what());
+  }
+  return {&family, config};
+}
+
+}  // namespace strand::hf

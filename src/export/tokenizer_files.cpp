@@ -1,0 +1,184 @@
+#include "export/tokenizer_files.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+
+#include "core/error.h"
+
+namespace strand::hf {
+
+using nlohmann::ordered_json;
+
+namespace {
+constexpr const char* space = "\u2581";  // SentencePiece's visible space
+
+bool is_continuation(char c) {
+  return (static_cast<unsigned char>(c) & 0xC0) == 0x80;
+}
+
+const std::string& text_of(const SentencePieceModel& model, int32_t id) {
+  return model.pieces[static_cast<size_t>(id)].text;
+}
+
+std::string base64(const std::string& bytes) {
+  constexpr const char* digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    uint32_t group = 0;
+    for (size_t j = 0; j < 3; ++j)
+      group = (group << 8) | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0u);
+    for (size_t j = 0; j < 4; ++j) out += i + j <= bytes.size() ? digits[(group >> (18 - 6 * j)) & 63u] : '=';
+  }
+  return out;
+}
+
+ordered_json replace(ordered_json pattern, const char* content) {
+  return {{"type", "Replace"}, {"pattern", std::move(pattern)}, {"content", content}};
+}
+
+/// The steps of SentencePiece's normalizer, in its order.
+ordered_json normalizer_of(const SentencePieceModel& model) {
+  ordered_json steps = ordered_json::array();
+  if (!model.charsmap.empty())
+    steps.push_back({{"type", "Precompiled"}, {"precompiled_charsmap", base64(model.charsmap)}});
+  if (model.remove_extra_whitespaces) {
+    steps.push_back(replace({{"Regex", "\\A +| +\\z"}}, ""));
+    steps.push_back(replace({{"Regex", " {2,}"}}, " "));
+  }
+  if (model.add_dummy_prefix) steps.push_back({{"type", "Prepend"}, {"prepend", space}});
+  steps.push_back(replace({{"String", " "}}, space));
+  return {{"type", "Sequence"}, {"normalizers", steps}};
+}
+
+ordered_json decoder_of(const SentencePieceModel& model) {
+  ordered_json steps = {replace({{"String", space}}, " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}};
+  if (model.add_dummy_prefix) steps.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+  return {{"type", "Sequence"}, {"decoders", steps}};
+}
+
+/// BOS before every text, as our training data has it.
+ordered_json post_processor_of(const SentencePieceModel& model, const SpecialTokens& special) {
+  if (special.bos < 0) return nullptr;
+  const std::string bos = text_of(model, special.bos);
+  const ordered_json begin = {{"SpecialToken", {{"id", bos}, {"type_id", 0}}}};
+  const ordered_json begin_again = {{"SpecialToken", {{"id", bos}, {"type_id", 1}}}};
+  const ordered_json first = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
+  const ordered_json second = {{"Sequence", {{"id", "B"}, {"type_id", 1}}}};
+  ordered_json out = {{"type", "TemplateProcessing"}};
+  out["single"] = ordered_json::array({begin, first});
+  out["pair"] = ordered_json::array({begin, first, begin_again, second});
+  out["special_tokens"][bos] = {{"id", bos}, {"ids", {special.bos}}, {"tokens", {bos}}};
+  return out;
+}
+
+bool is_special(const Piece& piece) {
+  return piece.type == PieceType::control || piece.type == PieceType::unknown;
+}
+
+ordered_json added_token(const std::string& text) {
+  return {{"content", text}, {"lstrip", false},      {"normalized", false},
+          {"rstrip", false}, {"single_word", false}, {"special", true}};
+}
+
+ordered_json model_of(const SentencePieceModel& model, const SpecialTokens& special) {
+  ordered_json vocabulary = ordered_json::object(), merges = ordered_json::array();
+  // An ordered_json looks for every new key among the old ones; past it, because the pieces are known to be distinct.
+  ordered_json::object_t::Container& entries = vocabulary.get_ref<ordered_json::object_t&>();
+  for (size_t id = 0; id < model.pieces.size(); ++id) entries.emplace_back(model.pieces[id].text, id);
+  for (const auto& [left, right] : merges_of(model)) merges.push_back(left + " " + right);
+  ordered_json out = {{"type", "BPE"}, {"dropout", nullptr}};
+  out["unk_token"] = special.unk >= 0 ? ordered_json(text_of(model, special.unk)) : ordered_json(nullptr);
+  out["continuing_subword_prefix"] = nullptr;
+  out["end_of_word_suffix"] = nullptr;
+  out["fuse_unk"] = true;
+  out["byte_fallback"] = model.byte_fallback;
+  out["ignore_merges"] = false;
+  out["vocab"] = std::move(vocabulary);
+  out["merges"] = std::move(merges);
+  return out;
+}
+
+void require_expressible(const SentencePieceModel& model, const std::string& name) {
+  require(model.algorithm == SentencePieceModel::Algorithm::bpe,
+          "{}: only SentencePiece models of type BPE can be exported, and this one is {}", name,
+          model.algorithm == SentencePieceModel::Algorithm::unigram ? "a unigram model" : "of words or characters");
+  require(!model.whitespace_as_suffix, "{}: treat_whitespace_as_suffix cannot be exported", name);
+  require(model.escape_whitespaces, "{}: escape_whitespaces: false cannot be exported", name);
+  std::unordered_map<std::string, size_t> seen;
+  for (size_t id = 0; id < model.pieces.size(); ++id) {
+    const Piece& piece = model.pieces[id];
+    require(seen.emplace(piece.text, id).second, "{}: the piece \"{}\" is there twice", name, piece.text);
+    require(piece.type != PieceType::user_defined && piece.type != PieceType::unused,
+            "{}: piece {} (\"{}\") is user-defined or unused, which cannot be exported", name, id, piece.text);
+  }
+}
+}  // namespace
+
+std::vector<std::pair<std::string, std::string>> merges_of(const SentencePieceModel& model) {
+  std::unordered_map<std::string_view, size_t> ids;
+  for (size_t id = 0; id < model.pieces.size(); ++id)
+    if (model.pieces[id].type == PieceType::normal) ids.emplace(model.pieces[id].text, id);
+
+  struct Merge {
+    size_t piece, left, right;
+  };
+  std::vector<Merge> merges;
+  for (size_t id = 0; id < model.pieces.size(); ++id) {
+    const Piece& piece = model.pieces[id];
+    if (piece.type != PieceType::normal) continue;
+    const auto first = static_cast<std::ptrdiff_t>(merges.size());
+    const std::string_view text = piece.text;
+    for (size_t cut = 1; cut < text.size(); ++cut) {
+      if (is_continuation(text[cut])) continue;
+      const auto left = ids.find(text.substr(0, cut)), right = ids.find(text.substr(cut));
+      if (left != ids.end() && right != ids.end()) merges.push_back({id, left->second, right->second});
+    }
+    std::sort(merges.begin() + first, merges.end(),
+              [](const Merge& a, const Merge& b) { return std::pair(a.left, a.right) < std::pair(b.left, b.right); });
+  }
+  std::stable_sort(merges.begin(), merges.end(), [&](const Merge& a, const Merge& b) {
+    return model.pieces[a.piece].score > model.pieces[b.piece].score;
+  });
+  std::vector<std::pair<std::string, std::string>> out;
+  out.reserve(merges.size());
+  for (const Merge& m : merges) out.emplace_back(model.pieces[m.left].text, model.pieces[m.right].text);
+  return out;
+}
+
+TokenizerFiles tokenizer_files(const SentencePieceModel& model, const SpecialTokens& special, const std::string& name,
+                               int64_t longest_sequence) {
+  require_expressible(model, name);
+  ordered_json added = ordered_json::array(), decoder = ordered_json::object();
+  for (size_t id = 0; id < model.pieces.size(); ++id) {
+    if (!is_special(model.pieces[id])) continue;
+    ordered_json token = {{"id", id}};
+    token.update(added_token(model.pieces[id].text));
+    added.push_back(token);
+    decoder[std::to_string(id)] = added_token(model.pieces[id].text);
+  }
+  ordered_json tokenizer = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", added}};
+  tokenizer["normalizer"] = normalizer_of(model);
+  tokenizer["pre_tokenizer"] = nullptr;
+  tokenizer["post_processor"] = post_processor_of(model, special);
+  tokenizer["decoder"] = decoder_of(model);
+  tokenizer["model"] = model_of(model, special);
+
+  const auto text_or_null = [&](int32_t id) {
+    return id >= 0 ? ordered_json(text_of(model, id)) : ordered_json(nullptr);
+  };
+  ordered_json config = {{"added_tokens_decoder", decoder}};
+  config["add_bos_token"] = special.bos >= 0;
+  config["add_eos_token"] = false;
+  config["bos_token"] = text_or_null(special.bos);
+  config["eos_token"] = text_or_null(special.eos);
+  config["unk_token"] = text_or_null(special.unk);
+  config["pad_token"] = text_or_null(special.pad);
+  config["clean_up_tokenization_spaces"] = false;
+  config["model_max_length"] = longest_sequence;
+  // Not LlamaTokenizer, which from transformers 5 on builds its own normalizer in place of the one in tokenizer.json.
+  config["tokenizer_class"] = "PreTrainedTokenizerFast";
+  return {tokenizer.dump(1) + "\n", config.dump(2) + "\n"};
+}
+
+}  // namespace strand::hf
