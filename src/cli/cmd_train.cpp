@@ -20,6 +20,8 @@ void add_train_command(CLI::App& app) {
   command->add_option("--resume", a->resume.text,
                       "auto: continue from the run directory's newest checkpoint, if any (default); never: start anew, "
                       "and refuse a directory that holds a run; DIR: continue from this checkpoint");
+  command->add_flag("--weights-only", a->resume.weights_only,
+                    "With --resume DIR: start a new run from that checkpoint's weights (fine-tuning)");
   command->callback([a] {
     const Config config = a->config.load();
     const std::unique_ptr<Ops> ops = make_backend(config.run);

@@ -18,15 +18,14 @@ Arena Arena::counting(std::string name) {
 }
 
 Tensor Arena::allocate(const std::string& name, DType dtype, const Shape& shape) {
-  const size_t elements = static_cast<size_t>(shape.elements());
-  const size_t bytes = (elements * size_of(dtype) + alignment - 1) / alignment * alignment;
-  if (bytes > capacity_ - top_) {
+  const size_t elements = static_cast<size_t>(shape.elements()), room = (capacity_ - top_) / alignment * alignment;
+  if (elements > room / size_of(dtype)) {
     fail(
-        "the {} arena is full: no room for {} ({} {}, {} bytes) after {} of {} bytes. Use a smaller micro_batch_size "
-        "or "
+        "the {} arena is full: no room for {} ({} {}) after {} of {} bytes. Use a smaller micro_batch_size or "
         "sequence_length, or more recomputation.",
-        name_, name, to_string(dtype), shape.to_string(), bytes, top_, capacity_);
+        name_, name, to_string(dtype), shape.to_string(), top_, capacity_);
   }
+  const size_t bytes = (elements * size_of(dtype) + alignment - 1) / alignment * alignment;
   const Tensor tensor{base_ + top_, dtype, shape};
   if (counting_) live_.push_back({name, dtype, shape, top_, bytes});
   top_ += bytes;

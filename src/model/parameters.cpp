@@ -183,8 +183,9 @@ void Parameters::initialize(Ops& ops, uint64_t seed) {
   zero_training_state(ops);
 }
 
-void Parameters::zero_training_state(Ops& ops) {
-  for (const RouterBias& b : biases_) ops(Zero{b.bias});
+void Parameters::zero_training_state(Ops& ops, Keep keep) {
+  if (keep == Keep::nothing)
+    for (const RouterBias& b : biases_) ops(Zero{b.bias});
   for (const Parameter& p : parameters_) {
     if (!p.gradient) continue;
     ops(Zero{p.gradient});

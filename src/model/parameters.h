@@ -81,8 +81,9 @@ class Parameters {
 
   /// Initial values by SPEC section 2: element i of logical tensor `name` is a function of (seed, name, i) alone.
   void initialize(Ops& ops, uint64_t seed);
-  /// Zero moments, gradients and biases: a new optimizer.
-  void zero_training_state(Ops& ops);
+  /// Zero moments, gradients and biases: a new optimizer. Biases are part of a trained model and may be kept.
+  enum class Keep : uint8_t { nothing, biases };
+  void zero_training_state(Ops& ops, Keep keep = Keep::nothing);
   void zero_gradients(Ops& ops);
   /// Rounds the master copies into the act copies; after a load.
   void refresh_act(Ops& ops);

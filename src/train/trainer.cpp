@@ -55,42 +55,70 @@ Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, Communicat
   measure_peak_again(7);
   choose_start(resume);
   open_run_directory();
+  saver_ = std::make_unique<CheckpointSaver>(checkpoint_directory(), *session_, saver_mode(),
+                                             Retention{config_.train.keep, config_.train.keep_every});
+}
+
+CheckpointSaver::Mode Trainer::saver_mode() const {
+  return config_.train.background_checkpoints ? CheckpointSaver::Mode::background : CheckpointSaver::Mode::wait;
 }
 
 // ---- where to start -----------------------------------------------------------------------------------------------
 
+void Trainer::require_new_run(const std::string& checkpoints) const {
+  require(!fs::exists(fs::path(directory_) / "log.jsonl") && !fs::exists(checkpoints),
+          "{} already holds a run; continue it with --resume auto, or set another run.name", directory_);
+}
+
 void Trainer::choose_start(const ResumeChoice& resume) {
-  const std::string own = (fs::path(directory_) / "checkpoints").string();
+  const std::string own = checkpoint_directory();
+  if (resume.weights_only) {
+    require(resume.text != "auto" && resume.text != "never", "--weights-only needs --resume DIR: whose weights?");
+    require_new_run(own);
+    const Checkpoint checkpoint(resolve_checkpoint(resume.text));
+    require_same_model(checkpoint);
+    load_model(*session_, checkpoint.model());
+    session_->parameters().zero_training_state(session_->ops(), Parameters::Keep::biases);
+    log_info(fmt::format("a new run from the weights of {}", checkpoint.path()));
+    return;
+  }
   if (resume.text == "never") {
-    require(!fs::exists(fs::path(directory_) / "log.jsonl") && !fs::exists(own),
-            "{} already holds a run; continue it with --resume auto, or set another run.name", directory_);
+    require_new_run(own);
   } else if (resume.text == "auto") {
     const LatestCheckpoint latest = find_latest(own);
     for (const PassedOver& p : latest.passed_over) log_warning(fmt::format("passing over {}: {}", p.path, p.reason));
-    if (latest.path) return load_checkpoint(*latest.path);
+    if (latest.path) return continue_from(*latest.path);
     require(latest.passed_over.empty(),
             "{} holds checkpoints, but none is whole; move them away to start again from nothing", own);
   } else {
-    return load_checkpoint(resolve_checkpoint(resume.text));
+    return continue_from(resolve_checkpoint(resume.text));
   }
   session_->parameters().initialize(session_->ops(), config_.run.seed);
 }
 
-void Trainer::load_checkpoint(const std::string& path) {
-  const Checkpoint checkpoint(path);
-  Config saved = parse_config(checkpoint.config_yaml(), path + "/config.yaml");
+/// Returns the checkpoint's own config.
+Config Trainer::require_same_model(const Checkpoint& checkpoint) const {
+  Config saved = parse_config(checkpoint.config_yaml(), checkpoint.path() + "/config.yaml");
   std::string text;
   for (const std::string& d : config_differences(saved, config_, model_groups)) text += "; " + d;
-  require(text.empty(), "cannot continue from {}: the model is another one{}", path, text);
+  require(text.empty(), "cannot continue from {}: the model is another one{}", checkpoint.path(), text);
+  return saved;
+}
+
+void Trainer::continue_from(const std::string& path) {
+  const Checkpoint checkpoint(path);
+  const Config saved = require_same_model(checkpoint);
   for (const std::string& d : config_differences(saved, config_, other_groups))
     log_info(fmt::format("changed since the checkpoint: {}", d));
-  require(checkpoint.state().seed == config_.run.seed,
+  const RunState& state = checkpoint.state();
+  require(state.seed == config_.run.seed,
           "cannot continue from {}: its run.seed is {}, this one's is {}, and the order of the data follows from it",
-          path, checkpoint.state().seed, config_.run.seed);
+          path, state.seed, config_.run.seed);
+  require(state.step <= config_.train.steps, "{} is at step {}, beyond train.steps {}", path, state.step,
+          config_.train.steps);
   load_model(*session_, checkpoint.model());
   load_optimizer(*session_, checkpoint.optimizer());
-  const RunState& state = checkpoint.state();
-  start_ = last_saved_ = state.step;
+  start_ = last_saved_ = last_whole_ = state.step;
   const auto series = [&](const char* name) {
     const auto it = state.series.find(name);
     return it == state.series.end() ? std::vector<double>{} : it->second;
@@ -101,6 +129,10 @@ void Trainer::load_checkpoint(const std::string& path) {
   skipped_ = skipped.empty() ? 0 : static_cast<int64_t>(skipped[0]);
   runner_->updates = start_ - skipped_;
   log_info(fmt::format("continuing from {} at step {}", path, start_));
+}
+
+std::string Trainer::checkpoint_directory() const {
+  return (fs::path(directory_) / "checkpoints").string();
 }
 
 void Trainer::open_run_directory() {
@@ -147,23 +179,27 @@ void Trainer::run() {
     train_step(index);
     const int64_t done = index + 1;
     const bool due = config_.train.checkpoint_every > 0 && done % config_.train.checkpoint_every == 0;
+    tell(saver_->poll());
     if (due || done == config_.train.steps || signals.received()) save(done);
     if (signals.received()) {
+      tell(saver_->finish());
       console_.news(
           fmt::format("stopped by signal {} after step {}; --resume auto continues", signals.received(), done));
       return;
     }
   }
+  tell(saver_->finish());
   console_.news(fmt::format("done: {} steps, {} of training", config_.train.steps, format_duration(seconds_)));
 }
 
 bool Trainer::accept(int64_t step, const StepTerms& terms, double norm) {
   if (std::isfinite(terms.loss) && std::isfinite(norm)) return true;
+  tell(saver_->finish());  // so that what is said below of checkpoints is true
   const std::string where = runner_->find_nonfinite();
   const std::string what = fmt::format("step {}: loss {}, gradient norm {}; first non-finite tensor: {}", step,
                                        terms.loss, norm, where.empty() ? "none found (a sum overflowed)" : where);
   if (config_.train.on_nonfinite == OnNonfinite::stop) {
-    const std::string kept = last_saved_ >= 0 ? fmt::format("the checkpoint of step {} is intact", last_saved_)
+    const std::string kept = last_whole_ >= 0 ? fmt::format("the checkpoint of step {} is intact", last_whole_)
                                               : "no checkpoint had been written";
     fail("{}. Stopped; {}. Lower optimizer.lr, or set train.on_nonfinite: skip", what, kept);
   }
@@ -262,25 +298,26 @@ void Trainer::write_row(const StepReport& report, const std::optional<Validation
 void Trainer::save(int64_t step) {
   if (step == last_saved_) return;
   log_->sync();
-  const std::vector<NamedTensor> model = model_tensors(*session_), optimizer = optimizer_tensors(*session_);
-  CheckpointContents contents;
-  contents.state.step = contents.state.schedule_step = step;
-  contents.state.next_sample = step * config_.train.global_batch_size;
-  contents.state.tokens = contents.state.next_sample * config_.data.sequence_length;
-  contents.state.seed = config_.run.seed;
-  contents.state.series = {{"loss", loss_score_.values()},
-                           {"grad_norm", norm_score_.values()},
-                           {"skipped_updates", {static_cast<double>(skipped_)}}};
-  contents.config_yaml = to_yaml(config_);
-  if (tokenizer_) contents.tokenizer_model = tokenizer_->bytes();
-  contents.model = model;
-  contents.optimizer = optimizer;
-  const std::string parent = (fs::path(directory_) / "checkpoints").string();
-  const double begin = now();
-  const std::string path = save_checkpoint(parent, contents);
-  prune_checkpoints(parent, {.keep = config_.train.keep});
+  CheckpointSaver::Content content;
+  content.state.step = content.state.schedule_step = step;
+  content.state.next_sample = step * config_.train.global_batch_size;
+  content.state.tokens = content.state.next_sample * config_.data.sequence_length;
+  content.state.seed = config_.run.seed;
+  content.state.series = {{"loss", loss_score_.values()},
+                          {"grad_norm", norm_score_.values()},
+                          {"skipped_updates", {static_cast<double>(skipped_)}}};
+  content.config_yaml = to_yaml(config_);
+  if (tokenizer_) content.tokenizer_model = tokenizer_->bytes();
+  tell(saver_->finish());
+  saver_->save(std::move(content));
   last_saved_ = step;
-  console_.news(fmt::format("checkpoint {} ({:.1f} s)", path, now() - begin));
+}
+
+void Trainer::tell(const CheckpointSaver::Saved& saved) {
+  if (saved.step < 0) return;
+  last_whole_ = saved.step;
+  console_.news(fmt::format("checkpoint {} (training waited {:.2f} s, the disk took {:.2f} s)", saved.path,
+                            saved.stall_seconds, saved.write_seconds));
 }
 
 }  // namespace strand

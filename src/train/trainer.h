@@ -8,6 +8,7 @@
 #include <string>
 
 #include "model/session.h"
+#include "train/checkpoint_saver.h"
 #include "train/console.h"
 #include "train/data_feed.h"
 #include "train/event_file.h"
@@ -22,8 +23,10 @@ class Tokenizer;
 
 /// `auto` continues from the run directory's newest checkpoint when there is one; `never` refuses a run directory that
 /// holds a run; any other text is a checkpoint, or a directory of checkpoints, to continue from.
+/// With weights_only the named checkpoint gives nothing but its weights: a new run starts from them (fine-tuning).
 struct ResumeChoice {
   std::string text = "auto";
+  bool weights_only = false;
 };
 
 class Trainer {
@@ -42,7 +45,11 @@ class Trainer {
     int64_t tokens = 0;
   };
   void choose_start(const ResumeChoice& resume);
-  void load_checkpoint(const std::string& path);
+  void continue_from(const std::string& path);
+  void require_new_run(const std::string& checkpoints) const;
+  Config require_same_model(const Checkpoint& checkpoint) const;
+  std::string checkpoint_directory() const;
+  CheckpointSaver::Mode saver_mode() const;
   void open_run_directory();
   void measure_peak_again(int rounds);
   void announce();
@@ -53,6 +60,7 @@ class Trainer {
   std::optional<Validation> validate(int64_t step);
   void write_row(const StepReport& report, const std::optional<Validation>& validation, bool logged);
   void save(int64_t step);
+  void tell(const CheckpointSaver::Saved& saved);
 
   Config config_;
   std::string directory_;
@@ -63,10 +71,12 @@ class Trainer {
   std::unique_ptr<StepRunner> runner_;
   std::unique_ptr<RunLog> log_;
   std::unique_ptr<EventFile> events_;
+  std::unique_ptr<CheckpointSaver> saver_;
   Console console_;
   ZScore loss_score_, norm_score_;
   int64_t start_ = 0;        ///< steps done before this process
-  int64_t last_saved_ = -1;  ///< step of the newest checkpoint
+  int64_t last_saved_ = -1;  ///< step of the newest checkpoint, begun or done
+  int64_t last_whole_ = -1;  ///< step of the newest that is on the disk
   int64_t skipped_ = 0;      ///< updates left out because of non-finite numbers
   double peak_flops_ = 0;    ///< best rate measured so far; 0 = unknown
   double flops_per_token_ = 0;

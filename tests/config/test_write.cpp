@@ -31,7 +31,7 @@ Config nothing_default() {
   c.data = {{{"a, b", 2.5, "llmc"}, {"yes", 1.0, "raw_u16"}}, {{"-[v]: {w}", 1.0, "auto"}}, "null", 77};
   c.optimizer = {1e-3, 1e-4, 0.8, 0.95, 1e-9, 0.05, 0.0};
   c.schedule = {ScheduleKind::wsd, 7, 11};
-  c.train = {100, 24, 6, 10, 4, 20, 5, 3, Recompute::block, OnNonfinite::skip};
+  c.train = {100, 24, 6, 10, 4, 20, 5, 40, false, 3, Recompute::block, OnNonfinite::skip};
   c.parallel = {4};
   return c;
 }
@@ -96,6 +96,8 @@ const std::set<std::string> promised = {"run.name",
                                         "train.eval_batches",
                                         "train.checkpoint_every",
                                         "train.keep",
+                                        "train.keep_every",
+                                        "train.background_checkpoints",
                                         "train.log_every",
                                         "train.recompute",
                                         "train.on_nonfinite",
@@ -149,6 +151,6 @@ TEST_CASE("defaults in the help table are those of the struct") {
   std::string line;
   while (std::getline(help, line)) {
     if (line.rfind("optimizer.beta2", 0) == 0) CHECK_THAT(line, Contains("0.999"));
-    if (line.rfind("train.keep", 0) == 0) CHECK_THAT(line, Contains(" 2 "));
+    if (line.rfind("train.keep ", 0) == 0) CHECK_THAT(line, Contains(" 2 "));
   }
 }

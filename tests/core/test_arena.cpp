@@ -88,5 +88,17 @@ TEST_CASE("A counting arena reaches the same peak without memory, and lists what
   CHECK(at_peak[2].shape == Shape{4, 4});
 }
 
+TEST_CASE("A size beyond what a machine can count is refused, and takes nothing") {
+  Block block(256);
+  Arena real("real", block.memory.get(), 256), counting = Arena::counting("plan");
+  const int64_t large = int64_t{1} << 40;
+  for (Arena* arena : {&real, &counting}) {
+    CHECK_THROWS_AS(arena->allocate("t", DType::f32, {large, large}), Error);
+    CHECK_THROWS_AS(arena->allocate("t", DType::u8, {large, large, large, large}), Error);
+    CHECK_THROWS_AS(arena->allocate("t", DType::f64, {int64_t{1} << 61}), Error);
+    CHECK(arena->used() == 0);
+  }
+}
+
 }  // namespace
 }  // namespace strand
