@@ -1,0 +1,125 @@
+// Benchmark results: arithmetic, JSON and back, and what may be compared with what.
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "../checkpoint/fixtures.h"
+#include "report/bench_report.h"
+#include "small_config.h"
+
+using namespace strand;
+using Catch::Contains;
+using strand::test::error_of;
+
+namespace {
+BenchReport example() {
+  BenchReport r;
+  r.setup = {workload_of(strand_test::small_config()), {"a CPU", 8}, 4};
+  r.warmup_steps = 2;
+  r.parameters = 1000;
+  r.active_parameters = 500;
+  r.tokens_per_step = 32;
+  r.training_flops_per_token = 3000;
+  r.fp32_peak = 1e6;
+  r.bf16_peak = 2e6;
+  r.peak_used = "fp32";
+  r.step_seconds = {0.4, 0.2, 0.8, 0.3};
+  r.profile = {0.5, {{"attention", 0.125, 10, 1e4, 2e4}, {"norm", 0.25, 20, 0, 3e4}}};
+  r.planned_bytes = 1 << 20;
+  r.peak_resident_bytes = 2 << 20;
+  return r;
+}
+}  // namespace
+
+TEST_CASE("speed, MFU and the time outside operations") {
+  const BenchReport r = example();
+  CHECK(best_of(r.step_seconds) == 0.2);
+  CHECK(median_of(r.step_seconds) == Approx(0.35));
+  CHECK(median_of({3, 1, 2}) == 2);
+  CHECK(r.tokens_per_second(0.2) == Approx(160));
+  CHECK(r.mfu(0.2) == Approx(160 * 3000 / 1e6));
+  CHECK(r.profile.outside_seconds() == 0.125);
+}
+
+TEST_CASE("JSON and back loses nothing") {
+  BenchReport r = example();
+  r.losses_overhead = LossesOverhead{2e-3, 1e-3, {0.1, 0.2}, {0.3, 0.4}, {0.5, 0.6}, {0.7, 0.8}};
+  const std::string text = to_json(r).dump();
+  const BenchReport back = bench_report_from_json(text, "memory");
+  CHECK(to_json(back).dump() == text);
+  CHECK(back.setup.workload == r.setup.workload);
+  CHECK(back.setup.machine == r.setup.machine);
+  CHECK(back.losses_overhead->both == r.losses_overhead->both);
+}
+
+TEST_CASE("the workload names what decides the work, and nothing else") {
+  Config config = strand_test::small_config();
+  const auto workload = workload_of(config);
+  for (const char* key : {"model.vocab_size", "moe.top_k", "losses.sp_weight", "data.sequence_length", "run.precision",
+                          "train.recompute", "train.micro_batch_size", "train.global_batch_size"})
+    CHECK(workload.count(key) == 1);
+  CHECK(workload.at("moe.num_experts") == "4");
+  config.run.name = "other";
+  config.optimizer.lr = 0.5;
+  config.train.steps = 99;
+  CHECK(workload_of(config) == workload);
+}
+
+TEST_CASE("JSON that is no benchmark result is refused by name") {
+  const std::string good = to_json(example()).dump();
+  const std::string bad = GENERATE_COPY(std::string(""), std::string("[1]"), std::string("{}"),
+                                        std::string(R"({"format": "strand plan 1"})"), good.substr(0, good.size() / 2));
+  CHECK_THAT(error_of([&] { bench_report_from_json(bad, "x.json"); }), Contains("x.json") && Contains("strand bench"));
+
+  nlohmann::ordered_json j = to_json(example());
+  SECTION("a missing key") {
+    j.erase("threads");
+  }
+  SECTION("a wrong type") {
+    j["machine"]["cores"] = "many";
+  }
+  SECTION("no steps") {
+    j["step_seconds"] = nlohmann::ordered_json::array();
+  }
+  SECTION("a step that took no time") {
+    j["step_seconds"][1] = 0.0;
+  }
+  CHECK_THAT(error_of([&] { bench_report_from_json(j.dump(), "x.json"); }), Contains("x.json"));
+}
+
+TEST_CASE("only like is compared with like") {
+  const BenchReport now = example();
+  BenchReport before = example();
+  const auto refusal = [&] { return error_of([&] { require_comparable(now.setup, before.setup, "old.json"); }); };
+  CHECK(refusal().empty());
+  SECTION("threads") {
+    before.setup.threads = 2;
+    CHECK_THAT(refusal(), Contains("old.json") && Contains("threads: 4 here, 2 there"));
+  }
+  SECTION("machine") {
+    before.setup.machine.cpu = "another CPU";
+    CHECK_THAT(refusal(), Contains("a CPU here, another CPU there"));
+  }
+  SECTION("every difference is named") {
+    before.setup.workload["run.precision"] = "bf16";
+    before.setup.workload["moe.top_k"] = "1";
+    before.setup.workload.erase("moe.score");
+    CHECK_THAT(refusal(), Contains("run.precision: fp32 here, bf16 there") && Contains("moe.top_k: 2 here, 1 there") &&
+                              Contains("moe.score: softmax here, absent there"));
+  }
+}
+
+TEST_CASE("a comparison gives ratios") {
+  const BenchReport now = example();
+  BenchReport before = example();
+  before.step_seconds = {0.4};
+  before.profile.families[0].seconds = 0.25;
+  const std::string text = comparison_text(now, before, "old.json");
+  CHECK_THAT(text, Contains("old.json") && Contains("2.000") && Contains("0.500"));
+}
+
+TEST_CASE("the table for people names workload, machine and peak") {
+  BenchReport r = example();
+  r.losses_overhead = LossesOverhead{2e-3, 1e-3, {1.0, 1.0}, {1.01, 1.01}, {1.0, 1.0}, {1.02, 1.02}};
+  CHECK_THAT(to_text(r), Contains("a CPU") && Contains("4 threads") && Contains("fp32") && Contains("attention") &&
+                             Contains("48.0 %") && Contains("+2.00 %") && Contains("outside operations"));
+}
