@@ -38,7 +38,8 @@ std::string contents(FILE* file) {
 
 }  // namespace
 
-Outcome run_strand(const std::vector<std::string>& arguments, const std::string& directory) {
+Outcome run_strand(const std::vector<std::string>& arguments, const std::string& directory,
+                   const std::function<void(pid_t)>& meanwhile) {
   std::vector<std::string> words = {STRAND_BINARY_DIR "/strand"};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
@@ -50,6 +51,7 @@ Outcome run_strand(const std::vector<std::string>& arguments, const std::string&
   const pid_t child = fork();
   if (child < 0) fail_errno("start", words.front());
   if (child == 0) become(argv, directory, out.get(), err.get());
+  if (meanwhile) meanwhile(child);
   int status = 0;
   if (waitpid(child, &status, 0) != child) fail_errno("wait for", words.front());
   const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
