@@ -18,5 +18,8 @@ memory_gib=$(awk '/^MemAvailable:/ { print int($2 / 1048576) }' /proc/meminfo)
 jobs=$((memory_gib < cores ? memory_gib : cores))
 [ "$jobs" -ge 1 ] || jobs=1
 
+quiet=()
+[ -t 1 ] || quiet=(--quiet) # a terminal shows progress on one line, a log would get one a file
 cmake -S . -B "$folder" -G Ninja --log-level=WARNING "$@" >/dev/null
-exec ninja -C "$folder" -j "$jobs" "$target"
+ninja "${quiet[@]}" -C "$folder" -j "$jobs" "$target"
+echo "built in $SECONDS s"
