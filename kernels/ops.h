@@ -14,12 +14,14 @@
 // its gradient, norms, the router, softmax statistics and losses are acc. Scalar sums are f64.
 //
 // Letters: T tokens (B sequences of S), D model width, H query heads, G key/value heads, A head width, V vocabulary,
-// E experts, K experts a token, F expert width, R rows of the expert buffers. A *slot* is a pair (token, k < K).
+// E experts, K experts a token, F expert width, R rows of the expert buffers, N sequences of C positions in a cache. A
+// *slot* is a pair (token, k < K).
 #include <cstddef>
 #include <cstdint>
 
 #include "core/tensor.h"
 #include "kernels/ops/attention.h"
+#include "kernels/ops/cache.h"
 #include "kernels/ops/coupling.h"
 #include "kernels/ops/experts.h"
 #include "kernels/ops/head.h"
@@ -62,6 +64,8 @@ const char* to_string(OpFamily family);
   X(SplitHeadsBackward, attention)            \
   X(Attention, attention)                     \
   X(AttentionBackward, attention)             \
+  X(CacheAppend, attention)                   \
+  X(CacheAttention, attention)                \
   X(RouterLinear, router)                     \
   X(RouterLinearBackward, router)             \
   X(Route, router)                            \

@@ -1,6 +1,7 @@
 #include "kernels/ops/check.h"
 
 #include "kernels/ops/attention.h"
+#include "kernels/ops/cache.h"
 #include "kernels/ops/head.h"
 #include "kernels/ops/linear.h"
 #include "kernels/ops/norm.h"
@@ -190,6 +191,38 @@ void AttentionBackward::check() const {
   c.tensor("dout", dout, act, rows);
   c.tensor("lse", lse, acc, {layout.sequences, layout.heads, layout.tokens});
   c.tensor("delta", delta, acc, {layout.sequences, layout.heads, layout.tokens});
+}
+
+// ---- cache.h ------------------------------------------------------------------------------------------------------
+namespace {
+void check_cache(const OpCheck& c, const HeadLayout& l, DType act, const CachePlaces& places, const Tensor& keys,
+                 const Tensor& values) {
+  const int64_t t = l.sequences * l.tokens;
+  c.tensor("places.sequence", places.sequence, DType::i32, {t});
+  c.tensor("places.position", places.position, DType::i32, {t});
+  c.rank("keys", keys, 4);
+  c.tensor("keys", keys, act, {keys.dim(0), l.kv_heads, keys.dim(2), l.head_dim});
+  c.tensor("values", values, act, keys.shape);
+}
+}  // namespace
+
+void CacheAppend::check() const {
+  const OpCheck c("CacheAppend");
+  check_layout(c, layout);
+  const DType act = c.act("k", k);
+  const Shape heads{layout.sequences, layout.kv_heads, layout.tokens, layout.head_dim};
+  c.tensor("k", k, act, heads);
+  c.tensor("v", v, act, heads);
+  check_cache(c, layout, act, places, keys, values);
+}
+
+void CacheAttention::check() const {
+  const OpCheck c("CacheAttention");
+  check_layout(c, layout);
+  const DType act = c.act("q", q);
+  c.tensor("q", q, act, {layout.sequences, layout.heads, layout.tokens, layout.head_dim});
+  check_cache(c, layout, act, places, keys, values);
+  c.tensor("out", out, act, {layout.sequences * layout.tokens, layout.heads * layout.head_dim});
 }
 
 // ---- head.h, vocabulary.h, optimizer.h ----------------------------------------------------------------------------

@@ -83,6 +83,14 @@ void PlanOps::run(const AttentionBackward& o) {
   count(OpFamily::attention, 5 * attention_product(o.layout),
         {o.q, o.k, o.v, o.out, o.dout, o.lse, o.delta, o.dq, o.dk, o.dv});
 }
+void PlanOps::run(const CacheAppend& o) {
+  count(OpFamily::attention, 0, {o.k, o.k, o.v, o.v});
+}
+void PlanOps::run(const CacheAttention& o) {
+  const int64_t rows = o.layout.sequences * o.layout.tokens;
+  count(OpFamily::attention, 2 * product(rows * o.layout.heads, o.keys.dim(2), o.layout.head_dim),
+        {o.q, o.keys, o.values, o.out});
+}
 void PlanOps::run(const RouterLinear& o) {
   count(OpFamily::router, product(o.x.dim(0), o.x.dim(1), o.weight.dim(0)), {o.x, o.weight, o.logits});
 }

@@ -1,0 +1,37 @@
+#pragma once
+// Attention over a prefix cache, for generation: keys and values of the tokens so far are kept, so that a new token
+// costs one token. The tokens of a batch may belong to any of the cached sequences at any positions; which ones, only
+// the device knows, so one sequence of operations serves prompts of every length.
+#include "core/tensor.h"
+#include "kernels/ops/attention.h"
+
+namespace strand {
+
+/// Where each token of a batch (row b·S + s) belongs in a cache of N sequences of C positions. The ids are checked by
+/// whoever made them; no two rows name the same place.
+struct CachePlaces {
+  Tensor sequence;  ///< [B·S] i32, in [0, N)
+  Tensor position;  ///< [B·S] i32, in [0, C)
+};
+
+/// keys[sequence_t, :, position_t] = k of token t, and values likewise; nothing else in the cache changes.
+struct CacheAppend {
+  HeadLayout layout;
+  Tensor k, v;  ///< [B, G, S, A] act
+  CachePlaces places;
+  Tensor keys, values;  ///< [N, G, C, A] act
+  void check() const;
+};
+
+/// out_t = softmax(q_t keysᵀ / √A) values over positions 0 … position_t of the token's sequence in the cache, where its
+/// own key and value lie already (CacheAppend).
+struct CacheAttention {
+  HeadLayout layout;
+  Tensor q;  ///< [B, H, S, A] act
+  CachePlaces places;
+  Tensor keys, values;  ///< [N, G, C, A] act
+  Tensor out;           ///< [B·S, H·A] act
+  void check() const;
+};
+
+}  // namespace strand
