@@ -7,7 +7,8 @@
 
 namespace strand {
 
-enum class DeviceKind { cpu, reference, plan, cuda };
+/// `plan` computes nothing and counts everything: for programs, never a value in YAML.
+enum class DeviceKind { cpu, reference, cuda, plan };
 enum class Precision { fp64, fp32, bf16 };  ///< of weights and activations in the GEMMs; fp64 belongs to `reference`
 enum class QkNorm { none, head, full };
 enum class RouterScore { softmax, sigmoid };

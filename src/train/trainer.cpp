@@ -29,6 +29,17 @@ double now() {
 const std::vector<std::string> model_groups = {"model", "moe"};
 /// Config groups that may change on resume; what changed is said.
 const std::vector<std::string> other_groups = {"run", "losses", "data", "optimizer", "schedule", "train", "parallel"};
+/// Background checkpoints copy weights and moments.
+void check_snapshot_memory(const SessionPlan& plan) {
+  const uint64_t snapshot = static_cast<uint64_t>(plan.parameters) * 3 * sizeof(float);
+  const AvailableMemory available = available_memory();
+  require(
+      plan.bytes() + snapshot <= available.bytes,
+      "not enough memory: {:.2f} GiB for training and {:.2f} GiB for a copy that background checkpoints are written "
+      "from, with {:.2f} GiB available; set train.background_checkpoints to false",
+      static_cast<double>(plan.bytes()) / 0x1p30, static_cast<double>(snapshot) / 0x1p30,
+      static_cast<double>(available.bytes) / 0x1p30);
+}
 }  // namespace
 
 Trainer::~Trainer() = default;
@@ -36,11 +47,13 @@ Trainer::~Trainer() = default;
 Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, Communicator& ranks)
     : config_(std::move(config)), directory_((fs::path(config_.run.dir) / config_.run.name).string()) {
   require(!config_.data.train.empty(), "data.train is empty: name token files to train on (see strand tokenize)");
+  require(config_.parallel.expert_parallel == 1,
+          "parallel.expert_parallel is {}, but this build trains in one process, which holds every expert; set it to 1",
+          config_.parallel.expert_parallel);
   require(config_.train.global_batch_size % (config_.train.micro_batch_size * ranks.size()) == 0,
           "train.global_batch_size {} is not a multiple of micro_batch_size {} times {} ranks",
           config_.train.global_batch_size, config_.train.micro_batch_size, ranks.size());
-  if (std::optional<Tokenizer> tokenizer = resolve_vocabulary(config_))
-    tokenizer_ = std::make_unique<Tokenizer>(std::move(*tokenizer));
+  if (const std::optional<Tokenizer> tokenizer = resolve_vocabulary(config_)) tokenizer_model_ = tokenizer->bytes();
   check_config(config_);
   train_data_ = std::make_unique<DataFeed>(config_.data.train, config_);
   if (config_.train.eval_every > 0) {
@@ -48,15 +61,17 @@ Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, Communicat
     val_data_ = std::make_unique<DataFeed>(config_.data.val, config_);
   }
   const SessionShape shape{Purpose::training, config_.train.micro_batch_size, config_.data.sequence_length};
-  check_memory(plan_session(config_, shape, ops.row_alignment()));
+  const SessionPlan plan = plan_session(config_, shape, ops.row_alignment());
+  check_memory(plan);
+  if (saver_mode() == CheckpointSaver::Mode::background) check_snapshot_memory(plan);
   session_ = std::make_unique<Session>(ops, ranks, config_, shape);
   runner_ = std::make_unique<StepRunner>(*session_);
   flops_per_token_ = model_size(config_).training_flops_per_token;
   measure_peak_again(7);
-  choose_start(resume);
-  open_run_directory();
   saver_ = std::make_unique<CheckpointSaver>(checkpoint_directory(), *session_, saver_mode(),
                                              Retention{config_.train.keep, config_.train.keep_every});
+  choose_start(resume);
+  open_run_directory();
 }
 
 CheckpointSaver::Mode Trainer::saver_mode() const {
@@ -65,35 +80,64 @@ CheckpointSaver::Mode Trainer::saver_mode() const {
 
 // ---- where to start -----------------------------------------------------------------------------------------------
 
-void Trainer::require_new_run(const std::string& checkpoints) const {
-  require(!fs::exists(fs::path(directory_) / "log.jsonl") && !fs::exists(checkpoints),
+void Trainer::require_new_run() const {
+  require(!fs::exists(fs::path(directory_) / "log.jsonl") && !holds_checkpoints(checkpoint_directory()),
           "{} already holds a run; continue it with --resume auto, or set another run.name", directory_);
 }
 
 void Trainer::choose_start(const ResumeChoice& resume) {
   const std::string own = checkpoint_directory();
+  const bool named = resume.text != "auto" && resume.text != "never";
   if (resume.weights_only) {
-    require(resume.text != "auto" && resume.text != "never", "--weights-only needs --resume DIR: whose weights?");
-    require_new_run(own);
-    const Checkpoint checkpoint(resolve_checkpoint(resume.text));
-    require_same_model(checkpoint);
-    load_model(*session_, checkpoint.model());
-    session_->parameters().zero_training_state(session_->ops(), Parameters::Keep::biases);
-    log_info(fmt::format("a new run from the weights of {}", checkpoint.path()));
-    return;
+    require(named, "--weights-only needs --resume DIR: whose weights?");
+    require_new_run();
+    return start_from_weights(open_checkpoint(resume.text));
   }
+  if (named) return start_from(resume.text);
   if (resume.text == "never") {
-    require_new_run(own);
-  } else if (resume.text == "auto") {
-    const LatestCheckpoint latest = find_latest(own);
-    for (const PassedOver& p : latest.passed_over) log_warning(fmt::format("passing over {}: {}", p.path, p.reason));
-    if (latest.path) return continue_from(*latest.path);
-    require(latest.passed_over.empty(),
-            "{} holds checkpoints, but none is whole; move them away to start again from nothing", own);
+    require_new_run();
   } else {
-    return continue_from(resolve_checkpoint(resume.text));
+    if (const std::optional<Checkpoint> latest = open_latest(own)) return continue_from(*latest);
+    require(!holds_checkpoints(own),
+            "{} holds checkpoints, but none is whole; move them away to start again from nothing", own);
   }
   session_->parameters().initialize(session_->ops(), config_.run.seed);
+}
+
+/// Continues from the checkpoint that the user named, if this directory's past agrees with that.
+void Trainer::start_from(const std::string& named) {
+  const std::string own = checkpoint_directory();
+  const Checkpoint checkpoint = open_checkpoint(named);
+  std::error_code none;  // own may not exist
+  from_elsewhere_ = !fs::equivalent(fs::path(checkpoint.path()) / "..", own, none);
+  if (from_elsewhere_) {
+    require_new_run();
+  } else if (const std::optional<Checkpoint> newest = open_latest(own)) {
+    // Else the next --resume auto would jump to it, over steps that were never done again.
+    require(newest->state().step <= checkpoint.state().step,
+            "cannot continue from {}: this run has a newer checkpoint, {}; move that one away, or set another run.name",
+            checkpoint.path(), newest->path());
+  }
+  continue_from(checkpoint);
+}
+
+void Trainer::start_from_weights(const Checkpoint& checkpoint) {
+  require_same_model(checkpoint);
+  take_tokenizer(checkpoint);
+  load_model(*session_, checkpoint.model());
+  session_->parameters().zero_training_state(session_->ops(), Parameters::Keep::biases);
+  from_elsewhere_ = true;
+  log_info(fmt::format("a new run from the weights of {}", checkpoint.path()));
+}
+
+/// A model goes with its tokenizer: ids mean nothing without it, or with another one of the same size.
+void Trainer::take_tokenizer(const Checkpoint& checkpoint) {
+  const std::string& theirs = checkpoint.tokenizer_model();
+  if (theirs.empty()) return;
+  require(tokenizer_model_.empty() || tokenizer_model_ == theirs,
+          "cannot continue from {}: data.tokenizer {} is not the tokenizer that its model was trained with, {}",
+          checkpoint.path(), config_.data.tokenizer, checkpoint.tokenizer_path());
+  tokenizer_model_ = theirs;
 }
 
 /// Returns the checkpoint's own config.
@@ -105,9 +149,10 @@ Config Trainer::require_same_model(const Checkpoint& checkpoint) const {
   return saved;
 }
 
-void Trainer::continue_from(const std::string& path) {
-  const Checkpoint checkpoint(path);
+void Trainer::continue_from(const Checkpoint& checkpoint) {
+  const std::string& path = checkpoint.path();
   const Config saved = require_same_model(checkpoint);
+  take_tokenizer(checkpoint);
   for (const std::string& d : config_differences(saved, config_, other_groups))
     log_info(fmt::format("changed since the checkpoint: {}", d));
   const RunState& state = checkpoint.state();
@@ -118,7 +163,10 @@ void Trainer::continue_from(const std::string& path) {
           config_.train.steps);
   load_model(*session_, checkpoint.model());
   load_optimizer(*session_, checkpoint.optimizer());
-  start_ = last_saved_ = last_whole_ = state.step;
+  start_ = state.step;
+  start_sample_ = state.next_sample;
+  start_tokens_ = state.tokens;
+  if (!from_elsewhere_) last_saved_ = last_whole_ = start_;
   const auto series = [&](const char* name) {
     const auto it = state.series.find(name);
     return it == state.series.end() ? std::vector<double>{} : it->second;
@@ -135,8 +183,21 @@ std::string Trainer::checkpoint_directory() const {
   return (fs::path(directory_) / "checkpoints").string();
 }
 
+int64_t Trainer::next_sample(int64_t step) const {
+  return start_sample_ + (step - start_) * config_.train.global_batch_size;
+}
+
+int64_t Trainer::tokens(int64_t step) const {
+  return start_tokens_ + (step - start_) * config_.train.global_batch_size * config_.data.sequence_length;
+}
+
 void Trainer::open_run_directory() {
   fs::create_directories(directory_);
+  if (from_elsewhere_) {
+    saver_->save(content(start_));
+    attend([this] { return saver_->finish(); });
+    last_saved_ = start_;
+  }
   write_file_atomically((fs::path(directory_) / "config.yaml").string(), to_yaml(config_));
   const int64_t first_row = start_ == 0 ? 0 : start_ + 1;
   log_ = std::make_unique<RunLog>((fs::path(directory_) / "log.jsonl").string(), first_row);
@@ -179,29 +240,27 @@ void Trainer::run() {
     train_step(index);
     const int64_t done = index + 1;
     const bool due = config_.train.checkpoint_every > 0 && done % config_.train.checkpoint_every == 0;
-    tell(saver_->poll());
+    attend([this] { return saver_->poll(); });
     if (due || done == config_.train.steps || signals.received()) save(done);
     if (signals.received()) {
-      tell(saver_->finish());
+      attend([this] { return saver_->finish(); });
       console_.news(
           fmt::format("stopped by signal {} after step {}; --resume auto continues", signals.received(), done));
       return;
     }
   }
-  tell(saver_->finish());
+  attend([this] { return saver_->finish(); });
   console_.news(fmt::format("done: {} steps, {} of training", config_.train.steps, format_duration(seconds_)));
 }
 
 bool Trainer::accept(int64_t step, const StepTerms& terms, double norm) {
   if (std::isfinite(terms.loss) && std::isfinite(norm)) return true;
-  tell(saver_->finish());  // so that what is said below of checkpoints is true
+  attend([this] { return saver_->finish(); });  // so that what is said below of checkpoints is true
   const std::string where = runner_->find_nonfinite();
   const std::string what = fmt::format("step {}: loss {}, gradient norm {}; first non-finite tensor: {}", step,
                                        terms.loss, norm, where.empty() ? "none found (a sum overflowed)" : where);
   if (config_.train.on_nonfinite == OnNonfinite::stop) {
-    const std::string kept = last_whole_ >= 0 ? fmt::format("the checkpoint of step {} is intact", last_whole_)
-                                              : "no checkpoint had been written";
-    fail("{}. Stopped; {}. Lower optimizer.lr, or set train.on_nonfinite: skip", what, kept);
+    fail("{}. Stopped; {}. Lower optimizer.lr, or set train.on_nonfinite: skip", what, what_is_kept());
   }
   console_.news(fmt::format("skipped the update of {}", what));
   ++skipped_;
@@ -211,7 +270,7 @@ bool Trainer::accept(int64_t step, const StepTerms& terms, double norm) {
 void Trainer::train_step(int64_t index) {
   const double begin = now();
   const Communicator& ranks = session_->ranks();
-  const StepData data = train_data_->training_step(config_.train, index, ranks.rank(), ranks.size());
+  const StepData data = train_data_->training_step(config_.train, next_sample(index), ranks.rank(), ranks.size());
   StepReport report{.step = index + 1, .steps = config_.train.steps};
   report.terms = runner_->accumulate(data, {.losses = config_.losses}, index);
   report.gradient_norm = runner_->gradient_norm();
@@ -221,11 +280,12 @@ void Trainer::train_step(int64_t index) {
                     StepRunner::clip_factor(report.gradient_norm, config_.optimizer.clip_norm));
   session_->ops().synchronize();
   const double seconds = now() - begin;
-  const bool logged =
-      report.step % config_.train.log_every == 0 || report.step == config_.train.steps || index == start_;
-  if (logged) measure_peak_again(1);
+  // What a row holds follows from its step alone, not from where this process began.
+  const bool logged = report.step % config_.train.log_every == 0 || report.step == config_.train.steps || index == 0;
+  const bool shown = logged || index == start_;
+  if (shown) measure_peak_again(1);
   measure(report, seconds);
-  console_.step(report, logged ? Console::Kind::lasting : Console::Kind::passing);
+  console_.step(report, shown ? Console::Kind::lasting : Console::Kind::passing);
   std::optional<Validation> validation;
   if (val_data_ && (report.step % config_.train.eval_every == 0 || report.step == config_.train.steps))
     validation = validate(report.step);
@@ -234,14 +294,20 @@ void Trainer::train_step(int64_t index) {
 
 /// What follows from a step's numbers and the time it took.
 void Trainer::measure(StepReport& report, double seconds) {
-  const int64_t tokens = config_.train.global_batch_size * config_.data.sequence_length;
   seconds_ += seconds;
-  report.tokens = report.step * tokens;
-  report.tokens_per_second = static_cast<double>(tokens) / seconds;
+  report.tokens = tokens(report.step);
+  report.tokens_per_second = static_cast<double>(tokens(report.step) - tokens(report.step - 1)) / seconds;
   report.mfu = peak_flops_ > 0 ? report.tokens_per_second * flops_per_token_ / peak_flops_ : 0;
   report.loss_z = loss_score_.score(report.terms.loss);
   report.gradient_norm_z = norm_score_.score(report.gradient_norm);
-  report.worst_expert = worst_expert_load(runner_->expert_counts());
+  const std::vector<std::vector<double>> counts = runner_->expert_counts();
+  report.worst_expert = worst_expert_load(counts);
+  expert_load_.clear();
+  for (const std::vector<double>& layer : counts) {
+    double total = 0;
+    for (double c : layer) total += c;
+    for (double c : layer) expert_load_.push_back(c / total);
+  }
   report.seconds_left =
       seconds_ / static_cast<double>(report.step - start_) * static_cast<double>(config_.train.steps - report.step);
 }
@@ -272,17 +338,8 @@ void Trainer::write_row(const StepReport& report, const std::optional<Validation
       .add("mfu", report.mfu)
       .add("worst_expert_load", report.worst_expert);
   if (validation) row.add("val_loss", validation->loss).add("val_perplexity", std::exp(validation->loss));
-  if (logged) {
-    // Share of each expert in the selections of its layer.
-    std::vector<double> load;
-    const std::vector<std::vector<double>> counts = runner_->expert_counts();
-    for (const std::vector<double>& layer : counts) {
-      double total = 0;
-      for (double c : layer) total += c;
-      for (double c : layer) load.push_back(c / total);
-    }
-    if (!load.empty()) row.add("expert_load", load, counts[0].size());
-  }
+  if (logged && !expert_load_.empty())
+    row.add("expert_load", expert_load_, static_cast<size_t>(config_.moe.num_experts));
   log_->write(row);
 
   events_->scalar("train/loss", report.step, report.terms.loss);
@@ -298,22 +355,37 @@ void Trainer::write_row(const StepReport& report, const std::optional<Validation
 void Trainer::save(int64_t step) {
   if (step == last_saved_) return;
   log_->sync();
+  attend([&] { return saver_->save(content(step)); });
+  last_saved_ = step;
+}
+
+CheckpointSaver::Content Trainer::content(int64_t step) const {
   CheckpointSaver::Content content;
   content.state.step = content.state.schedule_step = step;
-  content.state.next_sample = step * config_.train.global_batch_size;
-  content.state.tokens = content.state.next_sample * config_.data.sequence_length;
+  content.state.next_sample = next_sample(step);
+  content.state.tokens = tokens(step);
   content.state.seed = config_.run.seed;
   content.state.series = {{"loss", loss_score_.values()},
                           {"grad_norm", norm_score_.values()},
                           {"skipped_updates", {static_cast<double>(skipped_)}}};
   content.config_yaml = to_yaml(config_);
-  if (tokenizer_) content.tokenizer_model = tokenizer_->bytes();
-  tell(saver_->finish());
-  saver_->save(std::move(content));
-  last_saved_ = step;
+  content.tokenizer_model = tokenizer_model_;
+  return content;
 }
 
-void Trainer::tell(const CheckpointSaver::Saved& saved) {
+std::string Trainer::what_is_kept() const {
+  return last_whole_ >= 0 ? fmt::format("the checkpoint of step {} is intact", last_whole_)
+                          : "no checkpoint had been written";
+}
+
+void Trainer::attend(const std::function<CheckpointSaver::Saved()>& call) {
+  CheckpointSaver::Saved saved;
+  try {
+    saved = call();
+  } catch (const std::exception& error) {
+    last_whole_ = std::max(last_whole_, saver_->newest_step());
+    fail("the checkpoint could not be saved: {}. Stopped; {}", error.what(), what_is_kept());
+  }
   if (saved.step < 0) return;
   last_whole_ = saved.step;
   console_.news(fmt::format("checkpoint {} (training waited {:.2f} s, the disk took {:.2f} s)", saved.path,
