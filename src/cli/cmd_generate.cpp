@@ -1,19 +1,28 @@
 // strand generate CHECKPOINT --prompt TEXT: a model's own words.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "cli/commands.h"
 #include "cli/model_arguments.h"
+#include "core/error.h"
+#include "core/file_io.h"
+#include "core/log.h"
 #include "infer/generate.h"
 
 namespace strand::cli {
 
 namespace {
+constexpr uint64_t max_prompt_file_bytes = uint64_t{1} << 30;
+
 struct Arguments {
   ModelArguments model;
-  std::string prompt;
-  SamplingOptions sampling;
+  std::vector<std::string> prompts;
+  std::string prompt_file;
+  GenerationOptions generation;
+  int64_t context = 0;
+  int64_t batch_size = 8;
   bool ignore_eos = false;
   bool print_ids = false;
 };
@@ -47,43 +56,125 @@ class TextStream {
   size_t shown_ = 0;
 };
 
-void run(const Arguments& a) {
-  OpenModel model(a.model, 1);
-  const Tokenizer& tokenizer = model.tokenizer();
-  std::vector<int32_t> prompt;
-  if (tokenizer.bos_id() >= 0) prompt.push_back(tokenizer.bos_id());
-  tokenizer.encode(a.prompt, prompt);
-  SamplingOptions sampling = a.sampling;
-  if (!a.ignore_eos) sampling.stop_id = tokenizer.eos_id();
-  if (a.print_ids) {
-    for (const int32_t id : generate(model.session(), prompt, model.config().data.sequence_length, sampling))
-      fmt::print("{}\n", id);
-    return;
+/// Those of the command line, then the lines of the file.
+std::vector<std::string> all_prompts(const Arguments& a) {
+  std::vector<std::string> prompts = a.prompts;
+  if (!a.prompt_file.empty()) {
+    const std::string text = read_file(a.prompt_file, max_prompt_file_bytes);
+    for (size_t begin = 0; begin < text.size();) {
+      const size_t end = std::min(text.find('\n', begin), text.size());
+      prompts.push_back(text.substr(begin, end - begin));
+      if (!prompts.back().empty() && prompts.back().back() == '\r') prompts.back().pop_back();
+      begin = end + 1;
+    }
+    require(!text.empty(), "{} holds no prompt: one a line", a.prompt_file);
   }
-  TextStream stream(tokenizer, prompt);
-  generate(model.session(), prompt, model.config().data.sequence_length, sampling,
-           [&](int32_t id) { stream.show(id); });
-  stream.finish();
-  std::fputc('\n', stdout);
+  if (prompts.empty()) throw UsageError("generate needs a --prompt or a --prompt-file");
+  return prompts;
+}
+
+std::vector<std::vector<int32_t>> encode(const Tokenizer& tokenizer, const std::vector<std::string>& prompts) {
+  std::vector<std::vector<int32_t>> all;
+  for (const std::string& prompt : prompts) {
+    std::vector<int32_t> ids;
+    if (tokenizer.bos_id() >= 0) ids.push_back(tokenizer.bos_id());
+    tokenizer.encode(prompt, ids);
+    all.push_back(std::move(ids));
+  }
+  return all;
+}
+
+void print_ids(const std::vector<int32_t>& ids) {
+  for (size_t i = 0; i < ids.size(); ++i) fmt::print("{}{}", i > 0 ? " " : "", ids[i]);
+  fmt::print("\n");
+}
+
+void print_text(const Tokenizer& tokenizer, std::vector<int32_t> prompt, const std::vector<int32_t>& added,
+                size_t index, size_t count) {
+  prompt.insert(prompt.end(), added.begin(), added.end());
+  fmt::print("{}=== {} of {} ===\n{}\n", index > 0 ? "\n" : "", index + 1, count, tokenizer.decode(prompt));
+}
+
+void report(const std::vector<Continuation>& texts, const GenerationSpeed& speed, int64_t context) {
+  for (size_t i = 0; i < texts.size(); ++i) {
+    if (texts[i].ending == Ending::context_full)
+      log_warning(
+          fmt::format("text {} of {} ended after {} new tokens because its context of {} positions is full; "
+                      "--context makes it longer",
+                      i + 1, texts.size(), texts[i].ids.size(), context));
+  }
+  const auto rate = [](int64_t tokens, double seconds) {
+    return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
+  };
+  log_info(fmt::format("prompts: {} tokens, {:.0f} tokens/s; decoding: {} tokens, {:.0f} tokens/s", speed.prompt_tokens,
+                       rate(speed.prompt_tokens, speed.prefill_seconds), speed.new_tokens,
+                       rate(speed.new_tokens, speed.decode_seconds)));
+}
+
+void run(const Arguments& a) {
+  const std::vector<std::string> words = all_prompts(a);
+  const auto sequences = std::min<int64_t>(a.batch_size, static_cast<int64_t>(words.size()));
+  OpenModel model(a.model, {Purpose::generation, sequences, a.context});
+  const Tokenizer& tokenizer = model.tokenizer();
+  const std::vector<std::vector<int32_t>> prompts = encode(tokenizer, words);
+  GenerationOptions options = a.generation;
+  if (!a.ignore_eos) options.stop_id = tokenizer.eos_id();
+
+  // A single text is shown as it grows; several have to wait for each other.
+  const bool streaming = prompts.size() == 1 && !a.print_ids;
+  TextStream stream(tokenizer, prompts[0]);
+  const OnToken show = [&](size_t, int32_t id) { stream.show(id); };
+  GenerationSpeed speed;
+  const std::vector<Continuation> texts =
+      generate(model.session(), prompts, options, streaming ? show : OnToken{}, &speed);
+  if (streaming) {
+    stream.finish();
+    std::fputc('\n', stdout);
+  }
+  for (size_t i = 0; i < texts.size() && !streaming; ++i) {
+    if (a.print_ids) {
+      print_ids(texts[i].ids);
+    } else {
+      print_text(tokenizer, prompts[i], texts[i].ids, i, texts.size());
+    }
+  }
+  std::fflush(stdout);
+  report(texts, speed, model.session().shape().tokens);
 }
 }  // namespace
 
 void add_generate_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("generate", "Continue a text with a trained model");
+  CLI::App* command = app.add_subcommand("generate", "Continue texts with a trained model");
   const auto a = std::make_shared<Arguments>();
+  SamplingOptions& sampling = a->generation.sampling;
   add_model_arguments(*command, a->model);
-  command->add_option("--prompt", a->prompt, "Text to continue")->required();
-  command->add_option("--max-tokens", a->sampling.max_tokens, "Tokens to add at most (default 128)")
+  command->add_option("--prompt", a->prompts, "Text to continue; may be repeated")->allow_extra_args(false);
+  command->add_option("--prompt-file", a->prompt_file, "Texts to continue, one a line");
+  command->add_option("--max-tokens", a->generation.max_tokens, "Tokens to add at most (default 128)")
       ->check(CLI::PositiveNumber);
-  command->add_option("--temperature", a->sampling.temperature, "0 = always the most likely token (default 1)")
+  command->add_option("--temperature", sampling.temperature, "0 = always the most likely token (default 1)")
       ->check(CLI::Range(0.0, 100.0));
-  command->add_option("--top-k", a->sampling.top_k, "Choose among the k most likely; 0 = all (default)")
+  command->add_option("--top-k", sampling.top_k, "Choose among the k most likely; 0 = all (default)")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--top-p", a->sampling.top_p, "Choose among the fewest that reach this probability (default 1)")
+  command->add_option("--top-p", sampling.top_p, "Choose among the fewest that reach this probability (default 1)")
       ->check(CLI::Range(1e-6, 1.0));
-  command->add_option("--seed", a->sampling.seed, "Of the choices (default 1)");
+  command
+      ->add_option("--min-p", sampling.min_p,
+                   "Choose among those at least this share as likely as the most likely one; 0 = all (default)")
+      ->check(CLI::Range(0.0, 1.0));
+  command
+      ->add_option("--repetition-penalty", sampling.repetition_penalty,
+                   "Make what was there before less likely by this factor of its logit; 1 = no (default)")
+      ->check(CLI::Range(1e-3, 1e3));
+  command->add_option("--seed", sampling.seed, "Of the choices; text i draws with seed + i, from 0 (default 1)");
+  command
+      ->add_option("--context", a->context,
+                   "Positions of prompt and new tokens together (default: the model's data.sequence_length)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--batch-size", a->batch_size, "Texts that are continued together (default 8)")
+      ->check(CLI::PositiveNumber);
   command->add_flag("--ignore-eos", a->ignore_eos, "Go on past the end of a text");
-  command->add_flag("--print-ids", a->print_ids, "Print the ids of the added tokens, one a line, and no text");
+  command->add_flag("--print-ids", a->print_ids, "Print the ids of the new tokens, one line a text");
   command->callback([a] { run(*a); });
 }
 

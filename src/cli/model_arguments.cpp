@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "model/backend.h"
+#include "model/memory_check.h"
 #include "train/model_state.h"
 
 namespace strand::cli {
@@ -32,13 +33,27 @@ RunConfig run_config(const ModelArguments& a, RunConfig run) {
 }
 }  // namespace
 
-OpenModel::OpenModel(const ModelArguments& a, int64_t sequences)
+namespace {
+void require_memory(const SessionPlan& plan, const SessionShape& shape) {
+  const AvailableMemory available = available_memory();
+  constexpr double gib = 1 << 30;
+  require(plan.bytes() <= available.bytes,
+          "not enough memory: {:.2f} GiB needed for {} sequences of {} tokens, with {:.2f} GiB available ({}); lower "
+          "--batch-size{}",
+          static_cast<double>(plan.bytes()) / gib, shape.sequences, shape.tokens,
+          static_cast<double>(available.bytes) / gib, available.source,
+          shape.purpose == Purpose::generation ? " or --context" : "");
+}
+}  // namespace
+
+OpenModel::OpenModel(const ModelArguments& a, SessionShape shape)
     : checkpoint_(resolve_checkpoint(a.path)), config_(checkpoint_config(checkpoint_)) {
   tokenizer_ = resolve_vocabulary(config_);
   config_.run = run_config(a, config_.run);
   ops_ = make_backend(config_.run);
-  session_ = std::make_unique<Session>(*ops_, self_, config_,
-                                       SessionShape{Purpose::inference, sequences, config_.data.sequence_length});
+  if (shape.tokens == 0) shape.tokens = config_.data.sequence_length;
+  require_memory(plan_session(config_, shape, ops_->row_alignment()), shape);
+  session_ = std::make_unique<Session>(*ops_, self_, config_, shape);
   load_model(*session_, checkpoint_.model());
 }
 

@@ -25,7 +25,10 @@ void add_model_arguments(CLI::App& command, ModelArguments& arguments);
 class OpenModel {
  public:
   /// `sequences`: the largest batch; sequences are as long as those of training. Throws Error.
-  OpenModel(const ModelArguments& arguments, int64_t sequences);
+  OpenModel(const ModelArguments& arguments, int64_t sequences)
+      : OpenModel(arguments, {Purpose::inference, sequences, 0}) {}
+  /// For any purpose; `shape.tokens` 0 means as long as those of training.
+  OpenModel(const ModelArguments& arguments, SessionShape shape);
 
   const Config& config() const { return config_; }
   const Checkpoint& checkpoint() const { return checkpoint_; }

@@ -1,75 +1,136 @@
 #include "infer/generate.h"
 
-#include <algorithm>
-#include <cmath>
-#include <numeric>
+#include <chrono>
 
 #include "core/error.h"
-#include "core/random.h"
 #include "kernels/staging.h"
 
 namespace strand {
 
 namespace {
-/// Ids by descending logit, ties by id, cut to the k most likely.
-std::vector<int32_t> candidates(const std::vector<double>& logits, int64_t top_k) {
-  std::vector<int32_t> ids(logits.size());
-  std::iota(ids.begin(), ids.end(), 0);
-  const auto better = [&](int32_t a, int32_t b) {
-    const double x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
-    return x != y ? x > y : a < b;
-  };
-  std::sort(ids.begin(), ids.end(), better);
-  if (top_k > 0 && top_k < static_cast<int64_t>(ids.size())) ids.resize(static_cast<size_t>(top_k));
-  return ids;
+double seconds_of(const std::function<void()>& work) {
+  using namespace std::chrono;
+  const auto start = steady_clock::now();
+  work();
+  return duration<double>(steady_clock::now() - start).count();
 }
+
+/// A text in progress: `tokens` is the prompt and what was added; all but the last of them are in the cache.
+struct Text {
+  size_t prompt;
+  int32_t sequence;  ///< of the cache
+  std::vector<int32_t> tokens;
+};
+
+class Generation {
+ public:
+  Generation(Session& session, const std::vector<std::vector<int32_t>>& prompts, const GenerationOptions& options,
+             const OnToken& on_token)
+      : session_(session), prompts_(prompts), options_(options), on_token_(on_token), results_(prompts.size()) {
+    for (int64_t n = session.shape().sequences; n-- > 0;) free_.push_back(static_cast<int32_t>(n));
+  }
+
+  std::vector<Continuation> run() {
+    while (start_next() || !texts_.empty()) {
+      if (!texts_.empty()) decode();
+    }
+    return std::move(results_);
+  }
+  const GenerationSpeed& speed() const { return speed_; }
+
+ private:
+  /// Prefills prompts while there is room for them; true when it did.
+  bool start_next() {
+    const size_t before = next_;
+    while (next_ < prompts_.size() && !free_.empty()) {
+      Text text{next_, free_.back(), prompts_[next_]};
+      free_.pop_back();
+      ++next_;
+      std::vector<PlacedToken> tokens;
+      for (int32_t id : text.tokens) tokens.push_back({id, text.sequence, static_cast<int32_t>(tokens.size())});
+      std::vector<double> logits;
+      speed_.prefill_seconds += seconds_of([&] {
+        const Tensor out = session_.prediction_buffer().rows(0, 1);
+        session_.decoder().prefill(session_.stage(tokens), out);
+        logits = download_values(session_.ops(), out);
+      });
+      speed_.prompt_tokens += static_cast<int64_t>(tokens.size());
+      if (advance(text, std::move(logits))) texts_.push_back(std::move(text));
+    }
+    return next_ > before;
+  }
+
+  /// One token for every text in progress.
+  void decode() {
+    const auto rows = static_cast<int64_t>(texts_.size());
+    const auto vocab = static_cast<std::ptrdiff_t>(session_.config().model.vocab_size);
+    std::vector<PlacedToken> tokens;
+    for (const Text& t : texts_)
+      tokens.push_back({t.tokens.back(), t.sequence, static_cast<int32_t>(t.tokens.size()) - 1});
+    std::vector<double> logits;
+    speed_.decode_seconds += seconds_of([&] {
+      const Tensor out = session_.prediction_buffer().rows(0, rows);
+      session_.decoder().decode(session_.stage(tokens), out);
+      logits = download_values(session_.ops(), out);
+    });
+    speed_.new_tokens += rows;
+    std::vector<Text> alive;
+    for (std::ptrdiff_t row = 0; row < rows; ++row) {
+      Text& text = texts_[static_cast<size_t>(row)];
+      if (advance(text, {logits.begin() + row * vocab, logits.begin() + (row + 1) * vocab}))
+        alive.push_back(std::move(text));
+    }
+    texts_ = std::move(alive);
+  }
+
+  /// Chooses the next token; false when the text has ended and its place in the cache is free again.
+  bool advance(Text& text, std::vector<double> logits) {
+    Continuation& result = results_[text.prompt];
+    SamplingOptions sampling = options_.sampling;
+    sampling.seed += text.prompt;
+    const auto added = static_cast<int64_t>(result.ids.size());
+    const int32_t id = sample_token(std::move(logits), sampling, text.tokens, added);
+    if (id == options_.stop_id) return end(text, Ending::stop_id);
+    text.tokens.push_back(id);
+    result.ids.push_back(id);
+    if (on_token_) on_token_(text.prompt, id);
+    if (added + 1 == options_.max_tokens) return end(text, Ending::max_tokens);
+    if (static_cast<int64_t>(text.tokens.size()) > session_.shape().tokens) return end(text, Ending::context_full);
+    return true;
+  }
+
+  bool end(const Text& text, Ending ending) {
+    results_[text.prompt].ending = ending;
+    free_.push_back(text.sequence);
+    return false;
+  }
+
+  Session& session_;
+  const std::vector<std::vector<int32_t>>& prompts_;
+  const GenerationOptions& options_;
+  const OnToken& on_token_;
+  std::vector<Continuation> results_;
+  std::vector<Text> texts_;
+  std::vector<int32_t> free_;  ///< sequences of the cache, the next one last
+  size_t next_ = 0;            ///< prompt
+  GenerationSpeed speed_;
+};
 }  // namespace
 
-int32_t sample_token(const std::vector<double>& logits, const SamplingOptions& options, int64_t index) {
-  for (double x : logits) require(std::isfinite(x), "the model's logits are not finite; was it trained?");
-  if (options.temperature == 0)
-    return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-  const std::vector<int32_t> ids = candidates(logits, options.top_k);
-  const double largest = logits[static_cast<size_t>(ids[0])];
-  std::vector<double> weight;
-  double total = 0;
-  for (int32_t id : ids) {
-    weight.push_back(std::exp((logits[static_cast<size_t>(id)] - largest) / options.temperature));
-    total += weight.back();
+std::vector<Continuation> generate(Session& session, const std::vector<std::vector<int32_t>>& prompts,
+                                   const GenerationOptions& options, const OnToken& on_token, GenerationSpeed* speed) {
+  check(options.sampling);
+  require(options.max_tokens > 0, "generation of {} tokens", options.max_tokens);
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    require(!prompts[i].empty(), "prompt {} is empty: generation needs at least one token to start from", i + 1);
+    require(static_cast<int64_t>(prompts[i].size()) <= session.shape().tokens,
+            "prompt {} has {} tokens, but the context has {} positions (--context makes it longer)", i + 1,
+            prompts[i].size(), session.shape().tokens);
   }
-  size_t kept = 0;
-  double mass = 0;
-  while (kept < ids.size() && (kept == 0 || mass < options.top_p * total)) mass += weight[kept++];
-  const double u = random_uniform(hash_key(options.seed, "sampling"), static_cast<uint64_t>(index)) * mass;
-  double sum = 0;
-  for (size_t i = 0; i < kept; ++i) {
-    sum += weight[i];
-    if (u < sum) return ids[i];
-  }
-  return ids[kept - 1];
-}
-
-std::vector<int32_t> generate(Session& session, const std::vector<int32_t>& prompt, int64_t context,
-                              const SamplingOptions& options, const std::function<void(int32_t)>& on_token) {
-  require(!prompt.empty(), "generation needs at least one token to start from");
-  Ops& ops = session.ops();
-  const Objective objective{.losses = session.config().losses};
-  const Tensor logits = session.prediction_buffer();
-  std::vector<int32_t> text = prompt, added;
-  while (static_cast<int64_t>(added.size()) < options.max_tokens) {
-    const int64_t seen = std::min<int64_t>(context, static_cast<int64_t>(text.size()));
-    MicroStep micro{.batch = session.stage(1, seen, text.data() + text.size() - static_cast<size_t>(seen), nullptr)};
-    micro.micro_tokens = seen;
-    micro.step = {.tokens = seen};
-    session.transformer().begin_step();
-    session.transformer().predict(micro, objective, logits);
-    const int32_t id = sample_token(download_values(ops, logits), options, static_cast<int64_t>(added.size()));
-    if (id == options.stop_id) break;
-    text.push_back(id);
-    added.push_back(id);
-    if (on_token) on_token(id);
-  }
-  return added;
+  Generation generation(session, prompts, options, on_token);
+  std::vector<Continuation> results = generation.run();
+  if (speed) *speed = generation.speed();
+  return results;
 }
 
 }  // namespace strand

@@ -1,28 +1,43 @@
 #pragma once
-// Text from a model: sampling one token after another.
+// Texts from a model: prompts of any lengths are continued together, each with its keys and values in the session's
+// prefix cache, until each has ended.
 #include <cstdint>
 #include <functional>
 #include <vector>
 
+#include "infer/sampling.h"
 #include "model/session.h"
 
 namespace strand {
 
-struct SamplingOptions {
+struct GenerationOptions {
+  SamplingOptions sampling;  ///< prompt i draws with seed + i, so that its text does not depend on its place in a batch
   int64_t max_tokens = 128;
-  double temperature = 1.0;  ///< 0 = greedy (the largest logit; ties: the lower id)
-  int64_t top_k = 0;         ///< keep the k most likely ids; 0 = all
-  double top_p = 1.0;        ///< then keep the fewest of them whose probabilities reach p
-  uint64_t seed = 1;
   int32_t stop_id = -1;  ///< end of text; -1 = none
 };
 
-/// The id chosen from logits [V] for the `index`-th token of a text: a pure function of its arguments.
-int32_t sample_token(const std::vector<double>& logits, const SamplingOptions& options, int64_t index);
+/// Why a text ended: it said all it may, it said the stop id, or the cache has no position for another token.
+enum class Ending : uint8_t { max_tokens, stop_id, context_full };
 
-/// Continues `prompt` (ids, at least one) and returns what was added, the stop id not included. `on_token` sees each id
-/// as it is chosen. The model sees at most the last `context` tokens, the session's longest sequence.
-std::vector<int32_t> generate(Session& session, const std::vector<int32_t>& prompt, int64_t context,
-                              const SamplingOptions& options, const std::function<void(int32_t)>& on_token = {});
+struct Continuation {
+  std::vector<int32_t> ids;  ///< what was added, the stop id not included
+  Ending ending = Ending::max_tokens;
+};
+
+/// Where the time went.
+struct GenerationSpeed {
+  int64_t prompt_tokens = 0, new_tokens = 0;  ///< through prefill; through decode (all but each text's first)
+  double prefill_seconds = 0, decode_seconds = 0;
+};
+
+/// A token of the text number `prompt` as it is chosen.
+using OnToken = std::function<void(size_t prompt, int32_t id)>;
+
+/// Continues every prompt (ids, at least one, at most as many as the cache has positions). The session is one for
+/// generation; when there are more prompts than sequences in its cache, the next prompt takes the place of the first
+/// text that ends.
+std::vector<Continuation> generate(Session& session, const std::vector<std::vector<int32_t>>& prompts,
+                                   const GenerationOptions& options, const OnToken& on_token = {},
+                                   GenerationSpeed* speed = nullptr);
 
 }  // namespace strand

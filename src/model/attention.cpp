@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "kernels/staging.h"
+
 namespace strand {
 
 namespace {
@@ -40,6 +42,13 @@ std::vector<double> rotary_table(const ModelConfig& model, int64_t positions) {
   return table;
 }
 
+Tensor upload_rotary_table(Context& c, Arena& arena, int64_t positions) {
+  if (c.model.rotary_dim() == 0) return {};
+  const Tensor table = arena.allocate("rotary table", c.types.acc, {positions, c.model.rotary_dim()});
+  upload_values(c.ops, table, rotary_table(c.model, positions));
+  return table;
+}
+
 AttentionKept AttentionKept::allocate(Context& c, const Batch& batch) {
   const ModelConfig& m = c.model;
   const int64_t b = batch.sequences, s = batch.tokens, t = batch.rows(), a = m.head_dim;
@@ -61,11 +70,10 @@ AttentionKept AttentionKept::allocate(Context& c, const Batch& batch) {
   return k;
 }
 
-void attention_forward(Context& c, const Batch& batch, const LayerTensors& w, const Tensor& rotary,
-                       const AttentionKept& kept, const Tensor& branch) {
-  const Arena::Scope scope(c.scratch);
-  const HeadLayout layout = head_layout(c.model, batch);
-  const Tensor qkv = kept.qkv ? kept.qkv : c.scratch.allocate("qkv", c.types.act, {batch.rows(), fused_width(c.model)});
+namespace {
+/// q, k and v of kept.normed; `qkv` holds the fused projection.
+void project_heads(Context& c, const HeadLayout& layout, const LayerTensors& w, const Tensor& rotary,
+                   const AttentionKept& kept, const Tensor& qkv) {
   c.ops(Linear{.x = kept.normed, .weight = w.qkv, .y = qkv});
   c.ops(SplitHeads{.layout = layout,
                    .qkv = qkv,
@@ -79,6 +87,15 @@ void attention_forward(Context& c, const Batch& batch, const LayerTensors& w, co
                    .v = kept.v,
                    .q_rstd = kept.q_rstd,
                    .k_rstd = kept.k_rstd});
+}
+}  // namespace
+
+void attention_forward(Context& c, const Batch& batch, const LayerTensors& w, const Tensor& rotary,
+                       const AttentionKept& kept, const Tensor& branch) {
+  const Arena::Scope scope(c.scratch);
+  const HeadLayout layout = head_layout(c.model, batch);
+  const Tensor qkv = kept.qkv ? kept.qkv : c.scratch.allocate("qkv", c.types.act, {batch.rows(), fused_width(c.model)});
+  project_heads(c, layout, w, rotary, kept, qkv);
   c.ops(Attention{.layout = layout, .q = kept.q, .k = kept.k, .v = kept.v, .out = kept.out, .lse = kept.lse});
   c.ops(Linear{.x = kept.out, .weight = w.o_proj, .y = branch});
 }
@@ -123,6 +140,27 @@ void attention_backward(Context& c, const Batch& batch, const LayerTensors& w, c
                            .dqkv = dqkv});
   c.ops(LinearBackwardInput{.dy = dqkv, .weight = w.qkv, .dx = dnormed});
   c.ops(LinearBackwardWeight{.dy = dqkv, .x = kept.normed, .dweight = dw.qkv});
+}
+
+// Norm, rotation and products are those of training; only the heads' norms keep nothing.
+void attention_cached(Context& c, const Batch& batch, const LayerTensors& w, const Tensor& rotary,
+                      const CachePlaces& places, const LayerCache& cache, Prefix prefix, const Tensor& normed,
+                      const Tensor& branch) {
+  const Arena::Scope scope(c.step);
+  const HeadLayout layout = head_layout(c.model, batch);
+  AttentionKept kept = AttentionKept::allocate(c, batch);
+  if (!kept.qkv) kept.qkv = c.step.allocate("attn.qkv", c.types.act, {batch.rows(), fused_width(c.model)});
+  kept.normed = normed;
+  project_heads(c, layout, w, rotary, kept, kept.qkv);
+  c.ops(CacheAppend{
+      .layout = layout, .k = kept.k, .v = kept.v, .places = places, .keys = cache.keys, .values = cache.values});
+  if (prefix == Prefix::none) {
+    c.ops(Attention{.layout = layout, .q = kept.q, .k = kept.k, .v = kept.v, .out = kept.out, .lse = kept.lse});
+  } else {
+    c.ops(CacheAttention{
+        .layout = layout, .q = kept.q, .places = places, .keys = cache.keys, .values = cache.values, .out = kept.out});
+  }
+  c.ops(Linear{.x = kept.out, .weight = w.o_proj, .y = branch});
 }
 
 }  // namespace strand

@@ -23,6 +23,8 @@ HeadLayout head_layout(const ModelConfig& model, const Batch& batch);
 
 /// cos and sin of the rotary angles for positions [0, positions): host values, [positions, R] (SplitHeads::rotary).
 std::vector<double> rotary_table(const ModelConfig& model, int64_t positions);
+/// The same on the device: [positions, R] acc from `arena`; none when nothing is rotated.
+Tensor upload_rotary_table(Context& c, Arena& arena, int64_t positions);
 
 /// branch = o_proj(attention(kept.normed)); normed and rstd are already there (AddRmsNorm).
 void attention_forward(Context& c, const Batch& batch, const LayerTensors& w, const Tensor& rotary,
@@ -31,5 +33,19 @@ void attention_forward(Context& c, const Batch& batch, const LayerTensors& w, co
 /// dnormed [T, D] acc is overwritten with the gradient of kept.normed; weight gradients are accumulated.
 void attention_backward(Context& c, const Batch& batch, const LayerTensors& w, const LayerTensors& dw,
                         const Tensor& rotary, const AttentionKept& kept, const Tensor& dbranch, const Tensor& dnormed);
+
+/// Keys and values of one layer's earlier tokens.
+struct LayerCache {
+  Tensor keys, values;  ///< [N, G, C, A] act
+};
+/// What new tokens see besides each other: nothing (they start their sequence), or what the cache holds of it.
+enum class Prefix : uint8_t { none, cached };
+
+/// Inference: keys and values of the batch's tokens go to their places in the cache; branch [T, D] acc =
+/// o_proj(attention over them and their prefix), normed [T, D] act. Row s of `rotary` is for token s of a sequence of
+/// the batch.
+void attention_cached(Context& c, const Batch& batch, const LayerTensors& w, const Tensor& rotary,
+                      const CachePlaces& places, const LayerCache& cache, Prefix prefix, const Tensor& normed,
+                      const Tensor& branch);
 
 }  // namespace strand

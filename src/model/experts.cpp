@@ -47,6 +47,16 @@ void experts_forward(Context& c, const LayerTensors& w, const Routing& r, const 
   c.ops(OrthogonalityTerm{.gram = r.gram_y, .token_share = loss.scale.token_share, .o = loss.value(Term::o)});
 }
 
+void experts_inference(Context& c, const LayerTensors& w, const Routing& r, const Tensor& x, Write write,
+                       const Tensor& out) {
+  const Arena::Scope scope(c.scratch);
+  const Tensor rows = c.scratch.allocate("experts.rows", c.types.act, {r.rows(), c.model.hidden_size});
+  const ExpertsKept kept{.gate_up = c.scratch.allocate("experts.gate_up", c.types.act, {r.rows(), 2 * expert_width(w)}),
+                         .y = {}};
+  experts_compute(c, w, r, kept, x, rows, {}, rows);
+  c.ops(CombineRows{.rows = rows, .map = r.map, .gates = r.gates, .write = write, .out = out});
+}
+
 void experts_recompute(Context& c, const LayerTensors& w, const Routing& r, const ExpertsKept& kept, const Tensor& x) {
   const Arena::Scope scope(c.scratch);
   const Tensor rows = c.scratch.allocate("experts.rows", c.types.act, {r.rows(), c.model.hidden_size});

@@ -18,6 +18,10 @@ struct ExpertsKept {
 void experts_forward(Context& c, const LayerTensors& w, const Routing& r, const ExpertsKept& kept, const Tensor& x,
                      const LossContext& loss, Write write, const Tensor& out);
 
+/// out [T, D] acc (+)= Σ_k g_k expert_k(x) and nothing else: no term, nothing kept.
+void experts_inference(Context& c, const LayerTensors& w, const Routing& r, const Tensor& x, Write write,
+                       const Tensor& out);
+
 /// The part of forward that backward needs, again: the same operations on the same numbers, so the same bits.
 void experts_recompute(Context& c, const LayerTensors& w, const Routing& r, const ExpertsKept& kept, const Tensor& x);
 

@@ -57,7 +57,8 @@ struct ModelTensors {
   std::vector<LayerTensors> layers;
 };
 
-enum class Purpose : uint8_t { inference, training };
+/// What a model is set up for: evaluating whole sequences, the same and gradients, or continuing texts with a cache.
+enum class Purpose : uint8_t { inference, training, generation };
 
 class Parameters {
  public:

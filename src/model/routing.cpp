@@ -13,20 +13,26 @@ CpSources sources(const LossConfig& losses) {
 }
 }  // namespace
 
-Routing Routing::allocate(Context& c, const Batch& batch, const LossContext& loss) {
-  const int64_t t = batch.rows(), e = c.moe.num_experts, k = c.moe.top_k;
-  const int64_t alignment = c.ops.row_alignment();
-  const int64_t rows = t * k + e * (alignment - 1);
+Routing Routing::allocate_inference(Context& c, int64_t t) {
+  const int64_t e = c.moe.num_experts, k = c.moe.top_k;
+  const int64_t rows = t * k + e * (c.ops.row_alignment() - 1);
   const DType acc = c.types.acc;
   Routing r;
   r.logits = c.step.allocate("router.logits", acc, {t, e});
   r.probs = c.step.allocate("router.probs", acc, {t, e});
   r.selected = c.step.allocate("router.selected", DType::i32, {t, k});
   r.gates = c.step.allocate("router.gates", acc, {t, k});
-  r.statistics = c.step.allocate("router.statistics", acc, {2, loss.scale.groups, e});
   r.map.row_of_slot = c.step.allocate("router.row_of_slot", DType::i32, {t, k});
   r.map.slot_of_row = c.step.allocate("router.slot_of_row", DType::i32, {rows});
   r.map.offsets = c.step.allocate("router.offsets", DType::i32, {e + 1});
+  return r;
+}
+
+Routing Routing::allocate(Context& c, const Batch& batch, const LossContext& loss) {
+  const int64_t t = batch.rows(), e = c.moe.num_experts, k = c.moe.top_k;
+  const DType acc = c.types.acc;
+  Routing r = allocate_inference(c, t);
+  r.statistics = c.step.allocate("router.statistics", acc, {2, loss.scale.groups, e});
   if (k > 1) {
     r.gram_z = c.step.allocate("experts.gram_z", acc, {t, k, k});
     r.gram_y = c.step.allocate("experts.gram_y", acc, {t, k, k});
@@ -41,10 +47,9 @@ Routing Routing::allocate(Context& c, const Batch& batch, const LossContext& los
   return r;
 }
 
-void route_forward(Context& c, const LayerTensors& w, const Tensor& bias, const Tensor& x, const Routing& r,
-                   const LossContext& loss, const Tensor& step_counts) {
-  const LossConfig& losses = loss.objective.losses;
-  // Route.
+namespace {
+/// Phase one of the exchange: route.
+void choose_experts(Context& c, const LayerTensors& w, const Tensor& bias, const Tensor& x, const Routing& r) {
   c.ops(RouterLinear{.x = x, .weight = w.router, .logits = r.logits});
   c.ops(Route{.gating = gating(c.moe),
               .logits = r.logits,
@@ -52,6 +57,18 @@ void route_forward(Context& c, const LayerTensors& w, const Tensor& bias, const 
               .probs = r.probs,
               .selected = r.selected,
               .gates = r.gates});
+}
+}  // namespace
+
+void route_inference(Context& c, const LayerTensors& w, const Tensor& bias, const Tensor& x, const Routing& r) {
+  choose_experts(c, w, bias, x, r);
+  c.ops(SortSlots{.selected = r.selected, .alignment = c.ops.row_alignment(), .map = r.map});
+}
+
+void route_forward(Context& c, const LayerTensors& w, const Tensor& bias, const Tensor& x, const Routing& r,
+                   const LossContext& loss, const Tensor& step_counts) {
+  const LossConfig& losses = loss.objective.losses;
+  choose_experts(c, w, bias, x, r);
   // Count.
   c.ops(RoutingStatistics{
       .probs = r.probs, .selected = r.selected, .statistics = r.statistics, .step_counts = step_counts});

@@ -25,12 +25,17 @@ struct Routing {
   Tensor joint_mask;  ///< [E, E'] acc, of the pair (this layer, the one above); none in the last layer
 
   static Routing allocate(Context& c, const Batch& batch, const LossContext& loss);
+  /// What choosing experts and finding their rows needs; the loss terms' tensors stay none.
+  static Routing allocate_inference(Context& c, int64_t tokens);
   int64_t rows() const { return map.slot_of_row.dim(0); }
 };
 
 /// Routes x [T, D] act; adds lb, z and v to the terms and selections to step_counts [E] acc.
 void route_forward(Context& c, const LayerTensors& w, const Tensor& bias, const Tensor& x, const Routing& r,
                    const LossContext& loss, const Tensor& step_counts);
+
+/// Routes without any loss term: r.logits, probs, selected, gates and map.
+void route_inference(Context& c, const LayerTensors& w, const Tensor& bias, const Tensor& x, const Routing& r);
 
 /// The coupling term between two adjacent MoE layers, once both have routed.
 void coupling_forward(Context& c, const Routing& lower, const Routing& upper, const LossContext& loss);

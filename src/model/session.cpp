@@ -1,5 +1,6 @@
 #include "model/session.h"
 
+#include <algorithm>
 #include <memory>
 
 #include "core/error.h"
@@ -7,14 +8,27 @@
 namespace strand {
 
 namespace {
-Tensor token_buffer(Arena& arena, const char* name, const SessionShape& shape) {
-  return arena.allocate(name, DType::i32, {shape.sequences * shape.tokens});
+SessionBuffers allocate_buffers(Arena& arena, const Config& config, const SessionShape& shape) {
+  SessionBuffers b;
+  const bool generation = shape.purpose == Purpose::generation;
+  const int64_t tokens = generation ? std::max(shape.sequences, shape.tokens) : shape.sequences * shape.tokens;
+  b.inputs = arena.allocate("inputs", DType::i32, {tokens});
+  if (generation) {
+    b.cache_sequence = arena.allocate("cache.sequence", DType::i32, {tokens});
+    b.cache_position = arena.allocate("cache.position", DType::i32, {tokens});
+  } else {
+    b.targets = arena.allocate("targets", DType::i32, {tokens});
+  }
+  b.number = arena.allocate("number", DType::f64, {1});
+  if (shape.purpose != Purpose::training)
+    b.prediction = arena.allocate("prediction", NumberTypes::of(config.run.precision).acc,
+                                  {generation ? shape.sequences : 1, config.model.vocab_size});
+  return b;
 }
 
-/// Next-token logits of one sequence; a training session has none.
-Tensor prediction(Arena& arena, const Config& config, const SessionShape& shape) {
-  if (shape.purpose == Purpose::training) return {};
-  return arena.allocate("prediction", NumberTypes::of(config.run.precision).acc, {1, config.model.vocab_size});
+/// The first tokens of the buffers.
+NewTokens new_tokens(const SessionBuffers& b, int64_t count) {
+  return {b.inputs.rows(0, count), {b.cache_sequence.rows(0, count), b.cache_position.rows(0, count)}};
 }
 
 void update_all(Ops& ops, const Parameters& parameters) {
@@ -26,6 +40,34 @@ void update_all(Ops& ops, const Parameters& parameters) {
               .v = p.v,
               .updates = 1});
 }
+
+/// Peaks are those of the longest prompt and of a full batch; counts are those of decoding.
+void plan_generation(PlanOps& ops, Decoder& decoder, const SessionBuffers& buffers, const SessionShape& shape,
+                     SessionPlan& plan) {
+  decoder.prefill(new_tokens(buffers, shape.tokens), buffers.prediction.rows(0, 1));
+  ops.reset_counts();
+  decoder.decode(new_tokens(buffers, shape.sequences), buffers.prediction);
+  plan.micro_step = ops.counts();
+}
+
+/// Peaks are those of both passes; counts are those of the pass that the session is for.
+void plan_micro_step(PlanOps& ops, Transformer& transformer, const Parameters& parameters,
+                     const SessionBuffers& buffers, const Config& config, const SessionShape& shape,
+                     SessionPlan& plan) {
+  MicroStep micro{.batch = {shape.sequences, shape.tokens, buffers.inputs, buffers.targets}};
+  micro.micro_tokens = micro.batch.rows();
+  micro.step = {.tokens = micro.micro_tokens, .valid_targets = micro.micro_tokens};
+  const Objective objective{.losses = config.losses};
+  transformer.evaluate(micro, objective);
+  plan.micro_step = ops.counts();
+  if (shape.purpose != Purpose::training) return;
+  ops.reset_counts();
+  transformer.train(micro, objective);
+  plan.micro_step = ops.counts();
+  ops.reset_counts();
+  update_all(ops, parameters);
+  plan.update = ops.counts();
+}
 }  // namespace
 
 SessionPlan plan_session(const Config& config, const SessionShape& shape, int64_t row_alignment) {
@@ -33,27 +75,13 @@ SessionPlan plan_session(const Config& config, const SessionShape& shape, int64_
   SelfCommunicator self;
   Arena model = Arena::counting("model"), step = Arena::counting("step"), scratch = Arena::counting("scratch");
   const Parameters parameters(model, config, NumberTypes::of(config.run.precision), shape.purpose);
-  Transformer transformer(ops, self, config, parameters, shape.tokens, model, step, scratch);
-  const Tensor inputs = token_buffer(model, "inputs", shape), targets = token_buffer(model, "targets", shape);
-
-  model.allocate("number", DType::f64, {1});
-  prediction(model, config, shape);
-
-  MicroStep micro{.batch = {shape.sequences, shape.tokens, inputs, targets}};
-  micro.micro_tokens = micro.batch.rows();
-  micro.step = {.tokens = micro.micro_tokens, .valid_targets = micro.micro_tokens};
-  const Objective objective{.losses = config.losses};
   SessionPlan plan;
-  // Peaks are those of both passes; counts are those of the pass that the session is for.
-  transformer.evaluate(micro, objective);
-  plan.micro_step = ops.counts();
-  if (shape.purpose == Purpose::training) {
-    ops.reset_counts();
-    transformer.train(micro, objective);
-    plan.micro_step = ops.counts();
-    ops.reset_counts();
-    update_all(ops, parameters);
-    plan.update = ops.counts();
+  if (shape.purpose == Purpose::generation) {
+    Decoder decoder(ops, self, config, parameters, shape.sequences, shape.tokens, model, step, scratch);
+    plan_generation(ops, decoder, allocate_buffers(model, config, shape), shape, plan);
+  } else {
+    Transformer transformer(ops, self, config, parameters, shape.tokens, model, step, scratch);
+    plan_micro_step(ops, transformer, parameters, allocate_buffers(model, config, shape), config, shape, plan);
   }
   plan.model = {model.peak(), model.peak_records()};
   plan.step = {step.peak(), step.peak_records()};
@@ -68,7 +96,7 @@ Session::Session(Ops& ops, Communicator& ranks, const Config& config, const Sess
       config_(config),
       shape_(shape),
       plan_(plan_session(config, shape, ops.row_alignment())),
-      ignored_(static_cast<size_t>(shape.sequences * shape.tokens), -1) {
+      ignored_(static_cast<size_t>(shape.purpose == Purpose::generation ? 0 : shape.sequences * shape.tokens), -1) {
   Arena* arenas[3] = {&model_, &step_, &scratch_};
   const SessionPlan::ArenaPlan* plans[3] = {&plan_.model, &plan_.step, &plan_.scratch};
   const char* names[3] = {"model", "step", "scratch"};
@@ -77,12 +105,24 @@ Session::Session(Ops& ops, Communicator& ranks, const Config& config, const Sess
     *arenas[i] = Arena(names[i], memory_[i], plans[i]->bytes);
   }
   parameters_ = std::make_unique<Parameters>(model_, config_, NumberTypes::of(config_.run.precision), shape_.purpose);
-  transformer_ =
-      std::make_unique<Transformer>(ops_, ranks_, config_, *parameters_, shape_.tokens, model_, step_, scratch_);
-  inputs_ = token_buffer(model_, "inputs", shape_);
-  targets_ = token_buffer(model_, "targets", shape_);
-  number_ = model_.allocate("number", DType::f64, {1});
-  prediction_ = prediction(model_, config_, shape_);
+  if (shape_.purpose == Purpose::generation) {
+    decoder_ = std::make_unique<Decoder>(ops_, ranks_, config_, *parameters_, shape_.sequences, shape_.tokens, model_,
+                                         step_, scratch_);
+  } else {
+    transformer_ =
+        std::make_unique<Transformer>(ops_, ranks_, config_, *parameters_, shape_.tokens, model_, step_, scratch_);
+  }
+  buffers_ = allocate_buffers(model_, config_, shape_);
+}
+
+Transformer& Session::transformer() {
+  require(transformer_ != nullptr, "this session was set up for generation: it has a decoder, no transformer");
+  return *transformer_;
+}
+
+Decoder& Session::decoder() {
+  require(decoder_ != nullptr, "this session was not set up for generation: it has no decoder");
+  return *decoder_;
 }
 
 Session::~Session() {
@@ -102,10 +142,32 @@ Batch Session::stage(int64_t sequences, int64_t tokens, const int32_t* inputs, c
       require(targets[i] < vocab, "target id {} at position {} of a batch, but the vocabulary has {}", targets[i], i,
               vocab);
   }
-  const Batch batch{sequences, tokens, inputs_.rows(0, rows), targets_.rows(0, rows)};
+  const Batch batch{sequences, tokens, buffers_.inputs.rows(0, rows), buffers_.targets.rows(0, rows)};
   ops_.upload(inputs, batch.inputs);
   ops_.upload(targets ? targets : ignored_.data(), batch.targets);
   return batch;
+}
+
+NewTokens Session::stage(std::span<const PlacedToken> tokens) {
+  const auto count = static_cast<int64_t>(tokens.size());
+  require(decoder_ && count > 0 && count <= buffers_.inputs.dim(0), "{} new tokens in a session for {}", count,
+          decoder_ ? buffers_.inputs.dim(0) : 0);
+  std::vector<int32_t> ids, sequence, position;
+  for (const PlacedToken& t : tokens) {
+    require(t.id >= 0 && t.id < config_.model.vocab_size, "token id {}, but the vocabulary has {}", t.id,
+            config_.model.vocab_size);
+    require(t.sequence >= 0 && t.sequence < shape_.sequences && t.position >= 0 && t.position < shape_.tokens,
+            "a token at position {} of sequence {} in a cache of {} sequences of {} positions", t.position, t.sequence,
+            shape_.sequences, shape_.tokens);
+    ids.push_back(t.id);
+    sequence.push_back(t.sequence);
+    position.push_back(t.position);
+  }
+  const NewTokens staged = new_tokens(buffers_, count);
+  ops_.upload(ids.data(), staged.ids);
+  ops_.upload(sequence.data(), staged.places.sequence);
+  ops_.upload(position.data(), staged.places.position);
+  return staged;
 }
 
 }  // namespace strand

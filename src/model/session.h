@@ -1,13 +1,16 @@
 #pragma once
-// A Session is a model ready to run: its memory, its parameters and its transformer on one backend.
+// A Session is a model ready to run: its memory, its parameters, and its transformer (or, for generation, its decoder
+// with the prefix cache) on one backend.
 //
 // How much memory it takes is not estimated: the real step runs once on the plan backend with counting arenas, and the
 // arenas of the session are allocated with exactly the sizes that it reached. Nothing is allocated after that.
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "core/arena.h"
 #include "kernels/plan/plan_ops.h"
+#include "model/decoder.h"
 #include "model/parameters.h"
 #include "model/transformer.h"
 
@@ -15,8 +18,8 @@ namespace strand {
 
 struct SessionShape {
   Purpose purpose = Purpose::training;
-  int64_t sequences = 0;  ///< largest micro-batch
-  int64_t tokens = 0;     ///< longest sequence
+  int64_t sequences = 0;  ///< largest micro-batch; generation: sequences in the cache
+  int64_t tokens = 0;     ///< longest sequence; generation: positions of each in the cache
 };
 
 /// What one micro-step takes: memory by lifetime with what lies in it at the peak, and work by operation family.
@@ -26,7 +29,8 @@ struct SessionPlan {
     std::vector<Arena::Record> records;  ///< live at the peak
   };
   ArenaPlan model, step, scratch;
-  PlanCounts micro_step;  ///< forward and backward of one micro-batch (inference: forward)
+  PlanCounts micro_step;  ///< forward and backward of one micro-batch (inference: forward; generation: a new token of
+                          ///< every sequence, at full length)
   PlanCounts update;      ///< optimizer, once a step
   int64_t parameters = 0;
 
@@ -35,6 +39,22 @@ struct SessionPlan {
 
 /// Runs one step on the plan backend, for a backend whose row blocks have this alignment.
 SessionPlan plan_session(const Config& config, const SessionShape& shape, int64_t row_alignment);
+
+/// What a session keeps on the device besides the model, to go in and out.
+struct SessionBuffers {
+  Tensor inputs;                          ///< i32
+  Tensor targets;                         ///< i32; not for generation
+  Tensor cache_sequence, cache_position;  ///< i32, as many as inputs; generation only
+  Tensor number;                          ///< [1] f64
+  Tensor prediction;                      ///< acc; not for training
+};
+
+/// A token that the cache does not hold yet.
+struct PlacedToken {
+  int32_t id;
+  int32_t sequence;  ///< of the cache
+  int32_t position;
+};
 
 class Session {
  public:
@@ -49,14 +69,19 @@ class Session {
   const Config& config() const { return config_; }
   const SessionPlan& plan() const { return plan_; }
   Parameters& parameters() { return *parameters_; }
-  Transformer& transformer() { return *transformer_; }
+  const SessionShape& shape() const { return shape_; }
+  Transformer& transformer();  ///< not for generation
+  Decoder& decoder();          ///< for generation only
 
   /// Copies a micro-batch to the device. `targets` may be empty (all ignored). Ids are checked against the vocabulary.
   Batch stage(int64_t sequences, int64_t tokens, const int32_t* inputs, const int32_t* targets);
-  /// [1, V] acc on the device, for one sequence's next-token logits; inference only.
-  Tensor prediction_buffer() const { return prediction_; }
+  /// Copies new tokens to the device, for the decoder. Ids are checked against the vocabulary, places against the
+  /// cache.
+  NewTokens stage(std::span<const PlacedToken> tokens);
+  /// acc on the device, for the logits of next tokens: [1, V] for inference, [sequences, V] for generation.
+  Tensor prediction_buffer() const { return buffers_.prediction; }
   /// [1] f64 on the device, for whoever needs one number of it.
-  Tensor number_buffer() const { return number_; }
+  Tensor number_buffer() const { return buffers_.number; }
 
  private:
   Ops& ops_;
@@ -68,7 +93,8 @@ class Session {
   Arena model_, step_, scratch_;
   std::unique_ptr<Parameters> parameters_;
   std::unique_ptr<Transformer> transformer_;
-  Tensor inputs_, targets_, number_, prediction_;
+  std::unique_ptr<Decoder> decoder_;
+  SessionBuffers buffers_;
   std::vector<int32_t> ignored_;
 };
 

@@ -15,16 +15,7 @@ Transformer::Transformer(Ops& ops, Communicator& ranks, const Config& config, co
       types_(NumberTypes::of(config.run.precision)),
       context_{ops, ranks, step, scratch, types_, config_.model, config_.moe},
       parameters_(parameters) {
-  if (config_.model.rotary_dim() > 0) {
-    rotary_ = model.allocate("rotary table", types_.acc, {positions, config_.model.rotary_dim()});
-    const std::vector<double> table = rotary_table(config_.model, positions);
-    if (types_.acc == DType::f64) {
-      ops.upload(table.data(), rotary_);
-    } else {
-      const std::vector<float> rounded(table.begin(), table.end());
-      ops.upload(rounded.data(), rotary_);
-    }
-  }
+  rotary_ = upload_rotary_table(context_, model, positions);
   terms_ = model.allocate("terms", DType::f64, {term_count});
   if (moe_layers() > 0)
     step_counts_ = model.allocate("selection counts", types_.acc, {moe_layers(), config_.moe.num_experts});

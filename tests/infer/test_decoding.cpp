@@ -1,0 +1,326 @@
+// Decoding with the prefix cache against the whole text through the transformer, for every option of the model; and
+// batches of texts.
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <functional>
+
+#include "infer/generate.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/reference/reference_ops.h"
+#include "kernels/staging.h"
+#include "tests/model/harness.h"
+
+using namespace strand;
+using namespace strand::test;
+
+namespace {
+using Ids = std::vector<int32_t>;
+
+struct Variant {
+  const char* name;
+  std::function<void(Config&)> change;
+};
+const Variant variants[] = {
+    {"GQA, softmax", [](Config&) {}},
+    {"one key/value head, renormalized, scaled",
+     [](Config& c) {
+       c.model.num_kv_heads = 1;
+       c.moe.renormalize = true;
+       c.moe.routed_scale = 1.7;
+     }},
+    {"qk_norm head, partial rope, tied",
+     [](Config& c) {
+       c.model.qk_norm = QkNorm::head;
+       c.model.rope_fraction = 0.5;
+       c.model.tied_embeddings = true;
+     }},
+    {"qk_norm full, no rope, every head its own keys",
+     [](Config& c) {
+       c.model.qk_norm = QkNorm::full;
+       c.model.rope_fraction = 0;
+       c.model.num_kv_heads = c.model.num_heads;
+     }},
+    {"dense first layer, shared experts",
+     [](Config& c) {
+       c.model.dense_layers = 1;
+       c.model.dense_ffn = 14;
+       c.model.num_layers = 3;
+       c.moe.shared_experts = 2;
+     }},
+    {"sigmoid, bias, top 1",
+     [](Config& c) {
+       c.moe.score = RouterScore::sigmoid;
+       c.moe.bias_rate = 0.001;
+       c.moe.top_k = 1;
+     }},
+    {"sigmoid, bias, renormalized, all dense but one, coupling by batch",
+     [](Config& c) {
+       c.moe.score = RouterScore::sigmoid;
+       c.moe.bias_rate = 0.001;
+       c.moe.renormalize = true;
+       c.model.dense_layers = 1;
+       c.model.dense_ffn = 10;
+       c.losses.cp_paths = CouplingPaths::batch;
+     }},
+};
+
+Config config_of(const Variant& variant, Precision precision) {
+  Config config = tiny_config(precision);
+  variant.change(config);
+  return config;
+}
+
+constexpr int64_t positions = 24;
+
+/// The same random model twice: for whole texts, and with a prefix cache.
+class Twins {
+ public:
+  Twins(Ops& ops, const Config& config, int64_t sequences, int64_t context = positions)
+      : ops_(ops),
+        whole_(ops, self_, config, {Purpose::inference, 1, context + 1}),
+        cached_(ops, self_, config, {Purpose::generation, sequences, context}) {
+    TestModel random(ops, config, 1, 1);
+    random.randomize(4);
+    copy_weights(random.session, whole_);
+    copy_weights(random.session, cached_);
+  }
+
+  /// Logits [V] of the token that follows `text`, by one pass over all of it.
+  Values predict(const Ids& text) {
+    const auto tokens = static_cast<int64_t>(text.size());
+    MicroStep micro{.batch = whole_.stage(1, tokens, text.data(), nullptr)};
+    micro.micro_tokens = tokens;
+    micro.step = {.tokens = tokens};
+    whole_.transformer().begin_step();
+    whole_.transformer().predict(micro, {.losses = whole_.config().losses}, whole_.prediction_buffer());
+    return download_values(ops_, whole_.prediction_buffer());
+  }
+  /// Likewise, for a new text in the cache.
+  Values prefill(const Ids& text, int32_t sequence) {
+    std::vector<PlacedToken> tokens;
+    for (int32_t id : text) tokens.push_back({id, sequence, static_cast<int32_t>(tokens.size())});
+    const Tensor logits = cached_.prediction_buffer().rows(0, 1);
+    cached_.decoder().prefill(cached_.stage(tokens), logits);
+    return download_values(ops_, logits);
+  }
+  /// Logits [rows, V] after one more token of some texts.
+  Values decode(const std::vector<PlacedToken>& tokens) {
+    const Tensor logits = cached_.prediction_buffer().rows(0, static_cast<int64_t>(tokens.size()));
+    cached_.decoder().decode(cached_.stage(tokens), logits);
+    return download_values(ops_, logits);
+  }
+  /// The greedy continuation, each token by one pass over the whole text before it.
+  Ids greedy(Ids text, int64_t count) {
+    Ids added;
+    for (int64_t i = 0; i < count; ++i) {
+      const Values logits = predict(text);
+      added.push_back(static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
+      text.push_back(added.back());
+    }
+    return added;
+  }
+  Session& cached() { return cached_; }
+
+ private:
+  void copy_weights(Session& from, Session& to) {
+    for (size_t i = 0; i < from.parameters().all().size(); ++i)
+      ops_(Copy{.from = from.parameters().all()[i].master, .to = to.parameters().all()[i].master});
+    for (size_t i = 0; i < from.parameters().router_biases().size(); ++i)
+      ops_(Copy{.from = from.parameters().router_biases()[i].bias, .to = to.parameters().router_biases()[i].bias});
+    to.parameters().refresh_act(ops_);
+  }
+
+  Ops& ops_;
+  SelfCommunicator self_;
+  Session whole_, cached_;
+};
+
+Ids random_text(const Config& config, int64_t tokens, uint64_t seed) {
+  return random_batch(config, 1, tokens, seed).inputs;
+}
+
+/// Three texts of different lengths, from prompts of different lengths, decoded together; each row of logits against a
+/// whole pass. Returns the largest relative error.
+double worst_difference(Ops& ops, const Config& config) {
+  Twins twins(ops, config, 3);
+  const std::vector<int32_t> slot = {2, 0, 1};
+  const size_t prompt[] = {1, 7, 16};
+  std::vector<Ids> texts;
+  double worst = 0;
+  for (size_t i = 0; i < 3; ++i) {
+    const Ids all = random_text(config, positions, i + 1);
+    texts.push_back(all);
+    const Ids begin(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(prompt[i]));
+    worst = std::max(worst, relative_error(twins.prefill(begin, slot[i]), twins.predict(begin)));
+  }
+  for (size_t step = 0; step < 8; ++step) {
+    std::vector<PlacedToken> tokens;
+    Values expected;
+    for (size_t i = 0; i < 3; ++i) {
+      const size_t at = prompt[i] + step;
+      if (step % 3 == 2 && i == 1) continue;  // now and then a text is left out, and goes on later
+      const size_t place = i == 1 ? at - step / 3 : at;
+      tokens.push_back({texts[i][place], slot[i], static_cast<int32_t>(place)});
+      const Values logits =
+          twins.predict(Ids(texts[i].begin(), texts[i].begin() + static_cast<std::ptrdiff_t>(place) + 1));
+      expected.insert(expected.end(), logits.begin(), logits.end());
+    }
+    worst = std::max(worst, relative_error(twins.decode(tokens), expected));
+  }
+  return worst;
+}
+
+GenerationOptions greedy_options(int64_t count) {
+  return {.sampling = {.temperature = 0}, .max_tokens = count};
+}
+
+std::vector<Ids> ids_of(const std::vector<Continuation>& texts) {
+  std::vector<Ids> ids;
+  for (const Continuation& c : texts) ids.push_back(c.ids);
+  return ids;
+}
+}  // namespace
+
+// The same sums in double precision, some in another order: 1e-12 is a thousand times what that makes of these sizes.
+TEST_CASE("cached logits are those of whole passes, on the reference") {
+  ReferenceOps ops;
+  for (const Variant& variant : variants) {
+    INFO(variant.name);
+    CHECK(worst_difference(ops, config_of(variant, Precision::fp64)) < 1e-12);
+  }
+}
+
+TEST_CASE("cached logits are those of whole passes, on the CPU") {
+  CpuOps ops;
+  for (const Variant& variant : variants) {
+    INFO(variant.name);
+    CHECK(worst_difference(ops, config_of(variant, Precision::fp32)) < 2e-5);
+  }
+}
+
+// bf16 keeps 8 bits: a rounding is 0.4 %, and several lie between an embedding and a logit. Where two experts are
+// nearly even, another rounding chooses another expert, so only a model that uses all of them can be compared.
+TEST_CASE("cached logits are close to those of whole passes, in bf16") {
+  CpuOps ops;
+  for (const Variant& variant : variants) {
+    Config config = config_of(variant, Precision::bf16);
+    config.moe.top_k = config.moe.num_experts;
+    INFO(variant.name);
+    CHECK(worst_difference(ops, config) < 0.04);
+  }
+}
+
+TEST_CASE("greedy ids are those of whole passes, for prompts of any lengths together") {
+  ReferenceOps reference;
+  CpuOps cpu;
+  for (const Variant& variant : variants) {
+    for (Ops* ops : {static_cast<Ops*>(&reference), static_cast<Ops*>(&cpu)}) {
+      const Config config = config_of(variant, ops == &cpu ? Precision::fp32 : Precision::fp64);
+      INFO(variant.name << " on " << ops->name());
+      Twins twins(*ops, config, 2);  // fewer places than prompts: the third waits for one
+      const std::vector<Ids> prompts = {random_text(config, 3, 5), random_text(config, 11, 6),
+                                        random_text(config, 1, 7)};
+      std::vector<Ids> expected;
+      for (const Ids& prompt : prompts) expected.push_back(twins.greedy(prompt, 10));
+      CHECK(ids_of(generate(twins.cached(), prompts, greedy_options(10))) == expected);
+    }
+  }
+}
+
+TEST_CASE("texts end at the stop id, after max_tokens, or when the context is full") {
+  CpuOps ops;
+  const Config config = tiny_config(Precision::fp32);
+  Twins twins(ops, config, 2, 12);
+  const Ids prompt = random_text(config, 4, 5);
+  const Ids all = twins.greedy(prompt, 9);
+  const auto run = [&](GenerationOptions options) { return generate(twins.cached(), {prompt}, options)[0]; };
+
+  SECTION("the last token comes from a full cache: 12 - 4 + 1 of them") {
+    const Continuation full = run(greedy_options(100));
+    CHECK(full.ending == Ending::context_full);
+    CHECK(full.ids == all);
+    const Continuation exact = run(greedy_options(9));
+    CHECK(exact.ending == Ending::max_tokens);
+    CHECK(exact.ids == all);
+  }
+  SECTION("max_tokens") {
+    const Continuation one = run(greedy_options(1));
+    CHECK(one.ids == Ids{all[0]});
+    CHECK(one.ending == Ending::max_tokens);
+  }
+  SECTION("the stop id is not part of the text") {
+    for (int32_t stop = 0; stop < config.model.vocab_size; ++stop) {
+      GenerationOptions options = greedy_options(9);
+      options.stop_id = stop;
+      const auto first = std::find(all.begin(), all.end(), stop);
+      const Continuation text = run(options);
+      CHECK(text.ids == Ids(all.begin(), first));
+      CHECK(text.ending == (first == all.end() ? Ending::max_tokens : Ending::stop_id));
+    }
+  }
+  SECTION("a prompt may fill the cache, not overflow it") {
+    const Ids full = random_text(config, 12, 5), more = random_text(config, 13, 5);
+    const Continuation text = generate(twins.cached(), {full}, greedy_options(5))[0];
+    CHECK(text.ids == twins.greedy(full, 1));
+    CHECK(text.ending == Ending::context_full);
+    CHECK_THROWS_WITH(generate(twins.cached(), {prompt, more}, greedy_options(5)),
+                      Catch::Contains("prompt 2 has 13 tokens") && Catch::Contains("--context"));
+    CHECK_THROWS_WITH(generate(twins.cached(), {prompt, {}}, greedy_options(5)), Catch::Contains("prompt 2 is empty"));
+    CHECK_THROWS_WITH(generate(twins.cached(), {{99}}, greedy_options(5)), Catch::Contains("token id 99"));
+  }
+}
+
+TEST_CASE("tokens are told as they are chosen, and counted") {
+  CpuOps ops;
+  const Config config = tiny_config(Precision::fp32);
+  Twins twins(ops, config, 3);
+  const std::vector<Ids> prompts = {random_text(config, 3, 5), random_text(config, 8, 6), random_text(config, 5, 7)};
+  std::vector<Ids> told(3);
+  GenerationSpeed speed;
+  const auto texts = generate(
+      twins.cached(), prompts, greedy_options(6), [&](size_t prompt, int32_t id) { told[prompt].push_back(id); },
+      &speed);
+  CHECK(told == ids_of(texts));
+  CHECK(speed.prompt_tokens == 16);
+  CHECK(speed.new_tokens == 15);  // the first of each came with its prompt
+}
+
+// On the reference, rows of a batch are computed one by one: the same bits alone and in company.
+TEST_CASE("a sampled text depends on its prompt and seed, not on its company") {
+  ReferenceOps ops;
+  const Config config = tiny_config(Precision::fp64);
+  Twins twins(ops, config, 2);
+  const std::vector<Ids> prompts = {random_text(config, 3, 5), random_text(config, 8, 6), random_text(config, 5, 7)};
+  GenerationOptions options{
+      .sampling = {.temperature = 1.5, .top_k = 9, .top_p = 0.95, .min_p = 0.01, .repetition_penalty = 1.1, .seed = 20},
+      .max_tokens = 12};
+  const std::vector<Ids> together = ids_of(generate(twins.cached(), prompts, options));
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    GenerationOptions alone = options;
+    alone.sampling.seed = 20 + i;
+    CHECK(ids_of(generate(twins.cached(), {prompts[i]}, alone))[0] == together[i]);
+  }
+  const std::vector<Ids> same = ids_of(generate(twins.cached(), {prompts[0], prompts[0]}, options));
+  CHECK(same[0] != same[1]);
+}
+
+TEST_CASE("the plan of a generation session is what it takes, and the cache is most of its growth") {
+  const Config config = tiny_config(Precision::bf16);
+  const auto model_bytes = [&](int64_t sequences, int64_t tokens) {
+    return static_cast<double>(plan_session(config, {Purpose::generation, sequences, tokens}, 16).model.bytes);
+  };
+  // Keys and values, 2 layers, 2 heads of 4 numbers of 2 bytes; rotary rows, ids and places besides.
+  const double cache = 2 * 2 * 2 * 4 * 2 * 64.0 * 1000;
+  CHECK(model_bytes(64, 1100) - model_bytes(64, 100) == Approx(cache).epsilon(0.01));
+  CpuOps ops;
+  SelfCommunicator self;
+  Session session(ops, self, config, {Purpose::generation, 3, 10});
+  CHECK_THROWS_WITH(session.transformer(), Catch::Contains("generation"));
+  const std::vector<PlacedToken> outside = {{0, 3, 0}}, beyond = {{0, 0, 10}}, none;
+  CHECK_THROWS_WITH(session.stage(outside), Catch::Contains("sequence 3"));
+  CHECK_THROWS_WITH(session.stage(beyond), Catch::Contains("position 10"));
+  CHECK_THROWS(session.stage(none));
+  Session whole(ops, self, config, {Purpose::inference, 3, 10});
+  CHECK_THROWS_WITH(whole.decoder(), Catch::Contains("not set up for generation"));
+}
