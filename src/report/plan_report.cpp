@@ -67,8 +67,10 @@ std::vector<KeptTensors> grouped_by_name(const std::vector<Arena::Record>& recor
     ++group->count;
     group->bytes += record.bytes;
   }
-  std::stable_sort(groups.begin(), groups.end(),
-                   [](const KeptTensors& a, const KeptTensors& b) { return a.bytes > b.bytes; });
+  // A total order (stable_sort's buffer is deprecated in C++17's library, and clang says so).
+  std::sort(groups.begin(), groups.end(), [](const KeptTensors& a, const KeptTensors& b) {
+    return a.bytes != b.bytes ? a.bytes > b.bytes : a.name < b.name;
+  });
   return groups;
 }
 

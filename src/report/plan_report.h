@@ -53,7 +53,7 @@ struct PlanReport {
   int64_t tokens_per_step = 0;
   SessionPlan session;
   ModelMemory model;
-  std::vector<KeptTensors> kept;  ///< largest first
+  std::vector<KeptTensors> kept;  ///< largest first, then by name
   PlanCounts step;                ///< of one optimizer step
   std::vector<RecomputeChoice> choices;
 };
