@@ -1,5 +1,5 @@
 // The six classes, one table each. Every line is one tensor, one key or one requirement; what they mean: family.h.
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 
@@ -468,19 +468,17 @@ std::vector<std::string> unmet(const Family& family, const Config& config) {
 }  // namespace
 
 const Family& family_for(const Config& config) {
-  const Family* nearest = nullptr;
-  std::vector<std::string> missing;
+  size_t fewest = SIZE_MAX;
+  std::string nearest;  // all that are equally near
   for (const Family& family : families()) {
-    std::vector<std::string> wanted = unmet(family, config);
+    const std::vector<std::string> wanted = unmet(family, config);
     if (wanted.empty()) return family;
-    if (nearest && wanted.size() >= missing.size()) continue;
-    nearest = &family;
-    missing = std::move(wanted);
+    if (wanted.size() > fewest) continue;
+    if (wanted.size() < fewest) nearest.clear();
+    fewest = wanted.size();
+    nearest += fmt::format("{}{} (with {})", nearest.empty() ? "" : ", ", family.class_name, fmt::join(wanted, ", "));
   }
-  std::string list;
-  for (const std::string& wanted : missing) list += (list.empty() ? "" : ", ") + wanted;
-  fail("no Hugging Face class can express this model exactly; the nearest, {}, would need {}", nearest->class_name,
-       list);
+  fail("no Hugging Face class can express this model exactly; nearest: {}", nearest);
 }
 
 const Family& family_of_class(const std::string& class_name, const std::string& where) {
@@ -489,7 +487,7 @@ const Family& family_of_class(const std::string& class_name, const std::string& 
     if (family.class_name == class_name) return family;
     known += (known.empty() ? "" : ", ") + family.class_name;
   }
-  fail("{}: a model of class {}; known are {}", where, class_name, known);
+  fail("{}: architectures: a model of class {}; known are {}", where, class_name, known);
 }
 
 }  // namespace strand::hf

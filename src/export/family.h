@@ -89,7 +89,7 @@ struct Family {
 /// In order of preference: the first one that can express a model is taken.
 const std::vector<Family>& families();
 
-/// Throws Error naming the options that no class can express and the nearest class.
+/// Throws Error naming the nearest classes, and for each the options that it would need.
 const Family& family_for(const Config& config);
 
 /// Throws Error listing the classes that are known.

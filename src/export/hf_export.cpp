@@ -30,14 +30,15 @@ class PendingDirectory {
     make_directories(parent);
     temporary_ = (fs::path(parent) / ("." + final_.filename().string() + ".tmp")).string();
     if (fs::exists(fs::symlink_status(temporary_))) remove_tree(temporary_);  // of one that was interrupted
-    make_directories(temporary_);
+    try {
+      make_directories(temporary_);
+    } catch (...) {
+      abandon();
+      throw;
+    }
   }
   ~PendingDirectory() {
-    if (published_) return;
-    try {
-      remove_tree(temporary_);
-    } catch (const Error&) {  // the next export to this place removes it
-    }
+    if (!published_) abandon();
   }
   PendingDirectory(const PendingDirectory&) = delete;
   PendingDirectory& operator=(const PendingDirectory&) = delete;
@@ -54,6 +55,13 @@ class PendingDirectory {
   }
 
  private:
+  void abandon() {
+    try {
+      if (fs::exists(fs::symlink_status(temporary_))) remove_tree(temporary_);
+    } catch (const std::exception&) {  // the next export to this place removes it
+    }
+  }
+
   fs::path final_;
   std::string temporary_;
   bool published_ = false;

@@ -1,0 +1,426 @@
+#!/usr/bin/env python3
+"""strand's exports in transformers, and transformers' models in strand: the same logits, ids and bytes.
+
+    python scripts/hf_parity.py [--strand build/strand] [--tokenizer FILE.model ...] [CASE ...]
+
+Every case makes its own tiny model. A case name given selects the cases whose names contain it. Exit status 1 when
+anything differs. Needs scripts/requirements-hf.txt; scripts/hf_parity.sh makes the environment and runs this.
+
+Tolerance: logits of 1 to 10 in fp32, sums of about a hundred products in another order: differences of some 1e-6.
+Wrong mathematics (a missing renormalization, a rotation of the wrong half) gives 1e-2 and more.
+"""
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import traceback
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np
+import torch
+import transformers
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TOLERANCE = 1e-4
+SEQUENCE = 96
+PROMPTS = ["// Errors carry", "The quick brown fox", "  1234 été"]
+
+BASE = {
+    "run": {"precision": "fp32", "seed": 7, "threads": 1},
+    # Large initial weights, so that logits and routing are far from uniform.
+    "model": {"hidden_size": 64, "num_layers": 3, "num_heads": 4, "num_kv_heads": 2, "init_std": 0.15,
+              "rope_theta": 10000.0, "norm_eps": 1.0e-5, "tied_embeddings": False},
+    "moe": {"num_experts": 6, "top_k": 2, "expert_ffn": 48},
+    "losses": {"lb_weight": 1.0e-2, "z_weight": 1.0e-3},
+    "data": {"sequence_length": SEQUENCE},
+    "optimizer": {"lr": 1.0e-2, "min_lr": 1.0e-3},
+    "train": {"steps": 3, "global_batch_size": 4, "micro_batch_size": 4},
+}
+
+# name: (class, options that differ from BASE)
+EXPORTS = {
+    "export mixtral": ("MixtralForCausalLM", {"moe.renormalize": True, "model.head_dim": 24}),
+    "export mixtral, tied": ("MixtralForCausalLM", {"moe.renormalize": True, "model.tied_embeddings": True}),
+    "export qwen3_moe, renormalized": (
+        "Qwen3MoeForCausalLM", {"moe.renormalize": True, "model.qk_norm": "head", "model.head_dim": 32}),
+    "export qwen3_moe, not renormalized, dense layers": (
+        "Qwen3MoeForCausalLM", {"model.qk_norm": "head", "model.dense_layers": 1, "model.dense_ffn": 80}),
+    "export olmoe": ("OlmoeForCausalLM", {"model.qk_norm": "full", "model.norm_eps": 1.0e-6}),
+    "export olmoe, renormalized": ("OlmoeForCausalLM", {"model.qk_norm": "full", "moe.renormalize": True}),
+    "export qwen2_moe": ("Qwen2MoeForCausalLM", {}),
+    "export qwen2_moe, renormalized, dense layers": (
+        "Qwen2MoeForCausalLM", {"moe.renormalize": True, "model.dense_layers": 2, "model.dense_ffn": 80}),
+    "export ernie4_5_moe, renormalized": (
+        "Ernie4_5_MoeForCausalLM", {"moe.shared_experts": 1, "moe.bias_rate": 0.05, "moe.renormalize": True}),
+    "export ernie4_5_moe, not renormalized": (
+        "Ernie4_5_MoeForCausalLM", {"moe.shared_experts": 2, "moe.bias_rate": 0.05, "model.head_dim": 24,
+                                    "model.tied_embeddings": True}),
+    "export ernie4_5_moe, no bias, dense layers": (
+        "Ernie4_5_MoeForCausalLM", {"moe.shared_experts": 1, "model.dense_layers": 1, "model.dense_ffn": 80}),
+    "export ernie4_5_moe, no shared expert": ("Ernie4_5_MoeForCausalLM", {"moe.bias_rate": 0.05}),
+    "export glm4_moe": (
+        "Glm4MoeForCausalLM", {"moe.score": "sigmoid", "moe.shared_experts": 1, "moe.bias_rate": 0.05,
+                               "moe.renormalize": True}),
+    "export glm4_moe, all options": (
+        "Glm4MoeForCausalLM", {"moe.score": "sigmoid", "moe.shared_experts": 2, "moe.bias_rate": 0.05,
+                               "moe.renormalize": True, "moe.routed_scale": 2.5, "model.qk_norm": "head",
+                               "model.rope_fraction": 0.375, "model.dense_layers": 1, "model.dense_ffn": 80}),
+    "export glm4_moe, no bias, no shared expert": ("Glm4MoeForCausalLM", {"moe.score": "sigmoid"}),
+}
+
+ODD_LINES = [
+    "Hello, world!", " leading space", "  two leading spaces", "trailing space ", "trailing spaces   ", "a", " ", "  ",
+    "   ", "tab\there", "\ttab first", "two\t\ttabs", "line\nbreak", "\nnewline first", "newline last\n", "a\n\n\nb",
+    "windows\r\nline", "a\u00a0no-break space", "zero\u200bwidth", "joiner\u200dhere", "soft\u00adhyphen", "\ufeffbom",
+    "0", "1234567890", "3.14159", "1,000,000", "-42e+10", "0x1F600", "1 2 3", "12ab34cd", "½ ⅓ ¾", "٠١٢٣٤", "①②③",
+    "x² + y³ = z⁴", "été à la plage", "e\u0301te\u0301 (combining)", "Straße", "ÅÄÖ åäö", "Żółć", "naïve café",
+    "Привет, мир", "Ελληνικά", "שלום עולם", "مرحبا بالعالم", "नमस्ते", "こんにちは世界", "你好，世界", "안녕하세요",
+    "ภาษาไทย", "😀", "😀😃😄", "👩‍👩‍👧‍👦 family", "🇩🇪🇫🇷 flags", "👍🏽 tone", "❤️ heart", "a😀b", "🦜 🦜  🦜", "ﬁ ligature",
+    "\u2581underline", "a\u2581b", "\u2581\u2581", "<unk >", "<0x0A>", "<0xFF>", "< s >", "[INST] text [/INST]", "{}[]()<>",
+    "!@#$%^&*()", "''\"\"``", "\\n is not a newline", "C:\\Users\\me", "https://example.org/a?b=c&d=e#f",
+    "user@example.org", "def f(x):\n    return x ** 2", "int main() { return 0; }", "    four spaces", "a  b   c    d",
+    "a" * 40, "ab" * 30, "word " * 12, " " * 17 + "x", "x" + " " * 33, "CamelCaseIdentifier", "snake_case_identifier",
+    "SHOUTING", "MiXeD", "don't can't won't", "—em dash– en dash", "“curly” ‘quotes’", "…ellipsis", "•bullet", "™®©",
+    "\x01\x02\x7f", "a\x00b", "\ufffd replacement", "𝕌𝕟𝕚𝕔𝕠𝕕𝕖", "Z͑ͫ̓a̴l̵g̶o̷", "\u202eright to left", "🏴\U000e0067\U000e0062\U000e007f",
+    "\u0080\u009f", "\uffff", "\U0010ffff", "mixed 中文 and English", "a,b;c:d", "1.2.3.4", "2024-02-29T23:59:59Z",
+    "end.", ".start", "?!?!?!", "The quick brown fox jumps over the lazy dog.",
+]
+
+
+class Failure(Exception):
+    pass
+
+
+def check(condition, message):
+    if not condition:
+        raise Failure(message)
+
+
+class Bench:
+    """The program under test, a scratch directory, and the tiny corpus that all cases share."""
+
+    def __init__(self, strand, folder):
+        self.strand, self.folder = strand, folder
+        texts = folder / "corpus"
+        texts.mkdir()
+        for i, path in enumerate(sorted(ROOT.glob("src/*/*.h"))):
+            (texts / f"{i}.txt").write_text(path.read_text())
+        self.texts = texts
+        self.model = folder / "tokenizer.model"
+        self.run("train-tokenizer", texts, "--out", self.model, "--vocab-size", 512)
+        self.data = self.tokenize(self.model, "data")
+
+    def tokenize(self, model, name):
+        prefix = self.folder / name
+        self.run("tokenize", self.texts, "--tokenizer", model, "--out", prefix, "--threads", 1)
+        return prefix
+
+    def run(self, *arguments):
+        done = subprocess.run([str(self.strand), *map(str, arguments)], capture_output=True, text=True)
+        check(done.returncode == 0, f"strand {arguments[0]}: {done.stderr.strip()}")
+        return done.stdout
+
+    def train(self, name, options, model=None, data=None):
+        config = json.loads(json.dumps(BASE))
+        config["run"].update(name=name, dir=str(self.folder / "runs"))
+        config["data"].update(train=str(data or self.data), tokenizer=str(model or self.model))
+        for key, value in options.items():
+            group, option = key.split(".")
+            config[group][option] = value
+        path = self.folder / f"{name}.yaml"
+        path.write_text(json.dumps(config))  # JSON is YAML
+        self.run("train", path)
+        return self.folder / "runs" / name
+
+    def logits(self, checkpoint, data, *more):
+        path = self.folder / "logits.safetensors"
+        self.run("eval", checkpoint, "--data", data, "--batches", 1, "--batch-size", 2, "--precision", "fp32",
+                 "--logits", path, *more)
+        tensors = load_file(path)
+        return tensors["tokens"].long(), tensors["logits"]
+
+
+def load(directory):
+    model, info = AutoModelForCausalLM.from_pretrained(
+        directory, dtype=torch.float32, trust_remote_code=False, output_loading_info=True)
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        check(not info[kind], f"{kind}: {info[kind]}")
+    return model.eval()
+
+
+def compare_logits(model, tokens, ours):
+    with torch.no_grad():
+        theirs = model(tokens).logits
+    check(ours.shape == theirs.shape, f"logits {list(ours.shape)} and {list(theirs.shape)}")
+    check(ours.std() > 0.1, f"logits too even to tell anything: standard deviation {ours.std():.3g}")
+    worst = (ours - theirs).abs().max().item()
+    check(worst <= TOLERANCE, f"logits differ by {worst:.3g}")
+    return worst
+
+
+def compare_greedy(bench, checkpoint, directory, model):
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    for prompt in PROMPTS:
+        ours = bench.run("generate", checkpoint, "--prompt", prompt, "--temperature", 0, "--max-tokens", 32,
+                         "--precision", "fp32", "--print-ids")
+        ours = [int(x) for x in ours.split()]
+        ids = tokenizer(prompt, return_tensors="pt")
+        with torch.no_grad():
+            theirs = model.generate(ids["input_ids"], attention_mask=ids["attention_mask"], do_sample=False,
+                                    max_new_tokens=32)
+        theirs = theirs[0, ids["input_ids"].shape[1]:].tolist()
+        if theirs and theirs[-1] == tokenizer.eos_token_id:
+            theirs.pop()
+        check(ours == theirs, f"greedy continuation of {prompt!r}: {ours} and {theirs}")
+
+
+def tensors_of(directory):
+    """Every tensor of a directory as (dtype, shape, bytes)."""
+    found = {}
+    for file in sorted(pathlib.Path(directory).glob("*.safetensors")):
+        with safe_open(file, framework="pt") as f:
+            for name in f.keys():
+                t = f.get_tensor(name)
+                found[name] = (t.dtype, tuple(t.shape), t.contiguous().view(torch.uint8).numpy().tobytes())
+    return found
+
+
+def same_tensors(a, b, what):
+    check(a.keys() == b.keys(), f"{what}: other names: {sorted(a.keys() ^ b.keys())[:6]}")
+    for name in a:
+        check(a[name] == b[name], f"{what}: {name} differs")
+
+
+def export_case(bench, name, expected_class, options):
+    short = "".join(c if c.isalnum() else "_" for c in name)
+    run = bench.train(short, options)
+    out = bench.folder / f"{short}_hf"
+    bench.run("export", run, "--format", "hf", "--out", out)
+    config = json.loads((out / "config.json").read_text())
+    check(config["architectures"] == [expected_class], f"class {config['architectures']}, not {expected_class}")
+    model = load(out)
+    check(type(model).__name__ == expected_class, type(model).__name__)
+    tokens, ours = bench.logits(run, bench.data)
+    worst = compare_logits(model, tokens, ours)
+    compare_greedy(bench, run, out, model)
+
+    # Out, in and out again: the same bytes; and the model in between computes the same.
+    imported = bench.folder / f"{short}_imported"
+    bench.run("import", out, "--out", imported)
+    again = bench.folder / f"{short}_again"
+    bench.run("export", imported, "--out", again)
+    same_tensors(tensors_of(out), tensors_of(again), "export, import, export")
+    config_again = json.loads((again / "config.json").read_text())
+    for c in (config, config_again):
+        c.pop("router_aux_loss_coef", None)  # of training; no checkpoint keeps it
+    check(config == config_again, f"config.json became {config_again}, was {config}")
+    for file in ("tokenizer.model", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        check((out / file).read_bytes() == (again / file).read_bytes(), f"{file} differs after the round trip")
+    tokens_again, ours_again = bench.logits(imported, bench.data)
+    check(torch.equal(tokens, tokens_again) and torch.equal(ours, ours_again), "the imported model's logits differ")
+
+    # transformers 5 in memory: experts stacked. Import reads that too.
+    fused = bench.folder / f"{short}_fused"
+    fused.mkdir()
+    state = {k: v.contiguous() for k, v in model.state_dict().items()}
+    check(any(k.endswith("experts.gate_up_proj") for k in state), "no stacked experts in memory: is this transformers 5?")
+    if config["tie_word_embeddings"]:
+        del state["lm_head.weight"]
+    save_file(state, fused / "model.safetensors", metadata={"format": "pt"})
+    model.config.save_pretrained(fused)
+    bench.run("import", fused, "--out", bench.folder / f"{short}_from_fused")
+    bench.run("export", bench.folder / f"{short}_from_fused", "--out", bench.folder / f"{short}_fused_again")
+    same_tensors(tensors_of(out), tensors_of(bench.folder / f"{short}_fused_again"), "from stacked experts")
+
+    # What transformers writes of it, in its own layout and shards.
+    theirs = bench.folder / f"{short}_theirs"
+    model.save_pretrained(theirs, max_shard_size="200KB")
+    bench.run("import", theirs, "--out", bench.folder / f"{short}_from_theirs")
+    bench.run("export", bench.folder / f"{short}_from_theirs", "--out", bench.folder / f"{short}_theirs_again")
+    same_tensors(tensors_of(out), tensors_of(bench.folder / f"{short}_theirs_again"), "from save_pretrained")
+
+    # Half the bytes: rounded to nearest even, router and bias untouched.
+    half = bench.folder / f"{short}_bf16"
+    bench.run("export", run, "--out", half, "--dtype", "bf16")
+    full = load_file(out / "model.safetensors")
+    for key, t in load_file(half / "model.safetensors").items():
+        router = key.endswith(("mlp.gate.weight", "block_sparse_moe.gate.weight", "e_score_correction_bias"))
+        check(t.dtype == (torch.float32 if router else torch.bfloat16), f"{key} is {t.dtype}")
+        check(torch.equal(t, full[key] if router else full[key].to(torch.bfloat16)), f"{key} is rounded differently")
+    check(json.loads((half / "config.json").read_text())["torch_dtype"] == "bfloat16", "torch_dtype")
+    AutoModelForCausalLM.from_pretrained(half, dtype="auto")
+    return f"logits within {worst:.1e}"
+
+
+def tiny(config_class, model_class, **options):
+    torch.manual_seed(3)
+    config = config_class(vocab_size=311, hidden_size=48, num_hidden_layers=2, num_attention_heads=4,
+                          num_key_value_heads=2, max_position_embeddings=SEQUENCE, num_experts_per_tok=2,
+                          initializer_range=0.2, bos_token_id=1, eos_token_id=2, pad_token_id=0, **options)
+    return model_class(config).eval()
+
+
+IMPORTS = {
+    "import mixtral": lambda: tiny(transformers.MixtralConfig, transformers.MixtralForCausalLM, intermediate_size=40,
+                                   num_local_experts=5),
+    "import qwen3_moe": lambda: tiny(transformers.Qwen3MoeConfig, transformers.Qwen3MoeForCausalLM, head_dim=20,
+                                     num_experts=5, moe_intermediate_size=40, norm_topk_prob=True, rms_norm_eps=1e-6),
+    "import qwen3_moe, dense layer, tied": lambda: tiny(
+        transformers.Qwen3MoeConfig, transformers.Qwen3MoeForCausalLM, head_dim=12, num_experts=5,
+        moe_intermediate_size=40, intermediate_size=72, mlp_only_layers=[0], norm_topk_prob=False,
+        tie_word_embeddings=True),
+    "import olmoe": lambda: tiny(transformers.OlmoeConfig, transformers.OlmoeForCausalLM, intermediate_size=40,
+                                 num_experts=5),
+    "import ernie4_5_moe": lambda: tiny(
+        transformers.Ernie4_5_MoeConfig, transformers.Ernie4_5_MoeForCausalLM, moe_num_experts=5, moe_k=2,
+        moe_intermediate_size=40, intermediate_size=72, moe_num_shared_experts=2, moe_layer_start_index=1,
+        moe_layer_end_index=1),
+    "import glm4_moe": lambda: tiny(
+        transformers.Glm4MoeConfig, transformers.Glm4MoeForCausalLM, n_routed_experts=5, moe_intermediate_size=40,
+        intermediate_size=72, n_shared_experts=1, first_k_dense_replace=1, routed_scaling_factor=1.5, use_qk_norm=True,
+        head_dim=16),
+}
+
+
+def randomize(model):
+    """Norms that are not 1, selection biases that are not 0."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for name, t in list(model.named_parameters()) + list(model.named_buffers()):
+            if name.endswith(("norm.weight", "layernorm.weight", "e_score_correction_bias")):
+                t.add_(0.2 * torch.randn(t.shape, generator=generator))
+
+
+def import_case(bench, name, make):
+    short = "".join(c if c.isalnum() else "_" for c in name)
+    model = make()
+    randomize(model)
+    folder = bench.folder / f"{short}_hf"
+    model.save_pretrained(folder)
+    ids = np.random.default_rng(2).integers(0, 311, 2 * SEQUENCE + 8).astype(np.uint16)
+    data = bench.folder / f"{short}.bin"
+    data.write_bytes(ids.tobytes())
+    checkpoint = bench.folder / short / "checkpoints" / "step_00000000"
+    bench.run("import", folder, "--out", checkpoint)
+    tokens, ours = bench.logits(checkpoint, data, "--format", "raw_u16")
+    worst = compare_logits(model, tokens, ours)
+    bench.run("export", checkpoint, "--out", bench.folder / f"{short}_again")
+    again = tensors_of(bench.folder / f"{short}_again")
+    same_tensors({k: v for k, v in tensors_of(folder).items()}, again, "save_pretrained, import, export")
+    return f"logits within {worst:.1e}"
+
+
+# name: (options of a model, keys of config.json to falsify)
+FALSE_CONFIGS = {
+    "qwen2_moe": ({}, {"norm_topk_prob": True}),
+    "ernie4_5_moe": ({"moe.shared_experts": 1, "moe.bias_rate": 0.05}, {"moe_norm_min": 1e-12}),
+    "glm4_moe": ({"moe.score": "sigmoid", "model.rope_fraction": 0.5},
+                 {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0},
+                  "partial_rotary_factor": 1.0}),
+    "mixtral": ({"moe.renormalize": True}, {"rms_norm_eps": 1e-3}),
+}
+
+
+def comparison_can_fail(bench):
+    """A model whose config.json says something a little wrong is far outside the tolerance."""
+    least = float("inf")
+    for name, (options, lie) in FALSE_CONFIGS.items():
+        run = bench.train(f"false_{name}", options)
+        out = bench.folder / f"false_{name}_hf"
+        bench.run("export", run, "--out", out)
+        config = json.loads((out / "config.json").read_text())
+        (out / "config.json").write_text(json.dumps({**config, **lie}))
+        tokens, ours = bench.logits(run, bench.data)
+        with torch.no_grad():
+            worst = (load(out)(tokens).logits - ours).abs().max().item()
+        check(worst > 10 * TOLERANCE, f"{lie} in {name} changes logits by {worst:.3g} only")
+        least = min(least, worst)
+    return f"false configurations change logits by {least:.1e} or more"
+
+
+def token_ids(bench, model, lines):
+    """strand's own ids, through a token file: one document a line."""
+    text = bench.folder / "odd.jsonl"
+    text.write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
+    prefix = bench.folder / "odd"
+    bench.run("tokenize", text, "--tokenizer", model, "--out", prefix, "--no-eos", "--threads", 1)
+    raw = (bench.folder / "odd.idx").read_bytes()
+    check(raw[:9] == b"MMIDIDX\0\0", "no Megatron index")
+    dtype = {8: np.uint16, 4: np.int32}[raw[17]]
+    count = int.from_bytes(raw[18:26], "little")
+    lengths = np.frombuffer(raw, np.int32, count, 34)
+    ids = np.frombuffer((bench.folder / "odd.bin").read_bytes(), dtype)
+    return [part.tolist() for part in np.split(ids, np.cumsum(lengths)[:-1])]
+
+
+def tokenizer_case(bench, model):
+    short = "tokenizer_" + pathlib.Path(model).stem
+    data = bench.tokenize(model, f"{short}_data")
+    run = bench.train(short, {"model.hidden_size": 16, "model.num_heads": 2, "model.num_layers": 1,
+                              "moe.expert_ffn": 16}, model, data)
+    out = bench.folder / f"{short}_hf"
+    bench.run("export", run, "--out", out, "--shard-size", 1)
+    check((out / "tokenizer.model").read_bytes() == pathlib.Path(model).read_bytes(), "tokenizer.model is not verbatim")
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    ours = token_ids(bench, model, ODD_LINES)
+    check(len(ours) == len(ODD_LINES) >= 100, f"{len(ours)} documents of {len(ODD_LINES)} lines")
+    for line, ids in zip(ODD_LINES, ours):
+        theirs = tokenizer(line)["input_ids"]
+        check(ids == theirs, f"{line!r}: strand {ids}, exported tokenizer {theirs}")
+        text = tokenizer.decode(theirs, skip_special_tokens=True)
+        plain = line.replace("\u2581", " ")
+        check(text == plain, f"{line!r} decodes to {text!r}")
+    check((tokenizer.bos_token_id, tokenizer.eos_token_id) == (1, 2), "ids of <s> and </s>")
+    pieces = len(list(out.glob("*.safetensors")))
+    load(out)
+    return f"{len(ODD_LINES)} lines, {tokenizer.vocab_size} pieces, weights in {pieces} file{'s' * (pieces > 1)}"
+
+
+def cases(bench, tokenizers):
+    for name, (cls, options) in EXPORTS.items():
+        yield name, lambda name=name, cls=cls, options=options: export_case(bench, name, cls, options)
+    for name, make in IMPORTS.items():
+        yield name, lambda name=name, make=make: import_case(bench, name, make)
+    yield "the comparison can fail", lambda: comparison_can_fail(bench)
+    for model in [bench.model, *tokenizers]:
+        yield f"tokenizer {pathlib.Path(model).name}", lambda model=model: tokenizer_case(bench, model)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", nargs="*", metavar="CASE")
+    parser.add_argument("--strand", default=ROOT / "build" / "strand", type=pathlib.Path)
+    parser.add_argument("--tokenizer", action="append", default=[], help="another SentencePiece .model to compare")
+    arguments = parser.parse_args()
+    torch.set_num_threads(2)
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    failed, ran = [], 0
+    with tempfile.TemporaryDirectory(prefix="strand_hf_parity_") as folder:
+        bench = Bench(arguments.strand.resolve(), pathlib.Path(folder))
+        for name, case in cases(bench, arguments.tokenizer):
+            if arguments.cases and not any(wanted in name for wanted in arguments.cases):
+                continue
+            ran += 1
+            try:
+                print(f"pass  {name}: {case()}", flush=True)
+            except Failure as failure:
+                failed.append(name)
+                print(f"FAIL  {name}: {failure}", flush=True)
+            except Exception:  # of transformers, which refused what strand wrote
+                failed.append(name)
+                print(f"FAIL  {name}:\n{traceback.format_exc()}", flush=True)
+    print(f"{ran - len(failed)} of {ran} cases pass (torch {torch.__version__}, transformers {transformers.__version__})")
+    sys.exit(1 if failed or ran == 0 else 0)
+
+
+if __name__ == "__main__":
+    main()
