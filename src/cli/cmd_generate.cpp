@@ -15,6 +15,7 @@ namespace strand::cli {
 
 namespace {
 constexpr uint64_t max_prompt_file_bytes = uint64_t{1} << 30;
+constexpr int64_t max_context = int64_t{1} << 20;
 
 struct Arguments {
   ModelArguments model;
@@ -170,7 +171,7 @@ void add_generate_command(CLI::App& app) {
   command
       ->add_option("--context", a->context,
                    "Positions of prompt and new tokens together (default: the model's data.sequence_length)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(int64_t{1}, max_context));
   command->add_option("--batch-size", a->batch_size, "Texts that are continued together (default 8)")
       ->check(CLI::PositiveNumber);
   command->add_flag("--ignore-eos", a->ignore_eos, "Go on past the end of a text");

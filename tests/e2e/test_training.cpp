@@ -1,9 +1,11 @@
 // A run from text to generated words, and what may happen to it on the way: a signal, a resume, numbers that are none.
 #include <signal.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <cmath>
+#include <fstream>
 #include <thread>
 
 #include "workspace.h"
@@ -118,6 +120,45 @@ TEST_CASE("generate continues a prompt, and repeats itself for the same seed") {
   CHECK(words("1").size() > std::string("The river\n").size());
   CHECK(words("1") == words("1"));
   CHECK(words("1") != words("2"));
+}
+
+TEST_CASE("generate takes several prompts, says what each became, and stops where the context ends") {
+  whole_run();
+  const auto run = [](std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"generate", "runs/whole", "--temperature", "0", "--ignore-eos"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return workspace().strand(arguments);
+  };
+  std::ofstream(workspace().root() / "prompts.txt") << "The river\nof the world and all that is in it\r\n";
+
+  const Outcome together = run({"--prompt", "A", "--prompt-file", "prompts.txt", "--max-tokens", "6"});
+  INFO(together.err);
+  CHECK(together.status == 0);
+  CHECK_THAT(together.out, StartsWith("=== 1 of 3 ===\nA") && Contains("\n=== 2 of 3 ===\nThe river") &&
+                               Contains("\n=== 3 of 3 ===\nof the world and all that is in it"));
+
+  // Two at a time, the third takes the place of the first that ends: greedy ids as each alone.
+  const std::vector<std::string> short_texts = {"--print-ids", "--max-tokens", "6", "--batch-size", "2"};
+  const auto ids = [&](std::vector<std::string> prompts) {
+    prompts.insert(prompts.end(), short_texts.begin(), short_texts.end());
+    const Outcome outcome = run(prompts);
+    CHECK(outcome.status == 0);
+    return outcome.out;
+  };
+  const std::string all = ids({"--prompt", "A", "--prompt-file", "prompts.txt"});
+  CHECK(std::count(all.begin(), all.end(), '\n') == 3);
+  CHECK(std::count(all.begin(), all.end(), ' ') == 3 * 5);
+  CHECK(all == ids({"--prompt", "A"}) + ids({"--prompt", "The river"}) +
+                   ids({"--prompt", "of the world and all that is in it"}));
+
+  const Outcome full = run({"--prompt", "A", "--context", "8"});
+  CHECK(full.status == 0);
+  CHECK_THAT(full.err, Contains("its context of 8 positions is full; --context makes it longer"));
+  const Outcome overfull = run({"--prompt", "A", "--context", "1"});
+  CHECK(overfull.status == 1);
+  CHECK_THAT(overfull.err, Contains("but the context has 1 positions"));
+  CHECK(run({}).status == 2);
+  CHECK(run({"--prompt", "A", "--prompt-file", "nowhere.txt"}).status == 1);
 }
 
 TEST_CASE("a run that is complete is not trained again") {
