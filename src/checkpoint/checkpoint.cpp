@@ -67,12 +67,6 @@ std::vector<Found> checkpoints_newest_first(const std::string& parent) {
   return found;
 }
 
-void remove_leftovers(const std::string& parent) {
-  for (const std::string& name : names_in(parent)) {
-    if (is_leftover(name)) remove_tree(join(parent, name));
-  }
-}
-
 /// Why `found` cannot be used; none when it can.
 std::optional<std::string> fault_of(const Found& found) {
   try {
@@ -184,8 +178,8 @@ void verify_checkpoint(const std::string& path) {
   require(TensorSource::exists(path, model_stem), "{} holds no model", path);
 }
 
-Checkpoint::Checkpoint(const std::string& path) : path_(path) {
-  verify_checkpoint(path);
+Checkpoint::Checkpoint(const std::string& path, Verification verification) : path_(path) {
+  if (verification == Verification::needed) verify_checkpoint(path);
   const std::string state_path = join(path, state_name);
   state_ = run_state_from_json(read_file(state_path, max_text_bytes), state_path);
   config_yaml_ = read_file(join(path, config_name), max_text_bytes);
@@ -215,6 +209,16 @@ LatestCheckpoint find_latest(const std::string& parent) {
     latest.passed_over.push_back({found.path, *fault});
   }
   return latest;
+}
+
+void remove_leftovers(const std::string& parent) {
+  for (const std::string& name : names_in(parent)) {
+    if (is_leftover(name)) remove_tree(join(parent, name));
+  }
+}
+
+bool holds_checkpoints(const std::string& parent) {
+  return !checkpoints_newest_first(parent).empty();
 }
 
 std::vector<std::string> prune_checkpoints(const std::string& parent, const Retention& retention) {

@@ -82,11 +82,14 @@ class CheckpointWriter {
 /// Throws Error with the reason when the directory is not a complete, undamaged checkpoint. Reads every byte.
 void verify_checkpoint(const std::string& path);
 
+/// Whether the bytes of a checkpoint are still to be read and compared, or were just now (find_latest).
+enum class Verification : uint8_t { needed, done };
+
 /// An undamaged checkpoint, open for reading.
 class Checkpoint {
  public:
   /// Verifies first.
-  explicit Checkpoint(const std::string& path);
+  explicit Checkpoint(const std::string& path, Verification verification = Verification::needed);
 
   const std::string& path() const { return path_; }
   const RunState& state() const { return state_; }
@@ -120,6 +123,11 @@ struct LatestCheckpoint {
 
 /// Looks only at names `step_<digits>`; a directory that does not exist holds none.
 LatestCheckpoint find_latest(const std::string& parent);
+/// Is there any such name, damaged or not?
+bool holds_checkpoints(const std::string& parent);
+
+/// Removes what interrupted writers left in `parent`. Not while another thread writes a checkpoint there.
+void remove_leftovers(const std::string& parent);
 
 struct Retention {
   int64_t keep = 2;        ///< newest undamaged ones that stay; at least 1

@@ -62,7 +62,8 @@ void verify_manifest(const std::string& directory) {
   for (const auto& entry : fs::directory_iterator(directory)) {
     const std::string name = entry.path().filename().string();
     require(name == manifest_name || name.front() == '.' || files.contains(name),
-            "{} is not part of the checkpoint: move it elsewhere", entry.path().string());
+            "{} is not listed in {}: move it elsewhere if it is no part of the checkpoint", entry.path().string(),
+            manifest_name);
   }
   for (const auto& [name, digest] : files) check_file(join(directory, name), digest);
 }

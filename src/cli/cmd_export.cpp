@@ -20,7 +20,7 @@ struct Arguments {
 };
 
 void run(const Arguments& a) {
-  const Checkpoint checkpoint(resolve_checkpoint(a.checkpoint));
+  const Checkpoint checkpoint = open_checkpoint(a.checkpoint);
   Config config = checkpoint_config(checkpoint);
   resolve_vocabulary(config);
   const hf::ExportOptions options{a.dtype == "bf16" ? DType::bf16 : DType::f32, a.shard_megabytes << 20};

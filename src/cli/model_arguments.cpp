@@ -47,7 +47,7 @@ void require_memory(const SessionPlan& plan, const SessionShape& shape) {
 }  // namespace
 
 OpenModel::OpenModel(const ModelArguments& a, SessionShape shape)
-    : checkpoint_(resolve_checkpoint(a.path)), config_(checkpoint_config(checkpoint_)) {
+    : checkpoint_(open_checkpoint(a.path)), config_(checkpoint_config(checkpoint_)) {
   tokenizer_ = resolve_vocabulary(config_);
   config_.run = run_config(a, config_.run);
   ops_ = make_backend(config_.run);

@@ -69,19 +69,19 @@ void CheckpointSaver::write(const Content& content, const std::vector<NamedTenso
   contents.model = model;
   contents.optimizer = optimizer;
   saved_.path = save_checkpoint(parent_, contents);
+  newest_step_ = content.state.step;
   prune_checkpoints(parent_, retention_);
   saved_.step = content.state.step;
   saved_.write_seconds = now() - begin;
 }
 
-void CheckpointSaver::save(Content content) {
-  if (thread_.joinable()) thread_.join();
-  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+CheckpointSaver::Saved CheckpointSaver::save(Content content) {
   const double begin = now();
+  const Saved before = finish();
   if (mode_ == Mode::wait) {
     write(content, model_tensors(session_), optimizer_tensors(session_));
     saved_.stall_seconds = now() - begin;
-    return;
+    return before;
   }
   snapshot();
   saved_ = {.stall_seconds = now() - begin};
@@ -94,6 +94,7 @@ void CheckpointSaver::save(Content content) {
     }
     done_ = true;
   });
+  return before;
 }
 
 CheckpointSaver::Saved CheckpointSaver::finish() {

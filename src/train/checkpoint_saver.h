@@ -27,7 +27,7 @@ class CheckpointSaver {
   struct Saved {
     int64_t step = -1;  ///< -1 = nothing new
     std::string path;
-    double stall_seconds = 0;  ///< training waited for this
+    double stall_seconds = 0;  ///< training waited for this: for the write before it to end, and for the copy
     double write_seconds = 0;  ///< the disk took this
   };
 
@@ -36,11 +36,15 @@ class CheckpointSaver {
   CheckpointSaver(const CheckpointSaver&) = delete;
   CheckpointSaver& operator=(const CheckpointSaver&) = delete;
 
-  void save(Content content);
+  /// Waits for a write in progress and begins the next. Returns what finish() would have.
+  Saved save(Content content);
   /// Waits for a write in progress. Returns the checkpoint that became whole since the last call.
   Saved finish();
   /// The same without waiting.
   Saved poll();
+
+  /// Step of the newest checkpoint that is on the disk, told or not, be it that what followed it failed; -1 = none.
+  int64_t newest_step() const { return newest_step_; }
 
   /// Host memory of the snapshot, bytes; 0 with Mode::wait.
   static size_t snapshot_bytes(const Session& session, Mode mode);
@@ -57,6 +61,7 @@ class CheckpointSaver {
   std::vector<NamedTensor> model_, optimizer_;  ///< over memory_
   std::thread thread_;
   std::atomic<bool> done_{true};
+  std::atomic<int64_t> newest_step_{-1};
   std::exception_ptr error_;
   Saved saved_;
 };

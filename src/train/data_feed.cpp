@@ -36,9 +36,8 @@ StepData DataFeed::collect(int64_t micro_steps, int64_t sequences, const Fetch& 
   return data;
 }
 
-StepData DataFeed::training_step(const TrainConfig& train, int64_t index, int rank, int ranks) const {
+StepData DataFeed::training_step(const TrainConfig& train, int64_t first, int rank, int ranks) const {
   const int64_t sequences = train.micro_batch_size, per_micro_step = sequences * ranks;
-  const int64_t first = index * train.global_batch_size;
   return collect(train.global_batch_size / per_micro_step, sequences, [&](int64_t m, int64_t i, int32_t* tokens) {
     sampler_.sample(first + m * per_micro_step + rank * sequences + i, tokens);
   });

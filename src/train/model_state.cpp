@@ -131,15 +131,21 @@ std::optional<Tokenizer> resolve_vocabulary(Config& config) {
   return tokenizer;
 }
 
-std::string resolve_checkpoint(const std::string& path) {
+std::optional<Checkpoint> open_latest(const std::string& parent) {
+  const LatestCheckpoint latest = find_latest(parent);
+  for (const PassedOver& p : latest.passed_over) log_warning(fmt::format("passing over {}: {}", p.path, p.reason));
+  if (!latest.path) return std::nullopt;
+  return std::make_optional<Checkpoint>(*latest.path, Verification::done);
+}
+
+Checkpoint open_checkpoint(const std::string& path) {
   namespace fs = std::filesystem;
   require(fs::is_directory(path), "{}: no such directory", path);
-  if (fs::exists(fs::path(path) / manifest_name)) return path;
-  for (const std::string& parent : {path, (fs::path(path) / "checkpoints").string()}) {
-    const LatestCheckpoint latest = find_latest(parent);
-    for (const PassedOver& p : latest.passed_over) log_warning(fmt::format("passing over {}: {}", p.path, p.reason));
-    if (latest.path) return *latest.path;
-  }
+  // What has files of a checkpoint is one, be it a damaged one: nobody who names it wants another.
+  for (const char* name : {manifest_name, "state.json"})
+    if (fs::exists(fs::path(path) / name)) return Checkpoint(path);
+  for (const std::string& parent : {path, (fs::path(path) / "checkpoints").string()})
+    if (std::optional<Checkpoint> latest = open_latest(parent)) return std::move(*latest);
   fail("{}: no undamaged checkpoint in it", path);
 }
 

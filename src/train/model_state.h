@@ -25,9 +25,12 @@ void load_optimizer(Session& session, const TensorSource& source);
 /// otherwise. Throws Error naming both numbers, or saying that there is neither.
 std::optional<Tokenizer> resolve_vocabulary(Config& config);
 
-/// The checkpoint that `path` means: itself, or the newest undamaged one in it or in its `checkpoints` folder. Logs the
-/// ones passed over and why. Throws Error when there is none.
-std::string resolve_checkpoint(const std::string& path);
+/// The newest undamaged checkpoint in `parent`, open; none when there is no undamaged one. Logs those passed over and
+/// why.
+std::optional<Checkpoint> open_latest(const std::string& parent);
+/// The checkpoint that `path` means, open: itself, or the newest undamaged one in it or in its `checkpoints` folder.
+/// Throws Error when there is none, or when `path` itself is a damaged one.
+Checkpoint open_checkpoint(const std::string& path);
 
 /// The config inside a checkpoint, with its vocabulary settled from the tokenizer inside.
 Config checkpoint_config(const Checkpoint& checkpoint);

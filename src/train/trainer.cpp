@@ -193,6 +193,7 @@ int64_t Trainer::tokens(int64_t step) const {
 
 void Trainer::open_run_directory() {
   fs::create_directories(directory_);
+  remove_leftovers(checkpoint_directory());
   if (from_elsewhere_) {
     saver_->save(content(start_));
     attend([this] { return saver_->finish(); });

@@ -3,9 +3,11 @@
 //
 // The run directory `run.dir/run.name` holds config.yaml (resolved), log.jsonl (a row a step), events.* for TensorBoard
 // and checkpoints/step_*/. Row `step` s (from 1) describes the s-th optimizer step; row 0 the validation before it.
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "model/session.h"
 #include "train/checkpoint_saver.h"
@@ -19,11 +21,11 @@
 
 namespace strand {
 
-class Tokenizer;
-
 /// `auto` continues from the run directory's newest checkpoint when there is one; `never` refuses a run directory that
 /// holds a run; any other text is a checkpoint, or a directory of checkpoints, to continue from.
 /// With weights_only the named checkpoint gives nothing but its weights: a new run starts from them (fine-tuning).
+/// A run that starts from another run's checkpoint saves one of its own before its first step, so that `auto` continues
+/// it from there and never from nothing.
 struct ResumeChoice {
   std::string text = "auto";
   bool weights_only = false;
@@ -45,9 +47,12 @@ class Trainer {
     int64_t tokens = 0;
   };
   void choose_start(const ResumeChoice& resume);
-  void continue_from(const std::string& path);
-  void require_new_run(const std::string& checkpoints) const;
+  void start_from(const std::string& named);
+  void start_from_weights(const Checkpoint& checkpoint);
+  void continue_from(const Checkpoint& checkpoint);
+  void require_new_run() const;
   Config require_same_model(const Checkpoint& checkpoint) const;
+  void take_tokenizer(const Checkpoint& checkpoint);
   std::string checkpoint_directory() const;
   CheckpointSaver::Mode saver_mode() const;
   void open_run_directory();
@@ -60,11 +65,17 @@ class Trainer {
   std::optional<Validation> validate(int64_t step);
   void write_row(const StepReport& report, const std::optional<Validation>& validation, bool logged);
   void save(int64_t step);
-  void tell(const CheckpointSaver::Saved& saved);
+  CheckpointSaver::Content content(int64_t step) const;
+  /// Runs what may wait for a checkpoint, and tells of the one that became whole; its error says what is left.
+  void attend(const std::function<CheckpointSaver::Saved()>& call);
+  std::string what_is_kept() const;
+  /// Index of the sample that the step after `step` begins with, and tokens trained on so far.
+  int64_t next_sample(int64_t step) const;
+  int64_t tokens(int64_t step) const;
 
   Config config_;
   std::string directory_;
-  std::unique_ptr<Tokenizer> tokenizer_;
+  std::string tokenizer_model_;  ///< bytes; "" = none
   std::unique_ptr<DataFeed> train_data_;
   std::unique_ptr<DataFeed> val_data_;
   std::unique_ptr<Session> session_;
@@ -74,11 +85,15 @@ class Trainer {
   std::unique_ptr<CheckpointSaver> saver_;
   Console console_;
   ZScore loss_score_, norm_score_;
-  int64_t start_ = 0;        ///< steps done before this process
-  int64_t last_saved_ = -1;  ///< step of the newest checkpoint, begun or done
-  int64_t last_whole_ = -1;  ///< step of the newest that is on the disk
-  int64_t skipped_ = 0;      ///< updates left out because of non-finite numbers
-  double peak_flops_ = 0;    ///< best rate measured so far; 0 = unknown
+  bool from_elsewhere_ = false;      ///< starts from a checkpoint that is not in this run's directory
+  int64_t start_ = 0;                ///< steps done before this process
+  int64_t start_sample_ = 0;         ///< index of the first sample after them
+  int64_t start_tokens_ = 0;         ///< trained on in them
+  std::vector<double> expert_load_;  ///< share of each expert in its layer's selections of the last step, flat
+  int64_t last_saved_ = -1;          ///< step of the newest checkpoint, begun or done
+  int64_t last_whole_ = -1;          ///< step of the newest that is on the disk
+  int64_t skipped_ = 0;              ///< updates left out because of non-finite numbers
+  double peak_flops_ = 0;            ///< best rate measured so far; 0 = unknown
   double flops_per_token_ = 0;
   double seconds_ = 0;  ///< this process has spent in steps
 };

@@ -39,10 +39,12 @@ class ZScore {
 
  private:
   double against_window(double x) const {
+    // Oldest first, so that the bits do not depend on where in the ring the window begins (a resumed run's differs).
+    const auto from_oldest = [this](size_t i) { return values_[(next_ + i) % window_]; };
     double mean = 0, variance = 0;
-    for (double v : values_) mean += v;
+    for (size_t i = 0; i < window_; ++i) mean += from_oldest(i);
     mean /= static_cast<double>(window_);
-    for (double v : values_) variance += (v - mean) * (v - mean);
+    for (size_t i = 0; i < window_; ++i) variance += (from_oldest(i) - mean) * (from_oldest(i) - mean);
     variance /= static_cast<double>(window_);
     return variance > 0 ? (x - mean) / std::sqrt(variance) : 0;
   }

@@ -132,7 +132,7 @@ TEST_CASE("Truncated, missing, longer and foreign files are named") {
     put(file, whole);
   }
   put(path + "/model.safetensors.index.json", "{}");
-  CHECK_THAT(verify_error(path), Contains("not part of the checkpoint"));
+  CHECK_THAT(verify_error(path), Contains("is not listed in manifest.json"));
   CHECK_THAT(describe_checkpoint(path), Contains("DAMAGED"));
   CHECK_THAT(verify_error(directory / "absent"), Contains("not a directory"));
 }
