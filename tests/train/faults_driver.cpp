@@ -1,0 +1,27 @@
+// A training run with a fault: faults_driver CONFIG FAULT [RESUME [weights-only]]. For tests that let it be killed.
+// Exit codes are those of `strand train`.
+#include <cstdio>
+#include <exception>
+
+#include "config/schema.h"
+#include "fault_layer.h"
+#include "model/backend.h"
+#include "train/trainer.h"
+
+int main(int argc, char** argv) {
+  using namespace strand;
+  try {
+    require(argc >= 3, "faults_driver CONFIG FAULT [RESUME [weights-only]]");
+    test::FaultLayer layer(argv[2]);
+    const InterposedFileLayer interposed(layer);
+    const Config config = load_config(argv[1]);
+    const ResumeChoice resume{argc > 3 ? argv[3] : "auto", argc > 4};
+    const std::unique_ptr<Ops> ops = make_backend(config.run);
+    SelfCommunicator self;
+    Trainer(config, resume, *ops, self).run();
+    return 0;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return 1;
+  }
+}
