@@ -13,7 +13,10 @@ if ! cmp -s "$requirements" "$venv/installed-requirements.txt"; then
   echo "hf_parity: making $venv (once; downloads some GB)" >&2
   rm -rf "$venv"
   python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements" || {
+    echo "hf_parity: error: pip could not install $requirements; is there a network?" >&2
+    exit 1
+  }
   cp "$requirements" "$venv/installed-requirements.txt"
 fi
 if [[ ${1:-} == --install-only ]]; then

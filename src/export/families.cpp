@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "export/config_keys.h"
+#include "export/tensor_rules.h"
 
 namespace strand::hf {
 
@@ -49,162 +50,6 @@ const Requirement heads_fill_width = {"model.head_dim = hidden_size / num_heads"
 const Requirement two_experts = {"moe.num_experts: 2 or more", [](const Config& c) { return c.moe.num_experts >= 2; }};
 const Requirement some_moe_layer = {"model.dense_layers below model.num_layers",
                                     [](const Config& c) { return c.model.dense_layers < c.model.num_layers; }};
-
-// ---- Tensors --------------------------------------------------------------------------------------------------------
-
-using Tensors = std::vector<TensorRule>;
-
-Tensors operator+(Tensors tensors, const Tensors& more) {
-  tensors.insert(tensors.end(), more.begin(), more.end());
-  return tensors;
-}
-
-bool has_head(const Config& c) {
-  return !c.model.tied_embeddings;
-}
-bool has_shared(const Config& c) {
-  return c.moe.shared_experts > 0;
-}
-bool has_no_shared(const Config& c) {
-  return c.moe.shared_experts == 0;
-}
-bool has_bias(const Config& c) {
-  return c.moe.bias_rate > 0;
-}
-bool has_no_bias(const Config& c) {
-  return c.moe.bias_rate == 0;
-}
-
-/// Everything outside the FFN, which all classes call the same.
-Tensors llama_tensors(Layout rotary = Layout::same) {
-  const std::string to = "model.layers.{n}.";
-  return {
-      {Scope::model, "embed_tokens.weight", "model.embed_tokens.weight", Size::vocab, Size::hidden},
-      {Scope::every_layer, "layers.{n}.attn_norm.weight", to + "input_layernorm.weight", Size::hidden},
-      {Scope::every_layer, "layers.{n}.attn.q_proj.weight", to + "self_attn.q_proj.weight", Size::queries, Size::hidden,
-       rotary},
-      {Scope::every_layer, "layers.{n}.attn.k_proj.weight", to + "self_attn.k_proj.weight", Size::keys, Size::hidden,
-       rotary},
-      {Scope::every_layer, "layers.{n}.attn.v_proj.weight", to + "self_attn.v_proj.weight", Size::keys, Size::hidden},
-      {Scope::every_layer, "layers.{n}.attn.o_proj.weight", to + "self_attn.o_proj.weight", Size::hidden,
-       Size::queries},
-      {Scope::every_layer, "layers.{n}.ffn_norm.weight", to + "post_attention_layernorm.weight", Size::hidden},
-      {Scope::model, "norm.weight", "model.norm.weight", Size::hidden},
-      {.scope = Scope::model,
-       .ours = "lm_head.weight",
-       .theirs = "lm_head.weight",
-       .rows = Size::vocab,
-       .columns = Size::hidden,
-       .applies = has_head},
-  };
-}
-
-Tensors qk_norms(Size of_queries, Size of_keys, bool (*applies)(const Config&) = nullptr) {
-  return {{.scope = Scope::every_layer,
-           .ours = "layers.{n}.attn.q_norm.weight",
-           .theirs = "model.layers.{n}.self_attn.q_norm.weight",
-           .rows = of_queries,
-           .applies = applies},
-          {.scope = Scope::every_layer,
-           .ours = "layers.{n}.attn.k_norm.weight",
-           .theirs = "model.layers.{n}.self_attn.k_norm.weight",
-           .rows = of_keys,
-           .applies = applies}};
-}
-
-/// Names of the router and of an expert's three matrices; all classes but Mixtral agree.
-struct ExpertNames {
-  std::string block = "mlp", gate = "gate_proj", up = "up_proj", down = "down_proj";
-};
-
-Tensors experts(const ExpertNames& names = {}) {
-  const std::string layer = "model.layers.{n}.", block = layer + names.block, expert = block + ".experts.{e}.";
-  const std::string fused = layer + "mlp.experts.";  // in memory, Mixtral's block has the common name too
-  std::vector<std::string> router_aliases;
-  if (names.block != "mlp") router_aliases = {layer + "mlp.gate.weight"};
-  const auto ours = [](const char* part) { return fmt::format("layers.{{n}}.moe.experts.{{e}}.{}_proj.weight", part); };
-  return {
-      {.scope = Scope::moe_layer,
-       .ours = "layers.{n}.moe.router.weight",
-       .theirs = block + ".gate.weight",
-       .rows = Size::experts,
-       .columns = Size::hidden,
-       .storage = Storage::always_f32,
-       .aliases = router_aliases},
-      {.scope = Scope::expert,
-       .ours = ours("gate"),
-       .theirs = expert + names.gate + ".weight",
-       .rows = Size::expert_ffn,
-       .columns = Size::hidden,
-       .fused = {fused + "gate_up_proj", 0, 2}},
-      {.scope = Scope::expert,
-       .ours = ours("up"),
-       .theirs = expert + names.up + ".weight",
-       .rows = Size::expert_ffn,
-       .columns = Size::hidden,
-       .fused = {fused + "gate_up_proj", 1, 2}},
-      {.scope = Scope::expert,
-       .ours = ours("down"),
-       .theirs = expert + names.down + ".weight",
-       .rows = Size::hidden,
-       .columns = Size::expert_ffn,
-       .fused = {fused + "down_proj", 0, 1}},
-  };
-}
-
-Tensors swiglu(Scope scope, const std::string& ours, const std::string& theirs, Size width,
-               bool (*applies)(const Config&) = nullptr) {
-  const auto matrix = [&](const char* name, Size rows, Size columns) {
-    return TensorRule{.scope = scope,
-                      .ours = "layers.{n}." + ours + name,
-                      .theirs = "model.layers.{n}." + theirs + name,
-                      .rows = rows,
-                      .columns = columns,
-                      .applies = applies};
-  };
-  return {matrix(".gate_proj.weight", width, Size::hidden), matrix(".up_proj.weight", width, Size::hidden),
-          matrix(".down_proj.weight", Size::hidden, width)};
-}
-
-Tensors dense_layers() {
-  return swiglu(Scope::dense_layer, "mlp", "mlp", Size::dense_ffn);
-}
-Tensors shared_experts() {
-  return swiglu(Scope::moe_layer, "moe.shared", "mlp.shared_experts", Size::shared_ffn, has_shared);
-}
-
-TensorRule constant(Scope scope, const std::string& name, Size rows, Size columns, float value,
-                    bool (*applies)(const Config&) = nullptr) {
-  return {.scope = scope,
-          .theirs = "model.layers.{n}." + name,
-          .rows = rows,
-          .columns = columns,
-          .constant = value,
-          .applies = applies};
-}
-
-/// A shared expert that a class insists on: its output is exactly zero.
-Tensors dead_shared_expert(const std::string& name, Size width, bool (*applies)(const Config&) = nullptr) {
-  return {constant(Scope::moe_layer, name + ".gate_proj.weight", width, Size::hidden, 0, applies),
-          constant(Scope::moe_layer, name + ".up_proj.weight", width, Size::hidden, 0, applies),
-          constant(Scope::moe_layer, name + ".down_proj.weight", Size::hidden, width, 0, applies)};
-}
-
-/// The bias of expert selection, zeros where our model has none.
-Tensors selection_bias(const std::string& name, Layout layout, const std::string& alias = "") {
-  TensorRule bias = {.scope = Scope::moe_layer,
-                     .ours = "layers.{n}.moe.router.bias",
-                     .theirs = "model.layers.{n}." + name,
-                     .rows = Size::experts,
-                     .layout = layout,
-                     .storage = Storage::always_f32,
-                     .applies = has_bias};
-  if (!alias.empty()) bias.aliases = {"model.layers.{n}." + alias};
-  TensorRule zeros = bias;
-  zeros.ours = "";
-  zeros.applies = has_no_bias;
-  return {bias, zeros};
-}
 
 // ---- Keys of config.json --------------------------------------------------------------------------------------------
 
@@ -409,6 +254,10 @@ Family ernie4_5_moe() {
     return out;
   };
   return f;
+}
+
+bool has_no_shared(const Config& c) {
+  return c.moe.shared_experts == 0;
 }
 
 Family glm4_moe() {

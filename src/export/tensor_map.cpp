@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -147,12 +148,12 @@ std::vector<MappedTensor> map_tensors(const Family& family, const Config& config
     for (int64_t n = layers.begin; n < layers.end; ++n)
       for (int64_t e = 0; e < experts; ++e) tensors.push_back(at(rule, config, n, e));
   }
-  // Layer by layer, and within one by expert: shards then hold neighbours.
+  // Layer by layer, and within one by expert: shards then hold neighbours. Rules lie in one vector, in their order.
   const auto place = [](const MappedTensor& t) {
-    return std::pair(t.rule->scope == Scope::model ? int64_t{-1} : t.layer, t.expert);
+    return std::tuple(t.rule->scope == Scope::model ? int64_t{-1} : t.layer, t.expert, t.rule);
   };
-  std::stable_sort(tensors.begin(), tensors.end(),
-                   [&](const MappedTensor& a, const MappedTensor& b) { return place(a) < place(b); });
+  std::sort(tensors.begin(), tensors.end(),
+            [&](const MappedTensor& a, const MappedTensor& b) { return place(a) < place(b); });
   return tensors;
 }
 

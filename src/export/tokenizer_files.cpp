@@ -1,7 +1,9 @@
 #include "export/tokenizer_files.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <tuple>
 #include <unordered_map>
 
 #include "core/error.h"
@@ -108,6 +110,7 @@ void require_expressible(const SentencePieceModel& model, const std::string& nam
   std::unordered_map<std::string, size_t> seen;
   for (size_t id = 0; id < model.pieces.size(); ++id) {
     const Piece& piece = model.pieces[id];
+    require(std::isfinite(piece.score), "{}: the score of piece {} is no finite number", name, id);
     require(seen.emplace(piece.text, id).second, "{}: the piece \"{}\" is there twice", name, piece.text);
     require(piece.type != PieceType::user_defined && piece.type != PieceType::unused,
             "{}: piece {} (\"{}\") is user-defined or unused, which cannot be exported", name, id, piece.text);
@@ -127,18 +130,18 @@ std::vector<std::pair<std::string, std::string>> merges_of(const SentencePieceMo
   for (size_t id = 0; id < model.pieces.size(); ++id) {
     const Piece& piece = model.pieces[id];
     if (piece.type != PieceType::normal) continue;
-    const auto first = static_cast<std::ptrdiff_t>(merges.size());
     const std::string_view text = piece.text;
     for (size_t cut = 1; cut < text.size(); ++cut) {
       if (is_continuation(text[cut])) continue;
       const auto left = ids.find(text.substr(0, cut)), right = ids.find(text.substr(cut));
       if (left != ids.end() && right != ids.end()) merges.push_back({id, left->second, right->second});
     }
-    std::sort(merges.begin() + first, merges.end(),
-              [](const Merge& a, const Merge& b) { return std::pair(a.left, a.right) < std::pair(b.left, b.right); });
   }
-  std::stable_sort(merges.begin(), merges.end(), [&](const Merge& a, const Merge& b) {
-    return model.pieces[a.piece].score > model.pieces[b.piece].score;
+  std::sort(merges.begin(), merges.end(), [&](const Merge& a, const Merge& b) {
+    const auto rank = [&](const Merge& m) {
+      return std::tuple(-model.pieces[m.piece].score, m.piece, m.left, m.right);
+    };
+    return rank(a) < rank(b);
   });
   std::vector<std::pair<std::string, std::string>> out;
   out.reserve(merges.size());

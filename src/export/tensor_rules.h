@@ -1,0 +1,33 @@
+#pragma once
+// The vocabulary in which the tables of families.cpp describe tensors. Private to export/.
+#include <string>
+#include <vector>
+
+#include "export/family.h"
+
+namespace strand::hf {
+
+using Tensors = std::vector<TensorRule>;
+
+Tensors operator+(Tensors tensors, const Tensors& more);
+
+/// Everything outside the FFN, which all classes call the same.
+Tensors llama_tensors(Layout rotary = Layout::same);
+Tensors qk_norms(Size of_queries, Size of_keys, bool (*applies)(const Config&) = nullptr);
+
+/// Names of the router and of an expert's three matrices; all classes but Mixtral agree.
+struct ExpertNames {
+  std::string block = "mlp", gate = "gate_proj", up = "up_proj", down = "down_proj";
+};
+
+Tensors experts(const ExpertNames& names = {});
+Tensors dense_layers();
+Tensors shared_experts();
+
+TensorRule constant(Scope scope, const std::string& name, Size rows, Size columns, float value);
+/// A shared expert that a class insists on: its output is exactly zero.
+Tensors dead_shared_expert(const std::string& name, Size width, bool (*applies)(const Config&) = nullptr);
+/// The bias of expert selection, zeros where our model has none.
+Tensors selection_bias(const std::string& name, Layout layout, const std::string& alias = "");
+
+}  // namespace strand::hf
