@@ -8,13 +8,16 @@
 #include <cmath>
 #include <memory>
 
+#include "checkpoint/manifest.h"
 #include "config/model_size.h"
+#include "config/schema.h"
 #include "core/error.h"
 #include "core/random.h"
 #include "kernels/cpu/peak.h"
 #include "model/backend.h"
 #include "model/memory_check.h"
 #include "report/term_switch.h"
+#include "train/checkpoint_saver.h"
 #include "train/step.h"
 #include "train/step_counts.h"
 
@@ -89,6 +92,22 @@ class Bench {
     return profile;
   }
 
+  /// Leaves the checkpoint where it was written.
+  CheckpointCost checkpoint(const std::string& directory) {
+    CheckpointSaver saver(directory, session_, CheckpointSaver::Mode::background, Retention{.keep = 1});
+    saver.save({.state = {.step = index_}, .config_yaml = to_yaml(config_)});
+    CheckpointCost cost;
+    CheckpointSaver::Saved saved = saver.poll();
+    while (saved.step < 0) {
+      cost.steps_meanwhile.push_back(step(config_.losses));
+      saved = saver.poll();
+    }
+    for (const auto& [name, digest] : read_manifest(saved.path)) cost.bytes += digest.bytes;
+    cost.stall_seconds = saved.stall_seconds;
+    cost.write_seconds = saved.write_seconds;
+    return cost;
+  }
+
   size_t planned_bytes() const { return session_.plan().bytes(); }
 
  private:
@@ -155,6 +174,8 @@ BenchReport run_bench(const Config& config, const BenchOptions& options) {
   report.step_seconds = bench.steps(options.steps);
   if (overhead) report.losses_overhead = measure_overhead(config, bench, terms, options.steps);
   report.profile = bench.profiled_steps(options.profiled);
+  report.peak_resident_bytes = peak_resident_bytes();  // a checkpoint's copy in memory is not the plan's
+  if (!options.checkpoint_directory.empty()) report.checkpoint = bench.checkpoint(options.checkpoint_directory);
   // Other work on the machine only lowers a measured peak, so the better of before and after is the truer one.
   raise_peaks(report);
 
@@ -166,7 +187,6 @@ BenchReport run_bench(const Config& config, const BenchOptions& options) {
   report.tokens_per_step = config.train.global_batch_size * config.data.sequence_length;
   report.peak_used = config.run.precision == Precision::bf16 ? "bf16" : "fp32";
   report.planned_bytes = bench.planned_bytes();
-  report.peak_resident_bytes = peak_resident_bytes();
   return report;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // Runs and times training steps on random tokens.
 #include <cstdint>
+#include <string>
 
 #include "config/config.h"
 #include "report/bench_report.h"
@@ -14,6 +15,7 @@ struct BenchOptions {
   int64_t warmup = 2;    ///< before them, untimed
   int64_t profiled = 3;  ///< after them, to see where the time goes
   MeasureOverhead losses_overhead = MeasureOverhead::no;
+  std::string checkpoint_directory;  ///< write one checkpoint below it, in the background; "" = none
 };
 
 /// Sets the threads of the process and says what a result will be comparable to.

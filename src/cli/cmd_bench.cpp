@@ -52,6 +52,10 @@ void add_bench_command(CLI::App& app) {
       ->check(CLI::Range(1, 1'000'000));
   command->add_flag("--losses-overhead", options->losses_overhead,
                     "Also time steps with and without sp and cp, in alternation");
+  command
+      ->add_option("--checkpoint", options->bench.checkpoint_directory,
+                   "Also write a checkpoint below DIR while steps go on, and say what training waited for")
+      ->type_name("DIR");
   command->add_option("--json", options->json, "Write the result to FILE")->type_name("FILE");
   command->add_option("--against", options->against, "Compare with an earlier result (its JSON)")->type_name("FILE");
   command->callback([options] { run(*options); });

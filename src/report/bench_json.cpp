@@ -59,6 +59,11 @@ BenchReport report_from(const json& j, const std::string& origin) {
                          times_from(o, "neither", origin), times_from(o, "sp", origin),
                          times_from(o, "cp", origin),      times_from(o, "both", origin)};
   }
+  if (j.contains("checkpoint")) {
+    const json& c = j.at("checkpoint");
+    r.checkpoint = {c.at("bytes").get<uint64_t>(), c.at("stall_seconds").get<double>(),
+                    c.at("write_seconds").get<double>(), c.at("steps_meanwhile").get<std::vector<double>>()};
+  }
   return r;
 }
 }  // namespace
@@ -91,6 +96,13 @@ json to_json(const BenchReport& r) {
                             {"sp", o.sp},
                             {"cp", o.cp},
                             {"both", o.both}};
+  }
+  if (r.checkpoint) {
+    const CheckpointCost& c = *r.checkpoint;
+    j["checkpoint"] = {{"bytes", c.bytes},
+                       {"stall_seconds", c.stall_seconds},
+                       {"write_seconds", c.write_seconds},
+                       {"steps_meanwhile", c.steps_meanwhile}};
   }
   return j;
 }

@@ -126,11 +126,24 @@ std::string overhead_table(const LossesOverhead& o) {
          fmt::format("  (sp {} and cp {}, {} rounds of all four; values and gradients, against steps with neither)\n",
                      o.sp_weight, o.cp_weight, o.neither.size());
 }
+
+std::string checkpoint_table(const BenchReport& r) {
+  const CheckpointCost& c = *r.checkpoint;
+  TextTable table({"a checkpoint in the background", "", ""});
+  table.add({"size", grouped_digits(static_cast<int64_t>(c.bytes)), bytes_text(static_cast<double>(c.bytes))});
+  table.add({"training waited, ms", fmt::format("{:.2f}", 1e3 * c.stall_seconds),
+             percent_text(c.stall_seconds / median_of(r.step_seconds)) + " of a step"});
+  table.add({"the disk took, ms", fmt::format("{:.2f}", 1e3 * c.write_seconds), ""});
+  if (!c.steps_meanwhile.empty())
+    table.add({"median step meanwhile, ms", fmt::format("{:.2f}", 1e3 * median_of(c.steps_meanwhile)),
+               fmt::format("{:+.2f} %", 100 * (median_of(c.steps_meanwhile) / median_of(r.step_seconds) - 1))});
+  return "\n" + table.text();
+}
 }  // namespace
 
 std::string to_text(const BenchReport& r) {
   return heading(r) + speed_table(r) + profile_table(r) + memory_table(r) +
-         (r.losses_overhead ? overhead_table(*r.losses_overhead) : "");
+         (r.losses_overhead ? overhead_table(*r.losses_overhead) : "") + (r.checkpoint ? checkpoint_table(r) : "");
 }
 
 void require_comparable(const BenchSetup& now, const BenchSetup& before, const std::string& origin) {

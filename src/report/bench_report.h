@@ -17,6 +17,8 @@
 //   losses_overhead   absent unless asked for: {sp_weight, cp_weight, neither: [...], sp: [...], cp: [...], both:
 //   [...]}
 //               seconds of steps with these terms, in alternation; "neither" does not even compute their values
+//   checkpoint  absent unless asked for: {bytes, stall_seconds, write_seconds, steps_meanwhile: [...]}
+//               one checkpoint written in the background: training waited for the copy (stall), the disk took the rest
 // MFU = training_flops_per_token · tokens_per_second / peak (6 FLOP an active parameter, plus causal attention:
 // config/model_size.h).
 #include <map>
@@ -59,6 +61,13 @@ struct LossesOverhead {
   std::vector<double> neither, sp, cp, both;  ///< seconds a step; index i of each was measured in round i
 };
 
+struct CheckpointCost {
+  uint64_t bytes = 0;                   ///< on the disk
+  double stall_seconds = 0;             ///< training waited for the copy into memory
+  double write_seconds = 0;             ///< until it was whole, synced and named
+  std::vector<double> steps_meanwhile;  ///< seconds of the steps that began while it was written; may be empty
+};
+
 struct BenchReport {
   BenchSetup setup;
   int64_t warmup_steps = 0;
@@ -70,6 +79,7 @@ struct BenchReport {
   StepProfile profile;
   uint64_t planned_bytes = 0, peak_resident_bytes = 0;
   std::optional<LossesOverhead> losses_overhead;
+  std::optional<CheckpointCost> checkpoint;
 
   double tokens_per_second(double seconds) const { return static_cast<double>(tokens_per_step) / seconds; }
   double peak() const { return peak_used == "bf16" ? bf16_peak : fp32_peak; }
