@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/wait_policy.h"
 #include "core/error.h"
 
 namespace {
@@ -78,6 +79,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  strand::cli::prefer_sleeping_threads(argv);
   try {
     return run(argc, argv);
   } catch (const std::bad_alloc&) {
