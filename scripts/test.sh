@@ -2,8 +2,9 @@
 # Installs what is missing, builds everything, runs every test. On a bare Debian 12 as root; as anybody where the
 # packages are installed.
 #
-#   scripts/test.sh [--sanitize] [--compiler CXX] [-- CTEST OPTION...]
+#   scripts/test.sh [--hf] [--sanitize] [--compiler CXX] [-- CTEST OPTION...]
 #
+#   --hf             compare exports with Hugging Face transformers too (downloads PyPI's torch: some GB, minutes)
 #   --sanitize       with AddressSanitizer and UndefinedBehaviorSanitizer
 #   --compiler CXX   another compiler than g++, for instance clang++-19 (packages clang-19 and libomp-19-dev)
 #   --               what follows goes to ctest, for instance: -R checkpoint, -L kernels
@@ -19,8 +20,10 @@ usage() {
 
 folder=build
 options=(-DSTRAND_TESTS=ON)
+hf=
 while [ $# -gt 0 ]; do
   case "$1" in
+    --hf) hf=yes ;;
     --sanitize) folder+=-sanitize; options+=(-DSTRAND_SANITIZE=ON) ;;
     --compiler)
       [ $# -ge 2 ] || { echo "test.sh: --compiler needs a name" >&2; exit 2; }
@@ -52,8 +55,18 @@ if ! cmp -s "$requirements" build/python/installed.txt; then
 fi
 echo "$python"
 
+if [ -n "$hf" ]; then
+  options+=("-DSTRAND_TEST_HF_PYTHON=$PWD/build/hf-venv/bin/python")
+  scripts/hf_parity.sh --install-only >build/hf-install.log 2>&1 & # while the compiler works
+  hf_install=$!
+fi
+
 echo "== Build ($folder)"
 scripts/build.sh "$folder" all "${options[@]}" -DSTRAND_TEST_PYTHON="$python"
+
+if [ -n "$hf" ]; then
+  wait "$hf_install" || { cat build/hf-install.log >&2; exit 1; }
+fi
 
 echo "== Tests"
 exec ctest --test-dir "$folder" --output-on-failure --parallel "$(nproc)" "$@"
