@@ -25,6 +25,14 @@ if(STRAND_SANITIZE)
                                                   -fno-omit-frame-pointer -g)
   target_link_options(strand_options INTERFACE -fsanitize=address,undefined)
 endif()
+if(STRAND_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "STRAND_FUZZ needs clang (-DCMAKE_CXX_COMPILER=clang++-19), not ${CMAKE_CXX_COMPILER_ID}")
+  endif()
+  target_compile_options(strand_options INTERFACE -fsanitize=fuzzer-no-link,address,undefined
+                                                  -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+  target_link_options(strand_options INTERFACE -fsanitize=address,undefined)
+endif()
 target_link_libraries(strand_options INTERFACE fmt::fmt Threads::Threads)
 
 # strand_library(NAME room SOURCES... [LINK libs...]): one static library a room of the house.

@@ -148,6 +148,7 @@ TEST_CASE("text that is no configuration is refused with its place") {
   CHECK_THAT(parse_error("just words\n"), StartsWith("test.yaml:1: expected a map of groups"));
   CHECK_THAT(parse_error("- a\n"), Contains("found a list"));
   CHECK_THAT(parse_error(with("---\nmodel: {}\n")), Contains("2 YAML documents"));
+  CHECK_THAT(parse_error("#\n,"), Contains("text that belongs to none"));
   CHECK_THAT(parse_error("? [a]\n: b\n"), Contains("a key must be a word"));
   CHECK_THAT(parse_error(std::string(100000, '[')), Contains("not valid YAML"));
 }
