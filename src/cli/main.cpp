@@ -79,7 +79,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  strand::cli::prefer_sleeping_threads(argv);
+  strand::cli::spin_briefly(argv);
   try {
     return run(argc, argv);
   } catch (const std::bad_alloc&) {

@@ -7,10 +7,10 @@
 
 namespace strand::cli {
 
-void prefer_sleeping_threads(char** argv) {
+void spin_briefly(char** argv) {
   for (const char* decided : {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"})
     if (std::getenv(decided) != nullptr) return;
-  if (setenv("OMP_WAIT_POLICY", "passive", 1) != 0) return;
+  if (setenv("GOMP_SPINCOUNT", "10000", 1) != 0 || setenv("KMP_BLOCKTIME", "1", 1) != 0) return;
   execv("/proc/self/exe", argv);  // returns only when it cannot; then things are as they were
 }
 
