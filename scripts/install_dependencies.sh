@@ -23,8 +23,7 @@ build_packages=(
 )
 test_packages=(
   catch2       # version 2
-  python3-venv # tests/python
-  ca-certificates
+  python3-venv # tests/python; brings the certificates that pip needs
 )
 
 fail() {

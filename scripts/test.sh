@@ -2,8 +2,10 @@
 # Installs what is missing, builds everything, runs every test. On a bare Debian 12 as root; as anybody where the
 # packages are installed.
 #
-#   scripts/test.sh [--hf] [--sanitize] [--compiler CXX] [-- CTEST OPTION...]
+#   scripts/test.sh [--require-python] [--hf] [--sanitize] [--compiler CXX] [-- CTEST OPTION...]
 #
+#   --require-python  end with an error when PyPI cannot be reached; otherwise CTest then lists the checks by Python's
+#                    readers of safetensors and TensorBoard as skipped
 #   --hf             compare exports with Hugging Face transformers too (downloads PyPI's torch: some GB, minutes)
 #   --sanitize       with AddressSanitizer and UndefinedBehaviorSanitizer
 #   --compiler CXX   another compiler than g++, for instance clang++-19 (packages clang-19 and libomp-19-dev)
@@ -21,8 +23,10 @@ usage() {
 folder=build
 options=(-DSTRAND_TESTS=ON)
 hf=
+require_python=
 while [ $# -gt 0 ]; do
   case "$1" in
+    --require-python) require_python=yes ;;
     --hf) hf=yes ;;
     --sanitize) folder+=-sanitize; options+=(-DSTRAND_SANITIZE=ON) ;;
     --compiler)
@@ -47,13 +51,17 @@ if ! cmp -s "$requirements" build/python/installed.txt; then
   rm -rf build/python
   mkdir -p build
   /usr/bin/python3 -m venv build/python
-  "$python" -m pip install --quiet --disable-pip-version-check -r "$requirements" || {
+  if "$python" -m pip install --quiet --disable-pip-version-check --retries 1 -r "$requirements"; then
+    cp "$requirements" build/python/installed.txt
+  elif [ -n "$require_python" ]; then
     echo "test.sh: error: pip could not install $requirements; is there a network?" >&2
     exit 1
-  }
-  cp "$requirements" build/python/installed.txt
+  else
+    echo "test.sh: warning: pip could not install $requirements, so the tests in tests/python will be SKIPPED" >&2
+    python=
+  fi
 fi
-echo "$python"
+echo "${python:-none}"
 
 if [ -n "$hf" ]; then
   options+=("-DSTRAND_TEST_HF_PYTHON=$PWD/build/hf-venv/bin/python")
