@@ -112,7 +112,7 @@ class Bench {
 
  private:
   Config config_;
-  SelfCommunicator self_;
+  ProcessGrid self_;
   Session session_;
   StepRunner runner_;
   int64_t index_ = 0;

@@ -25,7 +25,7 @@ void add_train_command(CLI::App& app) {
   command->callback([a] {
     const Config config = a->config.load();
     const std::unique_ptr<Ops> ops = make_backend(config.run);
-    SelfCommunicator self;
+    ProcessGrid self;
     Trainer(config, a->resume, *ops, self).run();
   });
 }

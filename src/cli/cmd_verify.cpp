@@ -36,7 +36,7 @@ void run(const Arguments& a) {
   if (a.expert_parallel != 1)
     fail("--expert-parallel {}: this is one process; experts spread over processes need that many", a.expert_parallel);
   const std::unique_ptr<Ops> ops = make_backend(run);
-  SelfCommunicator self;
+  ProcessGrid self;
   int failed = 0;
   for (const std::string& file : a.files) {
     const VerifyReport report = verify_case(ReferenceCase(file), *ops, self, run.precision);

@@ -41,7 +41,7 @@ class OpenModel {
   Config config_;
   std::optional<Tokenizer> tokenizer_;
   std::unique_ptr<Ops> ops_;
-  SelfCommunicator self_;
+  ProcessGrid self_;
   std::unique_ptr<Session> session_;
 };
 

@@ -18,6 +18,7 @@ enum class CouplingSources { all, activated };
 enum class ScheduleKind { cosine, linear, constant, wsd };
 enum class Recompute { none, experts, block };
 enum class OnNonfinite { stop, skip };
+enum class GradientType { fp32, bf16 };
 
 struct RunConfig {
   std::string name = "run";
@@ -120,13 +121,13 @@ struct ScheduleConfig {
 
 struct TrainConfig {
   int64_t steps = 0;
-  int64_t global_batch_size = 0;  ///< sequences in an optimizer step, over all micro-steps and ranks
-  int64_t micro_batch_size = 0;   ///< sequences in one micro-step of one rank
-  int64_t eval_every = 0;         ///< 0 = never
-  int64_t eval_batches = 0;       ///< batches of micro_batch_size sequences in one validation; 0 = all of data.val
-  int64_t checkpoint_every = 0;   ///< 0 = only at the end
-  int64_t keep = 2;               ///< the newest so many checkpoints stay
-  int64_t keep_every = 0;         ///< those at multiples of so many steps stay for ever; 0 = none
+  int64_t global_batch_size = 0;       ///< sequences in an optimizer step, over all micro-steps and ranks
+  int64_t micro_batch_size = 0;        ///< sequences in one micro-step of one rank
+  int64_t eval_every = 0;              ///< 0 = never
+  int64_t eval_batches = 0;            ///< batches of micro_batch_size sequences in one validation; 0 = all of data.val
+  int64_t checkpoint_every = 0;        ///< 0 = only at the end
+  int64_t keep = 2;                    ///< the newest so many checkpoints stay
+  int64_t keep_every = 0;              ///< those at multiples of so many steps stay for ever; 0 = none
   bool background_checkpoints = true;  ///< training waits for a copy in memory, not for the disk
   int64_t log_every = 10;
   Recompute recompute = Recompute::none;
@@ -136,7 +137,12 @@ struct TrainConfig {
 };
 
 struct ParallelConfig {
-  int64_t expert_parallel = 1;
+  int64_t expert_parallel = 1;  ///< ranks over which a layer's experts are spread
+  bool overlap = true;          ///< compute while rows and gradients travel; the same bits either way
+  int64_t exchange_chunks = 2;  ///< parts, by expert, in which a layer's rows travel
+  GradientType gradient_type = GradientType::fp32;  ///< in which gradients travel; summed in fp32
+  int64_t bucket_mib = 32;                          ///< gradients are reduced in pieces of about so many MiB
+  int64_t watchdog_seconds = 600;                   ///< a collective that takes longer ends the run
 
   bool operator==(const ParallelConfig&) const = default;
 };

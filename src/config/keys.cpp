@@ -215,7 +215,17 @@ std::vector<Key> parallel_keys() {
   using C = ParallelConfig;
   return {
       {"parallel", "expert_parallel", integer<g, &C::expert_parallel>(1, 65536),
-       "processes over which a layer's experts are spread; divides num_experts"},
+       "processes over which a layer's experts are spread; divides num_experts and the number of processes"},
+      {"parallel", "overlap", boolean<g, &C::overlap>(),
+       "compute while rows and gradients travel between processes; the same bits either way"},
+      {"parallel", "exchange_chunks", integer<g, &C::exchange_chunks>(1, 64),
+       "parts, by expert, in which a layer's rows travel: one is computed while the next one is on its way"},
+      {"parallel", "gradient_type", choice<g, &C::gradient_type>({"fp32", "bf16"}),
+       "type in which gradients travel between processes; they are summed in fp32"},
+      {"parallel", "bucket_mib", integer<g, &C::bucket_mib>(1, 4096),
+       "gradients are reduced in pieces of about so many MiB, each as soon as it is complete"},
+      {"parallel", "watchdog_seconds", integer<g, &C::watchdog_seconds>(1, 1'000'000),
+       "a process that waits so long for the others ends the run"},
   };
 }
 

@@ -5,7 +5,7 @@
 #include "core/random.h"
 #include "kernels/ops.h"
 #include "model/loss_scale.h"
-#include "parallel/communicator.h"
+#include "parallel/process_grid.h"
 
 namespace strand {
 
@@ -30,7 +30,7 @@ struct NumberTypes {
 
 struct Context {
   Ops& ops;
-  Communicator& ranks;
+  ProcessGrid& grid;
   Arena& step;     ///< what forward keeps for backward; released when the micro-step ends
   Arena& scratch;  ///< released when the function that asked returns
   NumberTypes types;

@@ -24,7 +24,7 @@ class Decoder {
  public:
   /// The cache, for `sequences` of at most `positions` tokens, and the rotary table come from `model`; a pass uses
   /// `step` and `scratch`.
-  Decoder(Ops& ops, Communicator& ranks, const Config& config, const Parameters& parameters, int64_t sequences,
+  Decoder(Ops& ops, ProcessGrid& grid, const Config& config, const Parameters& parameters, int64_t sequences,
           int64_t positions, Arena& model, Arena& step, Arena& scratch);
 
   /// All tokens of one new sequence, at positions 0, 1, …; logits [1, V] acc of the token that follows.

@@ -72,7 +72,7 @@ void route_forward(Context& c, const LayerTensors& w, const Tensor& bias, const 
   // Count.
   c.ops(RoutingStatistics{
       .probs = r.probs, .selected = r.selected, .statistics = r.statistics, .step_counts = step_counts});
-  if (losses.lb_scope == StatisticsScope::microbatch) c.ranks.all_reduce_sum(r.statistics);
+  if (losses.lb_scope == StatisticsScope::microbatch) c.grid.world().all_reduce_sum(Traffic::statistics, r.statistics);
   c.ops(RouterTerms{.logits = r.logits,
                     .probs = r.probs,
                     .statistics = r.statistics,
@@ -109,7 +109,7 @@ void coupling_forward(Context& c, const Routing& lower, const Routing& upper, co
                       .lower_selected = lower.selected,
                       .upper_probs = upper.probs,
                       .joint = lower.joint_mask});
-  c.ranks.all_reduce_sum(lower.joint_mask);
+  c.grid.world().all_reduce_sum(Traffic::statistics, lower.joint_mask);
   c.ops(CouplingSelect{.joint = lower.joint_mask,
                        .top_k = upper.selected.dim(1),
                        .share = loss.scale.joint_value_share,

@@ -70,17 +70,19 @@ void plan_micro_step(PlanOps& ops, Transformer& transformer, const Parameters& p
 }
 }  // namespace
 
-SessionPlan plan_session(const Config& config, const SessionShape& shape, int64_t row_alignment) {
+SessionPlan plan_session(const Config& config, const SessionShape& shape, int64_t row_alignment,
+                         const GridShape& place) {
   PlanOps ops(row_alignment);
-  SelfCommunicator self;
+  const std::unique_ptr<ProcessGrid> paper = ProcessGrid::counting(place);
+  ProcessGrid& grid = *paper;
   Arena model = Arena::counting("model"), step = Arena::counting("step"), scratch = Arena::counting("scratch");
   const Parameters parameters(model, config, NumberTypes::of(config.run.precision), shape.purpose);
   SessionPlan plan;
   if (shape.purpose == Purpose::generation) {
-    Decoder decoder(ops, self, config, parameters, shape.sequences, shape.tokens, model, step, scratch);
+    Decoder decoder(ops, grid, config, parameters, shape.sequences, shape.tokens, model, step, scratch);
     plan_generation(ops, decoder, allocate_buffers(model, config, shape), shape, plan);
   } else {
-    Transformer transformer(ops, self, config, parameters, shape.tokens, model, step, scratch);
+    Transformer transformer(ops, grid, config, parameters, shape.tokens, model, step, scratch);
     plan_micro_step(ops, transformer, parameters, allocate_buffers(model, config, shape), config, shape, plan);
   }
   plan.model = {model.peak(), model.peak_records()};
@@ -90,12 +92,12 @@ SessionPlan plan_session(const Config& config, const SessionShape& shape, int64_
   return plan;
 }
 
-Session::Session(Ops& ops, Communicator& ranks, const Config& config, const SessionShape& shape)
+Session::Session(Ops& ops, ProcessGrid& grid, const Config& config, const SessionShape& shape)
     : ops_(ops),
-      ranks_(ranks),
+      grid_(grid),
       config_(config),
       shape_(shape),
-      plan_(plan_session(config, shape, ops.row_alignment())),
+      plan_(plan_session(config, shape, ops.row_alignment(), grid.shape())),
       ignored_(static_cast<size_t>(shape.purpose == Purpose::generation ? 0 : shape.sequences * shape.tokens), -1) {
   Arena* arenas[3] = {&model_, &step_, &scratch_};
   const SessionPlan::ArenaPlan* plans[3] = {&plan_.model, &plan_.step, &plan_.scratch};
@@ -106,11 +108,11 @@ Session::Session(Ops& ops, Communicator& ranks, const Config& config, const Sess
   }
   parameters_ = std::make_unique<Parameters>(model_, config_, NumberTypes::of(config_.run.precision), shape_.purpose);
   if (shape_.purpose == Purpose::generation) {
-    decoder_ = std::make_unique<Decoder>(ops_, ranks_, config_, *parameters_, shape_.sequences, shape_.tokens, model_,
+    decoder_ = std::make_unique<Decoder>(ops_, grid_, config_, *parameters_, shape_.sequences, shape_.tokens, model_,
                                          step_, scratch_);
   } else {
     transformer_ =
-        std::make_unique<Transformer>(ops_, ranks_, config_, *parameters_, shape_.tokens, model_, step_, scratch_);
+        std::make_unique<Transformer>(ops_, grid_, config_, *parameters_, shape_.tokens, model_, step_, scratch_);
   }
   buffers_ = allocate_buffers(model_, config_, shape_);
 }

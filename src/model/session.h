@@ -37,8 +37,9 @@ struct SessionPlan {
   size_t bytes() const { return model.bytes + step.bytes + scratch.bytes; }
 };
 
-/// Runs one step on the plan backend, for a backend whose row blocks have this alignment.
-SessionPlan plan_session(const Config& config, const SessionShape& shape, int64_t row_alignment);
+/// Runs one step on the plan backend, for a backend whose row blocks have this alignment, at one place in a grid.
+SessionPlan plan_session(const Config& config, const SessionShape& shape, int64_t row_alignment,
+                         const GridShape& grid = {});
 
 /// What a session keeps on the device besides the model, to go in and out.
 struct SessionBuffers {
@@ -59,13 +60,13 @@ struct PlacedToken {
 class Session {
  public:
   /// Plans, allocates from `ops` and builds the model; weights are undefined until Parameters::initialize or a load.
-  Session(Ops& ops, Communicator& ranks, const Config& config, const SessionShape& shape);
+  Session(Ops& ops, ProcessGrid& grid, const Config& config, const SessionShape& shape);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
   Ops& ops() { return ops_; }
-  Communicator& ranks() { return ranks_; }
+  ProcessGrid& grid() { return grid_; }
   const Config& config() const { return config_; }
   const SessionPlan& plan() const { return plan_; }
   Parameters& parameters() { return *parameters_; }
@@ -85,7 +86,7 @@ class Session {
 
  private:
   Ops& ops_;
-  Communicator& ranks_;
+  ProcessGrid& grid_;
   Config config_;
   SessionShape shape_;
   SessionPlan plan_;

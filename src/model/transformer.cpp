@@ -9,11 +9,11 @@
 
 namespace strand {
 
-Transformer::Transformer(Ops& ops, Communicator& ranks, const Config& config, const Parameters& parameters,
+Transformer::Transformer(Ops& ops, ProcessGrid& grid, const Config& config, const Parameters& parameters,
                          int64_t positions, Arena& model, Arena& step, Arena& scratch)
     : config_(config),
       types_(NumberTypes::of(config.run.precision)),
-      context_{ops, ranks, step, scratch, types_, config_.model, config_.moe},
+      context_{ops, grid, step, scratch, types_, config_.model, config_.moe},
       parameters_(parameters) {
   rotary_ = upload_rotary_table(context_, model, positions);
   terms_ = model.allocate("terms", DType::f64, {term_count});

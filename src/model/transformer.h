@@ -28,7 +28,7 @@ class Transformer {
  public:
   /// State that lives as long as the model (the rotary table, sums of the terms and selections) comes from `model`; a
   /// micro-step uses `step` and `scratch`. `positions` bounds the tokens of a sequence.
-  Transformer(Ops& ops, Communicator& ranks, const Config& config, const Parameters& parameters, int64_t positions,
+  Transformer(Ops& ops, ProcessGrid& grid, const Config& config, const Parameters& parameters, int64_t positions,
               Arena& model, Arena& step, Arena& scratch);
 
   /// Zeroes the terms and selection counts.

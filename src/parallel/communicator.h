@@ -1,27 +1,132 @@
 #pragma once
-// The collectives that training needs, on device tensors, in program order with the operations of the backend.
-// Only this class knows whether there are other processes; SelfCommunicator is the one-process case and does nothing.
+// The collectives that training needs, among one group of ranks, on device tensors, in program order with the
+// operations of the backend. Only implementations know how bytes travel (mpi_transport.h: MPI on host memory); a group
+// of one does nothing, and the counting one (plan) only counts.
+//
+// A collective is begun and waited for. Between the two, neither what it reads nor what it writes may be touched, and
+// other operations and collectives may run: that is all there is to overlap. Every rank of a group begins the same
+// collectives in the same order. `gradients` and `weights` travel in a lane of their own, beside the others, so that
+// a large reduction never stands in the way of a layer's rows; within a lane collectives run one after the other.
+//
+// Sums are taken in rank order, in the type of the tensor, so the same layout gives the same bits on every rank, every
+// time. The algorithms, with N ranks and B bytes, by which messages and bytes are booked:
+//   all_reduce_sum, B ≤ small_bytes   every rank sends all of it to every other:   N − 1 messages, (N − 1) B sent
+//   all_reduce_sum, larger            reduce_scatter_sum, then all_gather:         2 (N − 1), 2 (N − 1)/N B
+//   reduce_scatter_sum, all_gather    each part to or from its owner:              N − 1, (N − 1)/N B
+//   all_to_all                        rows of each pair of ranks:                  N − 1, what is for others
+#include <memory>
+#include <string>
+#include <vector>
+
 #include "core/tensor.h"
+#include "parallel/traffic.h"
 
 namespace strand {
 
-class Communicator {
- public:
-  virtual ~Communicator() = default;
-  virtual int rank() const = 0;
-  virtual int size() const = 0;
-  /// x = Σ over ranks of x, the same bits on every rank. x is f32 or f64.
-  virtual void all_reduce_sum(const Tensor& x) = 0;
-  /// The sum over ranks of a host number.
-  virtual int64_t all_reduce_sum(int64_t x) = 0;
+/// Rows of a tensor by rank of the group: rank p's are [first[p], first[p] + count[p]).
+struct RankRows {
+  Tensor tensor;  ///< [rows, ...] any type
+  std::vector<int64_t> first, count;
 };
 
+/// Which rows of an all-to-all belong to this rank's own tokens: those it sends, or those it receives.
+enum class Direction : uint8_t { to_experts, home };
+
+class Communicator {
+ public:
+  static constexpr size_t small_bytes = size_t{1} << 16;
+
+  /// A collective in progress; complete when default-constructed.
+  struct Work {
+    int64_t ticket = 0;
+    Traffic kind = Traffic::control;
+    explicit operator bool() const { return ticket != 0; }
+  };
+
+  Communicator(int rank, int size) : rank_(rank), size_(size) {}
+  virtual ~Communicator() = default;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  /// Counts and moves nothing: whoever would read what arrives must make up something likely instead.
+  virtual bool only_counts() const { return false; }
+
+  /// x = Σ over ranks of x. x is f32 or f64.
+  [[nodiscard]] Work begin_all_reduce_sum(Traffic kind, const Tensor& x);
+  /// Of x, size() equal parts, rank r's part becomes its Σ over ranks; other parts are undefined afterwards. x is f32
+  /// or f64; `travel` is its type, or bf16: parts are rounded to it on their way and summed in x's type.
+  [[nodiscard]] Work begin_reduce_scatter_sum(Traffic kind, const Tensor& x, DType travel);
+  /// Of x, size() equal parts, rank r holds part r before and all of them after. Any type.
+  [[nodiscard]] Work begin_all_gather(Traffic kind, const Tensor& x);
+  /// Rank p's rows of `send` arrive in rank (this)'s rows of p's `receive`. Counts agree on both sides; 0 is legal
+  /// everywhere. Rows of both have the same size and type.
+  [[nodiscard]] Work begin_all_to_all(Traffic kind, Direction direction, const RankRows& send, const RankRows& receive);
+  /// Operations begun after this see what the collective wrote. Resets `work`.
+  void wait(Work& work);
+
+  void all_reduce_sum(Traffic kind, const Tensor& x);
+  void all_to_all(Traffic kind, Direction direction, const RankRows& send, const RankRows& receive);
+
+  // Of host numbers and text; complete on return. Booked as control.
+  std::vector<int64_t> all_gather(int64_t mine);
+  std::vector<double> all_gather(double mine);
+  std::vector<std::string> all_gather(const std::string& mine);
+  int64_t all_reduce_sum(int64_t mine);
+  int64_t all_reduce_max(int64_t mine);
+  /// Nobody returns before everybody came.
+  void barrier();
+
+  const TrafficCounts& traffic() const { return traffic_; }
+
+ protected:
+  // Called with size() > 1 and arguments checked. Each starts a collective and returns its ticket, above 0.
+  virtual int64_t start_all_reduce_sum(Traffic kind, const Tensor& x) = 0;
+  virtual int64_t start_reduce_scatter_sum(Traffic kind, const Tensor& x, DType travel) = 0;
+  virtual int64_t start_all_gather(Traffic kind, const Tensor& x) = 0;
+  virtual int64_t start_all_to_all(Traffic kind, const RankRows& send, const RankRows& receive) = 0;
+  /// Waits; returns the seconds from the collective's start to its end.
+  virtual double finish(int64_t ticket) = 0;
+  /// `all` receives size() · bytes, in rank order.
+  virtual void all_gather_host(const void* mine, size_t bytes, void* all) = 0;
+
+ private:
+  Work begun(Traffic kind, int64_t ticket, int64_t messages, double payload, double sent);
+  template <typename T>
+  std::vector<T> all_gather_numbers(T mine);
+
+  int rank_, size_;
+  TrafficCounts traffic_;
+};
+
+/// A group of one: every collective is complete as it begins.
 class SelfCommunicator final : public Communicator {
  public:
-  int rank() const override { return 0; }
-  int size() const override { return 1; }
-  void all_reduce_sum(const Tensor&) override {}
-  int64_t all_reduce_sum(int64_t x) override { return x; }
+  SelfCommunicator() : Communicator(0, 1) {}
+
+ private:
+  int64_t start_all_reduce_sum(Traffic, const Tensor&) override { return 0; }
+  int64_t start_reduce_scatter_sum(Traffic, const Tensor&, DType) override { return 0; }
+  int64_t start_all_gather(Traffic, const Tensor&) override { return 0; }
+  int64_t start_all_to_all(Traffic, const RankRows&, const RankRows&) override { return 0; }
+  double finish(int64_t) override { return 0; }
+  void all_gather_host(const void*, size_t, void*) override {}
+};
+
+/// A rank of a group of any size that exists on paper only: what others would send is what this one has.
+class CountingCommunicator final : public Communicator {
+ public:
+  using Communicator::Communicator;
+  bool only_counts() const override { return true; }
+
+ private:
+  int64_t start_all_reduce_sum(Traffic, const Tensor&) override { return 1; }
+  int64_t start_reduce_scatter_sum(Traffic, const Tensor&, DType) override { return 1; }
+  int64_t start_all_gather(Traffic, const Tensor&) override { return 1; }
+  int64_t start_all_to_all(Traffic, const RankRows&, const RankRows&) override { return 1; }
+  double finish(int64_t) override { return 0; }
+  void all_gather_host(const void* mine, size_t bytes, void* all) override;
 };
 
 }  // namespace strand

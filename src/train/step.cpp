@@ -39,10 +39,10 @@ StepShape StepRunner::shape_of(const StepData& data) const {
   const int64_t rows = data.sequences() * data.tokens;
   require(static_cast<int64_t>(data.inputs.size()) == rows && static_cast<int64_t>(data.targets.size()) == rows,
           "a step of {} tokens was given {} inputs and {} targets", rows, data.inputs.size(), data.targets.size());
-  const int64_t ranks = session_.ranks().size();
+  const int64_t ranks = session_.grid().ranks();
   int64_t valid = 0;
   for (int32_t target : data.targets) valid += target >= 0;
-  valid = session_.ranks().all_reduce_sum(valid);
+  valid = session_.grid().world().all_reduce_sum(valid);
   return {.tokens = rows * ranks,
           .valid_targets = valid,
           .micro_steps = static_cast<int64_t>(data.micro_batches.size()),
@@ -52,7 +52,7 @@ StepShape StepRunner::shape_of(const StepData& data) const {
 void StepRunner::for_each_micro_step(const StepData& data, TokenSample sample,
                                      const std::function<void(const MicroStep&)>& body) {
   const StepShape shape = shape_of(data);
-  const int64_t ranks = session_.ranks().size(), rank = session_.ranks().rank();
+  const int64_t ranks = session_.grid().ranks(), rank = session_.grid().rank();
   int64_t first = 0;  // token of this rank
   for (const int64_t sequences : data.micro_batches) {
     const int64_t rows = sequences * data.tokens;
@@ -73,8 +73,9 @@ StepTerms StepRunner::accumulate(const StepData& data, const Objective& objectiv
   session_.parameters().zero_gradients(session_.ops());
   model.begin_step();
   for_each_micro_step(data, sample, [&](const MicroStep& micro) { model.train(micro, objective); });
-  for (const Parameter& p : session_.parameters().all()) session_.ranks().all_reduce_sum(p.gradient);
-  if (model.step_counts()) session_.ranks().all_reduce_sum(model.step_counts());
+  for (const Parameter& p : session_.parameters().all())
+    session_.grid().world().all_reduce_sum(Traffic::gradients, p.gradient);
+  if (model.step_counts()) session_.grid().world().all_reduce_sum(Traffic::statistics, model.step_counts());
   return read_terms(objective);
 }
 
@@ -88,7 +89,7 @@ StepTerms StepRunner::evaluate(const StepData& data, const Objective& objective)
 StepTerms StepRunner::read_terms(const Objective& objective) {
   StepTerms terms;
   const Tensor device = session_.transformer().terms();
-  session_.ranks().all_reduce_sum(device);
+  session_.grid().world().all_reduce_sum(Traffic::statistics, device);
   session_.ops().download(device, terms.value.data());
   for (int i = 0; i < term_count; ++i)
     terms.loss += term_weight(objective, static_cast<Term>(i)) * terms.value[static_cast<size_t>(i)];

@@ -10,7 +10,7 @@ PlanCounts count_step(const Config& config) {
   run.device = DeviceKind::plan;
   const std::unique_ptr<Ops> backend = make_backend(run);
   auto& ops = dynamic_cast<PlanOps&>(*backend);
-  SelfCommunicator self;
+  ProcessGrid self;
   const TrainConfig& train = config.train;
   const int64_t micro_steps = train.global_batch_size / train.micro_batch_size;
   Session session(ops, self, config, {Purpose::training, train.micro_batch_size, config.data.sequence_length});

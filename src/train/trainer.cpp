@@ -44,15 +44,15 @@ void check_snapshot_memory(const SessionPlan& plan) {
 
 Trainer::~Trainer() = default;
 
-Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, Communicator& ranks)
+Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGrid& grid)
     : config_(std::move(config)), directory_((fs::path(config_.run.dir) / config_.run.name).string()) {
   require(!config_.data.train.empty(), "data.train is empty: name token files to train on (see strand tokenize)");
   require(config_.parallel.expert_parallel == 1,
           "parallel.expert_parallel is {}, but this build trains in one process, which holds every expert; set it to 1",
           config_.parallel.expert_parallel);
-  require(config_.train.global_batch_size % (config_.train.micro_batch_size * ranks.size()) == 0,
+  require(config_.train.global_batch_size % (config_.train.micro_batch_size * grid.ranks()) == 0,
           "train.global_batch_size {} is not a multiple of micro_batch_size {} times {} ranks",
-          config_.train.global_batch_size, config_.train.micro_batch_size, ranks.size());
+          config_.train.global_batch_size, config_.train.micro_batch_size, grid.ranks());
   if (const std::optional<Tokenizer> tokenizer = resolve_vocabulary(config_)) tokenizer_model_ = tokenizer->bytes();
   check_config(config_);
   train_data_ = std::make_unique<DataFeed>(config_.data.train, config_);
@@ -61,10 +61,10 @@ Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, Communicat
     val_data_ = std::make_unique<DataFeed>(config_.data.val, config_);
   }
   const SessionShape shape{Purpose::training, config_.train.micro_batch_size, config_.data.sequence_length};
-  const SessionPlan plan = plan_session(config_, shape, ops.row_alignment());
+  const SessionPlan plan = plan_session(config_, shape, ops.row_alignment(), grid.shape());
   check_memory(plan);
   if (saver_mode() == CheckpointSaver::Mode::background) check_snapshot_memory(plan);
-  session_ = std::make_unique<Session>(ops, ranks, config_, shape);
+  session_ = std::make_unique<Session>(ops, grid, config_, shape);
   runner_ = std::make_unique<StepRunner>(*session_);
   flops_per_token_ = model_size(config_).training_flops_per_token;
   measure_peak_again(7);
@@ -270,8 +270,8 @@ bool Trainer::accept(int64_t step, const StepTerms& terms, double norm) {
 
 void Trainer::train_step(int64_t index) {
   const double begin = now();
-  const Communicator& ranks = session_->ranks();
-  const StepData data = train_data_->training_step(config_.train, next_sample(index), ranks.rank(), ranks.size());
+  const ProcessGrid& grid = session_->grid();
+  const StepData data = train_data_->training_step(config_.train, next_sample(index), grid.rank(), grid.ranks());
   StepReport report{.step = index + 1, .steps = config_.train.steps};
   report.terms = runner_->accumulate(data, {.losses = config_.losses}, index);
   report.gradient_norm = runner_->gradient_norm();
@@ -314,10 +314,10 @@ void Trainer::measure(StepReport& report, double seconds) {
 }
 
 std::optional<Trainer::Validation> Trainer::validate(int64_t step) {
-  const Communicator& ranks = session_->ranks();
-  const StepData data = val_data_->validation(config_.train, config_.train.eval_batches, ranks.rank(), ranks.size());
+  const ProcessGrid& grid = session_->grid();
+  const StepData data = val_data_->validation(config_.train, config_.train.eval_batches, grid.rank(), grid.ranks());
   const StepTerms terms = runner_->evaluate(data, {.losses = config_.losses});
-  const Validation result{terms[Term::ce], data.sequences() * data.tokens * ranks.size()};
+  const Validation result{terms[Term::ce], data.sequences() * data.tokens * grid.ranks()};
   console_.news(fmt::format("validation after step {}: loss {:.4f}, perplexity {:.2f} ({} tokens)", step, result.loss,
                             std::exp(result.loss), result.tokens));
   events_->scalar("val/loss", step, result.loss);

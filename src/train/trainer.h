@@ -35,7 +35,7 @@ class Trainer {
  public:
   /// Opens data and tokenizer, plans memory, allocates, and loads or initializes the model. Nothing is written before
   /// all of that succeeded.
-  Trainer(Config config, const ResumeChoice& resume, Ops& ops, Communicator& ranks);
+  Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGrid& grid);
   ~Trainer();
 
   /// Trains to the end, or to a signal. Throws Error on a non-finite loss or gradient (train.on_nonfinite: stop).

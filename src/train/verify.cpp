@@ -136,11 +136,11 @@ class Comparison {
 
 class Replay {
  public:
-  Replay(const ReferenceCase& reference, Ops& ops, Communicator& ranks, Precision precision)
+  Replay(const ReferenceCase& reference, Ops& ops, ProcessGrid& grid, Precision precision)
       : reference_(reference),
         tolerance_(VerifyTolerance::of(precision)),
         config_(session_config(reference.config(), precision)),
-        session_(ops, ranks, config_, shape(reference)),
+        session_(ops, grid, config_, shape(reference)),
         runner_(session_),
         comparison_(tolerance_.measure) {}
 
@@ -335,8 +335,8 @@ void Replay::compare_final_parameters() {
 
 }  // namespace
 
-VerifyReport verify_case(const ReferenceCase& reference, Ops& ops, Communicator& ranks, Precision precision) {
-  return Replay(reference, ops, ranks, precision).run();
+VerifyReport verify_case(const ReferenceCase& reference, Ops& ops, ProcessGrid& grid, Precision precision) {
+  return Replay(reference, ops, grid, precision).run();
 }
 
 std::string format_report(const VerifyReport& report) {

@@ -42,7 +42,7 @@ struct VerifyReport {
 };
 
 /// Throws Error when the file cannot be replayed at all (another format, a shape that does not fit).
-VerifyReport verify_case(const ReferenceCase& reference, Ops& ops, Communicator& ranks, Precision precision);
+VerifyReport verify_case(const ReferenceCase& reference, Ops& ops, ProcessGrid& grid, Precision precision);
 
 std::string format_report(const VerifyReport& report);
 

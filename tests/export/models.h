@@ -83,7 +83,7 @@ inline Config config_of(const ClassCase& c) {
 inline std::string make_checkpoint(const Config& config, const std::string& parent, const std::string& tokenizer = "") {
   check_config(config);
   const auto ops = make_backend(config.run);
-  SelfCommunicator self;
+  ProcessGrid self;
   Session session(*ops, self, config, {Purpose::inference, 1, 4});
   session.parameters().initialize(*ops, 3);
   for (const auto& b : session.parameters().router_biases())

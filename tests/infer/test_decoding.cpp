@@ -132,7 +132,7 @@ class Twins {
   }
 
   Ops& ops_;
-  SelfCommunicator self_;
+  ProcessGrid self_;
   Session whole_, cached_;
 };
 
@@ -314,7 +314,7 @@ TEST_CASE("the plan of a generation session is what it takes, and the cache is m
   const double cache = 2 * 2 * 2 * 4 * 2 * 64.0 * 1000;
   CHECK(model_bytes(64, 1100) - model_bytes(64, 100) == Approx(cache).epsilon(0.01));
   CpuOps ops;
-  SelfCommunicator self;
+  ProcessGrid self;
   Session session(ops, self, config, {Purpose::generation, 3, 10});
   CHECK_THROWS_WITH(session.transformer(), Catch::Contains("generation"));
   const std::vector<PlacedToken> outside = {{0, 3, 0}}, beyond = {{0, 0, 10}}, none;

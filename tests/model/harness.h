@@ -57,7 +57,7 @@ class TestModel {
   Values probabilities(int64_t layer);
   Values selected(int64_t layer);
 
-  SelfCommunicator self;
+  ProcessGrid self;
   Session session;
   StepRunner runner;
 

@@ -21,7 +21,7 @@ Outcome first_step(const Config& config, Computed specialization, Computed coupl
   TermSwitch ops(*backend);
   ops.specialization(specialization);
   ops.coupling(coupling);
-  SelfCommunicator self;
+  ProcessGrid self;
   Session session(ops, self, config, {Purpose::training, 2, 8});
   session.parameters().initialize(ops, 1);
   StepRunner runner(session);

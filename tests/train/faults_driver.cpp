@@ -17,7 +17,7 @@ int main(int argc, char** argv) {
     const Config config = load_config(argv[1]);
     const ResumeChoice resume{argc > 3 ? argv[3] : "auto", argc > 4};
     const std::unique_ptr<Ops> ops = make_backend(config.run);
-    SelfCommunicator self;
+    ProcessGrid self;
     Trainer(config, resume, *ops, self).run();
     return 0;
   } catch (const std::exception& error) {

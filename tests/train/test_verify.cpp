@@ -25,7 +25,7 @@ std::vector<Place> places() {
 }
 
 VerifyReport verify(const std::string& path, const Place& place) {
-  SelfCommunicator self;
+  ProcessGrid self;
   return verify_case(ReferenceCase(path), *place.ops, self, place.precision);
 }
 
