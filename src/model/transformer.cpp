@@ -152,7 +152,11 @@ void Transformer::predict(const MicroStep& micro, const Objective& objective, co
 
 // ---- backward -----------------------------------------------------------------------------------------------------
 
-void Transformer::train(const MicroStep& micro, const Objective& objective) {
+void Transformer::train(const MicroStep& micro, const Objective& objective,
+                        const std::function<void(int64_t layer)>& layer_done) {
+  const auto done = [&](int64_t layer) {
+    if (layer_done) layer_done(layer);
+  };
   const LossContext loss = loss_context(micro, objective);
   const Batch& batch = micro.batch;
   const Recompute recompute = config_.train.recompute;
@@ -175,8 +179,13 @@ void Transformer::train(const MicroStep& micro, const Objective& objective) {
                                  .dresidual_act = dresidual_act_,
                                  .dweight = parameters_.gradients().norm});
   }
-  for (int64_t layer = config_.model.num_layers - 1; layer >= 0; --layer) backward_layer(layer, batch, loss, recompute);
+  done(config_.model.num_layers);
+  for (int64_t layer = config_.model.num_layers - 1; layer >= 0; --layer) {
+    backward_layer(layer, batch, loss, recompute);
+    done(layer);
+  }
   context_.ops(EmbeddingBackward{.tokens = batch.inputs, .dx = dresidual_, .dtable = parameters_.gradients().embed});
+  done(-1);
 }
 
 void Transformer::ffn_recompute(int64_t layer) {

@@ -3,6 +3,7 @@
 //
 // Nothing here reads device data: the sequence of operations and all sizes follow from the configuration and the shape
 // of the batch, so the same code runs on every backend, and on the plan backend to count what it would need.
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -33,8 +34,11 @@ class Transformer {
 
   /// Zeroes the terms and selection counts.
   void begin_step();
-  /// Adds this micro-batch's part of every term, of every gradient and of the selection counts.
-  void train(const MicroStep& micro, const Objective& objective);
+  /// Adds this micro-batch's part of every term, of every gradient and of the selection counts. `layer_done` is called
+  /// as backward completes gradients: with L (the number of layers) when those of the final norm and of an untied head
+  /// are there, with l after layer l, with −1 after the embedding.
+  void train(const MicroStep& micro, const Objective& objective,
+             const std::function<void(int64_t layer)>& layer_done = {});
   /// Adds this micro-batch's part of every term. `logits` [T, V] acc receives the logits when given.
   void evaluate(const MicroStep& micro, const Objective& objective, const Tensor& logits = {});
 
