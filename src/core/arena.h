@@ -1,12 +1,16 @@
 #pragma once
 // An Arena hands out tensors from one block of memory, like a stack: allocate() moves the top up, Scope moves it back.
-// Its whole state is four numbers: base address, capacity, top, and the highest top so far (peak).
+// Its whole state is four numbers: base address, capacity, top, and the highest top so far (peak). A *growing* arena
+// takes a further block when the last one is full, and replaces them all by one as large when nothing is left in them:
+// for row buffers of experts, whose size follows from routing when experts are spread over processes. It reaches a
+// high-water mark and stays there.
 //
 // A program has three: *model* (weights, gradients, moments: never released), *step* (what forward keeps for backward:
 // released when the step ends) and *scratch* (released when the function that asked returns). A counting arena has no
 // memory behind its addresses; running the real step on it (the plan backend) gives the sizes of the real ones.
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -26,9 +30,24 @@ class Arena {
     size_t bytes;   ///< rounded up to the alignment
   };
 
+  /// Where a growing arena takes memory: `allocate` throws Error when there is none.
+  struct Source {
+    std::function<void*(size_t)> allocate;
+    std::function<void(void*)> deallocate;
+  };
+
   Arena() = default;
   /// `memory` holds `capacity` bytes, aligned to `alignment`, and outlives the arena.
   Arena(std::string name, void* memory, size_t capacity);
+  /// Begins with one block of `capacity` bytes; gives back every block when it ends.
+  static Arena growing(std::string name, Source source, size_t capacity);
+  ~Arena();
+  Arena(Arena&& other) noexcept { swap(other); }
+  Arena& operator=(Arena&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+
   /// Addresses without memory, for counting.
   static Arena counting(std::string name);
 
@@ -37,42 +56,55 @@ class Arena {
   Tensor allocate(const std::string& name, DType dtype, const Shape& shape);
 
   /// Moves the top back to the base.
-  void release_all() {
-    top_ = 0;
-    live_.clear();
-  }
+  void release_all() { release({}, 0); }
 
-  size_t used() const { return top_; }
+  size_t used() const { return start_of_block() + top_.offset; }
   size_t peak() const { return peak_; }
-  size_t capacity() const { return capacity_; }
+  size_t capacity() const;  ///< of all blocks
   const std::string& name() const { return name_; }
   /// The live allocations at the moment of the peak, in address order.
   const std::vector<Record>& peak_records() const { return peak_records_; }
   /// Keeping records costs a string a tensor; only a counting arena does it.
   bool records() const { return counting_; }
 
+  /// A place in the stack: offset in a block.
+  struct Position {
+    size_t block = 0, offset = 0;
+  };
+
   /// Releases on destruction everything allocated since construction.
   class Scope {
    public:
     explicit Scope(Arena& arena) : arena_(arena), top_(arena.top_), live_(arena.live_.size()) {}
-    ~Scope() {
-      arena_.top_ = top_;
-      arena_.live_.resize(live_);
-    }
+    ~Scope() { arena_.release(top_, live_); }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
 
    private:
     Arena& arena_;
-    size_t top_;
+    Position top_;
     size_t live_;
   };
 
  private:
+  struct Block {
+    std::byte* base = nullptr;
+    size_t capacity = 0;
+  };
+
+  void release(Position top, size_t live) {
+    top_ = top;
+    live_.resize(live);
+  }
+  void swap(Arena& other) noexcept;
+  size_t start_of_block() const;  ///< bytes in the blocks below the top's
+  size_t room() const;            ///< bytes left in the top's block
+  void grow(const std::string& name, DType dtype, const Shape& shape);
+
   std::string name_ = "unnamed";
-  std::byte* base_ = nullptr;
-  size_t capacity_ = 0;
-  size_t top_ = 0;
+  std::vector<Block> blocks_ = {{}};
+  Source source_;
+  Position top_;
   size_t peak_ = 0;
   bool counting_ = false;
   std::vector<Record> live_;

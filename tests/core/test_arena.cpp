@@ -100,5 +100,63 @@ TEST_CASE("A size beyond what a machine can count is refused, and takes nothing"
   }
 }
 
+TEST_CASE("A growing arena takes further blocks, and one as large once nothing is left in them") {
+  size_t live = 0, calls = 0;
+  const Arena::Source source{.allocate =
+                                 [&](size_t bytes) {
+                                   ++calls;
+                                   live += 1;
+                                   return std::aligned_alloc(Arena::alignment, bytes);
+                                 },
+                             .deallocate =
+                                 [&](void* memory) {
+                                   live -= 1;
+                                   std::free(memory);
+                                 }};
+  {
+    Arena arena = Arena::growing("rows", source, 256);
+    arena.allocate("fits", DType::u8, {128});
+    {
+      const Arena::Scope scope(arena);
+      const Tensor more = arena.allocate("more", DType::u8, {1024});  // 128 left: a second block
+      more.as<uint8_t>()[1023] = 1;
+      CHECK(live == 2);
+      CHECK(arena.used() == 256 + 1024);
+      CHECK(arena.peak() == 256 + 1024);
+    }
+    CHECK(arena.used() == 128);
+    {
+      const Arena::Scope scope(arena);
+      arena.allocate("more again", DType::u8, {1024});
+      CHECK(calls == 2);  // the second block again
+      CHECK(live == 2);
+    }
+    arena.release_all();
+    const Tensor whole = arena.allocate("all of it", DType::u8, {256 + 1024});
+    CHECK(live == 1);
+    CHECK(arena.capacity() == 256 + 1024);
+    whole.as<uint8_t>()[256 + 1023] = 1;
+    const size_t before = calls;
+    arena.release_all();
+    arena.allocate("again", DType::u8, {256 + 1024});
+    CHECK(calls == before);
+  }
+  CHECK(live == 0);
+}
+
+TEST_CASE("A growing arena that cannot grow names tensor, shape, arena and what to change") {
+  bool full = false;
+  const Arena::Source source{.allocate = [&](size_t bytes) -> void* {
+                               if (full) throw Error("no memory");
+                               return std::aligned_alloc(Arena::alignment, bytes);
+                             },
+                             .deallocate = [](void* memory) { std::free(memory); }};
+  Arena arena = Arena::growing("step", source, 64);
+  full = true;
+  CHECK_THROWS_WITH(arena.allocate("experts.gate_up", DType::f32, {77, 5}),
+                    Catch::Matchers::Contains("experts.gate_up") && Catch::Matchers::Contains("[77, 5]") &&
+                        Catch::Matchers::Contains("step") && Catch::Matchers::Contains("micro_batch_size"));
+}
+
 }  // namespace
 }  // namespace strand
