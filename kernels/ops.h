@@ -15,7 +15,7 @@
 //
 // Letters: T tokens (B sequences of S), D model width, H query heads, G key/value heads, A head width, V vocabulary,
 // E experts, K experts a token, F expert width, R rows of the expert buffers, N sequences of C positions in a cache. A
-// *slot* is a pair (token, k < K).
+// *slot* is a pair (token, k < K). (ops/exchange.h has letters of its own.)
 #include <cstddef>
 #include <cstdint>
 
@@ -23,6 +23,7 @@
 #include "kernels/ops/attention.h"
 #include "kernels/ops/cache.h"
 #include "kernels/ops/coupling.h"
+#include "kernels/ops/exchange.h"
 #include "kernels/ops/experts.h"
 #include "kernels/ops/head.h"
 #include "kernels/ops/linear.h"
@@ -86,6 +87,12 @@ const char* to_string(OpFamily family);
   X(CombineRows, combine)                     \
   X(OrthogonalityTerm, combine)               \
   X(CombineBackward, combine)                 \
+  X(SortForExchange, sort)                    \
+  X(SampledSlots, sort)                       \
+  X(ArrivalMap, sort)                         \
+  X(GatherRows, combine)                      \
+  X(SlotGram, combine)                        \
+  X(SpecializationBackward, combine)          \
   X(CrossEntropy, head_loss)                  \
   X(Embedding, other)                         \
   X(EmbeddingBackward, other)                 \

@@ -12,20 +12,44 @@ namespace {
 // Below this many slots a range, starting a thread costs more than its share of the work.
 constexpr int64_t slots_of_range = 8192;
 
-/// next[range, e] counts of each range become the row where the range's first slot of expert e goes.
-void scan(int32_t* next, int64_t ranges, int64_t experts, int64_t alignment, int32_t* offsets, int32_t* ends) {
+/// next[range, b] counts of each range become the row where the range's first slot of bucket b goes.
+void scan(int32_t* next, int64_t ranges, int64_t buckets, int64_t alignment, int32_t* offsets, int32_t* ends) {
   int64_t row = 0;
-  for (int64_t e = 0; e < experts; ++e) {
-    offsets[e] = static_cast<int32_t>(row);
+  for (int64_t b = 0; b < buckets; ++b) {
+    offsets[b] = static_cast<int32_t>(row);
     for (int64_t range = 0; range < ranges; ++range) {
-      const int32_t count = next[range * experts + e];
-      next[range * experts + e] = static_cast<int32_t>(row);
+      const int32_t count = next[range * buckets + b];
+      next[range * buckets + b] = static_cast<int32_t>(row);
       row += count;
     }
-    ends[e] = static_cast<int32_t>(row);
+    ends[b] = static_cast<int32_t>(row);
     row = blocks_of(row, alignment) * alignment;
   }
-  offsets[experts] = static_cast<int32_t>(row);
+  offsets[buckets] = static_cast<int32_t>(row);
+}
+
+/// The map of the slots sorted by bucket. bucket_of_slot may be the memory of row_of_slot.
+void sort_by_bucket(const int32_t* bucket_of_slot, int64_t slots, int64_t buckets, int64_t alignment,
+                    int32_t* row_of_slot, int32_t* slot_of_row, int32_t* offsets) {
+  const int64_t ranges = std::clamp<int64_t>(slots / slots_of_range, 1, std::max(1, omp_get_max_threads()));
+  const int64_t range_size = std::max<int64_t>(1, blocks_of(slots, ranges));
+  static thread_local Scratch next_scratch, end_scratch;
+  int32_t* next = next_scratch.get<int32_t>(ranges * buckets);
+  int32_t* ends = end_scratch.get<int32_t>(buckets);
+
+  std::fill_n(next, ranges * buckets, 0);
+  for_blocks(slots, range_size, [&](int64_t begin, int64_t end, int64_t range) {
+    for (int64_t slot = begin; slot < end; ++slot) ++next[range * buckets + bucket_of_slot[slot]];
+  });
+  scan(next, ranges, buckets, alignment, offsets, ends);
+  for_blocks(slots, range_size, [&](int64_t begin, int64_t end, int64_t range) {
+    for (int64_t slot = begin; slot < end; ++slot) {
+      const int32_t row = next[range * buckets + bucket_of_slot[slot]]++;
+      row_of_slot[slot] = row;
+      slot_of_row[row] = static_cast<int32_t>(slot);
+    }
+  });
+  for (int64_t b = 0; b < buckets; ++b) std::fill(slot_of_row + ends[b], slot_of_row + offsets[b + 1], -1);
 }
 
 template <typename T>
@@ -47,30 +71,29 @@ void dispatch_tokens(const DispatchRows& op) {
 }  // namespace
 
 void CpuOps::run(const SortSlots& op) {
-  const int64_t slots = op.selected.elements(), experts = op.map.offsets.elements() - 1;
-  const int64_t ranges = std::clamp<int64_t>(slots / slots_of_range, 1, std::max(1, omp_get_max_threads()));
-  const int64_t range_size = blocks_of(slots, ranges);
+  sort_by_bucket(op.selected.as<int32_t>(), op.selected.elements(), op.map.offsets.elements() - 1, op.alignment,
+                 op.map.row_of_slot.as<int32_t>(), op.map.slot_of_row.as<int32_t>(), op.map.offsets.as<int32_t>());
+}
+
+// Two buckets an expert: the slots of sampled tokens, then the others.
+void CpuOps::run(const SortForExchange& op) {
+  const int64_t experts = op.counts.dim(0), top_k = op.selected.dim(1);
   const int32_t* selected = op.selected.as<int32_t>();
   int32_t* row_of_slot = op.map.row_of_slot.as<int32_t>();
-  int32_t* slot_of_row = op.map.slot_of_row.as<int32_t>();
-  int32_t* offsets = op.map.offsets.as<int32_t>();
-  static thread_local Scratch next_scratch, end_scratch;
-  int32_t* next = next_scratch.get<int32_t>(ranges * experts);
-  int32_t* ends = end_scratch.get<int32_t>(experts);
-
-  std::fill_n(next, ranges * experts, 0);
-  for_blocks(slots, range_size, [&](int64_t begin, int64_t end, int64_t range) {
-    for (int64_t slot = begin; slot < end; ++slot) ++next[range * experts + selected[slot]];
-  });
-  scan(next, ranges, experts, op.alignment, offsets, ends);
-  for_blocks(slots, range_size, [&](int64_t begin, int64_t end, int64_t range) {
-    for (int64_t slot = begin; slot < end; ++slot) {
-      const int32_t row = next[range * experts + selected[slot]]++;
-      row_of_slot[slot] = row;
-      slot_of_row[row] = static_cast<int32_t>(slot);
+  for_blocks(op.selected.dim(0), slots_of_range / top_k + 1, [&](int64_t begin, int64_t end, int64_t) {
+    for (int64_t t = begin; t < end; ++t) {
+      const int32_t part = op.sample.contains(t) ? 0 : 1;
+      for (int64_t slot = t * top_k; slot < (t + 1) * top_k; ++slot) row_of_slot[slot] = 2 * selected[slot] + part;
     }
   });
-  for (int64_t e = 0; e < experts; ++e) std::fill(slot_of_row + ends[e], slot_of_row + offsets[e + 1], -1);
+  static thread_local Scratch start_scratch;
+  int32_t* starts = start_scratch.get<int32_t>(2 * experts + 1);
+  sort_by_bucket(row_of_slot, op.selected.elements(), 2 * experts, 1, row_of_slot, op.map.slot_of_row.as<int32_t>(),
+                 starts);
+  int32_t* offsets = op.map.offsets.as<int32_t>();
+  int32_t* counts = op.counts.as<int32_t>();
+  for (int64_t e = 0; e <= experts; ++e) offsets[e] = starts[2 * e];
+  for (int64_t b = 0; b < 2 * experts; ++b) counts[b] = starts[b + 1] - starts[b];
 }
 
 void CpuOps::run(const DispatchRows& op) {

@@ -2,6 +2,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/expert_rows.h"
+#include "kernels/cpu/specialization.h"
 
 namespace strand {
 namespace {
@@ -31,15 +32,19 @@ inline vfloat finish_lanes(const Row<T>& row, int64_t width, int64_t i, Lanes la
   return incoming * z;
 }
 
-/// Without partners: z of these lanes is computed and used at once. Returns ⟨dz', z⟩.
-template <typename T>
-float backward_row(const Row<T>& row, int64_t width, float weight) {
+/// The pairs of a row that has none.
+constexpr auto no_pairs = [](int64_t, auto) { return vfloat{}; };
+
+/// Without partners here: z of these lanes is computed and used at once. pairs(i, lanes) is added to dz. Returns ⟨dz',
+/// z⟩.
+template <typename T, typename Pairs>
+float backward_row(const Row<T>& row, int64_t width, float weight, const Pairs& pairs) {
   vfloat dot{};
   simd::for_lanes(width, [&](int64_t i, auto lanes) {
     const vfloat gate = simd::load(row.gate_up + i, lanes), up = simd::load(row.gate_up + width + i, lanes);
     const vfloat sigmoid = simd::sigmoid(gate);
     const vfloat z = simd::round_to<T>(gate * sigmoid * up);
-    dot += finish_lanes(row, width, i, lanes, weight, sigmoid, z, vfloat{});
+    dot += finish_lanes(row, width, i, lanes, weight, sigmoid, z, pairs(i, lanes));
   });
   return simd::sum(dot);
 }
@@ -84,23 +89,6 @@ float backward_row_with_partners(const Row<T>& row, int64_t width, float weight,
   return simd::sum(dot);
 }
 
-/// 4 sp_scale c (ẑ_j − c ẑ_i) / ‖z_i‖ = pull_ij z_j + (part of pull_ii) z_i, from the Gram matrix alone.
-void specialization_pull(const float* gram, int64_t top_k, double sp_scale, float* pull) {
-  constexpr double tiny = 1e-24;  // the square of the norm below which a cosine counts as 0
-  for (int64_t i = 0; i < top_k; ++i) {
-    const double ii = gram[i * top_k + i];
-    double self = 0;
-    for (int64_t j = 0; j < top_k; ++j) {
-      const double jj = gram[j * top_k + j], ij = gram[i * top_k + j];
-      const bool counts = i != j && ii >= tiny && jj >= tiny;
-      const double partner = counts ? 4 * sp_scale * ij / (ii * jj) : 0;
-      pull[i * top_k + j] = static_cast<float>(partner);
-      self -= counts ? partner * ij / ii : 0;
-    }
-    pull[i * top_k + i] = static_cast<float>(self);
-  }
-}
-
 template <typename T>
 class TokenBackward {
  public:
@@ -119,7 +107,22 @@ class TokenBackward {
   }
 
   void token(int64_t t) const {
-    for (int64_t k = 0; k < top_k_; ++k) write_dgate(t, k, backward_row(slot_row(t, k), width_, weight(t, k)));
+    for (int64_t k = 0; k < top_k_; ++k) {
+      write_dgate(t, k, backward_row(slot_row(t, k), width_, weight(t, k), no_pairs));
+    }
+  }
+
+  void token_with_given_pairs(int64_t t) const {
+    for (int64_t k = 0; k < top_k_; ++k) {
+      const int32_t pair = op_.pair_of_slot.as<int32_t>()[t * top_k_ + k];
+      if (pair < 0) {
+        write_dgate(t, k, backward_row(slot_row(t, k), width_, weight(t, k), no_pairs));
+      } else {
+        const T* row_of_pairs = op_.dz_pairs.as<T>() + pair * width_;
+        const auto pairs = [&](int64_t i, auto lanes) { return simd::load(row_of_pairs + i, lanes); };
+        write_dgate(t, k, backward_row(slot_row(t, k), width_, weight(t, k), pairs));
+      }
+    }
   }
 
   void token_with_partners(int64_t t, float* memory) const {
@@ -128,18 +131,11 @@ class TokenBackward {
     for (int64_t k = 0; k < top_k_; ++k) {
       recompute_row(slot_row(t, k), width_, buffer.z + k * stride(), buffer.sigmoid + k * stride());
     }
-    switch (top_k_) {
-      case 2:
-        return finish_token(t, buffer, std::integral_constant<int64_t, 2>{});
-      case 4:
-        return finish_token(t, buffer, std::integral_constant<int64_t, 4>{});
-      case 6:
-        return finish_token(t, buffer, std::integral_constant<int64_t, 6>{});
-      case 8:
-        return finish_token(t, buffer, std::integral_constant<int64_t, 8>{});
-      default:
-        return finish_token(t, buffer, top_k_);
-    }
+    with_top_k(top_k_, [&](auto partners) {
+      for (int64_t k = 0; k < top_k_; ++k) {
+        write_dgate(t, k, backward_row_with_partners(slot_row(t, k), width_, weight(t, k), buffer, k, partners));
+      }
+    });
   }
 
  private:
@@ -149,13 +145,6 @@ class TokenBackward {
   float weight(int64_t t, int64_t k) const { return gates_ ? gates_[t * top_k_ + k] : 1.0f; }
   void write_dgate(int64_t t, int64_t k, float value) const {
     if (dgates_) dgates_[t * top_k_ + k] = value;
-  }
-
-  template <typename Count>
-  void finish_token(int64_t t, const TokenBuffer& buffer, Count partners) const {
-    for (int64_t k = 0; k < top_k_; ++k) {
-      write_dgate(t, k, backward_row_with_partners(slot_row(t, k), width_, weight(t, k), buffer, k, partners));
-    }
   }
 
   const SwigluBackward& op_;
@@ -169,7 +158,7 @@ void backward_rows(const SwigluBackward& op) {
   const TokenBackward<T> backward(op);
   const int64_t width = op.dz.dim(1);
   for_blocks(op.dz.dim(0), row_block, [&](int64_t begin, int64_t end, int64_t) {
-    for (int64_t r = begin; r < end; ++r) backward_row(backward.row(r), width, 1.0f);
+    for (int64_t r = begin; r < end; ++r) backward_row(backward.row(r), width, 1.0f, no_pairs);
   });
 }
 
@@ -183,6 +172,8 @@ void backward_tokens(const SwigluBackward& op) {
     for (int64_t t = begin; t < end; ++t) {
       if (partners && op.sample.contains(t)) {
         backward.token_with_partners(t, buffers.mine());
+      } else if (op.dz_pairs) {
+        backward.token_with_given_pairs(t);
       } else {
         backward.token(t);
       }

@@ -72,8 +72,10 @@ void SwigluBackward::check() const {
   c.tensor("weighted_z", weighted_z, act, {r, f});
   c.tensor("dgate_up", dgate_up, act, {r, 2 * f});
   c.holds(bool(gates) == bool(dgates), "gates and dgates come together");
+  c.holds(bool(dz_pairs) == bool(pair_of_slot), "dz_pairs and pair_of_slot come together");
   if (!map) {
     c.absent("gates", gates);
+    c.absent("dz_pairs", dz_pairs);
     c.holds(sp_scale == 0, "SP needs a map");
     return;
   }
@@ -81,6 +83,11 @@ void SwigluBackward::check() const {
   c.optional("gates", gates, acc, map.row_of_slot.shape);
   c.optional("dgates", dgates, acc, map.row_of_slot.shape);
   if (sp_scale != 0) c.tensor("gram", gram, acc, gram_shape(map));
+  if (!dz_pairs) return;
+  c.holds(sp_scale == 0, "SP is formed here or comes as dz_pairs, not both");
+  c.rank("dz_pairs", dz_pairs, 2);
+  c.tensor("dz_pairs", dz_pairs, act, {dz_pairs.dim(0), f});
+  c.tensor("pair_of_slot", pair_of_slot, DType::i32, map.row_of_slot.shape);
 }
 
 void CombineRows::check() const {

@@ -55,7 +55,8 @@ struct SpecializationTerm {
 
 /// One pass over the rows for everything between the two expert GEMMs of the backward. z is recomputed from gate_up.
 ///   dz = gate · dz' + Σ_{j≠i} (4 sp_scale) c (ẑ_j − c ẑ_i) / ‖z_i‖       c = ⟨ẑ_i, ẑ_j⟩, tokens of the sample only
-///   dgate = ⟨dz', z⟩;  dgate_up = SwiGLU backward of dz;  weighted_z = gate · z (the input of dW_down = dyᵀ
+///   dz = gate · dz' + dz_pairs[pair_of_slot]     where the partners of a row live elsewhere and the sum was formed
+///   there dgate = ⟨dz', z⟩;  dgate_up = SwiGLU backward of dz;  weighted_z = gate · z (the input of dW_down = dyᵀ
 ///   weighted_z)
 /// `dz` holds dz' = dout W_down, before the routing weight. Without gates, gate = 1 and no dgates.
 /// dgate_up may be the memory of gate_up, and weighted_z that of dz. Padding rows of both outputs are zeroed.
@@ -67,9 +68,11 @@ struct SwigluBackward {
   Tensor gram;          ///< [T, K, K] acc; needed when sp_scale is not 0
   double sp_scale = 0;  ///< sp_weight / tokens of the step / fraction
   TokenSample sample;
-  Tensor weighted_z;  ///< [R, F] act
-  Tensor dgate_up;    ///< [R, 2F] act
-  Tensor dgates;      ///< [T, K] acc, overwritten; none exactly when gates is none
+  Tensor dz_pairs;      ///< [S, F] act, or none; not together with sp_scale (SpecializationBackward writes it)
+  Tensor pair_of_slot;  ///< [T, K] i32: row of dz_pairs, or −1 for nothing; given exactly when dz_pairs is
+  Tensor weighted_z;    ///< [R, F] act
+  Tensor dgate_up;      ///< [R, 2F] act
+  Tensor dgates;        ///< [T, K] acc, overwritten; none exactly when gates is none
   void check() const;
 };
 

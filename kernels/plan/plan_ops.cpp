@@ -140,7 +140,7 @@ void PlanOps::run(const Swiglu& o) {
   count(OpFamily::swiglu, 0, {o.gate_up, o.z, o.gram});
 }
 void PlanOps::run(const SwigluBackward& o) {
-  count(OpFamily::swiglu, 0, {o.gate_up, o.dz, o.gram, o.weighted_z, o.dgate_up, o.dgates});
+  count(OpFamily::swiglu, 0, {o.gate_up, o.dz, o.gram, o.dz_pairs, o.pair_of_slot, o.weighted_z, o.dgate_up, o.dgates});
 }
 void PlanOps::run(const SpecializationTerm& o) {
   count(OpFamily::swiglu, 0, {o.gram});
@@ -153,6 +153,24 @@ void PlanOps::run(const OrthogonalityTerm& o) {
 }
 void PlanOps::run(const CombineBackward& o) {
   count(OpFamily::combine, 0, {o.dout, o.y, o.gates, o.gram, o.dy, o.dgates});
+}
+void PlanOps::run(const SortForExchange& o) {
+  count(OpFamily::sort, 0, {o.selected, o.map.row_of_slot, o.map.slot_of_row, o.map.offsets, o.counts});
+}
+void PlanOps::run(const SampledSlots& o) {
+  count(OpFamily::sort, 0, {o.counts, o.row_of_slot, o.packed_of_slot});
+}
+void PlanOps::run(const ArrivalMap& o) {
+  count(OpFamily::sort, 0, {o.counts, o.experts, o.packed_of_arrival, o.arrival_of_packed});
+}
+void PlanOps::run(const GatherRows& o) {
+  count(OpFamily::combine, 0, {o.from, o.index, o.via, o.to});
+}
+void PlanOps::run(const SlotGram& o) {
+  count(OpFamily::combine, 0, {o.rows, o.row_of_slot, o.gram});
+}
+void PlanOps::run(const SpecializationBackward& o) {
+  count(OpFamily::combine, 0, {o.z, o.row_of_slot, o.gram, o.drows});
 }
 void PlanOps::run(const CrossEntropy& o) {
   count(OpFamily::head_loss, 0, {o.logits, o.targets, o.dlogits});

@@ -4,6 +4,7 @@
 
 #include "kernels/reference/reference_ops.h"
 #include "kernels/reference/row_map.h"
+#include "kernels/reference/specialization.h"
 #include "kernels/reference/view.h"
 
 namespace strand {
@@ -11,8 +12,6 @@ namespace strand {
 using namespace reference;
 
 namespace {
-constexpr double smallest_norm = 1e-12;  // a shorter z has no direction: its cosines are 0, without gradient
-
 double sigmoid(double x) {
   return 1 / (1 + std::exp(-x));
 }
@@ -26,13 +25,6 @@ double silu_derivative(double x) {
 /// z_rf from the row's [gate | up]
 double swiglu(const View<double, 2>& gate_up, int64_t r, int64_t f) {
   return silu(gate_up(r, f)) * gate_up(r, gate_up.dim(1) / 2 + f);
-}
-
-/// cos(z_i, z_j) of one token
-double cosine(const View<double, 3>& gram, int64_t t, int64_t i, int64_t j) {
-  const double norm_i = std::sqrt(gram(t, i, i)), norm_j = std::sqrt(gram(t, j, j));
-  if (norm_i < smallest_norm || norm_j < smallest_norm) return 0;
-  return gram(t, i, j) / (norm_i * norm_j);
 }
 }  // namespace
 
@@ -79,24 +71,13 @@ void swiglu_backward(const View<double, 2>& gate_up, const View<double, 2>& dgat
   dgate_up(r, F + f) = dz * silu(gate);
 }
 
-/// ∂SP_t/∂z_ti at f, times a quarter: Σ_{j≠i} c (ẑ_j − c ẑ_i) / ‖z_i‖. `z` are the K vectors of token t.
-double sp_gradient(const View<double, 3>& gram, const std::vector<std::vector<double>>& z, int64_t t, size_t i,
-                   size_t f) {
-  const auto norm = [&](size_t k) { return std::sqrt(gram(t, k, k)); };
-  double sum = 0;
-  for (size_t j = 0; j < z.size(); ++j) {
-    const double c = j == i ? 0 : cosine(gram, t, static_cast<int64_t>(i), static_cast<int64_t>(j));
-    if (c != 0) sum += c * (z[j][f] / norm(j) - c * z[i][f] / norm(i)) / norm(i);
-  }
-  return sum;
-}
-
 /// One token of SwigluBackward with a map: its K rows together, since SP ties them.
 void token_backward(const SwigluBackward& op, int64_t t) {
   const auto gate_up = matrix(op.gate_up), dz = matrix(op.dz), weighted_z = matrix(op.weighted_z);
   const auto dgate_up = matrix(op.dgate_up), gates = matrix(op.gates), dgates = matrix(op.dgates);
   const auto gram = cube(op.gram);
-  const auto row = id_matrix(op.map.row_of_slot);
+  const auto dz_pairs = matrix(op.dz_pairs);
+  const auto row = id_matrix(op.map.row_of_slot), pair = id_matrix(op.pair_of_slot);
   const auto F = static_cast<size_t>(dz.dim(1)), K = static_cast<size_t>(row.dim(1));
   const bool with_sp = op.sp_scale != 0 && op.sample.contains(t);
 
@@ -112,6 +93,7 @@ void token_backward(const SwigluBackward& op, int64_t t) {
       const double dz_weighted = dz(r, f);  // dz': before the routing weight
       double dz_total = gate * dz_weighted;
       if (with_sp) dz_total += 4 * op.sp_scale * sp_gradient(gram, z, t, k, f);
+      if (dz_pairs && pair(t, k) >= 0) dz_total += dz_pairs(pair(t, k), f);
       dgate += dz_weighted * z[k][f];
       weighted_z(r, f) = gate * z[k][f];
       swiglu_backward(gate_up, dgate_up, r, static_cast<int64_t>(f), dz_total);

@@ -1,88 +1,12 @@
 // Sort, dispatch, SwiGLU with SP, combine with O.
-#include <algorithm>
 #include <catch2/catch.hpp>
-#include <limits>
-#include <numeric>
 
-#include "harness.h"
+#include "expert_cases.h"
 
 using namespace strand;
 using namespace strand::test;
 
 namespace {
-struct Size {
-  int64_t tokens, experts, top_k, width;
-};
-// E = 1; K = E; K = 1; experts that nobody selects; widths beside the vector width.
-const Size sizes[] = {{1, 1, 1, 1}, {5, 3, 3, 7}, {37, 8, 1, 16}, {3, 24, 2, 33}, {40, 16, 4, 48}, {67, 5, 2, 65}};
-
-void for_each_case(const std::function<void(Stage&, const Size&)>& body) {
-  for (const Size& size : sizes) {
-    for (int64_t alignment : {1, 16}) {
-      INFO("T " << size.tokens << " E " << size.experts << " K " << size.top_k << " width " << size.width
-                << " alignment " << alignment);
-      compare_all([&](Stage& s) { body(s, size); }, alignment);
-    }
-  }
-}
-
-/// K different experts for each token; expert 0 is never chosen when there are enough others.
-Ids selection(const Size& n) {
-  Ids ids;
-  for (int64_t t = 0; t < n.tokens; ++t) {
-    std::vector<int32_t> order(static_cast<size_t>(n.experts));
-    std::iota(order.begin(), order.end(), 0);
-    const uint64_t key = hash_key(7, "selection");
-    const auto draw = [&](int32_t e) {
-      return e == 0 ? 2.0 : random_uniform(key, static_cast<uint64_t>(t * n.experts + e));
-    };
-    std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return draw(a) < draw(b); });
-    ids.insert(ids.end(), order.begin(), order.begin() + n.top_k);
-  }
-  return ids;
-}
-
-int64_t capacity(const Stage& s, const Size& n) {
-  return n.tokens * n.top_k + n.experts * (s.alignment() - 1);
-}
-
-/// The sorted map of a case; the part of slot_of_row that is undefined holds garbage.
-struct Sorted {
-  RowMap map;
-  int64_t capacity = 0, used = 0;
-  std::vector<bool> padding;
-};
-Sorted sorted(Stage& s, const Size& n) {
-  Sorted result;
-  result.capacity = capacity(s, n);
-  const std::vector<Values> v = reference_values(s, [&](Stage& r) {
-    const RowMap map{.row_of_slot = r.ids_out({n.tokens, n.top_k}),
-                     .slot_of_row = r.ids_out({result.capacity}),
-                     .offsets = r.ids_out({n.experts + 1})};
-    r.run(SortSlots{.selected = r.ids_of({n.tokens, n.top_k}, selection(n)), .alignment = r.alignment(), .map = map});
-    r.report("row_of_slot", map.row_of_slot);
-    r.report("slot_of_row", map.slot_of_row);
-    r.report("offsets", map.offsets);
-  });
-  const auto ids = [](const Values& values) { return Ids(values.begin(), values.end()); };
-  result.map = {.row_of_slot = s.ids_of({n.tokens, n.top_k}, ids(v[0])),
-                .slot_of_row = s.ids_of({result.capacity}, ids(v[1])),
-                .offsets = s.ids_of({n.experts + 1}, ids(v[2]))};
-  result.used = static_cast<int64_t>(v[2].back());
-  for (int64_t r = 0; r < result.used; ++r) result.padding.push_back(v[1][static_cast<size_t>(r)] < 0);
-  return result;
-}
-
-/// [R, width]: normal numbers where a row has a slot, NaN in padding rows and behind the rows in use.
-Tensor rows_input(Stage& s, const std::string& name, const Sorted& sorted, int64_t width) {
-  Values values = s.read(s.act(name, {sorted.capacity, width}));
-  for (int64_t r = 0; r < sorted.capacity; ++r)
-    if (r >= sorted.used || sorted.padding[static_cast<size_t>(r)])
-      for (int64_t i = 0; i < width; ++i)
-        values[static_cast<size_t>(r * width + i)] = std::numeric_limits<double>::quiet_NaN();
-  return s.act_of({sorted.capacity, width}, values);
-}
-
 /// The Gram matrices that the reference finds for the case's gate_up.
 Values reference_gram(const Stage& s, const Size& n) {
   return reference_values(s, [&](Stage& r) {

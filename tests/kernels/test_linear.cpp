@@ -159,3 +159,15 @@ TEST_CASE("GroupedLinearBackwardWeight: dW_e += dy^T x; an expert without rows k
     s.report("dw", dw, {.terms = 41});
   });
 }
+
+TEST_CASE("GroupedLinear and its backwards over buffers of no rows: nothing is written") {
+  compare_all([](Stage& s) {
+    const int64_t E = 2, I = 5, O = 3;
+    const Tensor x = s.act_out({0, I}), y = s.act_out({0, O}), weight = s.act("w", {E, O, I});
+    const Tensor offsets = s.ids_of({E + 1}, {0, 0, 0}), dweight = s.acc("dw before", {E, O, I});
+    s.run(GroupedLinear{.x = x, .weight = weight, .offsets = offsets, .y = y});
+    s.run(GroupedLinearBackwardInput{.dy = y, .weight = weight, .offsets = offsets, .dx = x});
+    s.run(GroupedLinearBackwardWeight{.dy = y, .x = x, .offsets = offsets, .dweight = dweight});
+    s.report("dweight", dweight);
+  });
+}

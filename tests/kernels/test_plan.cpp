@@ -98,3 +98,14 @@ TEST_CASE("plan: allocations get distinct aligned addresses and add up; argument
   CHECK(ops.allocated_bytes() <= 1064 + 64);
   CHECK_THROWS(ops(SumOfSquares{.x = Tensor{first, DType::f32, {250}}}));
 }
+
+TEST_CASE("plan: rows gathered for another rank count as stored, with the indices that find them") {
+  PlanOps ops(1);
+  const GatherRows op{.from = tensor(ops, DType::bf16, {10, 3}),
+                      .index = tensor(ops, DType::i32, {4, 2}),
+                      .via = tensor(ops, DType::i32, {9}),
+                      .to = tensor(ops, DType::bf16, {8, 3})};
+  ops(op);
+  CHECK(bytes(ops, OpFamily::combine) == 2 * 30 + 4 * 8 + 4 * 9 + 2 * 24);
+  CHECK(calls(ops, OpFamily::combine) == 1);
+}

@@ -1,0 +1,43 @@
+#pragma once
+// The gradient of the specialization term SP as a product of small matrices: one [K, K] a token, from its Gram matrix.
+#include <cstdint>
+#include <type_traits>
+
+namespace strand {
+
+/// 4 sp_scale c (ẑ_j − c ẑ_i) / ‖z_i‖ = pull_ij z_j + (part of pull_ii) z_i, so that row i of the token gets
+/// Σ_j pull_ij z_j.
+inline void specialization_pull(const float* gram, int64_t top_k, double sp_scale, float* pull) {
+  constexpr double tiny = 1e-24;  // the square of the norm below which a cosine counts as 0
+  for (int64_t i = 0; i < top_k; ++i) {
+    const double ii = gram[i * top_k + i];
+    double self = 0;
+    for (int64_t j = 0; j < top_k; ++j) {
+      const double jj = gram[j * top_k + j], ij = gram[i * top_k + j];
+      const bool counts = i != j && ii >= tiny && jj >= tiny;
+      const double partner = counts ? 4 * sp_scale * ij / (ii * jj) : 0;
+      pull[i * top_k + j] = static_cast<float>(partner);
+      self -= counts ? partner * ij / ii : 0;
+    }
+    pull[i * top_k + i] = static_cast<float>(self);
+  }
+}
+
+/// body(top_k), a constant where it is small and common, so that sums over a token's rows unroll.
+template <typename Body>
+void with_top_k(int64_t top_k, const Body& body) {
+  switch (top_k) {
+    case 2:
+      return body(std::integral_constant<int64_t, 2>{});
+    case 4:
+      return body(std::integral_constant<int64_t, 4>{});
+    case 6:
+      return body(std::integral_constant<int64_t, 6>{});
+    case 8:
+      return body(std::integral_constant<int64_t, 8>{});
+    default:
+      return body(top_k);
+  }
+}
+
+}  // namespace strand
