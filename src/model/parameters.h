@@ -1,10 +1,21 @@
 #pragma once
-// The weights: how they lie in memory, and what they are called outside.
+// The weights: how they lie in memory, who owns what of them, and what they are called outside.
 //
-// In memory, projections that share an input are one matrix (q, k, v; gate, up) and the experts of a layer are one
-// tensor, so that GEMMs are few and large. Outside (checkpoints, gradients in `verify`, export) every weight has its
-// own *logical* name and 2-D shape, a contiguous slice of the stored tensor; layouts and fusions never show.
-#include <functional>
+// In memory, projections that share an input are one matrix (q, k, v; gate, up) and the experts that a rank holds in a
+// layer are one tensor, so that GEMMs are few and large. Outside (checkpoints, gradients in `verify`, export) every
+// weight has its own *logical* name and 2-D shape, a contiguous slice of the stored tensor; layouts, fusions and ranks
+// never show.
+//
+// Training shards the optimizer (ZeRO-1, Rajbhandari et al., https://arxiv.org/abs/1910.02054). A rank reads all
+// weights of the model but for the experts of others, and has a gradient of each; but it *owns* only an equal part of
+// them, and master copies (where GEMMs read another type) and moments exist for that part alone. There are three spaces
+// (parameter_layout.h):
+//   dense       read in act                        shared by the world
+//   dense_acc   norms and routers, read in acc     shared by the world
+//   experts     read in act                        shared by the replicas: the ranks that hold the same experts
+// Each is contiguous in memory, in the order in which backward completes gradients, and cut into buckets, whose
+// gradients are reduced to the owners after backward, and whose weights are gathered from them after the update
+// (train/gradient_reduction.h, train/step.h).
 #include <string>
 #include <vector>
 
@@ -12,6 +23,7 @@
 #include "core/arena.h"
 #include "kernels/ops.h"
 #include "model/context.h"
+#include "model/parameter_layout.h"
 
 namespace strand {
 
@@ -21,22 +33,57 @@ struct LogicalTensor {
   Shape shape;
   int64_t offset = 0;     ///< elements from the start of the stored tensor
   double init_std = 0.0;  ///< standard deviation of the initial normal values; 0 = all ones
+
+  ElementRange range() const { return {offset, shape.elements()}; }
 };
 
-/// One stored parameter: master copy, the copy that GEMMs read, gradient and moments.
+enum class ParameterSpace : uint8_t { dense, dense_acc, experts };
+constexpr int parameter_spaces = 3;
+
+/// The part of a stored parameter that this rank updates.
+struct OwnedPart {
+  ElementRange range;  ///< of the parameter; empty when others own all of it
+  // Of those elements:
+  Tensor weight;    ///< of Parameter::weight
+  Tensor master;    ///< acc; `weight` itself where that is acc, or when nothing is trained
+  Tensor gradient;  ///< of Parameter::gradient: summed over ranks once it is reduced; training only
+  Tensor m, v;      ///< acc; training only
+
+  bool has_master_copy() const { return master.data != weight.data; }
+};
+
+/// One stored parameter.
 struct Parameter {
   std::string name;  ///< of the storage: "layers.3.moe.experts.gate_up"
-  Shape shape;
-  bool matrix = true;        ///< decays, and is rounded to act for GEMMs; false: norms
-  bool read_in_acc = false;  ///< norms and the router: read from the master copy, no act copy
-  Tensor master;             ///< acc
-  Tensor act;                ///< act; the master copy itself when the types agree; none when read_in_acc
-  Tensor gradient;           ///< acc; training only
-  Tensor m, v;               ///< acc; training only
+  Shape shape;       ///< experts: of those that this rank holds
+  ParameterSpace space = ParameterSpace::dense;
+  bool matrix = true;          ///< decays; false: norms
+  int64_t complete_after = 0;  ///< its gradient is complete after the backward of this layer; L: before any, −1: last
+  Tensor weight;               ///< what the model reads: acc in dense_acc, else act
+  Tensor gradient;             ///< acc; training only
+  OwnedPart owned;
   std::vector<LogicalTensor> logical;
 
-  const Tensor& weight() const { return read_in_acc ? master : act; }
   static Tensor slice(const Tensor& stored, const LogicalTensor& part);
+};
+
+/// Whole parameters of one space whose gradients are reduced, and weights gathered, in one go.
+struct Bucket {
+  ParameterSpace space = ParameterSpace::dense;
+  int64_t complete_after = 0;  ///< of the last of its parameters
+  int parts = 1;               ///< ranks that share it; this one owns equal part `part`
+  int part = 0;
+  Tensor weights, gradients;       ///< [elements], padding included
+  Tensor master, m, v;             ///< [elements / parts] acc: the owned part; master as in OwnedPart
+  std::vector<size_t> parameters;  ///< indices into Parameters::all()
+  std::vector<int64_t> first;      ///< of each of them, from the start of the bucket
+
+  /// The owned part of `weights` or `gradients`.
+  Tensor part_of(const Tensor& whole) const;
+  /// The ranks that share it.
+  Communicator& group(ProcessGrid& grid) const {
+    return space == ParameterSpace::experts ? grid.replicas() : grid.world();
+  }
 };
 
 /// Tensors of one layer as the model's functions take them; once for weights, once for gradients.
@@ -47,7 +94,7 @@ struct LayerTensors {
   Tensor q_norm, k_norm;             ///< acc, see HeadNorm; none without
   Tensor dense_gate_up, dense_down;  ///< [2W, D], [D, W]: the dense FFN, or the shared expert of a MoE layer; or none
   Tensor router;                     ///< [E, D] acc; none in a dense layer
-  Tensor gate_up, down;              ///< [E, 2F, D], [E, D, F]
+  Tensor gate_up, down;              ///< [E/EP, 2F, D], [E/EP, D, F]: the experts that this rank holds
 };
 
 struct ModelTensors {
@@ -62,15 +109,18 @@ enum class Purpose : uint8_t { inference, training, generation };
 
 class Parameters {
  public:
-  /// Allocates everything from `arena`. Contents are undefined until initialize() or a load.
-  Parameters(Arena& arena, const Config& config, NumberTypes types, Purpose purpose);
+  /// Allocates what one rank of a grid has from `arena`. Contents are undefined until initialize() or a load. Throws
+  /// Error when experts do not divide over the ranks of an expert group.
+  Parameters(Arena& arena, const Config& config, NumberTypes types, Purpose purpose, const GridShape& grid = {});
 
   std::vector<Parameter>& all() { return parameters_; }
   const std::vector<Parameter>& all() const { return parameters_; }
+  /// In the order in which backward completes them: `complete_after` never rises.
+  const std::vector<Bucket>& buckets() const { return buckets_; }
   const ModelTensors& weights() const { return weights_; }
   const ModelTensors& gradients() const { return gradients_; }
 
-  /// Aux-loss-free selection bias of each MoE layer, [E] acc, and its logical name; empty when off.
+  /// Aux-loss-free selection bias of each MoE layer, [E] acc, and its logical name; empty when off. On all ranks.
   struct RouterBias {
     std::string name;  ///< "layers.3.moe.router.bias"
     int64_t layer = 0;
@@ -82,19 +132,39 @@ class Parameters {
 
   /// Initial values by SPEC section 2: element i of logical tensor `name` is a function of (seed, name, i) alone.
   void initialize(Ops& ops, uint64_t seed);
+  /// Sets a logical tensor, here and in the master copy as far as this rank owns it. `values`: part.shape in acc, on
+  /// the host, at any address.
+  void store(Ops& ops, const Parameter& parameter, const LogicalTensor& part, const void* values) const;
+  void store(Ops& ops, const Parameter& parameter, const LogicalTensor& part, const std::vector<double>& values) const;
+  /// Sets what this rank owns of a logical tensor in `field`: master, m or v.
+  void store_owned(Ops& ops, const Parameter& parameter, const LogicalTensor& part, Tensor OwnedPart::* field,
+                   const void* values) const;
   /// Zero moments, gradients and biases: a new optimizer. Biases are part of a trained model and may be kept.
   enum class Keep : uint8_t { nothing, biases };
   void zero_training_state(Ops& ops, Keep keep = Keep::nothing);
   void zero_gradients(Ops& ops);
-  /// Rounds the master copies into the act copies; after a load.
-  void refresh_act(Ops& ops);
 
-  /// Number of logical weights, a tied head counted once, biases not.
-  int64_t elements() const;
+  DType acc() const { return types_.acc; }
+  // Of the whole model, all ranks together:
+  int64_t elements() const;  ///< logical weights, a tied head counted once, biases not
+  int64_t tensors() const;   ///< logical tensors, biases not
 
  private:
   struct Builder;
+  void declare(Builder& builder, const Config& config);
+  void declare_layer(Builder& builder, const Config& config, int64_t layer);
+  struct Share {
+    int parts, part;
+  };
+  void allocate(Arena& arena, int64_t bucket_mib, Purpose purpose, const GridShape& grid);
+  void allocate_space(Arena& arena, ParameterSpace space, const std::vector<size_t>& order, int64_t bucket_elements,
+                      Purpose purpose, const Share& share);
+  void place(Bucket& bucket);
+
+  NumberTypes types_;
+  int expert_parallel_;
   std::vector<Parameter> parameters_;
+  std::vector<Bucket> buckets_;
   std::vector<RouterBias> biases_;
   ModelTensors weights_, gradients_;
 };

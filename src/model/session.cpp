@@ -32,13 +32,16 @@ NewTokens new_tokens(const SessionBuffers& b, int64_t count) {
 }
 
 void update_all(Ops& ops, const Parameters& parameters) {
-  for (const Parameter& p : parameters.all())
-    ops(AdamW{.weight = p.master,
-              .weight_act = p.act.data == p.master.data ? Tensor{} : p.act,
-              .gradient = p.gradient,
-              .m = p.m,
-              .v = p.v,
+  for (const Parameter& p : parameters.all()) {
+    const OwnedPart& o = p.owned;
+    if (o.range.elements == 0) continue;
+    ops(AdamW{.weight = o.master,
+              .weight_act = o.has_master_copy() ? o.weight : Tensor{},
+              .gradient = o.gradient,
+              .m = o.m,
+              .v = o.v,
               .updates = 1});
+  }
 }
 
 /// Peaks are those of the longest prompt and of a full batch; counts are those of decoding.
@@ -76,7 +79,7 @@ SessionPlan plan_session(const Config& config, const SessionShape& shape, int64_
   const std::unique_ptr<ProcessGrid> paper = ProcessGrid::counting(place);
   ProcessGrid& grid = *paper;
   Arena model = Arena::counting("model"), step = Arena::counting("step"), scratch = Arena::counting("scratch");
-  const Parameters parameters(model, config, NumberTypes::of(config.run.precision), shape.purpose);
+  const Parameters parameters(model, config, NumberTypes::of(config.run.precision), shape.purpose, place);
   SessionPlan plan;
   if (shape.purpose == Purpose::generation) {
     Decoder decoder(ops, grid, config, parameters, shape.sequences, shape.tokens, model, step, scratch);
@@ -103,10 +106,18 @@ Session::Session(Ops& ops, ProcessGrid& grid, const Config& config, const Sessio
   const SessionPlan::ArenaPlan* plans[3] = {&plan_.model, &plan_.step, &plan_.scratch};
   const char* names[3] = {"model", "step", "scratch"};
   for (int i = 0; i < 3; ++i) {
+    if (arenas[i] != &model_ && grid.expert_parallel() > 1) {
+      // How many rows come to this rank's experts, only routing tells.
+      const Arena::Source source{.allocate = [&ops](size_t bytes) { return ops.allocate(bytes); },
+                                 .deallocate = [&ops](void* memory) { ops.deallocate(memory); }};
+      *arenas[i] = Arena::growing(names[i], source, plans[i]->bytes);
+      continue;
+    }
     memory_[i] = ops_.allocate(plans[i]->bytes);
     *arenas[i] = Arena(names[i], memory_[i], plans[i]->bytes);
   }
-  parameters_ = std::make_unique<Parameters>(model_, config_, NumberTypes::of(config_.run.precision), shape_.purpose);
+  parameters_ = std::make_unique<Parameters>(model_, config_, NumberTypes::of(config_.run.precision), shape_.purpose,
+                                             grid_.shape());
   if (shape_.purpose == Purpose::generation) {
     decoder_ = std::make_unique<Decoder>(ops_, grid_, config_, *parameters_, shape_.sequences, shape_.tokens, model_,
                                          step_, scratch_);

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <array>
 #include <cstring>
 #include <filesystem>
 
@@ -13,6 +14,9 @@
 namespace strand {
 
 namespace {
+constexpr std::array<std::pair<const char*, Tensor OwnedPart::*>, 2> moment_fields{
+    {{"m.", &OwnedPart::m}, {"v.", &OwnedPart::v}}};
+
 std::vector<int64_t> dims_of(const Shape& shape) {
   std::vector<int64_t> dims;
   for (int i = 0; i < shape.rank(); ++i) dims.push_back(shape[i]);
@@ -32,23 +36,16 @@ NamedTensor named(Ops& ops, const std::string& name, const Tensor& tensor) {
   return out;
 }
 
-/// Calls body(outside name, tensor) for every logical slice of `field`.
+/// Calls body(outside name, parameter, slice) for every logical tensor that this rank holds some of.
 template <typename Body>
-void for_each_slice(Session& session, Tensor Parameter::* field, const std::string& prefix, const Body& body) {
+void for_each_slice(Session& session, const std::string& prefix, const Body& body) {
   for (const Parameter& p : session.parameters().all())
-    for (const LogicalTensor& part : p.logical) body(prefix + part.name, Parameter::slice(p.*field, part));
+    for (const LogicalTensor& part : p.logical) body(prefix + part.name, p, part);
 }
 
-template <typename Body>
-void for_each_model_tensor(Session& session, const Body& body) {
-  for_each_slice(session, &Parameter::master, "", body);
-  for (const Parameters::RouterBias& b : session.parameters().router_biases()) body(b.name, b.bias);
-}
-
-template <typename Body>
-void for_each_moment(Session& session, const Body& body) {
-  for_each_slice(session, &Parameter::m, "m.", body);
-  for_each_slice(session, &Parameter::v, "v.", body);
+void require_whole(const Session& session, const char* what) {
+  require(const_cast<Session&>(session).grid().ranks() == 1, "{} of {} ranks are not in one place", what,
+          const_cast<Session&>(session).grid().ranks());
 }
 
 template <typename T>
@@ -65,56 +62,90 @@ std::vector<double> widen(std::span<const std::byte> bytes) {
   return values;
 }
 
-void load_tensor(Ops& ops, const TensorSource& source, const std::string& name, const Tensor& tensor) {
-  const TensorSource::Item& item = source.at(name);
-  require(item.entry->shape == dims_of(tensor.shape), "{}: tensor {} has shape {}, the model needs {}",
-          item.file->path(), name, shape_text(item.entry->shape), tensor.shape.to_string());
-  const std::span<const std::byte> bytes = item.bytes();
-  if (item.entry->type == tensor.dtype) return ops.upload(bytes.data(), tensor);
-  if (item.entry->type == DType::f32) return upload_values(ops, tensor, widen<float>(bytes));
-  if (item.entry->type == DType::f64) return upload_values(ops, tensor, widen<double>(bytes));
-  if (item.entry->type == DType::bf16) return upload_values(ops, tensor, widen<bf16>(bytes));
-  fail("{}: tensor {} is {}, expected F32, F64 or BF16", item.file->path(), name, item.entry->dtype);
-}
+/// The elements of a tensor of a checkpoint as `acc`: those in the file where they are of that type, else converted.
+class AccValues {
+ public:
+  AccValues(const TensorSource& source, const std::string& name, const Shape& shape, DType acc) {
+    const TensorSource::Item& item = source.at(name);
+    require(item.entry->shape == dims_of(shape), "{}: tensor {} has shape {}, the model needs {}", item.file->path(),
+            name, shape_text(item.entry->shape), shape.to_string());
+    const std::span<const std::byte> bytes = item.bytes();
+    data_ = bytes.data();
+    if (item.entry->type == acc) return;
+    std::vector<double> values;
+    if (item.entry->type == DType::f32)
+      values = widen<float>(bytes);
+    else if (item.entry->type == DType::f64)
+      values = widen<double>(bytes);
+    else if (item.entry->type == DType::bf16)
+      values = widen<bf16>(bytes);
+    else
+      fail("{}: tensor {} is {}, expected F32, F64 or BF16", item.file->path(), name, item.entry->dtype);
+    if (acc == DType::f64)
+      f64_ = std::move(values);
+    else
+      f32_.assign(values.begin(), values.end());
+    data_ = acc == DType::f64 ? static_cast<const void*>(f64_.data()) : f32_.data();
+  }
+  const void* data() const { return data_; }
+
+ private:
+  std::vector<float> f32_;
+  std::vector<double> f64_;
+  const void* data_ = nullptr;
+};
 
 /// Nothing may be in `source` that the model does not know.
-void require_nothing_else(const TensorSource& source, size_t known, const std::string& what) {
-  require(source.items().size() == known, "{}: {} tensors, but the model has {}; was it made with another config?",
-          what, source.items().size(), known);
+void require_nothing_else(const TensorSource& source, int64_t known, const std::string& what) {
+  require(static_cast<int64_t>(source.items().size()) == known,
+          "{}: {} tensors, but the model has {}; was it made with another config?", what, source.items().size(), known);
+}
+
+void load_moments(Session& session, const TensorSource& source, const std::string& prefix, Tensor OwnedPart::* field) {
+  const Parameters& parameters = session.parameters();
+  for_each_slice(session, prefix, [&](const std::string& name, const Parameter& p, const LogicalTensor& part) {
+    if (intersection(part.range(), p.owned.range).elements == 0) return;
+    const AccValues values(source, name, part.shape, parameters.acc());
+    parameters.store_owned(session.ops(), p, part, field, values.data());
+  });
 }
 }  // namespace
 
 std::vector<NamedTensor> model_tensors(Session& session) {
+  require_whole(session, "the weights");
   std::vector<NamedTensor> tensors;
-  for_each_model_tensor(
-      session, [&](const std::string& name, const Tensor& t) { tensors.push_back(named(session.ops(), name, t)); });
+  for_each_slice(session, "", [&](const std::string& name, const Parameter& p, const LogicalTensor& part) {
+    tensors.push_back(named(session.ops(), name, Parameter::slice(p.owned.master, part)));
+  });
+  for (const Parameters::RouterBias& b : session.parameters().router_biases())
+    tensors.push_back(named(session.ops(), b.name, b.bias));
   return tensors;
 }
 
 std::vector<NamedTensor> optimizer_tensors(Session& session) {
+  require_whole(session, "the moments");
   std::vector<NamedTensor> tensors;
-  for_each_moment(session,
-                  [&](const std::string& name, const Tensor& t) { tensors.push_back(named(session.ops(), name, t)); });
+  for (const auto& [prefix, field] : moment_fields)
+    for_each_slice(session, prefix, [&](const std::string& name, const Parameter& p, const LogicalTensor& part) {
+      tensors.push_back(named(session.ops(), name, Parameter::slice(p.owned.*field, part)));
+    });
   return tensors;
 }
 
 void load_model(Session& session, const TensorSource& source) {
-  size_t count = 0;
-  for_each_model_tensor(session, [&](const std::string& name, const Tensor& t) {
-    load_tensor(session.ops(), source, name, t);
-    ++count;
+  const Parameters& parameters = session.parameters();
+  for_each_slice(session, "", [&](const std::string& name, const Parameter& p, const LogicalTensor& part) {
+    parameters.store(session.ops(), p, part, AccValues(source, name, part.shape, parameters.acc()).data());
   });
-  require_nothing_else(source, count, "the checkpoint's weights");
-  session.parameters().refresh_act(session.ops());
+  for (const Parameters::RouterBias& b : parameters.router_biases())
+    session.ops().upload(AccValues(source, b.name, b.bias.shape, parameters.acc()).data(), b.bias);
+  require_nothing_else(source, parameters.tensors() + static_cast<int64_t>(parameters.router_biases().size()),
+                       "the checkpoint's weights");
 }
 
 void load_optimizer(Session& session, const TensorSource& source) {
-  size_t count = 0;
-  for_each_moment(session, [&](const std::string& name, const Tensor& t) {
-    load_tensor(session.ops(), source, name, t);
-    ++count;
-  });
-  require_nothing_else(source, count, "the checkpoint's moments");
+  for (const auto& [prefix, field] : moment_fields) load_moments(session, source, prefix, field);
+  require_nothing_else(source, 2 * session.parameters().tensors(), "the checkpoint's moments");
 }
 
 std::optional<Tokenizer> resolve_vocabulary(Config& config) {

@@ -11,13 +11,14 @@
 
 namespace strand {
 
+// What a session of one rank holds (checkpoint_share.h is for several):
 /// Master weights and router biases by logical name.
 std::vector<NamedTensor> model_tensors(Session& session);
 /// Moments as "m.<weight>" and "v.<weight>".
 std::vector<NamedTensor> optimizer_tensors(Session& session);
 
-/// Reads weights and biases; every tensor must be there with its shape, and nothing else. Weights of another
-/// floating-point type are converted.
+/// Reads what this rank holds of weights and biases, or owns of the moments, in any layout; every tensor must be there
+/// with its shape, and nothing that the whole model does not have. Other floating-point types are converted.
 void load_model(Session& session, const TensorSource& source);
 void load_optimizer(Session& session, const TensorSource& source);
 

@@ -12,6 +12,20 @@ int64_t StepData::sequences() const {
   return std::accumulate(micro_batches.begin(), micro_batches.end(), int64_t{0});
 }
 
+StepData part_of_rank(const StepData& whole, int rank, int ranks) {
+  StepData part{.tokens = whole.tokens, .micro_batches = {}, .inputs = {}, .targets = {}};
+  int64_t first = 0;  // token of the micro-step
+  for (const int64_t sequences : whole.micro_batches) {
+    require(sequences % ranks == 0, "a micro-step of {} sequences does not divide by {} ranks", sequences, ranks);
+    const int64_t rows = sequences / ranks * whole.tokens, begin = first + rank * rows;
+    part.micro_batches.push_back(sequences / ranks);
+    part.inputs.insert(part.inputs.end(), whole.inputs.begin() + begin, whole.inputs.begin() + begin + rows);
+    part.targets.insert(part.targets.end(), whole.targets.begin() + begin, whole.targets.begin() + begin + rows);
+    first += sequences * whole.tokens;
+  }
+  return part;
+}
+
 double term_weight(const Objective& objective, Term term) {
   const LossConfig& l = objective.losses;
   switch (term) {
@@ -33,7 +47,11 @@ double term_weight(const Objective& objective, Term term) {
   return 0;
 }
 
-StepRunner::StepRunner(Session& session) : session_(session), norm_(session.number_buffer()) {}
+StepRunner::StepRunner(Session& session)
+    : session_(session),
+      reduction_(session),
+      gathers_(session.parameters().buckets().size()),
+      norm_(session.number_buffer()) {}
 
 StepShape StepRunner::shape_of(const StepData& data) const {
   const int64_t rows = data.sequences() * data.tokens;
@@ -72,11 +90,18 @@ StepTerms StepRunner::accumulate(const StepData& data, const Objective& objectiv
                            .key = hash_key(session_.config().run.seed, "sp sample " + std::to_string(index))};
   session_.parameters().zero_gradients(session_.ops());
   model.begin_step();
-  for_each_micro_step(data, sample, [&](const MicroStep& micro) { model.train(micro, objective); });
-  for (const Parameter& p : session_.parameters().all())
-    session_.grid().world().all_reduce_sum(Traffic::gradients, p.gradient);
+  const bool overlap = session_.config().parallel.overlap;
+  size_t left = data.micro_batches.size();
+  for_each_micro_step(data, sample, [&](const MicroStep& micro) {
+    if (--left == 0 && overlap)
+      model.train(micro, objective, [this](int64_t layer) { reduction_.layer_done(layer); });
+    else
+      model.train(micro, objective);
+  });
   if (model.step_counts()) session_.grid().world().all_reduce_sum(Traffic::statistics, model.step_counts());
-  return read_terms(objective);
+  const StepTerms terms = read_terms(objective);
+  reduction_.finish();
+  return terms;
 }
 
 StepTerms StepRunner::evaluate(const StepData& data, const Objective& objective) {
@@ -99,7 +124,9 @@ StepTerms StepRunner::read_terms(const Objective& objective) {
 double StepRunner::gradient_norm() {
   Ops& ops = session_.ops();
   ops(Zero{norm_});
-  for (const Parameter& p : session_.parameters().all()) ops(SumOfSquares{.x = p.gradient, .sum = norm_});
+  for (const Parameter& p : session_.parameters().all())
+    if (p.owned.gradient) ops(SumOfSquares{.x = p.owned.gradient, .sum = norm_});
+  session_.grid().world().all_reduce_sum(Traffic::statistics, norm_);
   double sum = 0;
   ops.download(norm_, &sum);
   return std::sqrt(sum);
@@ -113,17 +140,33 @@ double StepRunner::sum_of_squares(const Tensor& x) {
   return sum;
 }
 
-std::string StepRunner::find_nonfinite() {
-  const auto search = [&](Tensor Parameter::* field, const char* what) -> std::string {
-    for (const Parameter& p : session_.parameters().all())
-      for (const LogicalTensor& part : p.logical)
-        if (!std::isfinite(sum_of_squares(Parameter::slice(p.*field, part)))) return what + part.name;
-    return "";
-  };
-  if (const std::string found = search(&Parameter::master, "weight "); !found.empty()) return found;
+std::string StepRunner::nonfinite_part(Tensor OwnedPart::* field, const std::string& what) {
+  for (const Parameter& p : session_.parameters().all()) {
+    for (const LogicalTensor& part : p.logical) {
+      const ElementRange mine = intersection(part.range(), p.owned.range);
+      if (mine.elements == 0) continue;
+      const int64_t first = mine.first - p.owned.range.first;
+      if (!std::isfinite(sum_of_squares((p.owned.*field).rows(first, first + mine.elements)))) return what + part.name;
+    }
+  }
+  return "";
+}
+
+std::string StepRunner::nonfinite_stream() {
   for (const auto& [name, stream] : session_.transformer().residual_streams())
     if (!std::isfinite(sum_of_squares(stream))) return "activation " + name;
-  return search(&Parameter::gradient, "gradient of ");
+  return "";
+}
+
+std::string StepRunner::find_nonfinite() {
+  const auto agreed = [&](const std::string& mine) -> std::string {
+    for (const std::string& found : session_.grid().world().all_gather(mine))
+      if (!found.empty()) return found;
+    return "";
+  };
+  if (const std::string found = agreed(nonfinite_part(&OwnedPart::master, "weight ")); !found.empty()) return found;
+  if (const std::string found = agreed(nonfinite_stream()); !found.empty()) return found;
+  return agreed(nonfinite_part(&OwnedPart::gradient, "gradient of "));
 }
 
 double StepRunner::clip_factor(double norm, double clip) {
@@ -133,12 +176,14 @@ double StepRunner::clip_factor(double norm, double clip) {
 void StepRunner::update(const OptimizerConfig& optimizer, double lr, double gradient_scale) {
   ++updates;
   Ops& ops = session_.ops();
-  for (const Parameter& p : session_.parameters().all()) {
-    ops(AdamW{.weight = p.master,
-              .weight_act = p.act && p.act.data != p.master.data ? p.act : Tensor{},
-              .gradient = p.gradient,
-              .m = p.m,
-              .v = p.v,
+  const auto step = [&](const Parameter& p) {
+    const OwnedPart& o = p.owned;
+    if (o.range.elements == 0) return;
+    ops(AdamW{.weight = o.master,
+              .weight_act = o.has_master_copy() ? o.weight : Tensor{},
+              .gradient = o.gradient,
+              .m = o.m,
+              .v = o.v,
               .gradient_scale = gradient_scale,
               .lr = lr,
               .beta1 = optimizer.beta1,
@@ -146,12 +191,21 @@ void StepRunner::update(const OptimizerConfig& optimizer, double lr, double grad
               .eps = optimizer.eps,
               .decay = p.matrix ? optimizer.weight_decay : 0.0,
               .updates = updates});
+  };
+  ProcessGrid& grid = session_.grid();
+  const std::vector<Bucket>& buckets = session_.parameters().buckets();
+  grid.progress().now("the update", -1);
+  for (size_t i = 0; i < buckets.size(); ++i) {
+    for (const size_t p : buckets[i].parameters) step(session_.parameters().all()[p]);
+    gathers_[i] = buckets[i].group(grid).begin_all_gather(Traffic::weights, buckets[i].weights);
   }
   const Config& config = session_.config();
   for (const Parameters::RouterBias& b : session_.parameters().router_biases())
     ops(RouterBiasUpdate{.step_counts = session_.transformer().step_counts()[b.layer - config.model.dense_layers],
                          .rate = config.moe.bias_rate,
                          .bias = b.bias});
+  grid.progress().now("the gathering of weights", -1);
+  for (size_t i = 0; i < buckets.size(); ++i) buckets[i].group(grid).wait(gathers_[i]);
 }
 
 std::vector<std::vector<double>> StepRunner::expert_counts() {

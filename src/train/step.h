@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "model/session.h"
+#include "train/gradient_reduction.h"
 
 namespace strand {
 
@@ -17,6 +18,10 @@ struct StepData {
   std::vector<int32_t> targets;        ///< likewise; below 0 = ignored
   int64_t sequences() const;
 };
+
+/// Of a step whose micro-steps are those of all ranks together: rank `rank`'s, which takes that part of each (as in
+/// data_feed.h). Throws Error when a micro-step does not divide.
+StepData part_of_rank(const StepData& whole, int rank, int ranks);
 
 /// Values of the objective over a whole step, all ranks: unweighted terms and their weighted sum.
 struct StepTerms {
@@ -32,7 +37,8 @@ class StepRunner {
  public:
   explicit StepRunner(Session& session);
 
-  /// Zeroes gradients, runs every micro-step, sums over ranks. `index` is the number of the step (keys SP's sample).
+  /// Zeroes gradients, runs every micro-step, sums over ranks: terms everywhere, gradients on their owners. `index` is
+  /// the number of the step (keys SP's sample).
   StepTerms accumulate(const StepData& data, const Objective& objective, int64_t index);
   /// The terms alone, no gradients.
   StepTerms evaluate(const StepData& data, const Objective& objective);
@@ -40,14 +46,16 @@ class StepRunner {
   void for_each_micro_step(const StepData& data, TokenSample sample, const std::function<void(const MicroStep&)>& body);
   /// The model's terms so far, summed over ranks. Between Transformer::begin_step and the next one, once.
   StepTerms read_terms(const Objective& objective);
-  /// 2-norm of all gradients; each logical parameter counts once.
+  /// 2-norm of all gradients; each logical parameter counts once, on the rank that owns it.
   double gradient_norm();
   /// Where a non-finite loss or norm came from, after accumulate: the first weight, residual stream (of the last
-  /// micro-step; it names the layer) or gradient that is not finite, as "weight layers.3...", or "".
+  /// micro-step; it names the layer) or gradient that is not finite, as "weight layers.3...", or "". Of several ranks
+  /// that find one, the lowest speaks for all.
   std::string find_nonfinite();
   /// Clip factor for a norm: clip/norm when norm > clip, else 1; clip 0 = never.
   static double clip_factor(double norm, double clip);
-  /// AdamW on every parameter with `gradient_scale` times its gradient, then the aux-free biases.
+  /// AdamW with `gradient_scale` times the gradient on what this rank owns, whose weights then go to all who read them;
+  /// and the aux-free biases.
   void update(const OptimizerConfig& optimizer, double lr, double gradient_scale);
   /// Selections of the last accumulate: [MoE layers][E], all ranks.
   std::vector<std::vector<double>> expert_counts();
@@ -57,9 +65,13 @@ class StepRunner {
  private:
   StepShape shape_of(const StepData& data) const;
   double sum_of_squares(const Tensor& x);
+  std::string nonfinite_part(Tensor OwnedPart::* field, const std::string& what);
+  std::string nonfinite_stream();
 
   Session& session_;
-  Tensor norm_;  ///< [1] f64 on the device
+  GradientReduction reduction_;
+  std::vector<Communicator::Work> gathers_;  ///< of weights, by bucket
+  Tensor norm_;                              ///< [1] f64 on the device
 };
 
 }  // namespace strand

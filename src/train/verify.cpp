@@ -176,13 +176,11 @@ class Replay {
 
   void load_parameters() {
     for_each_weight([&](const LogicalTensor& part, const Parameter& p) {
-      upload_values(session_.ops(), Parameter::slice(p.master, part),
-                    reference_.values("param." + part.name, dims(part.shape)));
+      session_.parameters().store(session_.ops(), p, part, reference_.values("param." + part.name, dims(part.shape)));
     });
     session_.parameters().zero_training_state(session_.ops());
     for (const Parameters::RouterBias& b : session_.parameters().router_biases())
       upload_values(session_.ops(), b.bias, reference_.values("param." + b.name, dims(b.bias.shape)));
-    session_.parameters().refresh_act(session_.ops());
     runner_.updates = 0;
   }
 
@@ -327,7 +325,7 @@ void Replay::compare_final_parameters() {
                     reference_.values("param." + name, dims(shape)));
   };
   for_each_weight([&](const LogicalTensor& part, const Parameter& p) {
-    movement(part.name, part.shape, download_values(session_.ops(), Parameter::slice(p.master, part)));
+    movement(part.name, part.shape, download_values(session_.ops(), Parameter::slice(p.owned.master, part)));
   });
   for (const Parameters::RouterBias& b : session_.parameters().router_biases())
     movement(b.name, b.bias.shape, download_values(session_.ops(), b.bias));

@@ -125,10 +125,9 @@ class Twins {
  private:
   void copy_weights(Session& from, Session& to) {
     for (size_t i = 0; i < from.parameters().all().size(); ++i)
-      ops_(Copy{.from = from.parameters().all()[i].master, .to = to.parameters().all()[i].master});
+      ops_(Copy{.from = from.parameters().all()[i].weight, .to = to.parameters().all()[i].weight});
     for (size_t i = 0; i < from.parameters().router_biases().size(); ++i)
       ops_(Copy{.from = from.parameters().router_biases()[i].bias, .to = to.parameters().router_biases()[i].bias});
-    to.parameters().refresh_act(ops_);
   }
 
   Ops& ops_;

@@ -87,14 +87,12 @@ void TestModel::randomize(uint64_t seed) {
   for (const Parameter& p : parameters.all()) {
     for (const LogicalTensor& part : p.logical) {
       const auto [mean, deviation] = scale_of(part);
-      upload_values(session.ops(), Parameter::slice(p.master, part),
-                    random_values(seed, part.name, part.shape.elements(), mean, deviation));
+      parameters.store(session.ops(), p, part, random_values(seed, part.name, part.shape.elements(), mean, deviation));
     }
   }
   parameters.zero_training_state(session.ops());
   for (const Parameters::RouterBias& b : parameters.router_biases())
     upload_values(session.ops(), b.bias, random_values(seed, b.name, b.bias.elements(), 0.0, 0.2));
-  parameters.refresh_act(session.ops());
   runner.updates = 0;
 }
 
@@ -114,13 +112,12 @@ std::vector<std::string> TestModel::names() const {
 
 Values TestModel::weight(const std::string& name) {
   const Place place = find(name);
-  return download_values(session.ops(), Parameter::slice(place.parameter->master, *place.part));
+  return download_values(session.ops(), Parameter::slice(place.parameter->owned.master, *place.part));
 }
 
 void TestModel::set_weight(const std::string& name, const Values& values) {
   const Place place = find(name);
-  upload_values(session.ops(), Parameter::slice(place.parameter->master, *place.part), values);
-  session.parameters().refresh_act(session.ops());
+  session.parameters().store(session.ops(), *place.parameter, *place.part, values);
 }
 
 Shape TestModel::shape_of(const std::string& name) const {

@@ -37,7 +37,7 @@ size_t expert_rows() {
 
 constexpr size_t embed = 16 * 8, qkv = 3 * 8 * 8, o_proj = 8 * 8, router = 4 * 8, gate_up = 4 * 32 * 8,
                  down = 4 * 8 * 16;
-constexpr size_t norm_bytes = 64;  // 8 floats, rounded up to the arena's alignment; all others are multiples of it
+constexpr size_t norm_bytes = 32 * 4;  // 8 floats, padded to 32; all others are multiples of it
 }  // namespace
 
 TEST_CASE("memory of the weights, their gradients and moments") {

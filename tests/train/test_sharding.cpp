@@ -1,0 +1,195 @@
+// Training does not depend on the number of processes: ranks as threads (tests/parallel/thread_grid.h) against one.
+#include <catch2/catch.hpp>
+
+#include "kernels/cpu/cpu_ops.h"
+#include "tests/model/harness.h"
+#include "tests/parallel/thread_grid.h"
+#include "train/logical_values.h"
+
+namespace strand::test {
+namespace {
+
+struct Layout {
+  int ranks = 1, expert_parallel = 1;
+};
+constexpr int64_t tokens = 5;
+constexpr int64_t sequences = 12;  // in each of two micro-steps: divides by 1, 2, 3, 4
+
+/// No dimension is a multiple of 32, nor is a parameter of the number of ranks.
+Config odd_config() {
+  Config c = tiny_config(Precision::fp32);
+  c.moe.num_experts = 4;
+  c.moe.bias_rate = 1e-3;
+  c.moe.shared_experts = 1;
+  c.model.tied_embeddings = false;
+  c.model.num_layers = 3;
+  c.model.dense_layers = 1;
+  c.model.dense_ffn = 7;
+  c.model.init_std = 0.3;
+  return c;
+}
+
+/// Several buckets of 1 MiB in every space that has matrices; tied, so that the embedding completes last.
+Config several_buckets() {
+  Config c = odd_config();
+  c.model.vocab_size = 3001;
+  c.model.hidden_size = 100;
+  c.model.head_dim = 30;
+  c.model.tied_embeddings = true;
+  c.model.num_layers = 4;
+  c.model.dense_ffn = 500;
+  c.model.init_std = 0.1;
+  c.moe.expert_ffn = 250;
+  c.parallel.bucket_mib = 1;
+  return c;
+}
+
+struct Outcome {
+  NamedValues initial, gradients, trained;
+  Values losses, norms;
+};
+
+StepData whole_step(const Config& config, uint64_t index) {
+  return cut(random_batch(config, 2 * sequences, tokens, index), {sequences, sequences});
+}
+
+/// Ten steps of AdamW from the initial weights.
+Outcome train(const Config& config, Layout layout, Happens happens = Happens::at_wait) {
+  std::vector<Outcome> outcomes(size_t(layout.ranks));
+  run_ranks(
+      layout.ranks, layout.expert_parallel,
+      [&](ProcessGrid& grid) {
+        CpuOps ops;
+        Outcome& out = outcomes[size_t(grid.rank())];
+        Session session(ops, grid, config, {Purpose::training, sequences / grid.ranks(), tokens});
+        StepRunner runner(session);
+        session.parameters().initialize(ops, 7);
+        out.initial = gather_logical(session, &OwnedPart::master);
+        for (int64_t i = 0; i < 10; ++i) {
+          const StepData data = part_of_rank(whole_step(config, uint64_t(i)), grid.rank(), grid.ranks());
+          out.losses.push_back(runner.accumulate(data, {.losses = config.losses}, i).loss);
+          if (i == 0) out.gradients = gather_logical(session, &OwnedPart::gradient);
+          out.norms.push_back(runner.gradient_norm());
+          runner.update({.weight_decay = 0.1}, 1e-3, StepRunner::clip_factor(out.norms.back(), 1.0));
+        }
+        out.trained = gather_logical(session, &OwnedPart::master);
+      },
+      happens);
+  for (const Outcome& other : outcomes) {
+    CHECK(other.losses == outcomes[0].losses);
+    CHECK(other.norms == outcomes[0].norms);
+    CHECK(other.trained == outcomes[0].trained);
+  }
+  return outcomes[0];
+}
+
+bool same_bits(const Outcome& a, const Outcome& b) {
+  return a.initial == b.initial && a.gradients == b.gradients && a.trained == b.trained && a.losses == b.losses &&
+         a.norms == b.norms;
+}
+
+/// fp32 sums over 120 tokens in another order: some 1e-6 of the largest element. Ten updates of AdamW divide the
+/// difference of a gradient by its size, element by element.
+void check_agrees(const Outcome& got, const Outcome& one) {
+  CHECK(got.initial == one.initial);
+  CHECK(relative_error(got.gradients, one.gradients) < 1e-5);
+  CHECK(relative_error(got.losses, one.losses) < 1e-5);
+  CHECK(relative_error(got.norms, one.norms) < 1e-5);
+  CHECK(relative_error(got.trained, one.trained) < 1e-4);
+}
+
+TEST_CASE("Any number of ranks trains the model that one trains") {
+  const Config config = odd_config();
+  const Outcome one = train(config, {1, 1});
+  for (const Layout layout : {Layout{2, 1}, Layout{3, 1}, Layout{4, 1}}) {
+    INFO(layout.ranks << " ranks, expert_parallel " << layout.expert_parallel);
+    check_agrees(train(config, layout), one);
+  }
+}
+
+TEST_CASE("The same, of a model of many buckets, tied") {
+  const Config config = several_buckets();
+  check_agrees(train(config, {3, 1}), train(config, {1, 1}));
+}
+
+TEST_CASE("Overlap, the size of buckets and the moment of a collective change no bit") {
+  Config config = several_buckets();
+  const Outcome reference = train(config, {2, 1}, Happens::at_begin);
+  CHECK(same_bits(train(config, {2, 1}, Happens::at_wait), reference));
+  config.parallel.overlap = false;
+  CHECK(same_bits(train(config, {2, 1}), reference));
+  config.parallel.overlap = true;
+  config.parallel.bucket_mib = 2;
+  Outcome other = train(config, {2, 1});
+  // The norm sums the same squares in another order, in double: the clip factor agrees to its last digit in float.
+  CHECK(other.gradients == reference.gradients);
+  CHECK(relative_error(other.norms, reference.norms) < 1e-12);
+  CHECK(relative_error(other.trained, reference.trained) < 1e-6);
+}
+
+TEST_CASE("Gradients that travel in bf16 differ by the rounding of what others sent") {
+  Config config = odd_config();
+  const Outcome exact = train(config, {4, 1});
+  config.parallel.gradient_type = GradientType::bf16;
+  const Outcome rounded = train(config, {4, 1});
+  // 2^-9 of each addend; three of four are rounded, and addends may exceed their sum.
+  CHECK(relative_error(rounded.gradients, exact.gradients) < 3 * 0x1p-9);
+  CHECK(rounded.gradients != exact.gradients);
+}
+
+TEST_CASE("bf16 compute: the master copies are sharded, and each rank reads the rounded weights of all") {
+  Config config = odd_config();
+  config.run.precision = Precision::bf16;
+  const Outcome one = train(config, {1, 1}), three = train(config, {3, 1});
+  CHECK(three.initial == one.initial);
+  // Activations are rounded alike, row by row; sums over rows are fp32.
+  CHECK(relative_error(three.gradients, one.gradients) < 1e-4);
+}
+
+TEST_CASE("A rank has a part of the moments, and the memory that the plan says") {
+  Config config = several_buckets();
+  for (const Layout layout : {Layout{1, 1}, Layout{2, 1}, Layout{4, 1}}) {
+    INFO(layout.ranks << " ranks");
+    std::vector<int64_t> owned(size_t(layout.ranks)), total(owned.size());
+    run_ranks(layout.ranks, layout.expert_parallel, [&](ProcessGrid& grid) {
+      CpuOps ops;
+      Session session(ops, grid, config, {Purpose::training, 1, tokens});
+      for (const Bucket& b : session.parameters().buckets()) owned[size_t(grid.rank())] += b.m.elements();
+      total[size_t(grid.rank())] = session.parameters().elements();
+      session.parameters().initialize(ops, 1);
+    });
+    for (const int64_t of_rank : owned) {
+      CHECK(of_rank * layout.ranks >= total[0]);
+      // Padding: at most 32 elements a parameter, and 32 a rank and bucket.
+      CHECK(of_rank * layout.ranks <= total[0] + 32 * 64 + 32 * layout.ranks * 16);
+    }
+  }
+}
+
+TEST_CASE("The layout of a space: whole parameters in buckets that divide") {
+  const std::vector<int64_t> sizes{5, 32, 33, 1000, 1};
+  for (const int parts : {1, 2, 3, 7}) {
+    INFO(parts << " parts");
+    const ParameterLayout layout(sizes, 100, parts);
+    // 5, 32 and (alone, as 64 more exceed 100 with them) 33, 1000, 1.
+    REQUIRE(layout.buckets.size() == 4);
+    CHECK(layout.buckets[0].members == std::vector<size_t>{0, 1});
+    int64_t end = 0;
+    for (const ParameterLayout::Bucket& b : layout.buckets) {
+      CHECK(b.first == end);
+      CHECK(b.elements % (32 * parts) == 0);
+      end = b.first + b.elements;
+      int64_t filled = b.first;
+      for (const size_t i : b.members) {
+        CHECK(layout.first[i] >= filled);
+        CHECK(layout.first[i] % 32 == 0);
+        filled = layout.first[i] + sizes[i];
+      }
+      CHECK(filled <= end);
+    }
+    CHECK(layout.elements == end);
+  }
+}
+
+}  // namespace
+}  // namespace strand::test
