@@ -20,6 +20,7 @@ build_packages=(
   libspdlog-dev libfmt-dev         # messages
   libzstd-dev zlib1g-dev           # compressed text
   libxxhash-dev                    # checksums of checkpoints
+  libopenmpi-dev openmpi-bin       # several processes
 )
 test_packages=(
   catch2       # version 2
