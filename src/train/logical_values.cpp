@@ -19,7 +19,8 @@ std::vector<std::vector<double>> gather_by_rank(Communicator& group, const std::
 }
 
 /// The logical tensors of each stored parameter as the ranks at place `expert_rank` of an expert group have them.
-std::vector<std::vector<LogicalTensor>> names_at(const Session& session, GridShape shape, int expert_rank) {
+std::vector<std::vector<LogicalTensor>> names_at(Session& session, int expert_rank) {
+  GridShape shape = session.grid().shape();
   shape.rank = expert_rank;
   Arena paper = Arena::counting("names");
   const Config& config = session.config();
@@ -29,6 +30,14 @@ std::vector<std::vector<LogicalTensor>> names_at(const Session& session, GridSha
   return names;
 }
 }  // namespace
+
+std::map<std::string, Shape> logical_shapes(Session& session) {
+  std::map<std::string, Shape> shapes;
+  for (int e = 0; e < session.grid().expert_parallel(); ++e)
+    for (const std::vector<LogicalTensor>& parts : names_at(session, e))
+      for (const LogicalTensor& part : parts) shapes.emplace(part.name, part.shape);
+  return shapes;
+}
 
 std::vector<double> gather_values(Communicator& group, const std::vector<double>& mine) {
   std::vector<double> all;
@@ -40,7 +49,7 @@ std::vector<double> gather_values(Communicator& group, const std::vector<double>
 std::map<std::string, std::vector<double>> gather_logical(Session& session, Tensor OwnedPart::* field) {
   const GridShape shape = session.grid().shape();
   std::vector<std::vector<std::vector<LogicalTensor>>> names;  // by expert rank, parameter
-  for (int e = 0; e < shape.expert_parallel; ++e) names.push_back(names_at(session, shape, e));
+  for (int e = 0; e < shape.expert_parallel; ++e) names.push_back(names_at(session, e));
   std::map<std::string, std::vector<double>> values;
   const std::vector<Parameter>& parameters = session.parameters().all();
   for (size_t i = 0; i < parameters.size(); ++i) {

@@ -12,6 +12,9 @@ namespace strand {
 /// global model, in row-major order. All ranks call it, and all receive everything.
 std::map<std::string, std::vector<double>> gather_logical(Session& session, Tensor OwnedPart::* field);
 
+/// What all of them are called, and their shapes. No message is needed.
+std::map<std::string, Shape> logical_shapes(Session& session);
+
 /// The numbers of all ranks, one rank's after the other.
 std::vector<double> gather_values(Communicator& group, const std::vector<double>& mine);
 

@@ -43,9 +43,8 @@ void for_each_slice(Session& session, const std::string& prefix, const Body& bod
     for (const LogicalTensor& part : p.logical) body(prefix + part.name, p, part);
 }
 
-void require_whole(const Session& session, const char* what) {
-  require(const_cast<Session&>(session).grid().ranks() == 1, "{} of {} ranks are not in one place", what,
-          const_cast<Session&>(session).grid().ranks());
+void require_whole(Session& session, const char* what) {
+  require(session.grid().ranks() == 1, "{} of {} ranks are not in one place", what, session.grid().ranks());
 }
 
 template <typename T>

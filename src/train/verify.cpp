@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "kernels/staging.h"
+#include "train/logical_values.h"
 #include "train/schedule.h"
 
 namespace strand {
@@ -140,8 +141,10 @@ class Replay {
       : reference_(reference),
         tolerance_(VerifyTolerance::of(precision)),
         config_(session_config(reference.config(), precision)),
-        session_(ops, grid, config_, shape(reference)),
+        data_(part_of_rank(reference.data(), grid.rank(), grid.ranks())),
+        session_(ops, grid, config_, shape(data_)),
         runner_(session_),
+        shapes_(logical_shapes(session_)),
         comparison_(tolerance_.measure) {}
 
   VerifyReport run() {
@@ -161,23 +164,16 @@ class Replay {
     l.lb_weight = l.z_weight = l.sp_weight = l.cp_weight = l.o_weight = l.v_weight = 1.0;
     return config;
   }
-  static SessionShape shape(const ReferenceCase& reference) {
-    const auto& micro = reference.data().micro_batches;
-    return {Purpose::training, *std::max_element(micro.begin(), micro.end()), reference.data().tokens};
+  static SessionShape shape(const StepData& data) {
+    const auto& micro = data.micro_batches;
+    return {Purpose::training, *std::max_element(micro.begin(), micro.end()), data.tokens};
   }
   Objective objective() const { return {.losses = reference_.config().losses}; }
 
-  /// Calls body(logical, stored parameter) for every weight.
-  template <typename Body>
-  void for_each_weight(const Body& body) {
-    for (const Parameter& p : session_.parameters().all())
-      for (const LogicalTensor& part : p.logical) body(part, p);
-  }
-
   void load_parameters() {
-    for_each_weight([&](const LogicalTensor& part, const Parameter& p) {
-      session_.parameters().store(session_.ops(), p, part, reference_.values("param." + part.name, dims(part.shape)));
-    });
+    for (const Parameter& p : session_.parameters().all())
+      for (const LogicalTensor& part : p.logical)
+        session_.parameters().store(session_.ops(), p, part, reference_.values("param." + part.name, dims(part.shape)));
     session_.parameters().zero_training_state(session_.ops());
     for (const Parameters::RouterBias& b : session_.parameters().router_biases())
       upload_values(session_.ops(), b.bias, reference_.values("param." + b.name, dims(b.bias.shape)));
@@ -206,12 +202,15 @@ class Replay {
   const ReferenceCase& reference_;
   VerifyTolerance tolerance_;
   Config config_;
+  StepData data_;  ///< this rank's part of the reference's
   Session session_;
   StepRunner runner_;
+  std::map<std::string, Shape> shapes_;  ///< of all weights, by name
   Comparison comparison_;
 };
 
-/// Logits and routing, micro-step by micro-step; the terms and counts of the whole step.
+/// Logits and routing, micro-step by micro-step and in it rank by rank, which is the order of the reference; the terms
+/// and counts of the whole step.
 void Replay::compare_outputs() {
   Ops& ops = session_.ops();
   Transformer& model = session_.transformer();
@@ -220,21 +219,26 @@ void Replay::compare_outputs() {
   const int64_t experts = config_.moe.num_experts, tokens = data.sequences() * data.tokens;
   std::vector<double> logits;
   std::vector<std::vector<double>> router_logits(static_cast<size_t>(layers)), selected(router_logits.size());
+  Communicator& world = session_.grid().world();
   const auto append = [](std::vector<double>& to, const std::vector<double>& from) {
     to.insert(to.end(), from.begin(), from.end());
   };
+  const auto append_all = [&](std::vector<double>& to, const Tensor& mine) {
+    append(to, gather_values(world, download_values(ops, mine)));
+  };
   model.begin_step();
-  runner_.for_each_micro_step(data, {}, [&](const MicroStep& micro) {
+  runner_.for_each_micro_step(data_, {}, [&](const MicroStep& micro) {
     const size_t bytes = static_cast<size_t>(micro.batch.rows() * vocab) * size_of(model.types().acc);
     const Tensor device{ops.allocate(bytes), model.types().acc, {micro.batch.rows(), vocab}};
     model.evaluate(micro, objective(), device);
-    append(logits, download_values(ops, device));
+    append_all(logits, device);
     ops.deallocate(device.data);
     for (int64_t l = 0; l < layers; ++l) {
-      append(router_logits[size_t(l)], download_values(ops, model.routing(l).logits));
-      append(selected[size_t(l)], download_values(ops, model.routing(l).selected));
+      append_all(router_logits[size_t(l)], model.routing(l).logits);
+      append_all(selected[size_t(l)], model.routing(l).selected);
     }
   });
+  if (model.step_counts()) world.all_reduce_sum(Traffic::statistics, model.step_counts());
   const StepTerms terms = runner_.read_terms(objective());
   const auto concatenate = [&](const std::vector<std::vector<double>>& parts) {
     std::vector<double> all;
@@ -271,11 +275,10 @@ double Replay::differing_choices(const std::vector<double>& selected) {
 }
 
 void Replay::compare_gradients() {
-  runner_.accumulate(reference_.data(), objective(), 0);
-  for_each_weight([&](const LogicalTensor& part, const Parameter& p) {
-    compare("grad", "grad." + part.name, dims(part.shape),
-            download_values(session_.ops(), Parameter::slice(p.gradient, part)), tolerance_.gradient);
-  });
+  runner_.accumulate(data_, objective(), 0);
+  const auto gradients = gather_logical(session_, &OwnedPart::gradient);
+  for (const auto& [name, shape] : shapes_)
+    compare("grad", "grad." + name, dims(shape), gradients.at(name), tolerance_.gradient);
 }
 
 /// Each term alone, with weight 1.
@@ -290,12 +293,12 @@ void Replay::compare_term_gradients() {
     double* weights[term_count] = {nullptr,      &l.lb_weight, &l.z_weight, &l.sp_weight,
                                    &l.cp_weight, &l.o_weight,  &l.v_weight};
     for (int j = 1; j < term_count; ++j) *weights[j] = i == j ? 1.0 : 0.0;
-    runner_.accumulate(reference_.data(), alone, 0);
-    for_each_weight([&](const LogicalTensor& part, const Parameter& p) {
-      if (reference_.has(prefix + part.name))
-        compare(prefix.substr(0, prefix.size() - 1), prefix + part.name, dims(part.shape),
-                download_values(session_.ops(), Parameter::slice(p.gradient, part)), tolerance_.gradient);
-    });
+    runner_.accumulate(data_, alone, 0);
+    const auto gradients = gather_logical(session_, &OwnedPart::gradient);
+    for (const auto& [name, shape] : shapes_)
+      if (reference_.has(prefix + name))
+        compare(prefix.substr(0, prefix.size() - 1), prefix + name, dims(shape), gradients.at(name),
+                tolerance_.gradient);
   }
 }
 
@@ -303,7 +306,7 @@ void Replay::compare_trajectory() {
   const int64_t steps = config_.train.steps;
   std::vector<double> loss, ce, lr, grad_norm;
   for (int64_t i = 0; i < steps; ++i) {
-    const StepTerms terms = runner_.accumulate(reference_.data(), objective(), i);
+    const StepTerms terms = runner_.accumulate(data_, objective(), i);
     loss.push_back(terms.loss);
     ce.push_back(terms[Term::ce]);
     lr.push_back(learning_rate(config_.optimizer, config_.schedule, steps, i));
@@ -324,9 +327,8 @@ void Replay::compare_final_parameters() {
                     reference_.values("traj.param." + name, dims(shape)), tolerance_.movement, Comparison::Norm::two,
                     reference_.values("param." + name, dims(shape)));
   };
-  for_each_weight([&](const LogicalTensor& part, const Parameter& p) {
-    movement(part.name, part.shape, download_values(session_.ops(), Parameter::slice(p.owned.master, part)));
-  });
+  const auto weights = gather_logical(session_, &OwnedPart::master);
+  for (const auto& [name, shape] : shapes_) movement(name, shape, weights.at(name));
   for (const Parameters::RouterBias& b : session_.parameters().router_biases())
     movement(b.name, b.bias.shape, download_values(session_.ops(), b.bias));
 }

@@ -41,7 +41,9 @@ struct VerifyReport {
   bool pass() const;
 };
 
-/// Throws Error when the file cannot be replayed at all (another format, a shape that does not fit).
+/// On several ranks each takes its part of every micro-step of the file, in the order of ranks; what is compared is
+/// gathered, so the report is the same on all of them. Throws Error when the file cannot be replayed at all (another
+/// format, a shape that does not fit, micro-steps or experts that do not divide by the ranks).
 VerifyReport verify_case(const ReferenceCase& reference, Ops& ops, ProcessGrid& grid, Precision precision);
 
 std::string format_report(const VerifyReport& report);

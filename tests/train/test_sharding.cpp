@@ -4,7 +4,9 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "tests/model/harness.h"
 #include "tests/parallel/thread_grid.h"
+#include "tests/train/reference_files.h"
 #include "train/logical_values.h"
+#include "train/verify.h"
 
 namespace strand::test {
 namespace {
@@ -189,6 +191,38 @@ TEST_CASE("The layout of a space: whole parameters in buckets that divide") {
     }
     CHECK(layout.elements == end);
   }
+}
+
+TEST_CASE("Reference files replayed on several ranks") {
+  struct Case {
+    const char* file;
+    Layout layout;
+  };
+  for (const Case& c : {Case{"ranks_softmax_bias", {2, 1}}, Case{"ranks_softmax_bias", {4, 1}},
+                        Case{"ranks_sigmoid_o_v", {2, 1}}, Case{"ranks_sigmoid_o_v", {4, 1}}}) {
+    const ReferenceCase reference(reference_file(c.file));
+    std::vector<std::string> reports(size_t(c.layout.ranks));
+    run_ranks(c.layout.ranks, c.layout.expert_parallel, [&](ProcessGrid& grid) {
+      CpuOps ops;
+      const VerifyReport report = verify_case(reference, ops, grid, Precision::fp32);
+      reports[size_t(grid.rank())] = (report.pass() ? "pass " : "FAIL ") + format_report(report);
+    });
+    INFO(c.layout.ranks << " ranks, expert_parallel " << c.layout.expert_parallel << ": " << reports[0]);
+    CHECK(reports[0].starts_with("pass"));
+    for (const std::string& other : reports) CHECK(other == reports[0]);
+  }
+}
+
+TEST_CASE("A reference file whose micro-steps or experts do not divide is refused, saying which") {
+  const ReferenceCase reference(reference_file("ranks_softmax_bias"));
+  const auto replay = [&](int ranks, int expert_parallel) {
+    run_ranks(ranks, expert_parallel, [&](ProcessGrid& grid) {
+      CpuOps ops;
+      verify_case(reference, ops, grid, Precision::fp32);
+    });
+  };
+  CHECK_THROWS_WITH(replay(3, 1), Catch::Contains("sequences does not divide by 3 ranks"));
+  CHECK_THROWS_WITH(replay(5, 5), Catch::Contains("does not divide"));
 }
 
 }  // namespace
