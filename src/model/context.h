@@ -36,6 +36,7 @@ struct Context {
   NumberTypes types;
   const ModelConfig& model;
   const MoeConfig& moe;
+  const ParallelConfig& parallel;
 };
 
 /// The terms of the objective, as indices of the f64 vector that operations add to.

@@ -10,7 +10,7 @@ Decoder::Decoder(Ops& ops, ProcessGrid& grid, const Config& config, const Parame
                  int64_t positions, Arena& model, Arena& step, Arena& scratch)
     : config_(config),
       types_(NumberTypes::of(config.run.precision)),
-      context_{ops, grid, step, scratch, types_, config_.model, config_.moe},
+      context_{ops, grid, step, scratch, types_, config_.model, config_.moe, config_.parallel},
       parameters_(parameters),
       rotary_(upload_rotary_table(context_, model, positions)) {
   const Shape cache{sequences, config_.model.num_kv_heads, positions, config_.model.head_dim};

@@ -1,5 +1,7 @@
 #include "model/experts.h"
 
+#include "model/experts_exchange.h"
+
 namespace strand {
 
 namespace {
@@ -14,6 +16,10 @@ void dispatch(Context& c, const Tensor& x, const Routing& r, const Tensor& rows)
 
 ExpertsKept ExpertsKept::allocate(Context& c, const Routing& r, const LossContext& loss) {
   ExpertsKept k;
+  if (c.grid.expert_parallel() > 1) {
+    exchange::allocate(c, r, loss, k);
+    return k;
+  }
   k.gate_up = c.step.allocate("experts.gate_up", c.types.act, {r.rows(), 2 * c.moe.expert_ffn});
   if (loss.objective.losses.o_weight != 0 && c.moe.top_k > 1)
     k.y = c.step.allocate("experts.y", c.types.act, {r.rows(), c.model.hidden_size});
@@ -35,7 +41,9 @@ void experts_compute(Context& c, const LayerTensors& w, const Routing& r, const 
 }  // namespace
 
 void experts_forward(Context& c, const LayerTensors& w, const Routing& r, const ExpertsKept& kept, const Tensor& x,
-                     const LossContext& loss, Write write, const Tensor& out) {
+                     const LossContext& loss, const Meanwhile& meanwhile, Write write, const Tensor& out) {
+  if (c.grid.expert_parallel() > 1) return exchange::forward(c, w, r, kept, x, loss, meanwhile, write, out);
+  meanwhile();
   const Arena::Scope scope(c.scratch);
   const Tensor rows = c.scratch.allocate("experts.rows", c.types.act, {r.rows(), c.model.hidden_size});
   const Tensor y = kept.y ? kept.y : rows;
@@ -57,7 +65,9 @@ void experts_inference(Context& c, const LayerTensors& w, const Routing& r, cons
   c.ops(CombineRows{.rows = rows, .map = r.map, .gates = r.gates, .write = write, .out = out});
 }
 
-void experts_recompute(Context& c, const LayerTensors& w, const Routing& r, const ExpertsKept& kept, const Tensor& x) {
+void experts_recompute(Context& c, const LayerTensors& w, const Routing& r, const ExpertsKept& kept, const Tensor& x,
+                       const LossContext& loss) {
+  if (c.grid.expert_parallel() > 1) return exchange::recompute(c, w, r, kept, x, loss);
   const Arena::Scope scope(c.scratch);
   const Tensor rows = c.scratch.allocate("experts.rows", c.types.act, {r.rows(), c.model.hidden_size});
   experts_compute(c, w, r, kept, x, rows, {}, kept.y);
@@ -65,7 +75,10 @@ void experts_recompute(Context& c, const LayerTensors& w, const Routing& r, cons
 
 void experts_backward(Context& c, const LayerTensors& w, const LayerTensors& dw, const Routing& r,
                       const ExpertsKept& kept, const Tensor& x, const LossContext& loss, const Tensor& dout,
-                      Write write, const Tensor& dx, const Tensor& dgates) {
+                      const Meanwhile& meanwhile, Write write, const Tensor& dx, const Tensor& dgates) {
+  if (c.grid.expert_parallel() > 1)
+    return exchange::backward(c, w, dw, r, kept, loss, dout, meanwhile, write, dx, dgates);
+  meanwhile();
   const Arena::Scope scope(c.scratch);
   const LossConfig& losses = loss.objective.losses;
   const int64_t slots = r.selected.elements();

@@ -31,6 +31,9 @@ struct StepShape {
 struct Objective {
   LossConfig losses;
   double ce_weight = 1.0;
+  /// Values of terms whose weight is 0 are measured too, unless that costs messages (SP when experts are spread over
+  /// ranks) and nobody asks for them.
+  enum class Unweighted : uint8_t { measured, left_out } unweighted = Unweighted::measured;
 };
 
 struct LossScale {

@@ -3,7 +3,8 @@
 // with the prefix cache) on one backend.
 //
 // How much memory it takes is not estimated: the real step runs once on the plan backend with counting arenas, and the
-// arenas of the session are allocated with exactly the sizes that it reached. Nothing is allocated after that.
+// arenas of the session are allocated with exactly the sizes that it reached. Nothing is allocated after that, but for
+// rows of experts that are spread over ranks: the plan takes them as evenly shared, and the arenas grow to what comes.
 #include <memory>
 #include <span>
 #include <vector>

@@ -13,7 +13,7 @@ Transformer::Transformer(Ops& ops, ProcessGrid& grid, const Config& config, cons
                          int64_t positions, Arena& model, Arena& step, Arena& scratch)
     : config_(config),
       types_(NumberTypes::of(config.run.precision)),
-      context_{ops, grid, step, scratch, types_, config_.model, config_.moe},
+      context_{ops, grid, step, scratch, types_, config_.model, config_.moe, config_.parallel},
       parameters_(parameters) {
   rotary_ = upload_rotary_table(context_, model, positions);
   terms_ = model.allocate("terms", DType::f64, {term_count});
@@ -22,6 +22,7 @@ Transformer::Transformer(Ops& ops, ProcessGrid& grid, const Config& config, cons
 }
 
 void Transformer::begin_step() {
+  expert_rows_ = 0;
   context_.ops(Zero{terms_});
   if (step_counts_) context_.ops(Zero{step_counts_});
 }
@@ -56,10 +57,9 @@ void Transformer::allocate_block(LayerKept& kept, const Batch& batch) {
   kept.ffn_rstd = context_.step.allocate("ffn.rstd", types_.acc, {t});
 }
 
-void Transformer::allocate_experts(LayerKept& kept, int64_t layer, const Batch& batch, const LossContext& loss) {
+void Transformer::allocate_dense(LayerKept& kept, int64_t layer, const Batch& batch) {
   if (has_dense(layer))
     kept.dense = FeedForwardKept::allocate(context_, batch, parameters_.weights().layers[size_t(layer)]);
-  if (is_moe(layer)) kept.experts = ExpertsKept::allocate(context_, kept.routing, loss);
 }
 
 /// x_in → normed → attention → x_mid → normed. On the first pass x_in is made here, from the layer below.
@@ -88,13 +88,19 @@ void Transformer::attention_half(int64_t layer, const Batch& batch, Pass pass) {
 /// branch = ffn(normed), with routing and its terms.
 void Transformer::ffn_half(int64_t layer, const LossContext& loss) {
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
-  const LayerKept& kept = kept_[size_t(layer)];
-  if (has_dense(layer)) feed_forward_forward(context_, w, kept.dense, kept.ffn_normed, branch_);
-  if (!is_moe(layer)) return;
+  LayerKept& kept = kept_[size_t(layer)];
+  const auto dense = [&] {
+    if (has_dense(layer)) feed_forward_forward(context_, w, kept.dense, kept.ffn_normed, branch_);
+  };
+  if (!is_moe(layer)) return dense();
   route_forward(context_, w, parameters_.router_bias(layer), kept.ffn_normed, kept.routing, loss, counts_of(layer));
   if (layer > config_.model.dense_layers)
     coupling_forward(context_, kept_[size_t(layer - 1)].routing, kept.routing, loss);
-  experts_forward(context_, w, kept.routing, kept.experts, kept.ffn_normed, loss,
+  exchange_counts(context_, loss.sample, kept.routing);
+  expert_rows_ +=
+      context_.grid.expert_parallel() > 1 ? kept.routing.exchange.arrivals : kept.routing.selected.elements();
+  kept.experts = ExpertsKept::allocate(context_, kept.routing, loss);
+  experts_forward(context_, w, kept.routing, kept.experts, kept.ffn_normed, loss, dense,
                   has_dense(layer) ? Write::accumulate : Write::overwrite, branch_);
 }
 
@@ -109,6 +115,7 @@ void Transformer::forward(const Batch& batch, const LossContext& loss, Recompute
   middle_ = recompute == Recompute::block ? step.allocate("x_mid (shared)", types_.acc, {t, d}) : Tensor{};
 
   for (int64_t layer = 0; layer < config_.model.num_layers; ++layer) {
+    context_.grid.progress().now("forward", layer);
     LayerKept& kept = kept_[size_t(layer)];
     kept.x_in = step.allocate("x_in", types_.acc, {t, d});
     if (layer == 0)
@@ -118,10 +125,11 @@ void Transformer::forward(const Batch& batch, const LossContext& loss, Recompute
     if (recompute == Recompute::block) block.emplace(step);
     allocate_block(kept, batch);
     if (recompute == Recompute::experts) experts.emplace(step);
-    allocate_experts(kept, layer, batch, loss);
+    allocate_dense(kept, layer, batch);
     attention_half(layer, batch, Pass::first);
     ffn_half(layer, loss);
   }
+  context_.grid.progress().now("head", -1);
   final_x_ = step.allocate("final.x", types_.acc, {t, d});
   final_normed_ = step.allocate("final.normed", types_.act, {t, d});
   final_rstd_ = step.allocate("final.rstd", types_.acc, {t});
@@ -188,11 +196,14 @@ void Transformer::train(const MicroStep& micro, const Objective& objective,
   done(-1);
 }
 
-void Transformer::ffn_recompute(int64_t layer) {
+void Transformer::ffn_recompute(int64_t layer, const Batch& batch, const LossContext& loss) {
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
-  const LayerKept& kept = kept_[size_t(layer)];
+  LayerKept& kept = kept_[size_t(layer)];
+  allocate_dense(kept, layer, batch);
   if (has_dense(layer)) feed_forward_recompute(context_, w, kept.dense, kept.ffn_normed);
-  if (is_moe(layer)) experts_recompute(context_, w, kept.routing, kept.experts, kept.ffn_normed);
+  if (!is_moe(layer)) return;
+  kept.experts = ExpertsKept::allocate(context_, kept.routing, loss);
+  experts_recompute(context_, w, kept.routing, kept.experts, kept.ffn_normed, loss);
 }
 
 /// dnormed is overwritten with the gradient of ffn_normed.
@@ -200,11 +211,13 @@ void Transformer::ffn_backward(int64_t layer, const LossContext& loss, const Ten
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
   const LayerTensors& dw = parameters_.gradients().layers[size_t(layer)];
   const LayerKept& kept = kept_[size_t(layer)];
-  if (has_dense(layer)) feed_forward_backward(context_, w, dw, kept.dense, kept.ffn_normed, gradient_act(), dnormed);
-  if (!is_moe(layer)) return;
+  const auto dense = [&] {
+    if (has_dense(layer)) feed_forward_backward(context_, w, dw, kept.dense, kept.ffn_normed, gradient_act(), dnormed);
+  };
+  if (!is_moe(layer)) return dense();
   const Arena::Scope scope(context_.scratch);
   const Tensor dgates = context_.scratch.allocate("dgates", types_.acc, kept.routing.gates.shape);
-  experts_backward(context_, w, dw, kept.routing, kept.experts, kept.ffn_normed, loss, gradient_act(),
+  experts_backward(context_, w, dw, kept.routing, kept.experts, kept.ffn_normed, loss, gradient_act(), dense,
                    has_dense(layer) ? Write::accumulate : Write::overwrite, dnormed, dgates);
   const Routing* below = layer > config_.model.dense_layers ? &kept_[size_t(layer - 1)].routing : nullptr;
   const Routing* above = layer + 1 < config_.model.num_layers ? &kept_[size_t(layer + 1)].routing : nullptr;
@@ -214,16 +227,15 @@ void Transformer::ffn_backward(int64_t layer, const LossContext& loss, const Ten
 void Transformer::backward_layer(int64_t layer, const Batch& batch, const LossContext& loss, Recompute recompute) {
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
   const LayerTensors& dw = parameters_.gradients().layers[size_t(layer)];
+  context_.grid.progress().now("backward", layer);
   LayerKept& kept = kept_[size_t(layer)];
   const Arena::Scope recomputed(context_.step);
   if (recompute == Recompute::block) {
     allocate_block(kept, batch);
-    allocate_experts(kept, layer, batch, loss);
     attention_half(layer, batch, Pass::again);
-    ffn_recompute(layer);
+    ffn_recompute(layer, batch, loss);
   } else if (recompute == Recompute::experts) {
-    allocate_experts(kept, layer, batch, loss);
-    ffn_recompute(layer);
+    ffn_recompute(layer, batch, loss);
   }
   const Arena::Scope scope(context_.scratch);
   const Tensor dnormed = context_.scratch.allocate("dnormed", types_.acc, kept.x_in.shape);

@@ -52,6 +52,8 @@ class Transformer {
   const Routing& routing(int64_t moe_layer) const;
   /// The residual streams of the last micro-step that still lie in memory, by name ("layers.3.x_in"), in forward order.
   std::vector<std::pair<std::string, Tensor>> residual_streams() const;
+  /// Rows that the experts of this rank have computed since begin_step, forward.
+  int64_t expert_rows() const { return expert_rows_; }
   int64_t moe_layers() const { return config_.model.num_layers - config_.model.dense_layers; }
   NumberTypes types() const { return types_; }
 
@@ -79,10 +81,10 @@ class Transformer {
   Tensor counts_of(int64_t layer) const { return step_counts_[layer - config_.model.dense_layers]; }
   void forward(const Batch& batch, const LossContext& loss, Recompute recompute);
   void allocate_block(LayerKept& kept, const Batch& batch);
-  void allocate_experts(LayerKept& kept, int64_t layer, const Batch& batch, const LossContext& loss);
+  void allocate_dense(LayerKept& kept, int64_t layer, const Batch& batch);
   void attention_half(int64_t layer, const Batch& batch, Pass pass);
   void ffn_half(int64_t layer, const LossContext& loss);
-  void ffn_recompute(int64_t layer);
+  void ffn_recompute(int64_t layer, const Batch& batch, const LossContext& loss);
   void backward_layer(int64_t layer, const Batch& batch, const LossContext& loss, Recompute recompute);
   void ffn_backward(int64_t layer, const LossContext& loss, const Tensor& dnormed);
   LossContext loss_context(const MicroStep& micro, const Objective& objective) const;
@@ -95,6 +97,7 @@ class Transformer {
   Tensor rotary_;       ///< [positions, R] acc
   Tensor terms_;        ///< [term_count] f64
   Tensor step_counts_;  ///< [MoE layers, E] acc
+  int64_t expert_rows_ = 0;
   // Of the micro-step in progress:
   std::vector<LayerKept> kept_;
   Tensor residual_;  ///< [T, D] acc, residual stream before `branch_` is added

@@ -10,9 +10,10 @@ struct Progress {
   std::atomic<int64_t> layer{-1};            ///< −1 = not in one
   std::atomic<const char*> doing{"set-up"};  ///< text that lives as long as the program
 
-  void at(const char* what, int64_t in_layer = -1) {
+  void now(const char* what) { doing.store(what, std::memory_order_relaxed); }
+  void now(const char* what, int64_t in_layer) {
     layer.store(in_layer, std::memory_order_relaxed);
-    doing.store(what, std::memory_order_relaxed);
+    now(what);
   }
 };
 
