@@ -12,8 +12,6 @@ namespace strand {
 namespace fs = std::filesystem;
 
 namespace {
-constexpr const char* model_stem = "model";
-constexpr const char* optimizer_stem = "optimizer";
 constexpr const char* config_name = "config.yaml";
 constexpr const char* tokenizer_name = "tokenizer.model";
 constexpr const char* state_name = "state.json";
@@ -147,21 +145,29 @@ std::string CheckpointWriter::commit() {
   return final_;
 }
 
+void write_once(CheckpointWriter& writer, const CheckpointContents& contents) {
+  writer.write_file(config_name, contents.config_yaml);
+  if (!contents.tokenizer_model.empty()) writer.write_file(tokenizer_name, contents.tokenizer_model);
+  writer.write_state(contents.state);
+}
+
+void discard(const CheckpointWriter& writer) {
+  try {
+    remove_leftovers(parent_directory(writer.directory()));
+  } catch (const Error&) {
+    // A full disk should not stay full, but whoever is told of that has another error to tell.
+  }
+}
+
 std::string save_checkpoint(const std::string& parent, const CheckpointContents& contents, uint64_t max_shard_bytes) {
   CheckpointWriter writer = CheckpointWriter::create(parent, contents.state.step);
   try {
     writer.write_tensors(model_stem, contents.model, max_shard_bytes);
     if (!contents.optimizer.empty()) writer.write_tensors(optimizer_stem, contents.optimizer, max_shard_bytes);
-    writer.write_file(config_name, contents.config_yaml);
-    if (!contents.tokenizer_model.empty()) writer.write_file(tokenizer_name, contents.tokenizer_model);
-    writer.write_state(contents.state);
+    write_once(writer, contents);
     return writer.commit();
   } catch (...) {
-    // A full disk should not stay full. When even this fails, the next writer removes the rest.
-    try {
-      remove_leftovers(parent);
-    } catch (const Error&) {
-    }
+    discard(writer);
     throw;
   }
 }

@@ -43,6 +43,8 @@ struct CheckpointContents {
   std::span<const NamedTensor> optimizer;  ///< empty = none
 };
 
+inline constexpr const char* model_stem = "model";
+inline constexpr const char* optimizer_stem = "optimizer";
 inline constexpr uint64_t default_shard_bytes = uint64_t{5} << 30;
 
 /// Writes a checkpoint under `parent` (created when missing) and returns its path. One of the same step that is already
@@ -50,8 +52,9 @@ inline constexpr uint64_t default_shard_bytes = uint64_t{5} << 30;
 std::string save_checkpoint(const std::string& parent, const CheckpointContents& contents,
                             uint64_t max_shard_bytes = default_shard_bytes);
 
-/// The same in pieces, for writers that share the work. The first one creates; the others join once it did; each writes
-/// files; the first one commits when all are done, with the files of the others in its manifest.
+/// The same in pieces, for writers that share the work (shared_checkpoint.h). The first one creates; the others join
+/// once it did; each writes files; the first one commits when all are done, with the files of the others in its
+/// manifest.
 class CheckpointWriter {
  public:
   /// Removes what interrupted writers left in `parent` and makes the temporary directory.
@@ -78,6 +81,11 @@ class CheckpointWriter {
   std::string temporary_;
   Manifest files_;
 };
+
+/// What a checkpoint holds once: config, tokenizer and state.
+void write_once(CheckpointWriter& writer, const CheckpointContents& contents);
+/// Removes what a writer that failed has written, if the disk lets it; the next writer removes what is left.
+void discard(const CheckpointWriter& writer);
 
 /// Throws Error with the reason when the directory is not a complete, undamaged checkpoint. Reads every byte.
 void verify_checkpoint(const std::string& path);

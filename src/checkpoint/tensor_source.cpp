@@ -31,6 +31,25 @@ bool is_part_of_set(const std::string& name, const std::string& stem) {
   return name.starts_with(stem + "-") && name.ends_with(".safetensors") && name.find("-of-", stem.size()) != name.npos;
 }
 
+void refuse_strangers(const std::string& directory, const std::string& stem, const std::set<std::string>& own) {
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    const std::string name = entry.path().filename().string();
+    require(!is_part_of_set(name, stem) || own.contains(name),
+            "{} holds {}, which readers would take for part of what is written now; remove it first", directory, name);
+  }
+}
+
+std::string listed(const std::vector<std::string>& names) {
+  std::string text;
+  for (size_t i = 0; i < std::min(names.size(), max_listed); ++i) text += (i > 0 ? ", " : "") + names[i];
+  return names.size() > max_listed ? fmt::format("{} and {} more", text, names.size() - max_listed) : text;
+}
+
+bool matches(const TensorEntry& entry, const TensorSpec& spec) {
+  return entry.type == spec.dtype && entry.shape == spec.shape;
+}
+}  // namespace
+
 uint64_t bytes_of(const NamedTensor& tensor) {
   const auto bytes = tensor_bytes(tensor.shape, 8 * size_of(tensor.dtype));
   require(bytes.has_value(), "tensor \"{}\" {} is too large", tensor.name, shape_text(tensor.shape));
@@ -53,25 +72,6 @@ std::vector<std::span<const NamedTensor>> cut_into_shards(std::span<const NamedT
   shards.push_back(tensors.subspan(first));
   return shards;
 }
-
-void refuse_strangers(const std::string& directory, const std::string& stem, const std::set<std::string>& own) {
-  for (const auto& entry : fs::directory_iterator(directory)) {
-    const std::string name = entry.path().filename().string();
-    require(!is_part_of_set(name, stem) || own.contains(name),
-            "{} holds {}, which readers would take for part of what is written now; remove it first", directory, name);
-  }
-}
-
-std::string listed(const std::vector<std::string>& names) {
-  std::string text;
-  for (size_t i = 0; i < std::min(names.size(), max_listed); ++i) text += (i > 0 ? ", " : "") + names[i];
-  return names.size() > max_listed ? fmt::format("{} and {} more", text, names.size() - max_listed) : text;
-}
-
-bool matches(const TensorEntry& entry, const TensorSpec& spec) {
-  return entry.type == spec.dtype && entry.shape == spec.shape;
-}
-}  // namespace
 
 std::string shard_name(const std::string& stem, size_t index, size_t count) {
   return count == 1 ? single_name(stem) : fmt::format("{}-{:05}-of-{:05}.safetensors", stem, index + 1, count);

@@ -26,8 +26,11 @@ struct WrittenFile {
 std::vector<WrittenFile> write_sharded(const std::string& directory, const std::string& stem,
                                        std::span<const NamedTensor> tensors, uint64_t max_shard_bytes);
 
+uint64_t bytes_of(const NamedTensor& tensor);
+
 /// The parts of write_sharded for writers that share the work: everyone writes whole shards by write_safetensors under
 /// shard_name, one of them the index.
+std::vector<std::span<const NamedTensor>> cut_into_shards(std::span<const NamedTensor> tensors, uint64_t max_bytes);
 std::string shard_name(const std::string& stem, size_t index, size_t count);  ///< index from 0
 WrittenFile write_shard_index(const std::string& directory, const std::string& stem,
                               const std::map<std::string, std::string>& file_of_tensor, uint64_t total_bytes);

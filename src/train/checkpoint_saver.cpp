@@ -1,9 +1,10 @@
 #include "train/checkpoint_saver.h"
 
 #include <chrono>
-#include <cstring>
+#include <filesystem>
 #include <utility>
 
+#include "train/agreed.h"
 #include "train/model_state.h"
 
 namespace strand {
@@ -14,97 +15,132 @@ double now() {
   return duration<double>(steady_clock::now().time_since_epoch()).count();
 }
 
-size_t bytes_of(const TensorSpec& spec) {
-  size_t n = size_of(spec.dtype);
-  for (int64_t d : spec.shape) n *= static_cast<size_t>(d);
-  return n;
-}
-
-size_t bytes_of(const std::vector<NamedTensor>& tensors) {
-  size_t n = 0;
-  for (const NamedTensor& t : tensors) n += bytes_of(t);
-  return n;
+/// Where this rank's shards stand, when every rank has so many.
+WriterPlace::Shards place_among(Communicator& world, size_t mine) {
+  WriterPlace::Shards shards;
+  const std::vector<int64_t> counts = world.all_gather(static_cast<int64_t>(mine));
+  for (size_t r = 0; r < counts.size(); ++r) {
+    if (r < static_cast<size_t>(world.rank())) shards.first += static_cast<size_t>(counts[r]);
+    shards.total += static_cast<size_t>(counts[r]);
+  }
+  return shards;
 }
 }  // namespace
 
 CheckpointSaver::CheckpointSaver(std::string parent, Session& session, Mode mode, const Retention& retention)
     : parent_(std::move(parent)), session_(session), mode_(mode), retention_(retention) {
-  // Taken now, so that a run that cannot have it fails before its first step.
-  memory_.resize(snapshot_bytes(session, mode));
+  Communicator& world = session.grid().world();
+  place_ = {.writer = world.rank(), .writers = world.size()};
+  if (mode == Mode::wait && world.size() == 1) return;
+  snapshot_ = std::make_unique<Snapshot>(session);
+  place_.model = place_among(world, shard_count(snapshot_->model()));
+  place_.optimizer = place_among(world, shard_count(snapshot_->optimizer()));
 }
 
 CheckpointSaver::~CheckpointSaver() {
+  abandon_ = true;  // a rank that leaves early waits for nobody
   if (thread_.joinable()) thread_.join();
 }
 
-size_t CheckpointSaver::snapshot_bytes(const Session& session, Mode mode) {
-  if (mode == Mode::wait) return 0;
-  auto& open = const_cast<Session&>(session);
-  return bytes_of(model_tensors(open)) + bytes_of(optimizer_tensors(open));
-}
-
-/// Copies every tensor into memory_ and describes the copies in model_ and optimizer_.
-void CheckpointSaver::snapshot() {
-  std::byte* to = memory_.data();
-  const auto copy = [&](std::vector<NamedTensor> tensors) {
-    for (NamedTensor& t : tensors) {
-      const size_t bytes = bytes_of(t);
-      t.read(to, 0, bytes);
-      t.read = [to](void* host, size_t offset, size_t count) { std::memcpy(host, to + offset, count); };
-      to += bytes;
-    }
-    return tensors;
-  };
-  model_ = copy(model_tensors(session_));
-  optimizer_ = copy(optimizer_tensors(session_));
-}
-
-void CheckpointSaver::write(const Content& content, const std::vector<NamedTensor>& model,
-                            const std::vector<NamedTensor>& optimizer) {
-  const double begin = now();
+CheckpointContents CheckpointSaver::contents_of(const Content& content) const {
   CheckpointContents contents;
   contents.state = content.state;
   contents.config_yaml = content.config_yaml;
   contents.tokenizer_model = content.tokenizer_model;
-  contents.model = model;
-  contents.optimizer = optimizer;
-  saved_.path = save_checkpoint(parent_, contents);
+  if (!snapshot_) return contents;
+  contents.model = snapshot_->model();
+  contents.optimizer = snapshot_->optimizer();
+  return contents;
+}
+
+/// This rank's share of a checkpoint; on the first rank, until it is whole.
+void CheckpointSaver::write(const Content& content) {
+  const double begin = now();
+  CheckpointContents contents = contents_of(content);
+  if (place_.writer > 0) return write_checkpoint_part(parent_, contents, place_);
+  std::vector<NamedTensor> model, optimizer;
+  if (!snapshot_) {
+    contents.model = model = model_tensors(session_);
+    contents.optimizer = optimizer = optimizer_tensors(session_);
+  }
+  if (place_.writers == 1)
+    save_checkpoint(parent_, contents);
+  else
+    finish_shared_checkpoint(*writer_, contents, place_,
+                             static_cast<double>(session_.config().parallel.watchdog_seconds), abandon_);
   newest_step_ = content.state.step;
   prune_checkpoints(parent_, retention_);
-  saved_.step = content.state.step;
   saved_.write_seconds = now() - begin;
+}
+
+/// The directory in which the ranks meet, there for all when this returns.
+void CheckpointSaver::begin_together(int64_t step) {
+  writer_.reset();
+  abandon_ = false;
+  if (place_.writers == 1) return;
+  agreed(session_.grid().world(), [&] {
+    if (place_.writer == 0) writer_ = CheckpointWriter::create(parent_, step);
+  });
 }
 
 CheckpointSaver::Saved CheckpointSaver::save(Content content) {
   const double begin = now();
   const Saved before = finish();
-  if (mode_ == Mode::wait) {
-    write(content, model_tensors(session_), optimizer_tensors(session_));
-    saved_.stall_seconds = now() - begin;
-    return before;
-  }
-  snapshot();
-  saved_ = {.stall_seconds = now() - begin};
+  if (snapshot_) snapshot_->take();
+  begin_together(content.state.step);
+  saved_ = {};
   done_ = false;
-  thread_ = std::thread([this, content = std::move(content)] {
+  const int64_t step = content.state.step;
+  const auto run = [this, content = std::move(content)] {
     try {
-      write(content, model_, optimizer_);
+      write(content);
     } catch (...) {
       error_ = std::current_exception();
     }
     done_ = true;
-  });
+  };
+  if (mode_ == Mode::wait) {
+    run();
+    throw_if_failed();
+  } else {
+    thread_ = std::thread(run);
+  }
+  in_flight_ = step;
+  saved_.stall_seconds = now() - begin;
   return before;
 }
 
+/// Where a thread failed, on any rank, all throw what the lowest of them says.
+void CheckpointSaver::throw_if_failed() {
+  const std::exception_ptr error = std::exchange(error_, nullptr);
+  agreed(session_.grid().world(), [&] {
+    try {
+      if (error) std::rethrow_exception(error);
+    } catch (const Abandoned&) {
+      // Somebody else has more to say.
+    }
+  });
+}
+
 CheckpointSaver::Saved CheckpointSaver::finish() {
+  if (in_flight_ < 0) return {};
   if (thread_.joinable()) thread_.join();
-  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+  const int64_t step = std::exchange(in_flight_, -1);
+  newest_step_ = session_.grid().world().all_reduce_max(newest_step_);
+  throw_if_failed();
+  saved_.step = newest_step_ = step;
+  saved_.path = (std::filesystem::path(parent_) / checkpoint_name(step)).string();
   return std::exchange(saved_, {});
 }
 
 CheckpointSaver::Saved CheckpointSaver::poll() {
-  return done_ ? finish() : Saved{};
+  if (in_flight_ < 0) return {};
+  constexpr int64_t writing = 0, whole = 1, failed = 2;
+  int64_t mine = writing;
+  if (done_) mine = error_ ? failed : place_.writer == 0 ? whole : writing;
+  const int64_t agreed_state = session_.grid().world().all_reduce_max(mine);
+  if (agreed_state == failed) abandon_ = true;
+  return agreed_state == writing ? Saved{} : finish();
 }
 
 }  // namespace strand

@@ -1,17 +1,23 @@
 #pragma once
 // Writes checkpoints while training goes on. save() copies weights and moments into host memory (that copy is what
 // training waits for) and hands them to a thread that writes, commits and prunes; the next save(), or finish(), waits
-// for it first. With Mode::wait nothing is copied and save() returns when the checkpoint is on the disk.
+// for it first. With Mode::wait save() returns when the checkpoint is on the disk; one rank then copies nothing.
 //
-// An error of the thread is thrown by the call that waits for it; a checkpoint is then missing, never half there.
+// Several ranks write one checkpoint together (snapshot.h: what each writes; checkpoint/shared_checkpoint.h: how their
+// threads meet without messages). All of them call save(), finish() and poll(), and get the same answer.
+//
+// An error of a thread is thrown by the call that waits for it, on every rank; a checkpoint is then missing, never half
+// there.
 #include <atomic>
 #include <exception>
+#include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "checkpoint/checkpoint.h"
-#include "model/session.h"
+#include "checkpoint/shared_checkpoint.h"
+#include "train/snapshot.h"
 
 namespace strand {
 
@@ -46,21 +52,23 @@ class CheckpointSaver {
   /// Step of the newest checkpoint that is on the disk, told or not, be it that what followed it failed; -1 = none.
   int64_t newest_step() const { return newest_step_; }
 
-  /// Host memory of the snapshot, bytes; 0 with Mode::wait.
-  static size_t snapshot_bytes(const Session& session, Mode mode);
-
  private:
-  void snapshot();
-  void write(const Content& content, const std::vector<NamedTensor>& model, const std::vector<NamedTensor>& optimizer);
+  void begin_together(int64_t step);
+  void write(const Content& content);
+  CheckpointContents contents_of(const Content& content) const;
+  void throw_if_failed();
 
   std::string parent_;
   Session& session_;
   Mode mode_;
   Retention retention_;
-  std::vector<std::byte> memory_;
-  std::vector<NamedTensor> model_, optimizer_;  ///< over memory_
+  std::unique_ptr<Snapshot> snapshot_;
+  WriterPlace place_;
+  std::optional<CheckpointWriter> writer_;  ///< of the first rank of several
   std::thread thread_;
+  int64_t in_flight_ = -1;  ///< step that is being written; -1 = none. The same on all ranks
   std::atomic<bool> done_{true};
+  std::atomic<bool> abandon_{false};
   std::atomic<int64_t> newest_step_{-1};
   std::exception_ptr error_;
   Saved saved_;

@@ -2,10 +2,13 @@
 #include <catch2/catch.hpp>
 
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/staging.h"
 #include "tests/model/harness.h"
 #include "tests/parallel/thread_grid.h"
 #include "tests/train/reference_files.h"
+#include "train/checkpoint_saver.h"
 #include "train/logical_values.h"
+#include "train/model_state.h"
 #include "train/verify.h"
 
 namespace strand::test {
@@ -103,7 +106,7 @@ void check_agrees(const Outcome& got, const Outcome& one) {
 TEST_CASE("Any number of ranks trains the model that one trains") {
   const Config config = odd_config();
   const Outcome one = train(config, {1, 1});
-  for (const Layout layout : {Layout{2, 1}, Layout{3, 1}, Layout{4, 1}}) {
+  for (const Layout layout : {Layout{2, 1}, Layout{3, 1}, Layout{4, 1}, Layout{2, 2}, Layout{4, 2}, Layout{4, 4}}) {
     INFO(layout.ranks << " ranks, expert_parallel " << layout.expert_parallel);
     check_agrees(train(config, layout), one);
   }
@@ -111,7 +114,9 @@ TEST_CASE("Any number of ranks trains the model that one trains") {
 
 TEST_CASE("The same, of a model of many buckets, tied") {
   const Config config = several_buckets();
-  check_agrees(train(config, {3, 1}), train(config, {1, 1}));
+  const Outcome one = train(config, {1, 1});
+  check_agrees(train(config, {3, 1}), one);
+  check_agrees(train(config, {4, 2}), one);
 }
 
 TEST_CASE("Overlap, the size of buckets and the moment of a collective change no bit") {
@@ -150,8 +155,8 @@ TEST_CASE("bf16 compute: the master copies are sharded, and each rank reads the 
 
 TEST_CASE("A rank has a part of the moments, and the memory that the plan says") {
   Config config = several_buckets();
-  for (const Layout layout : {Layout{1, 1}, Layout{2, 1}, Layout{4, 1}}) {
-    INFO(layout.ranks << " ranks");
+  for (const Layout layout : {Layout{1, 1}, Layout{2, 1}, Layout{4, 1}, Layout{4, 2}}) {
+    INFO(layout.ranks << " ranks, expert_parallel " << layout.expert_parallel);
     std::vector<int64_t> owned(size_t(layout.ranks)), total(owned.size());
     run_ranks(layout.ranks, layout.expert_parallel, [&](ProcessGrid& grid) {
       CpuOps ops;
@@ -193,13 +198,93 @@ TEST_CASE("The layout of a space: whole parameters in buckets that divide") {
   }
 }
 
+/// Values by name of everything that a checkpoint holds.
+struct Everything {
+  NamedValues master, m, v, biases;
+  bool operator==(const Everything&) const = default;
+
+  static Everything of(Session& session) {
+    Everything all{.master = gather_logical(session, &OwnedPart::master),
+                   .m = gather_logical(session, &OwnedPart::m),
+                   .v = gather_logical(session, &OwnedPart::v),
+                   .biases = {}};
+    for (const auto& b : session.parameters().router_biases())
+      all.biases[b.name] = download_values(session.ops(), b.bias);
+    return all;
+  }
+};
+
+/// Three steps, a checkpoint, and three more. What the checkpoint should hold, and what comes after it.
+struct Run {
+  Everything saved, after;
+  std::string path;
+};
+
+void steps(StepRunner& runner, const Config& config, ProcessGrid& grid, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    runner.accumulate(part_of_rank(whole_step(config, uint64_t(i)), grid.rank(), grid.ranks()),
+                      {.losses = config.losses}, i);
+    runner.update({}, 1e-3, StepRunner::clip_factor(runner.gradient_norm(), 1.0));
+  }
+}
+
+Run run_and_save(const Config& config, Layout layout, const std::string& directory, CheckpointSaver::Mode mode) {
+  Run run;
+  run_ranks(layout.ranks, layout.expert_parallel, [&](ProcessGrid& grid) {
+    CpuOps ops;
+    Session session(ops, grid, config, {Purpose::training, sequences / grid.ranks(), tokens});
+    StepRunner runner(session);
+    CheckpointSaver saver(directory, session, mode, Retention{});
+    session.parameters().initialize(ops, 7);
+    steps(runner, config, grid, 0, 3);
+    const Everything saved = Everything::of(session);
+    saver.save({.state = {.step = 3}, .config_yaml = "run: {}\n", .tokenizer_model = ""});
+    steps(runner, config, grid, 3, 6);
+    const CheckpointSaver::Saved told = saver.finish();
+    const Everything after = Everything::of(session);
+    if (grid.rank() == 0) run = {saved, after, told.path};
+  });
+  return run;
+}
+
+TEST_CASE("A checkpoint of any layout is resumed on any other, bit for bit; and on its own goes on as if nothing was") {
+  const Config config = several_buckets();
+  for (const auto& [layout, mode] : {std::pair{Layout{4, 4}, CheckpointSaver::Mode::background},
+                                     std::pair{Layout{3, 1}, CheckpointSaver::Mode::wait}}) {
+    const TemporaryDirectory directory;
+    const Run run = run_and_save(config, layout, directory / "checkpoints", mode);
+    const Checkpoint checkpoint(run.path);
+    CHECK(checkpoint.model().files().size() == size_t(layout.ranks));
+    for (const Layout other : {Layout{1, 1}, Layout{2, 1}, Layout{3, 1}, Layout{4, 2}, layout}) {
+      INFO(layout.ranks << " ranks, expert_parallel " << layout.expert_parallel << ", to " << other.ranks << ", "
+                        << other.expert_parallel);
+      std::vector<Everything> loaded(size_t(other.ranks)), after(loaded.size());
+      run_ranks(other.ranks, other.expert_parallel, [&](ProcessGrid& grid) {
+        CpuOps ops;
+        Session session(ops, grid, config, {Purpose::training, sequences / grid.ranks(), tokens});
+        StepRunner runner(session);
+        load_model(session, checkpoint.model());
+        load_optimizer(session, checkpoint.optimizer());
+        runner.updates = 3;
+        loaded[size_t(grid.rank())] = Everything::of(session);
+        steps(runner, config, grid, 3, 6);
+        after[size_t(grid.rank())] = Everything::of(session);
+      });
+      CHECK(loaded[0] == run.saved);
+      if (other.ranks == layout.ranks && other.expert_parallel == layout.expert_parallel) CHECK(after[0] == run.after);
+      CHECK(relative_error(after[0].master, run.after.master) < 1e-4);
+    }
+  }
+}
+
 TEST_CASE("Reference files replayed on several ranks") {
   struct Case {
     const char* file;
     Layout layout;
   };
-  for (const Case& c : {Case{"ranks_softmax_bias", {2, 1}}, Case{"ranks_softmax_bias", {4, 1}},
-                        Case{"ranks_sigmoid_o_v", {2, 1}}, Case{"ranks_sigmoid_o_v", {4, 1}}}) {
+  for (const Case& c :
+       {Case{"ranks_softmax_bias", {2, 1}}, Case{"ranks_softmax_bias", {4, 2}}, Case{"ranks_sigmoid_o_v", {4, 1}},
+        Case{"ranks_sigmoid_o_v", {2, 2}}, Case{"ranks_sigmoid_o_v", {4, 4}}}) {
     const ReferenceCase reference(reference_file(c.file));
     std::vector<std::string> reports(size_t(c.layout.ranks));
     run_ranks(c.layout.ranks, c.layout.expert_parallel, [&](ProcessGrid& grid) {

@@ -1,0 +1,105 @@
+#include "train/snapshot.h"
+
+#include <cstring>
+
+namespace strand {
+
+namespace {
+constexpr Tensor OwnedPart::* fields[] = {&OwnedPart::master, &OwnedPart::m, &OwnedPart::v};
+
+/// The same of a bucket.
+Tensor of_bucket(const Bucket& b, Tensor OwnedPart::* field) {
+  if (field == &OwnedPart::master) return b.master;
+  return field == &OwnedPart::m ? b.m : b.v;
+}
+}  // namespace
+
+Snapshot::Snapshot(Session& session) : session_(session), copies_(session.parameters().buckets().size()) {
+  add_weights_or_moments(File::model, "", &OwnedPart::master);
+  if (session.grid().rank() == 0) {
+    for (const Parameters::RouterBias& b : session.parameters().router_biases()) {
+      bias_at_.push_back(bytes_);
+      add(File::model, b.name, b.bias.dtype, b.bias.shape);
+    }
+  }
+  add_weights_or_moments(File::optimizer, "m.", &OwnedPart::m);
+  add_weights_or_moments(File::optimizer, "v.", &OwnedPart::v);
+  memory_.resize(bytes_);
+}
+
+bool Snapshot::keeps(size_t bucket) const {
+  const Bucket& b = session_.parameters().buckets()[bucket];
+  return bucket % static_cast<size_t>(b.parts) == static_cast<size_t>(b.part);
+}
+
+/// The next tensor in memory, and in a file.
+void Snapshot::add(File file, const std::string& name, DType dtype, const Shape& shape) {
+  NamedTensor tensor;
+  tensor.name = name;
+  tensor.dtype = dtype;
+  for (int i = 0; i < shape.rank(); ++i) tensor.shape.push_back(shape[i]);
+  tensor.read = [this, at = bytes_](void* host, size_t offset, size_t bytes) {
+    std::memcpy(host, memory_.data() + at + offset, bytes);
+  };
+  (file == File::model ? model_ : optimizer_).push_back(std::move(tensor));
+  bytes_ += static_cast<size_t>(shape.elements()) * size_of(dtype);
+}
+
+void Snapshot::add_weights_or_moments(File file, const std::string& prefix, Tensor OwnedPart::* field) {
+  const Parameters& parameters = session_.parameters();
+  std::vector<std::pair<size_t, int64_t>> places(parameters.all().size());  // bucket, and first element in it
+  for (size_t b = 0; b < parameters.buckets().size(); ++b) {
+    const Bucket& bucket = parameters.buckets()[b];
+    for (size_t i = 0; i < bucket.parameters.size(); ++i) places[bucket.parameters[i]] = {b, bucket.first[i]};
+  }
+  for (size_t i = 0; i < places.size(); ++i) {
+    const auto [bucket, first] = places[i];
+    if (!keeps(bucket)) continue;
+    for (const LogicalTensor& part : parameters.all()[i].logical) {
+      copies_[bucket].push_back({first + part.offset, part.shape, field, bytes_});
+      add(file, prefix + part.name, of_bucket(parameters.buckets()[bucket], field).dtype, part.shape);
+    }
+  }
+}
+
+void Snapshot::take() {
+  session_.grid().progress().now("the snapshot for a checkpoint", -1);
+  for (size_t b = 0; b < session_.parameters().buckets().size(); ++b)
+    for (Tensor OwnedPart::* field : fields) copy_bucket(b, field);
+  for (size_t i = 0; i < bias_at_.size(); ++i)
+    session_.ops().download(session_.parameters().router_biases()[i].bias, memory_.data() + bias_at_[i]);
+}
+
+void Snapshot::copy_bucket(size_t bucket, Tensor OwnedPart::* field) {
+  const Tensor whole = gathered(bucket, field);
+  if (!whole) return;
+  for (const Copy& copy : copies_[bucket]) {
+    if (copy.field != field) continue;
+    const Tensor from{static_cast<std::byte*>(whole.data) + static_cast<size_t>(copy.first) * size_of(whole.dtype),
+                      whole.dtype, copy.shape};
+    session_.ops().download(from, memory_.data() + copy.at);
+  }
+}
+
+/// The whole bucket on the rank that keeps it, none on others.
+Tensor Snapshot::gathered(size_t bucket, Tensor OwnedPart::* field) {
+  const Bucket& b = session_.parameters().buckets()[bucket];
+  const Tensor mine = of_bucket(b, field);
+  const bool keep = keeps(bucket), everywhere = field == &OwnedPart::master && mine.dtype == b.weights.dtype;
+  if (everywhere) return keep ? b.weights : Tensor{};
+  if (b.parts == 1) return mine;
+  constexpr int64_t row = ParameterLayout::alignment;
+  const int64_t rows = mine.elements() / row;
+  const auto parts = static_cast<size_t>(b.parts);
+  RankRows send{mine.view({rows, row}), std::vector<int64_t>(parts), std::vector<int64_t>(parts)};
+  RankRows receive{b.gradients.view({rows * b.parts, row}), send.first, send.count};
+  send.count[bucket % parts] = rows;
+  for (size_t p = 0; p < parts && keep; ++p) {
+    receive.first[p] = static_cast<int64_t>(p) * rows;
+    receive.count[p] = rows;
+  }
+  b.group(session_.grid()).all_to_all(Traffic::control, Direction::to_experts, send, receive);
+  return keep ? b.gradients : Tensor{};
+}
+
+}  // namespace strand
