@@ -1,0 +1,242 @@
+// Experts spread over ranks compute what one process computes, to the last loss term: ranks as threads
+// (tests/parallel/thread_grid.h) against one process, and against reference files.
+#include <catch2/catch.hpp>
+
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/reference/reference_ops.h"
+#include "tests/model/harness.h"
+#include "tests/parallel/thread_grid.h"
+#include "tests/train/reference_files.h"
+#include "train/logical_values.h"
+#include "train/verify.h"
+
+namespace strand::test {
+namespace {
+
+struct Layout {
+  int ranks = 1, expert_parallel = 1;
+};
+const std::vector<Layout> layouts = {{2, 2}, {4, 1}, {4, 2}, {4, 4}};
+constexpr int64_t tokens = 6;
+constexpr int64_t sequences = 4;  // in each of two micro-steps
+
+/// Every term has a weight; one shared expert, one dense layer, a selection bias; no dimension is a multiple of 32.
+Config every_term() {
+  Config c = tiny_config(Precision::fp64);
+  c.model.num_layers = 3;
+  c.model.dense_layers = 1;
+  c.model.dense_ffn = 7;
+  c.model.init_std = 0.4;
+  c.moe.num_experts = 8;
+  c.moe.top_k = 3;
+  c.moe.shared_experts = 1;
+  c.moe.bias_rate = 1e-3;
+  c.losses.lb_weight = c.losses.z_weight = c.losses.sp_weight = c.losses.cp_weight = 0.1;
+  c.losses.o_weight = c.losses.v_weight = 0.1;
+  return c;
+}
+
+struct Outcome {
+  NamedValues gradients, trained;
+  std::vector<StepTerms> terms;
+  Values norms;
+  std::vector<std::vector<double>> counts;
+  int64_t expert_rows = 0;  ///< of all ranks
+};
+
+StepData whole_step(const Config& config, uint64_t index) {
+  return cut(random_batch(config, 2 * sequences, tokens, index), {sequences, sequences});
+}
+
+/// Every token is the same one, so all of them choose the same experts.
+StepData monotonous_step(const Config& config, uint64_t index) {
+  StepData data = whole_step(config, index);
+  data.inputs.assign(data.inputs.size(), 3);
+  return data;
+}
+
+/// Three steps of AdamW from the initial weights.
+template <typename Backend>
+Outcome train(const Config& config, Layout layout, Happens happens = Happens::at_wait,
+              StepData (*data_of)(const Config&, uint64_t) = whole_step) {
+  std::vector<Outcome> outcomes(size_t(layout.ranks));
+  run_ranks(
+      layout.ranks, layout.expert_parallel,
+      [&](ProcessGrid& grid) {
+        Backend ops;
+        Outcome& out = outcomes[size_t(grid.rank())];
+        Session session(ops, grid, config, {Purpose::training, sequences / grid.ranks(), tokens});
+        StepRunner runner(session);
+        session.parameters().initialize(ops, 7);
+        for (int64_t i = 0; i < 3; ++i) {
+          const StepData data = part_of_rank(data_of(config, uint64_t(i)), grid.rank(), grid.ranks());
+          out.terms.push_back(runner.accumulate(data, {.losses = config.losses}, i));
+          if (i == 0) {
+            out.gradients = gather_logical(session, &OwnedPart::gradient);
+            out.counts = runner.expert_counts();
+            out.expert_rows = grid.world().all_reduce_sum(session.transformer().expert_rows());
+          }
+          out.norms.push_back(runner.gradient_norm());
+          runner.update({.weight_decay = 0.1}, 1e-3, StepRunner::clip_factor(out.norms.back(), 1.0));
+        }
+        out.trained = gather_logical(session, &OwnedPart::master);
+      },
+      happens);
+  return outcomes[0];
+}
+
+bool same_bits(const Outcome& a, const Outcome& b) {
+  bool terms = a.terms.size() == b.terms.size();
+  for (size_t i = 0; terms && i < a.terms.size(); ++i) terms = a.terms[i].value == b.terms[i].value;
+  return terms && a.gradients == b.gradients && a.trained == b.trained && a.norms == b.norms;
+}
+
+/// In double precision only the order of sums differs.
+void check_agrees(const Outcome& got, const Outcome& one) {
+  for (size_t i = 0; i < one.terms.size(); ++i)
+    for (size_t t = 0; t < term_count; ++t) {
+      INFO("step " << i << ", " << term_names[t]);
+      CHECK(one.terms[i].value[t] != 0);
+      CHECK(got.terms[i].value[t] == Approx(one.terms[i].value[t]).epsilon(1e-9));
+    }
+  CHECK(got.counts == one.counts);
+  CHECK(got.expert_rows == one.expert_rows);
+  CHECK(relative_error(got.gradients, one.gradients) < 1e-9);
+  CHECK(relative_error(got.norms, one.norms) < 1e-9);
+  CHECK(relative_error(got.trained, one.trained) < 1e-9);
+}
+
+TEST_CASE("Every term and gradient is that of one process") {
+  Config config = every_term();
+  SECTION("token form of cp, statistics by sequence") {}
+  SECTION("batch form of cp, statistics of the micro-step") {
+    config.losses.lb_scope = StatisticsScope::microbatch;
+    config.losses.cp_paths = CouplingPaths::batch;
+    config.losses.cp_sources = CouplingSources::activated;
+  }
+  SECTION("sp without o: outputs need not be kept") {
+    config.losses.o_weight = 0;
+  }
+  SECTION("o without sp: its value alone is measured") {
+    config.losses.sp_weight = 0;
+  }
+  SECTION("sigmoid, renormalized") {
+    config.moe.score = RouterScore::sigmoid;
+    config.moe.renormalize = true;
+    config.moe.routed_scale = 2.5;
+  }
+  SECTION("sp on a sample: the same tokens in every layout") {
+    config.losses.sp_token_fraction = 0.4;
+  }
+  SECTION("blocks computed again") {
+    config.train.recompute = Recompute::block;
+  }
+  const Outcome one = train<ReferenceOps>(config, {1, 1});
+  for (const Layout layout : layouts) {
+    INFO(layout.ranks << " ranks, expert_parallel " << layout.expert_parallel);
+    check_agrees(train<ReferenceOps>(config, layout), one);
+  }
+}
+
+TEST_CASE("Experts that nobody chose, and ranks to which no row comes, are legal") {
+  Config config = every_term();
+  config.moe.top_k = GENERATE(1, 2);
+  config.moe.bias_rate = 0;
+  const Outcome one = train<ReferenceOps>(config, {1, 1}, Happens::at_wait, monotonous_step);
+  const Outcome four = train<ReferenceOps>(config, {4, 4}, Happens::at_wait, monotonous_step);
+  for (const auto& layer : one.counts)  // two experts a rank, at most two chosen: two ranks at least have no row
+    CHECK(std::count(layer.begin(), layer.end(), 0.0) == 8 - config.moe.top_k);
+  CHECK(four.counts == one.counts);
+  for (const auto& [name, gradient] : one.gradients) {
+    INFO(name);
+    const auto size = [](const Values& x) {
+      double largest = 0;
+      for (const double value : x) largest = std::max(largest, std::abs(value));
+      return largest;
+    };
+    // Where every value is the same, attention has no choice: the gradients of q and k are rounding.
+    if (size(gradient) < 1e-12)
+      CHECK(size(four.gradients.at(name)) < 1e-12);
+    else
+      CHECK(relative_error(four.gradients.at(name), gradient) < 1e-9);
+  }
+  CHECK(relative_error(four.trained, one.trained) < 1e-9);
+}
+
+TEST_CASE("The CPU backend, fp32: terms and gradients within 1e-5 of one process") {
+  Config config = every_term();
+  config.run.precision = Precision::fp32;
+  const Outcome one = train<CpuOps>(config, {1, 1});
+  for (const Layout layout : layouts) {
+    INFO(layout.ranks << " ranks, expert_parallel " << layout.expert_parallel);
+    const Outcome got = train<CpuOps>(config, layout);
+    for (size_t t = 0; t < term_count; ++t) CHECK(got.terms[0].value[t] == Approx(one.terms[0].value[t]).epsilon(1e-5));
+    CHECK(relative_error(got.gradients, one.gradients) < 1e-5);
+    CHECK(relative_error(got.trained, one.trained) < 1e-4);
+  }
+}
+
+TEST_CASE("Overlap, recomputation and the moment of a collective change no bit; nor do chunks") {
+  Config config = every_term();
+  config.run.precision = GENERATE(Precision::fp32, Precision::bf16);
+  const Layout layout{4, 2};
+  const Outcome reference = train<CpuOps>(config, layout, Happens::at_begin);
+  CHECK(same_bits(train<CpuOps>(config, layout, Happens::at_wait), reference));
+  config.parallel.overlap = false;
+  CHECK(same_bits(train<CpuOps>(config, layout), reference));
+  config.parallel.overlap = true;
+  for (const int64_t chunks : {1, 3, 4, 64}) {
+    config.parallel.exchange_chunks = chunks;
+    INFO(chunks << " chunks");
+    CHECK(same_bits(train<CpuOps>(config, layout), reference));
+  }
+  for (const Recompute recompute : {Recompute::experts, Recompute::block}) {
+    config.train.recompute = recompute;
+    CHECK(same_bits(train<CpuOps>(config, layout), reference));
+  }
+}
+
+TEST_CASE("Without a weight and without need sp's rows stay where they are") {
+  Config config = every_term();
+  config.losses.sp_weight = 0;
+  const auto specialization_bytes = [&](Objective::Unweighted unweighted) {
+    std::vector<double> bytes(2);
+    run_ranks(2, 2, [&](ProcessGrid& grid) {
+      ReferenceOps ops;
+      Session session(ops, grid, config, {Purpose::training, sequences / 2, tokens});
+      StepRunner runner(session);
+      session.parameters().initialize(ops, 7);
+      runner.accumulate(part_of_rank(whole_step(config, 0), grid.rank(), 2),
+                        {.losses = config.losses, .unweighted = unweighted}, 0);
+      bytes[size_t(grid.rank())] = grid.traffic()[Traffic::specialization].payload_bytes;
+    });
+    return bytes[0];
+  };
+  CHECK(specialization_bytes(Objective::Unweighted::left_out) == 0);
+  // z of every slot, once: 2 micro-steps of 2 sequences, 2 MoE layers, K = 3, F doubles.
+  CHECK(specialization_bytes(Objective::Unweighted::measured) ==
+        2 * 2 * tokens * 2 * 3 * static_cast<double>(config.moe.expert_ffn) * 8);
+}
+
+TEST_CASE("Reference files replayed with experts over ranks") {
+  const auto replay = [](const char* file, Layout layout, auto make_ops, Precision precision) {
+    const ReferenceCase reference(reference_file(file));
+    std::vector<std::string> reports(size_t(layout.ranks));
+    run_ranks(layout.ranks, layout.expert_parallel, [&](ProcessGrid& grid) {
+      const auto ops = make_ops();
+      const VerifyReport report = verify_case(reference, *ops, grid, precision);
+      reports[size_t(grid.rank())] = (report.pass() ? "pass " : "FAIL ") + format_report(report);
+    });
+    INFO(file << ", " << layout.ranks << " ranks, expert_parallel " << layout.expert_parallel << ": " << reports[0]);
+    CHECK(reports[0].starts_with("pass"));
+  };
+  for (const char* file : {"ranks_softmax_bias", "ranks_sigmoid_o_v"})
+    for (const Layout layout : layouts) {
+      replay(file, layout, [] { return std::make_unique<ReferenceOps>(); }, Precision::fp64);
+      replay(file, layout, [] { return std::make_unique<CpuOps>(); }, Precision::fp32);
+      replay(file, layout, [] { return std::make_unique<CpuOps>(); }, Precision::bf16);
+    }
+}
+
+}  // namespace
+}  // namespace strand::test
