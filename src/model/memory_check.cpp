@@ -86,6 +86,12 @@ AvailableMemory available_memory(const std::string& proc, const std::string& cgr
   return available;
 }
 
+AvailableMemory share_of(const AvailableMemory& available, int processes) {
+  if (processes == 1) return available;
+  return {available.bytes / static_cast<uint64_t>(processes),
+          fmt::format("each of {} processes' share of {}", processes, available.source)};
+}
+
 void check_memory(const SessionPlan& plan, const AvailableMemory& available) {
   if (plan.bytes() <= available.bytes) return;
   const std::string there = fmt::format("{} available ({})", gib(available.bytes), available.source);

@@ -18,6 +18,9 @@ struct AvailableMemory {
 /// system's files are. Throws Error when /proc/meminfo cannot be read.
 AvailableMemory available_memory(const std::string& proc = "/proc", const std::string& cgroups = "/sys/fs/cgroup");
 
+/// What each of `processes` that share it may have.
+AvailableMemory share_of(const AvailableMemory& available, int processes);
+
 /// Throws Error naming what is needed, what is there and which keys to change, unless the plan fits.
 void check_memory(const SessionPlan& plan, const AvailableMemory& available);
 void check_memory(const SessionPlan& plan);

@@ -40,6 +40,7 @@ std::string format_step(const StepReport& r) {
                                  width, r.steps, r.terms.loss, terms, r.lr, r.gradient_norm, r.tokens_per_second);
   if (r.mfu > 0) line += fmt::format("  {:.0f}% MFU", 100 * r.mfu);
   if (r.worst_expert > 0) line += fmt::format(" | busiest expert {:.2f}x", r.worst_expert);
+  if (r.exposed_share >= 0) line += fmt::format(" | comm {:.0f}% exposed", 100 * r.exposed_share);
   return line + fmt::format(" | {} left", format_duration(r.seconds_left));
 }
 

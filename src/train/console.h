@@ -17,8 +17,9 @@ struct StepReport {
   double gradient_norm = 0;
   int64_t tokens = 0;  ///< seen by the run so far
   double tokens_per_second = 0;
-  double mfu = 0;           ///< of the measured peak; 0 = unknown
-  double worst_expert = 0;  ///< largest load of an expert over the mean load of its layer
+  double mfu = 0;             ///< of the measured peak; 0 = unknown
+  double exposed_share = -1;  ///< of the step, that ranks waited for messages; below 0 = not known
+  double worst_expert = 0;    ///< largest load of an expert over the mean load of its layer
   double seconds_left = 0;
   double loss_z = 0, gradient_norm_z = 0;  ///< ZScore
 };

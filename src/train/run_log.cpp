@@ -84,6 +84,15 @@ LogRow& LogRow::add(std::string_view key, std::span<const double> values, size_t
   return add_raw(key, text += ']');
 }
 
+LogRow& LogRow::add_object(std::string_view key, std::span<const std::pair<std::string_view, double>> members) {
+  std::string text = "{";
+  for (const auto& [name, value] : members) {
+    if (text.size() > 1) text += ',';
+    text += nlohmann::json(name).dump() + ':' + number(value);
+  }
+  return add_raw(key, text += '}');
+}
+
 RunLog::RunLog(const std::string& path, int64_t first_step) {
   if (std::filesystem::exists(path)) dropped_ = keep_rows_before(path, first_step);
   file_ = std::make_unique<AppendFile>(path);

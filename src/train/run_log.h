@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "core/file_io.h"
 
@@ -23,6 +24,9 @@ class LogRow {
   LogRow& add(std::string_view key, std::span<const double> values);
   /// A matrix as an array of rows: `values` holds rows of `row_length` one after the other.
   LogRow& add(std::string_view key, std::span<const double> values, size_t row_length);
+
+  /// {"name": value, ...}
+  LogRow& add_object(std::string_view key, std::span<const std::pair<std::string_view, double>> members);
 
   std::string json() const { return text_ + "}"; }
 

@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "kernels/cpu/peak.h"
 #include "model/memory_check.h"
+#include "train/agreed.h"
 #include "train/model_state.h"
 #include "train/schedule.h"
 
@@ -25,34 +26,34 @@ double now() {
   return duration<double>(steady_clock::now().time_since_epoch()).count();
 }
 
+std::string layout_text(const GridShape& shape) {
+  return fmt::format("{} ranks, expert_parallel {}", shape.ranks, shape.expert_parallel);
+}
+
 /// Config groups whose keys a checkpoint fixes.
 const std::vector<std::string> model_groups = {"model", "moe"};
 /// Config groups that may change on resume; what changed is said.
 const std::vector<std::string> other_groups = {"run", "losses", "data", "optimizer", "schedule", "train", "parallel"};
-/// Background checkpoints copy weights and moments.
-void check_snapshot_memory(const SessionPlan& plan) {
-  const uint64_t snapshot = static_cast<uint64_t>(plan.parameters) * 3 * sizeof(float);
-  const AvailableMemory available = available_memory();
+
+/// Background checkpoints copy weights and moments, and those of several ranks are gathered in a copy.
+void check_snapshot_memory(const SessionPlan& plan, int ranks, const AvailableMemory& available) {
+  const uint64_t snapshot = static_cast<uint64_t>(plan.parameters) * 3 * sizeof(float) / static_cast<uint64_t>(ranks);
   require(
       plan.bytes() + snapshot <= available.bytes,
-      "not enough memory: {:.2f} GiB for training and {:.2f} GiB for a copy that background checkpoints are written "
-      "from, with {:.2f} GiB available; set train.background_checkpoints to false",
+      "not enough memory: {:.2f} GiB for training and {:.2f} GiB for a copy that checkpoints are written from, with "
+      "{:.2f} GiB available ({}); {}",
       static_cast<double>(plan.bytes()) / 0x1p30, static_cast<double>(snapshot) / 0x1p30,
-      static_cast<double>(available.bytes) / 0x1p30);
+      static_cast<double>(available.bytes) / 0x1p30, available.source,
+      ranks == 1 ? "set train.background_checkpoints to false" : "use more hosts, or a smaller model");
 }
 }  // namespace
 
 Trainer::~Trainer() = default;
 
-Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGrid& grid)
-    : config_(std::move(config)), directory_((fs::path(config_.run.dir) / config_.run.name).string()) {
+Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGrid& grid, int local_ranks)
+    : config_(std::move(config)), grid_(grid), directory_((fs::path(config_.run.dir) / config_.run.name).string()) {
   require(!config_.data.train.empty(), "data.train is empty: name token files to train on (see strand tokenize)");
-  require(config_.parallel.expert_parallel == 1,
-          "parallel.expert_parallel is {}, but this build trains in one process, which holds every expert; set it to 1",
-          config_.parallel.expert_parallel);
-  require(config_.train.global_batch_size % (config_.train.micro_batch_size * grid.ranks()) == 0,
-          "train.global_batch_size {} is not a multiple of micro_batch_size {} times {} ranks",
-          config_.train.global_batch_size, config_.train.micro_batch_size, grid.ranks());
+  check_layout(grid);
   if (const std::optional<Tokenizer> tokenizer = resolve_vocabulary(config_)) tokenizer_model_ = tokenizer->bytes();
   check_config(config_);
   train_data_ = std::make_unique<DataFeed>(config_.data.train, config_);
@@ -62,16 +63,30 @@ Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGri
   }
   const SessionShape shape{Purpose::training, config_.train.micro_batch_size, config_.data.sequence_length};
   const SessionPlan plan = plan_session(config_, shape, ops.row_alignment(), grid.shape());
-  check_memory(plan);
-  if (saver_mode() == CheckpointSaver::Mode::background) check_snapshot_memory(plan);
+  // Together: nobody allocates before everybody has looked at what is free.
+  agreed(grid.world(), [&] {
+    const AvailableMemory available = share_of(available_memory(), local_ranks);
+    check_memory(plan, available);
+    if (saver_mode() == CheckpointSaver::Mode::background || grid.ranks() > 1)
+      check_snapshot_memory(plan, grid.ranks(), available);
+  });
   session_ = std::make_unique<Session>(ops, grid, config_, shape);
   runner_ = std::make_unique<StepRunner>(*session_);
   flops_per_token_ = model_size(config_).training_flops_per_token;
   measure_peak_again(7);
   saver_ = std::make_unique<CheckpointSaver>(checkpoint_directory(), *session_, saver_mode(),
                                              Retention{config_.train.keep, config_.train.keep_every});
-  choose_start(resume);
+  start(resume);
   open_run_directory();
+}
+
+void Trainer::check_layout(const ProcessGrid& grid) const {
+  require(config_.parallel.expert_parallel == grid.shape().expert_parallel,
+          "parallel.expert_parallel is {}, but experts are spread over {} of {} processes",
+          config_.parallel.expert_parallel, grid.shape().expert_parallel, grid.shape().ranks);
+  require(config_.train.global_batch_size % (config_.train.micro_batch_size * grid.shape().ranks) == 0,
+          "train.global_batch_size {} is not a multiple of micro_batch_size {} times {} ranks",
+          config_.train.global_batch_size, config_.train.micro_batch_size, grid.shape().ranks);
 }
 
 CheckpointSaver::Mode Trainer::saver_mode() const {
@@ -80,45 +95,17 @@ CheckpointSaver::Mode Trainer::saver_mode() const {
 
 // ---- where to start -----------------------------------------------------------------------------------------------
 
-void Trainer::require_new_run() const {
-  require(!fs::exists(fs::path(directory_) / "log.jsonl") && !holds_checkpoints(checkpoint_directory()),
-          "{} already holds a run; continue it with --resume auto, or set another run.name", directory_);
-}
-
-void Trainer::choose_start(const ResumeChoice& resume) {
-  const std::string own = checkpoint_directory();
-  const bool named = resume.text != "auto" && resume.text != "never";
-  if (resume.weights_only) {
-    require(named, "--weights-only needs --resume DIR: whose weights?");
-    require_new_run();
-    return start_from_weights(open_checkpoint(resume.text));
-  }
-  if (named) return start_from(resume.text);
-  if (resume.text == "never") {
-    require_new_run();
-  } else {
-    if (const std::optional<Checkpoint> latest = open_latest(own)) return continue_from(*latest);
-    require(!holds_checkpoints(own),
-            "{} holds checkpoints, but none is whole; move them away to start again from nothing", own);
-  }
-  session_->parameters().initialize(session_->ops(), config_.run.seed);
-}
-
-/// Continues from the checkpoint that the user named, if this directory's past agrees with that.
-void Trainer::start_from(const std::string& named) {
-  const std::string own = checkpoint_directory();
-  const Checkpoint checkpoint = open_checkpoint(named);
-  std::error_code none;  // own may not exist
-  from_elsewhere_ = !fs::equivalent(fs::path(checkpoint.path()) / "..", own, none);
-  if (from_elsewhere_) {
-    require_new_run();
-  } else if (const std::optional<Checkpoint> newest = open_latest(own)) {
-    // Else the next --resume auto would jump to it, over steps that were never done again.
-    require(newest->state().step <= checkpoint.state().step,
-            "cannot continue from {}: this run has a newer checkpoint, {}; move that one away, or set another run.name",
-            checkpoint.path(), newest->path());
-  }
-  continue_from(checkpoint);
+/// The first rank chooses; all follow.
+void Trainer::start(const ResumeChoice& resume) {
+  Start chosen;
+  agreed(grid_.world(), [&] {
+    if (first_rank()) chosen = choose_start(resume, directory_, checkpoint_directory());
+  });
+  const std::string path = grid_.world().all_gather(chosen.checkpoint)[0];
+  from_elsewhere_ = grid_.world().all_reduce_max(static_cast<int64_t>(chosen.from_elsewhere)) == 1;
+  if (path.empty()) return session_->parameters().initialize(session_->ops(), config_.run.seed);
+  const Checkpoint checkpoint(path, Verification::done);
+  resume.weights_only ? start_from_weights(checkpoint) : continue_from(checkpoint);
 }
 
 void Trainer::start_from_weights(const Checkpoint& checkpoint) {
@@ -126,8 +113,7 @@ void Trainer::start_from_weights(const Checkpoint& checkpoint) {
   take_tokenizer(checkpoint);
   load_model(*session_, checkpoint.model());
   session_->parameters().zero_training_state(session_->ops(), Parameters::Keep::biases);
-  from_elsewhere_ = true;
-  log_info(fmt::format("a new run from the weights of {}", checkpoint.path()));
+  say(fmt::format("a new run from the weights of {}", checkpoint.path()));
 }
 
 /// A model goes with its tokenizer: ids mean nothing without it, or with another one of the same size.
@@ -154,7 +140,7 @@ void Trainer::continue_from(const Checkpoint& checkpoint) {
   const Config saved = require_same_model(checkpoint);
   take_tokenizer(checkpoint);
   for (const std::string& d : config_differences(saved, config_, other_groups))
-    log_info(fmt::format("changed since the checkpoint: {}", d));
+    say(fmt::format("changed since the checkpoint: {}", d));
   const RunState& state = checkpoint.state();
   require(state.seed == config_.run.seed,
           "cannot continue from {}: its run.seed is {}, this one's is {}, and the order of the data follows from it",
@@ -176,7 +162,7 @@ void Trainer::continue_from(const Checkpoint& checkpoint) {
   const std::vector<double> skipped = series("skipped_updates");
   skipped_ = skipped.empty() ? 0 : static_cast<int64_t>(skipped[0]);
   runner_->updates = start_ - skipped_;
-  log_info(fmt::format("continuing from {} at step {}", path, start_));
+  say(fmt::format("continuing from {} at step {}", path, start_));
 }
 
 std::string Trainer::checkpoint_directory() const {
@@ -192,42 +178,58 @@ int64_t Trainer::tokens(int64_t step) const {
 }
 
 void Trainer::open_run_directory() {
-  fs::create_directories(directory_);
-  remove_leftovers(checkpoint_directory());
+  agreed(grid_.world(), [&] {
+    if (!first_rank()) return;
+    fs::create_directories(directory_);
+    remove_leftovers(checkpoint_directory());
+  });
   if (from_elsewhere_) {
     saver_->save(content(start_));
     attend([this] { return saver_->finish(); });
     last_saved_ = start_;
   }
+  if (!first_rank()) return;
   write_file_atomically((fs::path(directory_) / "config.yaml").string(), to_yaml(config_));
   const int64_t first_row = start_ == 0 ? 0 : start_ + 1;
   log_ = std::make_unique<RunLog>((fs::path(directory_) / "log.jsonl").string(), first_row);
   events_ = std::make_unique<EventFile>(directory_, first_row);
 }
 
+void Trainer::say(const std::string& text) const {
+  if (first_rank()) log_info(text);
+}
+
+void Trainer::news(const std::string& text) {
+  if (first_rank()) console_.news(text);
+}
+
 // ---- the loop -----------------------------------------------------------------------------------------------------
 
-/// Other work on the machine only ever hides part of the peak, so the best rate seen so far stands.
+/// Other work on the machine only ever hides part of the peak, so the best rate seen so far stands. Ranks measure at
+/// the same time, and count as equals.
 void Trainer::measure_peak_again(int rounds) {
   if (config_.run.device != DeviceKind::cpu) return;
   const PeakKind kind = config_.run.precision == Precision::bf16 ? PeakKind::bf16 : PeakKind::fp32;
-  peak_flops_ = std::max(peak_flops_, measure_peak(kind, rounds).flops);
+  peak_flops_ = std::max(peak_flops_, measure_peak(kind, rounds).flops * grid_.ranks());
 }
 
 void Trainer::announce() {
   const ModelSize size = model_size(config_);
   const TrainConfig& t = config_.train;
   const int64_t windows = train_data_->sampler().windows();
-  console_.news(fmt::format(
-      "{}: {:.2f} M parameters, {:.2f} M of them active for a token; {:.2f} GiB of memory as planned", directory_,
-      static_cast<double>(size.parameters) / 1e6, static_cast<double>(size.active_parameters) / 1e6,
-      static_cast<double>(session_->plan().bytes()) / 0x1p30));
-  console_.news(
-      fmt::format("{} steps of {} tokens; the data is {} windows of {} tokens, of which this is {:.2f} epochs", t.steps,
-                  t.global_batch_size * config_.data.sequence_length, windows, config_.data.sequence_length,
-                  static_cast<double>(t.steps * t.global_batch_size) / static_cast<double>(windows)));
+  news(fmt::format("{}: {:.2f} M parameters, {:.2f} M of them active for a token; {:.2f} GiB of memory as planned",
+                   directory_, static_cast<double>(size.parameters) / 1e6,
+                   static_cast<double>(size.active_parameters) / 1e6,
+                   static_cast<double>(session_->plan().bytes()) / 0x1p30));
+  news(fmt::format("{} steps of {} tokens; the data is {} windows of {} tokens, of which this is {:.2f} epochs",
+                   t.steps, t.global_batch_size * config_.data.sequence_length, windows, config_.data.sequence_length,
+                   static_cast<double>(t.steps * t.global_batch_size) / static_cast<double>(windows)));
+  if (grid_.ranks() > 1)
+    news(fmt::format("{}; each has {:.2f} GiB of memory as planned", layout_text(grid_.shape()),
+                     static_cast<double>(session_->plan().bytes()) / 0x1p30));
   if (peak_flops_ > 0)
-    console_.news(fmt::format("measured peak of this machine: {:.0f} GFLOP/s; MFU is against that", peak_flops_ / 1e9));
+    news(fmt::format("measured peak of {}: {:.0f} GFLOP/s; MFU is against that",
+                     grid_.ranks() > 1 ? "all ranks" : "this machine", peak_flops_ / 1e9));
 }
 
 void Trainer::run() {
@@ -235,23 +237,23 @@ void Trainer::run() {
   announce();
   if (start_ == 0 && val_data_) {
     const std::optional<Validation> first = validate(0);
-    log_->write(LogRow(0).add("val_loss", first->loss).add("val_perplexity", std::exp(first->loss)));
+    if (log_) log_->write(LogRow(0).add("val_loss", first->loss).add("val_perplexity", std::exp(first->loss)));
   }
   for (int64_t index = start_; index < config_.train.steps; ++index) {
     train_step(index);
     const int64_t done = index + 1;
     const bool due = config_.train.checkpoint_every > 0 && done % config_.train.checkpoint_every == 0;
     attend([this] { return saver_->poll(); });
-    if (due || done == config_.train.steps || signals.received()) save(done);
-    if (signals.received()) {
+    const int64_t signal = grid_.world().all_reduce_max(signals.received());  // whichever rank it reached
+    if (due || done == config_.train.steps || signal != 0) save(done);
+    if (signal != 0) {
       attend([this] { return saver_->finish(); });
-      console_.news(
-          fmt::format("stopped by signal {} after step {}; --resume auto continues", signals.received(), done));
+      news(fmt::format("stopped by signal {} after step {}; --resume auto continues", signal, done));
       return;
     }
   }
   attend([this] { return saver_->finish(); });
-  console_.news(fmt::format("done: {} steps, {} of training", config_.train.steps, format_duration(seconds_)));
+  news(fmt::format("done: {} steps, {} of training", config_.train.steps, format_duration(seconds_)));
 }
 
 bool Trainer::accept(int64_t step, const StepTerms& terms, double norm) {
@@ -263,15 +265,16 @@ bool Trainer::accept(int64_t step, const StepTerms& terms, double norm) {
   if (config_.train.on_nonfinite == OnNonfinite::stop) {
     fail("{}. Stopped; {}. Lower optimizer.lr, or set train.on_nonfinite: skip", what, what_is_kept());
   }
-  console_.news(fmt::format("skipped the update of {}", what));
+  news(fmt::format("skipped the update of {}", what));
   ++skipped_;
   return false;
 }
 
 void Trainer::train_step(int64_t index) {
   const double begin = now();
-  const ProcessGrid& grid = session_->grid();
-  const StepData data = train_data_->training_step(config_.train, next_sample(index), grid.rank(), grid.ranks());
+  const TrafficCounts traffic = grid_.traffic();
+  grid_.progress().step = index;
+  const StepData data = train_data_->training_step(config_.train, next_sample(index), grid_.rank(), grid_.ranks());
   StepReport report{.step = index + 1, .steps = config_.train.steps};
   report.terms = runner_->accumulate(data, {.losses = config_.losses}, index);
   report.gradient_norm = runner_->gradient_norm();
@@ -284,13 +287,24 @@ void Trainer::train_step(int64_t index) {
   // What a row holds follows from its step alone, not from where this process began.
   const bool logged = report.step % config_.train.log_every == 0 || report.step == config_.train.steps || index == 0;
   const bool shown = logged || index == start_;
-  if (shown) measure_peak_again(1);
+  Row row{.report = report, .validation = {}, .ranks = {}, .logged = logged};
+  if (shown) {
+    row.ranks = compare_ranks(seconds, traffic);
+    if (row.ranks) report.exposed_share = row.ranks->exposed_share();
+    measure_peak_again(1);
+  }
   measure(report, seconds);
-  console_.step(report, shown ? Console::Kind::lasting : Console::Kind::passing);
-  std::optional<Validation> validation;
+  if (first_rank()) console_.step(report, shown ? Console::Kind::lasting : Console::Kind::passing);
   if (val_data_ && (report.step % config_.train.eval_every == 0 || report.step == config_.train.steps))
-    validation = validate(report.step);
-  write_row(report, validation, logged);
+    row.validation = validate(report.step);
+  if (first_rank()) write_row(row);
+}
+
+std::optional<RankReport> Trainer::compare_ranks(double seconds, const TrafficCounts& before) {
+  if (grid_.ranks() == 1) return std::nullopt;
+  TrafficCounts traffic = grid_.traffic();
+  traffic -= before;
+  return gather_rank_report(grid_.world(), seconds, traffic, session_->transformer().expert_rows());
 }
 
 /// What follows from a step's numbers and the time it took.
@@ -314,19 +328,20 @@ void Trainer::measure(StepReport& report, double seconds) {
 }
 
 std::optional<Trainer::Validation> Trainer::validate(int64_t step) {
-  const ProcessGrid& grid = session_->grid();
-  const StepData data = val_data_->validation(config_.train, config_.train.eval_batches, grid.rank(), grid.ranks());
+  const StepData data = val_data_->validation(config_.train, config_.train.eval_batches, grid_.rank(), grid_.ranks());
   const StepTerms terms = runner_->evaluate(data, {.losses = config_.losses});
-  const Validation result{terms[Term::ce], data.sequences() * data.tokens * grid.ranks()};
-  console_.news(fmt::format("validation after step {}: loss {:.4f}, perplexity {:.2f} ({} tokens)", step, result.loss,
-                            std::exp(result.loss), result.tokens));
+  const Validation result{terms[Term::ce], data.sequences() * data.tokens * grid_.ranks()};
+  news(fmt::format("validation after step {}: loss {:.4f}, perplexity {:.2f} ({} tokens)", step, result.loss,
+                   std::exp(result.loss), result.tokens));
+  if (!events_) return result;
   events_->scalar("val/loss", step, result.loss);
   events_->scalar("val/perplexity", step, std::exp(result.loss));
   events_->flush();
   return result;
 }
 
-void Trainer::write_row(const StepReport& report, const std::optional<Validation>& validation, bool logged) {
+void Trainer::write_row(const Row& of_step) {
+  const auto& [report, validation, ranks, logged] = of_step;
   LogRow row(report.step);
   row.add("loss", report.terms.loss);
   for (int i = 0; i < term_count; ++i) row.add(term_names[i], report.terms.value[static_cast<size_t>(i)]);
@@ -341,6 +356,7 @@ void Trainer::write_row(const StepReport& report, const std::optional<Validation
   if (validation) row.add("val_loss", validation->loss).add("val_perplexity", std::exp(validation->loss));
   if (logged && !expert_load_.empty())
     row.add("expert_load", expert_load_, static_cast<size_t>(config_.moe.num_experts));
+  if (logged && ranks) add_to(row, *ranks);
   log_->write(row);
 
   events_->scalar("train/loss", report.step, report.terms.loss);
@@ -355,7 +371,7 @@ void Trainer::write_row(const StepReport& report, const std::optional<Validation
 
 void Trainer::save(int64_t step) {
   if (step == last_saved_) return;
-  log_->sync();
+  if (log_) log_->sync();
   attend([&] { return saver_->save(content(step)); });
   last_saved_ = step;
 }
@@ -369,6 +385,7 @@ CheckpointSaver::Content Trainer::content(int64_t step) const {
   content.state.series = {{"loss", loss_score_.values()},
                           {"grad_norm", norm_score_.values()},
                           {"skipped_updates", {static_cast<double>(skipped_)}}};
+  if (grid_.ranks() > 1) content.state.versions["layout"] = layout_text(grid_.shape());
   content.config_yaml = to_yaml(config_);
   content.tokenizer_model = tokenizer_model_;
   return content;
@@ -389,8 +406,8 @@ void Trainer::attend(const std::function<CheckpointSaver::Saved()>& call) {
   }
   if (saved.step < 0) return;
   last_whole_ = saved.step;
-  console_.news(fmt::format("checkpoint {} (training waited {:.2f} s, the disk took {:.2f} s)", saved.path,
-                            saved.stall_seconds, saved.write_seconds));
+  news(fmt::format("checkpoint {} (training waited {:.2f} s, the disk took {:.2f} s)", saved.path, saved.stall_seconds,
+                   saved.write_seconds));
 }
 
 }  // namespace strand

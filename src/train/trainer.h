@@ -3,6 +3,10 @@
 //
 // The run directory `run.dir/run.name` holds config.yaml (resolved), log.jsonl (a row a step), events.* for TensorBoard
 // and checkpoints/step_*/. Row `step` s (from 1) describes the s-th optimizer step; row 0 the validation before it.
+//
+// Several ranks run the same loop, each on its own sequences. What a step does follows from numbers that all have, so
+// they take every turn together; the first one alone writes files and to the console (of a checkpoint each writes its
+// share), and decides where the run begins.
 #include <functional>
 #include <memory>
 #include <optional>
@@ -14,28 +18,20 @@
 #include "train/console.h"
 #include "train/data_feed.h"
 #include "train/event_file.h"
+#include "train/rank_report.h"
 #include "train/run_log.h"
 #include "train/signals.h"
+#include "train/start.h"
 #include "train/step.h"
 #include "train/zscore.h"
 
 namespace strand {
 
-/// `auto` continues from the run directory's newest checkpoint when there is one; `never` refuses a run directory that
-/// holds a run; any other text is a checkpoint, or a directory of checkpoints, to continue from.
-/// With weights_only the named checkpoint gives nothing but its weights: a new run starts from them (fine-tuning).
-/// A run that starts from another run's checkpoint saves one of its own before its first step, so that `auto` continues
-/// it from there and never from nothing.
-struct ResumeChoice {
-  std::string text = "auto";
-  bool weights_only = false;
-};
-
 class Trainer {
  public:
   /// Opens data and tokenizer, plans memory, allocates, and loads or initializes the model. Nothing is written before
-  /// all of that succeeded.
-  Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGrid& grid);
+  /// all of that succeeded. `local_ranks` processes of the run share this host's memory.
+  Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGrid& grid, int local_ranks = 1);
   ~Trainer();
 
   /// Trains to the end, or to a signal. Throws Error on a non-finite loss or gradient (train.on_nonfinite: stop).
@@ -46,11 +42,10 @@ class Trainer {
     double loss = 0;  ///< mean cross-entropy
     int64_t tokens = 0;
   };
-  void choose_start(const ResumeChoice& resume);
-  void start_from(const std::string& named);
+  void check_layout(const ProcessGrid& grid) const;
+  void start(const ResumeChoice& resume);
   void start_from_weights(const Checkpoint& checkpoint);
   void continue_from(const Checkpoint& checkpoint);
-  void require_new_run() const;
   Config require_same_model(const Checkpoint& checkpoint) const;
   void take_tokenizer(const Checkpoint& checkpoint);
   std::string checkpoint_directory() const;
@@ -60,10 +55,21 @@ class Trainer {
   void announce();
   void train_step(int64_t index);
   void measure(StepReport& report, double seconds);
+  std::optional<RankReport> compare_ranks(double seconds, const TrafficCounts& before);
+  bool first_rank() const { return grid_.rank() == 0; }
+  /// For the log of the program and the console: the first rank speaks for all.
+  void say(const std::string& text) const;
+  void news(const std::string& text);
   /// False: the update is to be left out. Throws when the run is to stop.
   bool accept(int64_t step, const StepTerms& terms, double norm);
   std::optional<Validation> validate(int64_t step);
-  void write_row(const StepReport& report, const std::optional<Validation>& validation, bool logged);
+  struct Row {
+    const StepReport& report;
+    std::optional<Validation> validation;
+    std::optional<RankReport> ranks;
+    bool logged = false;
+  };
+  void write_row(const Row& row);
   void save(int64_t step);
   CheckpointSaver::Content content(int64_t step) const;
   /// Runs what may wait for a checkpoint, and tells of the one that became whole; its error says what is left.
@@ -74,14 +80,15 @@ class Trainer {
   int64_t tokens(int64_t step) const;
 
   Config config_;
+  ProcessGrid& grid_;
   std::string directory_;
   std::string tokenizer_model_;  ///< bytes; "" = none
   std::unique_ptr<DataFeed> train_data_;
   std::unique_ptr<DataFeed> val_data_;
   std::unique_ptr<Session> session_;
   std::unique_ptr<StepRunner> runner_;
-  std::unique_ptr<RunLog> log_;
-  std::unique_ptr<EventFile> events_;
+  std::unique_ptr<RunLog> log_;        ///< these two on the first rank
+  std::unique_ptr<EventFile> events_;  //
   std::unique_ptr<CheckpointSaver> saver_;
   Console console_;
   ZScore loss_score_, norm_score_;
@@ -93,7 +100,7 @@ class Trainer {
   int64_t last_saved_ = -1;          ///< step of the newest checkpoint, begun or done
   int64_t last_whole_ = -1;          ///< step of the newest that is on the disk
   int64_t skipped_ = 0;              ///< updates left out because of non-finite numbers
-  double peak_flops_ = 0;            ///< best rate measured so far; 0 = unknown
+  double peak_flops_ = 0;            ///< best rate measured so far, of all ranks; 0 = unknown
   double flops_per_token_ = 0;
   double seconds_ = 0;  ///< this process has spent in steps
 };

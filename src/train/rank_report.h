@@ -1,0 +1,30 @@
+#pragma once
+// One step as the ranks of a run saw it: who was slow, and what communication cost. In rows of log.jsonl that have it:
+//   step_seconds_by_rank           {"min", "median", "max"}
+//   comm_seconds                   {"exposed", "hidden"}: that a rank waited for messages, and that they took beside
+//                                  its work; means over ranks
+//   comm_bytes                     {KIND: payload bytes}, by kind of traffic (parallel/traffic.h), means over ranks
+//   tokens_by_rank_max_over_mean   rows that a rank's experts computed: the largest number over the mean; 0 without any
+#include <array>
+
+#include "parallel/process_grid.h"
+#include "train/run_log.h"
+
+namespace strand {
+
+struct RankReport {
+  double fastest = 0, median = 0, slowest = 0;  ///< seconds of the step
+  double exposed_seconds = 0, hidden_seconds = 0;
+  std::array<double, traffic_kinds> bytes{};
+  double rows_max_over_mean = 0;
+
+  /// Of the time of a step, that the mean rank waited.
+  double exposed_share() const { return median > 0 ? exposed_seconds / median : 0; }
+};
+
+/// All ranks call it, each with its own seconds and traffic of the step, and rows of its experts.
+RankReport gather_rank_report(Communicator& world, double seconds, const TrafficCounts& traffic, int64_t expert_rows);
+
+void add_to(LogRow& row, const RankReport& report);
+
+}  // namespace strand
