@@ -43,7 +43,7 @@ Written write_shards(CheckpointWriter& writer, const Stem& stem, std::span<const
     writer.add({name, write_safetensors((fs::path(writer.directory()) / name).string(), shard)});
     for (const NamedTensor& tensor : shard) {
       written.file_of_tensor.emplace(tensor.name, name);
-      written.bytes += bytes_of(tensor);
+      written.bytes += byte_size(tensor);
     }
   }
   return written;

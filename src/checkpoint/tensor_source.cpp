@@ -50,7 +50,7 @@ bool matches(const TensorEntry& entry, const TensorSpec& spec) {
 }
 }  // namespace
 
-uint64_t bytes_of(const NamedTensor& tensor) {
+uint64_t byte_size(const NamedTensor& tensor) {
   const auto bytes = tensor_bytes(tensor.shape, 8 * size_of(tensor.dtype));
   require(bytes.has_value(), "tensor \"{}\" {} is too large", tensor.name, shape_text(tensor.shape));
   return *bytes;
@@ -61,7 +61,7 @@ std::vector<std::span<const NamedTensor>> cut_into_shards(std::span<const NamedT
   size_t first = 0;
   uint64_t filled = 0;
   for (size_t i = 0; i < tensors.size(); ++i) {
-    const uint64_t bytes = bytes_of(tensors[i]);
+    const uint64_t bytes = byte_size(tensors[i]);
     if (i > first && (filled > max_bytes || bytes > max_bytes - filled)) {
       shards.push_back(tensors.subspan(first, i - first));
       first = i;
@@ -96,7 +96,7 @@ std::vector<WrittenFile> write_sharded(const std::string& directory, const std::
     for (const NamedTensor& tensor : shards[i]) {
       require(file_of_tensor.emplace(tensor.name, name).second, "{}: two tensors are called \"{}\"",
               join(directory, stem), tensor.name);
-      total += bytes_of(tensor);
+      total += byte_size(tensor);
     }
   }
   if (shards.size() > 1) own.insert(index_name(stem));

@@ -26,7 +26,7 @@ struct WrittenFile {
 std::vector<WrittenFile> write_sharded(const std::string& directory, const std::string& stem,
                                        std::span<const NamedTensor> tensors, uint64_t max_shard_bytes);
 
-uint64_t bytes_of(const NamedTensor& tensor);
+uint64_t byte_size(const NamedTensor& tensor);
 
 /// The parts of write_sharded for writers that share the work: everyone writes whole shards by write_safetensors under
 /// shard_name, one of them the index.

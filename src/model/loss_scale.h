@@ -12,7 +12,10 @@
 //   CP, batch form   (1/M) Σ_micro-steps f(P), P = mean over the micro-step's tokens → per token: 1/(tokens · M)
 //
 // Ranks sum their parts of each term and of each gradient, with no divisor. Where all ranks compute the same number (LB
-// under microbatch, CP's batch form: statistics are all-reduced first), each adds 1/ranks of it.
+// under microbatch, CP's batch form: statistics are all-reduced first), each adds 1/ranks of it. That holds for experts
+// as for dense weights: the exchange brings an expert the rows, and so the gradients, of all tokens of its expert
+// group, and the reduction over replicas adds those of the other groups. Together these are all tokens, once, whatever
+// EP is.
 #include "config/config.h"
 #include "kernels/ops/router.h"
 

@@ -158,13 +158,22 @@ TEST_CASE("A rank has a part of the moments, and the memory that the plan says")
   for (const Layout layout : {Layout{1, 1}, Layout{2, 1}, Layout{4, 1}, Layout{4, 2}}) {
     INFO(layout.ranks << " ranks, expert_parallel " << layout.expert_parallel);
     std::vector<int64_t> owned(size_t(layout.ranks)), total(owned.size());
+    std::vector<size_t> held(owned.size()), planned(owned.size());
     run_ranks(layout.ranks, layout.expert_parallel, [&](ProcessGrid& grid) {
       CpuOps ops;
       Session session(ops, grid, config, {Purpose::training, 1, tokens});
-      for (const Bucket& b : session.parameters().buckets()) owned[size_t(grid.rank())] += b.m.elements();
-      total[size_t(grid.rank())] = session.parameters().elements();
+      const auto rank = size_t(grid.rank());
+      for (const Bucket& b : session.parameters().buckets()) {
+        owned[rank] += b.m.elements();
+        held[rank] += b.weights.bytes() + b.gradients.bytes() + b.m.bytes() + b.v.bytes();
+      }
+      for (const Arena::Record& record : session.plan().model.records)
+        for (const char* what : {"weights (", "gradients (", "moments "})
+          if (record.name.starts_with(what)) planned[rank] += record.bytes;
+      total[rank] = session.parameters().elements();
       session.parameters().initialize(ops, 1);
     });
+    CHECK(held == planned);
     for (const int64_t of_rank : owned) {
       CHECK(of_rank * layout.ranks >= total[0]);
       // Padding: at most 32 elements a parameter, and 32 a rank and bucket.
