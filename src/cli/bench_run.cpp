@@ -82,7 +82,7 @@ class Bench {
     session_.ops().attach_profile(&totals);
     const std::vector<double> seconds = steps(count);
     session_.ops().attach_profile(nullptr);
-    const PlanCounts counts = count_step(config_);
+    const PlanCounts counts = count_step(config_).ops;
     const auto n = static_cast<double>(count);
     StepProfile profile;
     for (const double s : seconds) profile.step_seconds += s / n;

@@ -1,4 +1,4 @@
-// strand plan CONFIG: what a run takes in memory and work, without taking it.
+// strand plan CONFIG: what a run takes in memory, work and traffic, without taking it.
 #include <fmt/core.h>
 
 #include <memory>
@@ -6,7 +6,10 @@
 
 #include "cli/commands.h"
 #include "cli/config_arguments.h"
+#include "cli/device_arguments.h"
+#include "core/log.h"
 #include "report/plan_report.h"
+#include "report/table.h"
 #include "train/step_counts.h"
 
 namespace strand::cli {
@@ -14,20 +17,49 @@ namespace strand::cli {
 namespace {
 struct Options {
   ConfigArguments config;
+  DeviceArguments device;
+  int ranks = 1;
+  std::optional<int64_t> expert_parallel;
   bool json = false;
 };
 
+Config load(const Options& options) {
+  ConfigArguments arguments = options.config;
+  if (options.expert_parallel)
+    arguments.overrides.push_back(fmt::format("parallel.expert_parallel={}", *options.expert_parallel));
+  return arguments.load_with_vocabulary();
+}
+
+void add_estimate(PlanReport& report, const DeviceArguments& arguments) {
+  const Device device = arguments.device(report.config.run, report.grid.ranks);
+  report.estimate = estimate_step(report.config, report.grid, report.step, device, arguments.efficiency);
+  if (!report.fits())
+    log_warning(fmt::format("each rank needs {}, but {} has {}",
+                            bytes_text(static_cast<double>(report.session.bytes())), device.name,
+                            bytes_text(device.memory_bytes)));
+}
+
 void run(const Options& options) {
-  const PlanReport report = make_plan_report(options.config.load_with_vocabulary(), count_step);
+  const Config config = load(options);
+  const GridShape grid{.ranks = options.ranks, .expert_parallel = static_cast<int>(config.parallel.expert_parallel)};
+  require_grid(grid.ranks, grid.expert_parallel);
+  PlanReport report = make_plan_report(config, count_step, grid);
+  if (!options.device.name.empty()) add_estimate(report, options.device);
   fmt::print("{}", options.json ? to_json(report).dump(2) + "\n" : to_text(report));
 }
 }  // namespace
 
 void add_plan_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
-      "plan", "Print what a run of a configuration takes: parameters, memory, FLOPs; nothing is allocated");
+      "plan", "Print what a run of a configuration takes: parameters, memory, FLOPs, traffic; nothing is allocated");
   const auto options = std::make_shared<Options>();
   add_config_arguments(*command, options->config)->required();
+  command->add_option("--ranks", options->ranks, "Processes to plan for (default 1)")->check(CLI::Range(1, 1'000'000));
+  command
+      ->add_option("--expert-parallel", options->expert_parallel,
+                   "Ranks over which experts are spread (default: the configuration's)")
+      ->check(CLI::Range(1, 65536));
+  add_device_arguments(*command, options->device);
   command->add_flag("--json", options->json, "Print the plan as JSON");
   command->callback([options] { run(*options); });
 }

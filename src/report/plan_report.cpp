@@ -1,12 +1,8 @@
 #include "report/plan_report.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "model/backend.h"
-#include "report/table.h"
 
 namespace strand {
 
@@ -40,9 +36,9 @@ SessionShape shape_of(const Config& config) {
 }
 
 /// The parameters once more, on an arena of their own, to know which bytes are whose.
-ModelMemory model_memory(const Config& config, size_t model_bytes) {
+ModelMemory model_memory(const Config& config, const GridShape& grid, size_t model_bytes) {
   Arena arena = Arena::counting("model");
-  const Parameters parameters(arena, config, NumberTypes::of(config.run.precision), Purpose::training);
+  const Parameters parameters(arena, config, NumberTypes::of(config.run.precision), Purpose::training, grid);
   ModelMemory memory;
   for (const Bucket& b : parameters.buckets()) {
     const bool copies = b.weights.dtype != b.master.dtype;
@@ -71,29 +67,40 @@ std::vector<KeptTensors> grouped_by_name(const std::vector<Arena::Record>& recor
   return groups;
 }
 
-RecomputeChoice choice_of(Config config, Recompute recompute, int64_t row_alignment, StepCounter count_step) {
+RecomputeChoice choice_of(Config config, const GridShape& grid, Recompute recompute, int64_t row_alignment,
+                          StepCounter count_step) {
   config.train.recompute = recompute;
-  const SessionPlan plan = plan_session(config, shape_of(config), row_alignment);
-  return {recompute, plan.step.bytes, plan.scratch.bytes, plan.bytes(), count_step(config).total_flops()};
+  const SessionPlan plan = plan_session(config, shape_of(config), row_alignment, grid);
+  return {recompute, plan.step.bytes, plan.scratch.bytes, plan.bytes(), count_step(config, grid).ops.total_flops()};
 }
 }  // namespace
 
-PlanReport make_plan_report(const Config& config, StepCounter count_step) {
+PlanReport make_plan_report(const Config& config, StepCounter count_step, const GridShape& grid) {
   RunConfig run = config.run;
   run.device = DeviceKind::plan;
   const int64_t row_alignment = make_backend(run)->row_alignment();
   PlanReport report;
   report.config = config;
   report.size = model_size(config);
-  report.micro_steps = config.train.global_batch_size / config.train.micro_batch_size;
+  report.grid = grid;
+  report.micro_steps = micro_steps_per_rank(config.train, grid.ranks);
   report.tokens_per_step = config.train.global_batch_size * config.data.sequence_length;
-  report.session = plan_session(config, shape_of(config), row_alignment);
-  report.model = model_memory(config, report.session.model.bytes);
+  report.session = plan_session(config, shape_of(config), row_alignment, grid);
+  report.model = model_memory(config, grid, report.session.model.bytes);
   report.kept = grouped_by_name(report.session.step.records);
-  report.step = count_step(config);
+  report.step = count_step(config, grid);
   for (const Recompute recompute : {Recompute::none, Recompute::experts, Recompute::block})
-    report.choices.push_back(choice_of(config, recompute, row_alignment, count_step));
+    report.choices.push_back(choice_of(config, grid, recompute, row_alignment, count_step));
   return report;
+}
+
+double PlanReport::mfu(double seconds) const {
+  const double peak = peak_flops(estimate->device, config.run.precision) * grid.ranks;
+  return size.training_flops_per_token * tokens_per_second(seconds) / peak;
+}
+
+bool PlanReport::fits() const {
+  return static_cast<double>(session.bytes()) <= estimate->device.memory_bytes;
 }
 
 }  // namespace strand

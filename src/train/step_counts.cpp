@@ -5,15 +5,15 @@
 
 namespace strand {
 
-PlanCounts count_step(const Config& config) {
+StepWork count_step(const Config& config, const GridShape& shape) {
   RunConfig run = config.run;
   run.device = DeviceKind::plan;
   const std::unique_ptr<Ops> backend = make_backend(run);
   auto& ops = dynamic_cast<PlanOps&>(*backend);
-  ProcessGrid self;
+  const std::unique_ptr<ProcessGrid> grid = ProcessGrid::counting(shape);
   const TrainConfig& train = config.train;
-  const int64_t micro_steps = train.global_batch_size / train.micro_batch_size;
-  Session session(ops, self, config, {Purpose::training, train.micro_batch_size, config.data.sequence_length});
+  const int64_t micro_steps = micro_steps_per_rank(train, shape.ranks);
+  Session session(ops, *grid, config, {Purpose::training, train.micro_batch_size, config.data.sequence_length});
   StepRunner runner(session);
   const auto tokens = static_cast<size_t>(micro_steps * train.micro_batch_size * config.data.sequence_length);
   const StepData data{.tokens = config.data.sequence_length,
@@ -21,10 +21,13 @@ PlanCounts count_step(const Config& config) {
                       .inputs = std::vector<int32_t>(tokens),
                       .targets = std::vector<int32_t>(tokens)};
   ops.reset_counts();
+  const GroupTraffic before(*grid);
   runner.accumulate(data, {.losses = config.losses}, 0);
   runner.gradient_norm();
   runner.update(config.optimizer, config.optimizer.lr, 1.0);
-  return ops.counts();
+  StepWork work{ops.counts(), GroupTraffic(*grid)};
+  work.traffic -= before;
+  return work;
 }
 
 }  // namespace strand

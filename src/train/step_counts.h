@@ -1,13 +1,14 @@
 #pragma once
 // What one whole optimizer step does, counted by running it: every micro-step, the norm and the update, on the plan
-// backend, which computes nothing.
+// backend, which computes nothing, at one place of a grid that exists on paper.
 #include "config/config.h"
-#include "kernels/plan/plan_ops.h"
+#include "model/step_work.h"
 
 namespace strand {
 
-/// FLOPs, bytes and calls by operation family of one optimizer step of one process that sees the whole global batch.
-/// The vocabulary's size is known. Allocates no memory for weights or activations.
-PlanCounts count_step(const Config& config);
+/// FLOPs, bytes and calls by operation family and traffic by group, of one optimizer step of one rank. Where data
+/// decides how many rows a rank's experts get, they are shared as evenly as can be. The vocabulary's size is known.
+/// Allocates no memory for weights or activations. Throws Error when the batch or the experts do not divide.
+StepWork count_step(const Config& config, const GridShape& grid = {});
 
 }  // namespace strand

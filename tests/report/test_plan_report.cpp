@@ -18,7 +18,7 @@ PlanReport plan(const Config& config) {
 }
 
 double family_flops(const PlanReport& report, OpFamily family) {
-  return report.step.flops[static_cast<int>(family)];
+  return report.step.ops.flops[static_cast<int>(family)];
 }
 
 const KeptTensors& kept(const PlanReport& report, const std::string& name) {
@@ -93,12 +93,12 @@ TEST_CASE("the optimizer's calls and bytes count once a step, gradients are zero
   config.train.micro_batch_size = 4;
   const PlanReport one = plan(config);
   const int optimizer = static_cast<int>(OpFamily::optimizer), experts = static_cast<int>(OpFamily::expert_gemm);
-  CHECK(two.step.calls[optimizer] == one.step.calls[optimizer]);
-  CHECK(two.step.bytes[optimizer] == one.step.bytes[optimizer]);
-  CHECK(two.step.calls[experts] == 2 * one.step.calls[experts]);
+  CHECK(two.step.ops.calls[optimizer] == one.step.ops.calls[optimizer]);
+  CHECK(two.step.ops.bytes[optimizer] == one.step.ops.bytes[optimizer]);
+  CHECK(two.step.ops.calls[experts] == 2 * one.step.ops.calls[experts]);
   // AdamW reads and writes weight, m and v and reads the gradient; the norm reads the gradient: 32 bytes a parameter.
   const double numbers = static_cast<double>(one.size.parameters);
-  CHECK(one.step.bytes[optimizer] == 32 * numbers);
+  CHECK(one.step.ops.bytes[optimizer] == 32 * numbers);
 }
 
 TEST_CASE("recomputation trades memory for FLOPs, and says which") {
@@ -106,7 +106,7 @@ TEST_CASE("recomputation trades memory for FLOPs, and says which") {
   REQUIRE(report.choices.size() == 3);
   const RecomputeChoice &none = report.choices[0], &experts = report.choices[1], &block = report.choices[2];
   CHECK(none.total == report.session.bytes());
-  CHECK(none.flops == report.step.total_flops());
+  CHECK(none.flops == report.step.ops.total_flops());
   CHECK(experts.step < none.step);
   CHECK(block.step < experts.step);
   const double gate_up_again = 2 * 2 * 64.0 * (32 * 8);
@@ -118,7 +118,7 @@ TEST_CASE("recomputation trades memory for FLOPs, and says which") {
 TEST_CASE("the JSON of a plan says the same") {
   const PlanReport report = plan(small_config());
   const nlohmann::ordered_json j = to_json(report);
-  CHECK(j.at("format") == "strand plan 1");
+  CHECK(j.at("format") == "strand plan 2");
   CHECK(j.at("parameters") == report.size.parameters);
   size_t sum = 0;
   for (const char* part : {"weights", "act_copies", "gradients", "moments", "buffers", "step", "scratch"})

@@ -1,0 +1,57 @@
+#include "cli/device_arguments.h"
+
+#include <algorithm>
+
+#include "kernels/cpu/peak.h"
+#include "model/backend.h"
+#include "model/memory_check.h"
+
+namespace strand::cli {
+
+namespace {
+/// All ranks on one host, unless told otherwise.
+Device this_cpu(const RunConfig& run, int64_t ranks) {
+  make_backend(run);  // sets the threads that the measurement uses
+  return cpu_device({.bf16_flops = measure_peak(PeakKind::bf16).flops,
+                     .fp32_flops = measure_peak(PeakKind::fp32).flops,
+                     .memory_bytes = static_cast<double>(available_memory().bytes)},
+                    ranks);
+}
+}  // namespace
+
+Device DeviceArguments::device(const RunConfig& run, int64_t ranks) const {
+  Device d = name == "cpu" ? this_cpu(run, std::min(ranks, ranks_per_host.value_or(ranks))) : find_device(name);
+  if (flops) d.bf16_flops = d.fp32_flops = *flops;
+  d.memory_bytes = memory.value_or(d.memory_bytes);
+  d.memory_bandwidth = memory_bandwidth.value_or(d.memory_bandwidth);
+  d.link_bandwidth = link.value_or(d.link_bandwidth);
+  d.network_bandwidth = network.value_or(d.network_bandwidth);
+  d.message_seconds = message_seconds.value_or(d.message_seconds);
+  d.per_host = ranks_per_host.value_or(d.per_host);
+  return d;
+}
+
+void add_device_arguments(CLI::App& command, DeviceArguments& a) {
+  std::string names;
+  for (const std::string& known : device_names()) names += known + ", ";
+  CLI::Option* device =
+      command
+          .add_option("--device", a.name,
+                      "Estimate the time of a step on this device: " + names + "or cpu (this machine)")
+          ->type_name("NAME");
+  // More than any machine has, and still a number to compute with.
+  const CLI::Range positive(1e-12, 1e30), share(1e-6, 1.0);
+  const auto number = [&](const char* option, auto& value, const char* help, const CLI::Range& range) {
+    command.add_option(option, value, help)->check(range)->needs(device);
+  };
+  number("--efficiency", a.efficiency, "Share of the peak that matrix products reach (default 0.5)", share);
+  number("--flops", a.flops, "Its peak, FLOP/s", positive);
+  number("--memory", a.memory, "Its memory, bytes", positive);
+  number("--memory-bandwidth", a.memory_bandwidth, "Bytes a second between it and its memory", positive);
+  number("--link", a.link, "Bytes a second from it to others of its host", positive);
+  number("--network", a.network, "Bytes a second from it to other hosts", positive);
+  number("--message-seconds", a.message_seconds, "Latency of one message", positive);
+  number("--ranks-per-host", a.ranks_per_host, "Consecutive ranks on one host", CLI::Range(1, 1'000'000));
+}
+
+}  // namespace strand::cli
