@@ -39,6 +39,8 @@ std::vector<double> times_from(const json& j, const char* key, const std::string
 BenchReport report_from(const json& j, const std::string& origin) {
   BenchReport r;
   r.setup.workload = j.at("workload").get<std::map<std::string, std::string>>();
+  // Results from before there were ranks do not say that there was one.
+  for (const char* key : {"ranks", "parallel.expert_parallel"}) r.setup.workload.emplace(key, "1");
   r.setup.machine = {j.at("machine").at("cpu").get<std::string>(), j.at("machine").at("cores").get<int>()};
   r.setup.threads = j.at("threads").get<int>();
   r.warmup_steps = j.at("warmup_steps").get<int64_t>();
@@ -53,6 +55,7 @@ BenchReport report_from(const json& j, const std::string& origin) {
   r.profile = profile_from(j.at("profile"));
   r.planned_bytes = j.at("memory").at("planned_bytes").get<uint64_t>();
   r.peak_resident_bytes = j.at("memory").at("peak_resident_bytes").get<uint64_t>();
+  if (j.contains("ranks")) r.ranks = ranks_from(j.at("ranks"));
   if (j.contains("losses_overhead")) {
     const json& o = j.at("losses_overhead");
     r.losses_overhead = {o.at("sp_weight").get<double>(),  o.at("cp_weight").get<double>(),
@@ -88,6 +91,7 @@ json to_json(const BenchReport& r) {
               {"families", families_json(r.profile)},
               {"outside_seconds", r.profile.outside_seconds()}}},
             {"memory", {{"planned_bytes", r.planned_bytes}, {"peak_resident_bytes", r.peak_resident_bytes}}}};
+  if (r.ranks) j["ranks"] = to_json(*r.ranks);
   if (r.losses_overhead) {
     const LossesOverhead& o = *r.losses_overhead;
     j["losses_overhead"] = {{"sp_weight", o.sp_weight},

@@ -12,11 +12,16 @@
 
 namespace strand {
 
-std::map<std::string, std::string> workload_of(const Config& config) {
+std::map<std::string, std::string> workload_of(const Config& config, int ranks) {
   const std::set<std::string> groups = {"model", "moe", "losses"};
-  const std::set<std::string> single = {"run.device",      "run.precision",          "data.sequence_length",
-                                        "train.recompute", "train.micro_batch_size", "train.global_batch_size"};
-  std::map<std::string, std::string> workload;
+  const std::set<std::string> single = {"run.device",
+                                        "run.precision",
+                                        "data.sequence_length",
+                                        "train.recompute",
+                                        "train.micro_batch_size",
+                                        "train.global_batch_size",
+                                        "parallel.expert_parallel"};
+  std::map<std::string, std::string> workload = {{"ranks", std::to_string(ranks)}};
   std::istringstream yaml(to_yaml(config));  // "group:" lines, "  key: value" lines
   std::string line, group;
   while (std::getline(yaml, line)) {
@@ -62,9 +67,11 @@ std::string heading(const BenchReport& r) {
       fmt::format("{} parameters, {} active; {} tokens a step ({} x {}, micro-batch {})\n",
                   grouped_digits(r.parameters), grouped_digits(r.active_parameters), grouped_digits(r.tokens_per_step),
                   value("train.global_batch_size"), value("data.sequence_length"), value("train.micro_batch_size"));
+  const std::string spread =
+      r.ranks ? fmt::format("{} ranks, experts over {}, each ", r.rank_count(), r.ranks->expert_parallel) : "";
   text +=
-      fmt::format("{}, recompute {}, {} thread{} of {} cores, {}\n", value("run.precision"), value("train.recompute"),
-                  r.setup.threads, r.setup.threads == 1 ? "" : "s", r.setup.machine.cores, r.setup.machine.cpu);
+      fmt::format("{}, recompute {}, {}{} thread{} of {} cores, {}\n", value("run.precision"), value("train.recompute"),
+                  spread, r.setup.threads, r.setup.threads == 1 ? "" : "s", r.setup.machine.cores, r.setup.machine.cpu);
   return text + fmt::format("measured multiply-add peak: fp32 {:.0f} GFLOP/s, bf16 {:.0f} GFLOP/s\n\n",
                             r.fp32_peak / 1e9, r.bf16_peak / 1e9);
 }
@@ -82,25 +89,28 @@ std::string speed_table(const BenchReport& r) {
 
 std::string profile_table(const BenchReport& r) {
   const StepProfile& p = r.profile;
-  TextTable table({"time in profiled steps", "ms", "share", "calls", "GFLOP", "GFLOP/s", "of peak", "GB/s"});
+  const double peak = r.peak() / static_cast<double>(r.rank_count());
+  TextTable table({r.ranks ? "time in profiled steps, first rank" : "time in profiled steps", "ms", "share", "calls",
+                   "GFLOP", "GFLOP/s", "of peak", "GB/s"});
   for (const FamilyTime& f : p.families) {
     if (f.calls == 0) continue;
     const double rate = f.flops / f.seconds;
     const bool products = f.flops > 0;
     table.add({f.name, fmt::format("{:.2f}", 1e3 * f.seconds), percent_text(f.seconds / p.step_seconds),
                grouped_digits(f.calls), products ? fmt::format("{:.2f}", f.flops / 1e9) : "",
-               products ? fmt::format("{:.0f}", rate / 1e9) : "", products ? percent_text(rate / r.peak()) : "",
+               products ? fmt::format("{:.0f}", rate / 1e9) : "", products ? percent_text(rate / peak) : "",
                fmt::format("{:.1f}", f.bytes / f.seconds / 1e9)});
   }
-  table.add({"outside operations", fmt::format("{:.2f}", 1e3 * p.outside_seconds()),
-             percent_text(p.outside_seconds() / p.step_seconds), "", "", "", "", ""});
+  table.add({r.ranks ? "outside operations, waiting" : "outside operations",
+             fmt::format("{:.2f}", 1e3 * p.outside_seconds()), percent_text(p.outside_seconds() / p.step_seconds), "",
+             "", "", "", ""});
   table.add({"step", fmt::format("{:.2f}", 1e3 * p.step_seconds), "", "", "", "", "", ""});
   return table.text() + "\n";
 }
 
 std::string memory_table(const BenchReport& r) {
   const auto planned = static_cast<double>(r.planned_bytes), resident = static_cast<double>(r.peak_resident_bytes);
-  TextTable table({"memory", "bytes", ""});
+  TextTable table({r.ranks ? "memory of a rank" : "memory", "bytes", ""});
   table.add({"planned", grouped_digits(static_cast<int64_t>(r.planned_bytes)), bytes_text(planned)});
   table.add({"peak of the process", grouped_digits(static_cast<int64_t>(r.peak_resident_bytes)), bytes_text(resident)});
   table.add({"beyond the plan", grouped_digits(static_cast<int64_t>(resident - planned)),
@@ -142,53 +152,8 @@ std::string checkpoint_table(const BenchReport& r) {
 }  // namespace
 
 std::string to_text(const BenchReport& r) {
-  return heading(r) + speed_table(r) + profile_table(r) + memory_table(r) +
+  return heading(r) + speed_table(r) + (r.ranks ? ranks_text(*r.ranks) : "") + profile_table(r) + memory_table(r) +
          (r.losses_overhead ? overhead_table(*r.losses_overhead) : "") + (r.checkpoint ? checkpoint_table(r) : "");
-}
-
-void require_comparable(const BenchSetup& now, const BenchSetup& before, const std::string& origin) {
-  std::vector<std::string> differences;
-  const auto compare = [&](const std::string& name, const std::string& here, const std::string& there) {
-    if (here != there) differences.push_back(fmt::format("{}: {} here, {} there", name, here, there));
-  };
-  std::set<std::string> keys;
-  for (const auto& [key, value] : now.workload) keys.insert(key);
-  for (const auto& [key, value] : before.workload) keys.insert(key);
-  const auto value = [](const BenchSetup& setup, const std::string& key) {
-    const auto found = setup.workload.find(key);
-    return found == setup.workload.end() ? std::string("absent") : found->second;
-  };
-  for (const std::string& key : keys) compare(key, value(now, key), value(before, key));
-  compare("CPU", now.machine.cpu, before.machine.cpu);
-  compare("cores", std::to_string(now.machine.cores), std::to_string(before.machine.cores));
-  compare("threads", std::to_string(now.threads), std::to_string(before.threads));
-  if (differences.empty()) return;
-  std::string text = differences[0];
-  for (size_t i = 1; i < differences.size(); ++i) text += fmt::format("; {}", differences[i]);
-  fail("not comparable with {}: {}", origin, text);
-}
-
-std::string comparison_text(const BenchReport& now, const BenchReport& before, const std::string& origin) {
-  require_comparable(now.setup, before.setup, origin);
-  TextTable table({fmt::format("against {}", origin), "before", "now", "now / before"});
-  const auto add = [&](const std::string& name, double then, double here, const char* format) {
-    table.add({name, fmt::format(fmt::runtime(format), then), fmt::format(fmt::runtime(format), here),
-               then > 0 ? fmt::format("{:.3f}", here / then) : ""});
-  };
-  add("tokens a second, best", before.tokens_per_second(best_of(before.step_seconds)),
-      now.tokens_per_second(best_of(now.step_seconds)), "{:.0f}");
-  add("tokens a second, median", before.tokens_per_second(median_of(before.step_seconds)),
-      now.tokens_per_second(median_of(now.step_seconds)), "{:.0f}");
-  add("peak memory, MiB", static_cast<double>(before.peak_resident_bytes) / (1 << 20),
-      static_cast<double>(now.peak_resident_bytes) / (1 << 20), "{:.0f}");
-  for (const FamilyTime& f : now.profile.families) {
-    const auto& others = before.profile.families;
-    const auto same = std::find_if(others.begin(), others.end(), [&](const FamilyTime& g) { return g.name == f.name; });
-    if (same != others.end() && (f.calls > 0 || same->calls > 0))
-      add(f.name + ", ms", 1e3 * same->seconds, 1e3 * f.seconds, "{:.2f}");
-  }
-  add("outside operations, ms", 1e3 * before.profile.outside_seconds(), 1e3 * now.profile.outside_seconds(), "{:.2f}");
-  return "\n" + table.text();
 }
 
 }  // namespace strand

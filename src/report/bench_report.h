@@ -5,15 +5,18 @@
 // JSON (`strand bench --json FILE`), one object; times in seconds, sizes in bytes, rates per second:
 //   format      "strand bench 1"
 //   workload    {key: value}    the configuration's keys that decide the work, values as text ("moe.top_k": "2")
-//   machine     {cpu, cores}
-//   threads, warmup_steps
+//               also "ranks"
+//   machine     {cpu, cores}    of the first rank, like all that is not said to be of all
+//   threads, warmup_steps       threads of each rank
 //   parameters, active_parameters, training_flops_per_token, tokens_per_step
-//   peak        {fp32_flops, bf16_flops, used}     measured multiply-add rates; `used` names the one MFU refers to
-//   step_seconds [...]                             each timed step, un-profiled, in order
+//   peak        {fp32_flops, bf16_flops, used}     measured multiply-add rates of all ranks at once; `used` names the
+//               one MFU refers to
+//   step_seconds [...]                             each timed step, un-profiled, in order, until the last rank is done
 //   tokens_per_second, mfu      {best, median}     from step_seconds
 //   profile     {step_seconds, families: [{name, seconds, calls, flops, bytes}], outside_seconds}
 //               means of profiled steps; `flops` and `bytes` are the plan's; outside = the step's rest
-//   memory      {planned_bytes, peak_resident_bytes}
+//   memory      {planned_bytes, peak_resident_bytes}    of one rank; the peak is that of the largest
+//   ranks       absent for one process: bench_ranks.h
 //   losses_overhead   absent unless asked for: {sp_weight, cp_weight, neither: [...], sp: [...], cp: [...], both:
 //   [...]}
 //               seconds of steps with these terms, in alternation; "neither" does not even compute their values
@@ -28,6 +31,7 @@
 #include <vector>
 
 #include "config/config.h"
+#include "report/bench_ranks.h"
 #include "report/machine.h"
 
 namespace strand {
@@ -39,8 +43,9 @@ struct BenchSetup {
   int threads = 0;
 };
 
-/// The keys of groups model, moe and losses, the batch's shape, precision, recomputation and device.
-std::map<std::string, std::string> workload_of(const Config& config);
+/// The keys of groups model, moe and losses, the batch's shape, precision, recomputation and device, and how the work
+/// is spread over ranks.
+std::map<std::string, std::string> workload_of(const Config& config, int ranks = 1);
 
 struct FamilyTime {
   std::string name;
@@ -78,10 +83,13 @@ struct BenchReport {
   std::vector<double> step_seconds;
   StepProfile profile;
   uint64_t planned_bytes = 0, peak_resident_bytes = 0;
+  std::optional<RanksResult> ranks;
   std::optional<LossesOverhead> losses_overhead;
   std::optional<CheckpointCost> checkpoint;
 
   double tokens_per_second(double seconds) const { return static_cast<double>(tokens_per_step) / seconds; }
+  size_t rank_count() const { return ranks ? ranks->each.size() : 1; }
+  /// Of all ranks.
   double peak() const { return peak_used == "bf16" ? bf16_peak : fp32_peak; }
   double mfu(double seconds) const { return training_flops_per_token * tokens_per_second(seconds) / peak(); }
 };
@@ -97,7 +105,14 @@ BenchReport bench_report_from_json(const std::string& text, const std::string& o
 
 /// Throws Error naming each difference between the setups ("moe.top_k: 2 here, 4 in old.json").
 void require_comparable(const BenchSetup& now, const BenchSetup& before, const std::string& origin);
-/// Ratios of speed, time by family and memory.
+/// Ratios of speed, time by family and memory. Throws as above.
 std::string comparison_text(const BenchReport& now, const BenchReport& before, const std::string& origin);
+
+/// On more or fewer ranks: with the same global batch, or with the same batch for each rank.
+enum class Scaling : uint8_t { strong, weak };
+/// Throws Error naming each other difference.
+Scaling scaling_of(const BenchSetup& now, const BenchSetup& before, const std::string& origin);
+/// Tokens a second of each rank, as a share of what they were.
+std::string scaling_text(const BenchReport& now, const BenchReport& before, const std::string& origin);
 
 }  // namespace strand

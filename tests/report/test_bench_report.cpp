@@ -123,3 +123,63 @@ TEST_CASE("the table for people names workload, machine and peak") {
   CHECK_THAT(to_text(r), Contains("a CPU") && Contains("4 threads") && Contains("fp32") && Contains("attention") &&
                              Contains("48.0 %") && Contains("+2.00 %") && Contains("outside operations"));
 }
+
+namespace {
+/// Two ranks of which one computes three quarters of the rows.
+BenchReport two_ranks() {
+  Config config = strand_test::small_config();
+  config.parallel.expert_parallel = 2;
+  BenchReport r = example();
+  r.setup.workload = workload_of(config, 2);
+  r.step_seconds = {0.25, 0.2};
+  r.ranks = RanksResult{.expert_parallel = 2,
+                        .each = {{0.2, 0.05, 0.01, 30}, {0.19, 0.01, 0.02, 10}},
+                        .traffic = {{"dispatch", 8, 8, 4096, 2048, 0.02, 0.01}}};
+  return r;
+}
+}  // namespace
+
+TEST_CASE("a result of several ranks goes through JSON whole, and its tables say how alike the ranks are") {
+  const BenchReport r = two_ranks();
+  const std::string text = to_json(r).dump();
+  CHECK(to_json(bench_report_from_json(text, "memory")).dump() == text);
+  CHECK(nlohmann::json::parse(text).at("ranks").at("each").at(1).at("expert_rows") == 10);
+  const std::string tables = to_text(r);
+  CHECK_THAT(tables, Contains("2 ranks, experts over 2, each 4 threads"));
+  CHECK_THAT(tables, Contains("1.500"));  // 30 rows over a mean of 20
+  CHECK_THAT(tables, Contains("dispatch") && Contains("4.00 KiB") && Contains("2.00 KiB"));
+  // 1e4 FLOP in an eighth of a second are 8 % of the peak, but 16 % of one rank's half of it.
+  CHECK_THAT(tables, Contains("16.0 %"));
+  CHECK_THAT(to_text(example()), !Contains("rank"));
+}
+
+TEST_CASE("numbers of ranks make workloads unlike; a result that does not say is of one") {
+  CHECK_THAT(error_of([] { require_comparable(two_ranks().setup, example().setup, "old.json"); }),
+             Contains("ranks: 2 here, 1 there") && Contains("parallel.expert_parallel: 2 here, 1 there"));
+  nlohmann::ordered_json old = to_json(example());
+  old.at("workload").erase("ranks");
+  old.at("workload").erase("parallel.expert_parallel");
+  CHECK_NOTHROW(require_comparable(example().setup, bench_report_from_json(old.dump(), "old.json").setup, "old.json"));
+}
+
+TEST_CASE("scaling is strong with the same batch, weak with as much for each rank, and nothing with neither") {
+  BenchReport now = two_ranks();
+  const BenchReport before = example();
+  // Strong: 32 tokens in 0.2 s at best as before, on twice the ranks.
+  CHECK(scaling_of(now.setup, before.setup, "old.json") == Scaling::strong);
+  CHECK_THAT(scaling_text(now, before, "old.json"), Contains("strong scaling from old.json") && Contains("50.0 %"));
+
+  now.setup.workload["train.global_batch_size"] = "8";
+  now.tokens_per_step = 64;
+  CHECK(scaling_of(now.setup, before.setup, "old.json") == Scaling::weak);
+  CHECK_THAT(scaling_text(now, before, "old.json"), Contains("weak scaling from old.json") && Contains("100.0 %"));
+
+  now.setup.machine.cores = 1;  // what a launcher left each process
+  CHECK_NOTHROW(scaling_of(now.setup, before.setup, "old.json"));
+  now.setup.threads = 1;
+  CHECK_THAT(error_of([&] { scaling_of(now.setup, before.setup, "old.json"); }), Contains("threads: 1 here, 4 there"));
+  now.setup.threads = 4;
+  now.setup.workload["train.global_batch_size"] = "12";
+  CHECK_THAT(error_of([&] { scaling_of(now.setup, before.setup, "old.json"); }), Contains("12 on 2 ranks"));
+  CHECK_THAT(error_of([&] { scaling_of(before.setup, before.setup, "old.json"); }), Contains("--against"));
+}
