@@ -33,14 +33,14 @@ SessionShape shape_of(const Config& config) {
   return {Purpose::training, config.train.micro_batch_size, config.data.sequence_length};
 }
 
-/// Uniform random inputs and targets of step `index`.
-StepData random_step(const Config& config, int64_t index) {
+/// Uniform random inputs and targets of this rank's part of step `index`.
+StepData random_step(const Config& config, const GridShape& grid, int64_t index) {
   const TrainConfig& train = config.train;
   StepData data{.tokens = config.data.sequence_length};
-  data.micro_batches.assign(static_cast<size_t>(train.global_batch_size / train.micro_batch_size),
-                            train.micro_batch_size);
-  const auto tokens = static_cast<size_t>(train.global_batch_size * data.tokens);
-  const uint64_t key = hash_key(config.run.seed, "bench step " + std::to_string(index));
+  const int64_t sequences = train.global_batch_size / grid.ranks;
+  data.micro_batches.assign(static_cast<size_t>(sequences / train.micro_batch_size), train.micro_batch_size);
+  const auto tokens = static_cast<size_t>(sequences * data.tokens);
+  const uint64_t key = hash_key(config.run.seed, fmt::format("bench step {} rank {}", index, grid.rank));
   const auto vocabulary = static_cast<uint64_t>(config.model.vocab_size);
   for (size_t i = 0; i < tokens; ++i) {
     const uint64_t bits = random_bits(key, i);
@@ -52,14 +52,14 @@ StepData random_step(const Config& config, int64_t index) {
 
 class Bench {
  public:
-  Bench(const Config& config, Ops& ops)
-      : config_(config), session_(ops, self_, config, shape_of(config)), runner_(session_) {
+  Bench(const Config& config, Ops& ops, ProcessGrid& grid)
+      : config_(config), grid_(grid), session_(ops, grid, config, shape_of(config)), runner_(session_) {
     session_.parameters().initialize(ops, config.run.seed);
   }
 
   /// Seconds of one optimizer step.
   double step(const LossConfig& losses) {
-    const StepData data = random_step(config_, index_);
+    const StepData data = random_step(config_, grid_.shape(), index_);
     const double begin = now();
     const StepTerms terms = runner_.accumulate(data, {.losses = losses}, index_++);
     const double norm = runner_.gradient_norm();
@@ -112,7 +112,7 @@ class Bench {
 
  private:
   Config config_;
-  ProcessGrid self_;
+  ProcessGrid& grid_;
   Session session_;
   StepRunner runner_;
   int64_t index_ = 0;
@@ -156,12 +156,16 @@ BenchSetup bench_setup(const Config& config) {
   return {workload_of(config), this_machine(), omp_get_max_threads()};
 }
 
-BenchReport run_bench(const Config& config, const BenchOptions& options) {
+BenchReport run_bench(const Config& config, const BenchOptions& options, ProcessGrid& grid) {
   const bool overhead = options.losses_overhead == MeasureOverhead::yes;
   const LossConfig& losses = config.losses;
   require(!overhead || losses.sp_weight != 0 || losses.cp_weight != 0,
           "the overhead of sp and cp was asked for, but both weights are 0: --set losses.sp_weight=2e-3 --set "
           "losses.cp_weight=1e-3");
+  const int64_t per_micro_step = grid.ranks() * config.train.micro_batch_size;
+  require(config.train.global_batch_size % per_micro_step == 0,
+          "train.global_batch_size {} does not divide into micro-batches of {} on {} ranks",
+          config.train.global_batch_size, config.train.micro_batch_size, grid.ranks());
   BenchReport report;
   report.setup = bench_setup(config);
   const std::unique_ptr<Ops> backend = make_backend(config.run);
@@ -169,7 +173,7 @@ BenchReport run_bench(const Config& config, const BenchOptions& options) {
   raise_peaks(report);
 
   TermSwitch terms(*backend);
-  Bench bench(config, overhead ? static_cast<Ops&>(terms) : *backend);
+  Bench bench(config, overhead ? static_cast<Ops&>(terms) : *backend, grid);
   bench.steps(options.warmup);
   report.step_seconds = bench.steps(options.steps);
   if (overhead) report.losses_overhead = measure_overhead(config, bench, terms, options.steps);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "config/config.h"
+#include "parallel/process_grid.h"
 #include "report/bench_report.h"
 
 namespace strand::cli {
@@ -21,9 +22,9 @@ struct BenchOptions {
 /// Sets the threads of the process and says what a result will be comparable to.
 BenchSetup bench_setup(const Config& config);
 
-/// Every step is a whole optimizer step on fresh random tokens: forward and backward of each micro-batch, clipping and
-/// update, at the configuration's learning rate. Making the tokens is not timed. Throws Error when the plan does not
-/// fit into memory or a loss is not finite.
-BenchReport run_bench(const Config& config, const BenchOptions& options);
+/// Every step is a whole optimizer step on fresh random tokens, of which each rank of `grid` has its part: forward and
+/// backward of each micro-batch, clipping and update, at the configuration's learning rate. Making the tokens is not
+/// timed. Throws Error when the plan does not fit into memory or a loss is not finite.
+BenchReport run_bench(const Config& config, const BenchOptions& options, ProcessGrid& grid);
 
 }  // namespace strand::cli

@@ -8,6 +8,7 @@
 #include "cli/bench_run.h"
 #include "cli/commands.h"
 #include "cli/config_arguments.h"
+#include "cli/errors.h"
 #include "core/error.h"
 #include "core/file_io.h"
 
@@ -24,8 +25,11 @@ struct Options {
   std::string against;
 };
 
-void run(const Options& options) {
-  const Config config = options.config.load_with_vocabulary();
+void run(const Options& options, Processes& processes) {
+  Config config = options.config.load_with_vocabulary();
+  config.run.threads = processes.threads_for(config.run.threads);
+  const std::unique_ptr<ProcessGrid> grid =
+      processes.grid(config.parallel.expert_parallel, static_cast<double>(config.parallel.watchdog_seconds));
   BenchOptions bench = options.bench;
   if (options.losses_overhead) bench.losses_overhead = MeasureOverhead::yes;
   std::optional<BenchReport> before;
@@ -33,14 +37,16 @@ void run(const Options& options) {
     before = bench_report_from_json(read_file(options.against, largest_report), options.against);
     require_comparable(bench_setup(config), before->setup, options.against);  // before the work, not after it
   }
-  const BenchReport report = run_bench(config, bench);
+  BenchReport report;
+  run_together(processes, [&] { report = run_bench(config, bench, *grid); });
+  if (processes.rank() != 0) return;
   fmt::print("{}", to_text(report));
   if (before) fmt::print("{}", comparison_text(report, *before, options.against));
   if (!options.json.empty()) write_file_atomically(options.json, to_json(report).dump(2) + "\n");
 }
 }  // namespace
 
-void add_bench_command(CLI::App& app) {
+void add_bench_command(CLI::App& app, Processes& processes) {
   CLI::App* command = app.add_subcommand(
       "bench", "Time training steps on random tokens: tokens a second, MFU, time by operation family, memory");
   const auto options = std::make_shared<Options>();
@@ -58,7 +64,7 @@ void add_bench_command(CLI::App& app) {
       ->type_name("DIR");
   command->add_option("--json", options->json, "Write the result to FILE")->type_name("FILE");
   command->add_option("--against", options->against, "Compare with an earlier result (its JSON)")->type_name("FILE");
-  command->callback([options] { run(*options); });
+  command->callback([options, &processes] { run(*options, processes); });
 }
 
 }  // namespace strand::cli

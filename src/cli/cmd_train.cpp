@@ -1,7 +1,13 @@
 // strand train CONFIG: trains a model, or continues to.
+#include <fmt/core.h>
+
 #include "cli/commands.h"
 #include "cli/config_arguments.h"
+#include "cli/errors.h"
+#include "config/schema.h"
+#include "core/file_io.h"
 #include "model/backend.h"
+#include "parallel/agreement.h"
 #include "train/trainer.h"
 
 namespace strand::cli {
@@ -11,9 +17,34 @@ struct Arguments {
   ConfigArguments config;
   ResumeChoice resume;
 };
+
+/// Equal for processes that compute the same.
+std::string this_build() {
+  return fmt::format("strand {}\ncompiler {}\nprogram with XXH3 {}\n", STRAND_VERSION, __VERSION__,
+                     digest_of_file("/proc/self/exe").xxh3);
+}
+
+void require_same_run(Communicator& all, const Config& config, const ResumeChoice& resume) {
+  if (all.size() == 1) return;
+  require_agreement(all, "build", this_build());
+  require_agreement(all, "configuration", to_yaml(config));
+  require_agreement(all, "--resume", fmt::format("{}{}", resume.text, resume.weights_only ? " --weights-only" : ""));
+}
+
+void run(const Arguments& a, Processes& processes) {
+  const Config config = a.config.load();
+  const std::unique_ptr<ProcessGrid> grid =
+      processes.grid(config.parallel.expert_parallel, static_cast<double>(config.parallel.watchdog_seconds));
+  require_same_run(grid->world(), config, a.resume);
+  RunConfig backend = config.run;
+  backend.threads = processes.threads_for(backend.threads);
+  const std::unique_ptr<Ops> ops = make_backend(backend);
+  Trainer trainer(config, a.resume, *ops, *grid, processes.local_ranks());
+  run_together(processes, [&] { trainer.run(); });
+}
 }  // namespace
 
-void add_train_command(CLI::App& app) {
+void add_train_command(CLI::App& app, Processes& processes) {
   CLI::App* command = app.add_subcommand("train", "Train a model from a configuration, or continue a run");
   const auto a = std::make_shared<Arguments>();
   add_config_arguments(*command, a->config)->required();
@@ -22,12 +53,7 @@ void add_train_command(CLI::App& app) {
                       "and refuse a directory that holds a run; DIR: continue from this checkpoint");
   command->add_flag("--weights-only", a->resume.weights_only,
                     "With --resume DIR: start a new run from that checkpoint's weights (fine-tuning)");
-  command->callback([a] {
-    const Config config = a->config.load();
-    const std::unique_ptr<Ops> ops = make_backend(config.run);
-    ProcessGrid self;
-    Trainer(config, a->resume, *ops, self).run();
-  });
+  command->callback([a, &processes] { run(*a, processes); });
 }
 
 }  // namespace strand::cli

@@ -9,6 +9,8 @@
 namespace strand::cli {
 
 namespace {
+constexpr double watchdog_seconds = 600;
+
 struct Arguments {
   std::vector<std::string> files;
   DeviceKind device = DeviceKind::cpu;
@@ -28,31 +30,31 @@ Precision chosen_precision(const Arguments& a) {
   return precision;
 }
 
-void run(const Arguments& a) {
+void run(const Arguments& a, Processes& processes) {
   RunConfig run;
   run.device = a.device;
   run.precision = chosen_precision(a);
-  run.threads = a.threads;
-  if (a.expert_parallel != 1)
-    fail("--expert-parallel {}: this is one process; experts spread over processes need that many", a.expert_parallel);
+  run.threads = processes.threads_for(a.threads);
+  const std::unique_ptr<ProcessGrid> grid = processes.grid(a.expert_parallel, watchdog_seconds);
   const std::unique_ptr<Ops> ops = make_backend(run);
-  ProcessGrid self;
+  const bool speaks = processes.rank() == 0;
   int failed = 0;
   for (const std::string& file : a.files) {
-    const VerifyReport report = verify_case(ReferenceCase(file), *ops, self, run.precision);
-    fmt::print("{}", format_report(report));
+    const VerifyReport report = verify_case(ReferenceCase(file), *ops, *grid, run.precision);
+    if (speaks) fmt::print("{}", format_report(report));
     failed += !report.pass();
   }
-  fmt::print("{} of {} files pass on {} in {}\n", a.files.size() - static_cast<size_t>(failed), a.files.size(),
-             ops->name(),
-             run.precision == Precision::fp64   ? "fp64"
-             : run.precision == Precision::fp32 ? "fp32"
-                                                : "bf16");
+  if (speaks)
+    fmt::print("{} of {} files pass on {} in {}\n", a.files.size() - static_cast<size_t>(failed), a.files.size(),
+               ops->name(),
+               run.precision == Precision::fp64   ? "fp64"
+               : run.precision == Precision::fp32 ? "fp32"
+                                                  : "bf16");
   if (failed) throw CLI::RuntimeError(1);
 }
 }  // namespace
 
-void add_verify_command(CLI::App& app) {
+void add_verify_command(CLI::App& app, Processes& processes) {
   CLI::App* command = app.add_subcommand(
       "verify",
       "Replay reference files and compare every loss term, gradient and training step; exit 1 on any failure");
@@ -63,10 +65,10 @@ void add_verify_command(CLI::App& app) {
           {"cpu", DeviceKind::cpu}, {"reference", DeviceKind::reference}, {"cuda", DeviceKind::cuda}}));
   command->add_option("--precision", a->precision, "fp32 or bf16 (default fp32); fp64 on the reference device")
       ->check(CLI::IsMember({"fp64", "fp32", "bf16"}));
-  command->add_option("--expert-parallel", a->expert_parallel, "Processes that share a layer's experts")
+  command->add_option("--expert-parallel", a->expert_parallel, "Processes that share a layer's experts (default 1)")
       ->check(CLI::PositiveNumber);
   command->add_option("--threads", a->threads, "CPU threads (default: every core)")->check(CLI::NonNegativeNumber);
-  command->callback([a] { run(*a); });
+  command->callback([a, &processes] { run(*a, processes); });
 }
 
 }  // namespace strand::cli

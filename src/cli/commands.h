@@ -4,20 +4,24 @@
 //
 // What a callback may do: print its result on stdout, log on stderr, throw Error (exit code 1) or UsageError (2), or
 // throw CLI::RuntimeError(code) after it has printed why the code is not 0. Otherwise the program exits with 0.
+// Commands that take Processes may run as several; those throw RuntimeError on all ranks or on none, and print their
+// result on rank 0.
 #include <CLI/CLI.hpp>
+
+#include "parallel/launch.h"
 
 namespace strand::cli {
 
 void add_config_command(CLI::App& app);
 void add_plan_command(CLI::App& app);
-void add_bench_command(CLI::App& app);
+void add_bench_command(CLI::App& app, Processes& processes);
 void add_inspect_command(CLI::App& app);
-void add_verify_command(CLI::App& app);
+void add_verify_command(CLI::App& app, Processes& processes);
 void add_eval_command(CLI::App& app);
 void add_export_command(CLI::App& app);
 void add_import_command(CLI::App& app);
 void add_generate_command(CLI::App& app);
-void add_train_command(CLI::App& app);
+void add_train_command(CLI::App& app, Processes& processes);
 void add_tokenize_command(CLI::App& app);
 void add_train_tokenizer_command(CLI::App& app);
 

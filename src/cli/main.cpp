@@ -3,42 +3,48 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <array>
 #include <exception>
 #include <new>
 #include <string>
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/errors.h"
 #include "cli/wait_policy.h"
 #include "core/error.h"
+#include "core/log.h"
+#include "train/signals.h"
 
 namespace {
+
+using strand::cli::end_with_error;
 
 constexpr int exit_error = 1;
 constexpr int exit_usage = 2;
 
-/// Errors are one line: whatever a message quotes from outside stays on it.
-int report(std::string message, int code) {
-  while (!message.empty() && message.back() == '\n') message.pop_back();
-  for (char& c : message) {
-    if (c == '\n' || c == '\r') c = ' ';
-  }
-  fmt::print(stderr, "strand: error: {}\n", message);
-  return code;
+/// The commands that several processes can run together. Any other would do its work, and write its files, once a rank.
+constexpr std::array commands_of_many = {"train", "verify", "bench"};
+
+std::unique_ptr<strand::Processes> start_processes(const std::string& command) {
+  if (std::find(commands_of_many.begin(), commands_of_many.end(), command) != commands_of_many.end())
+    return strand::Processes::start(strand::received_signal);
+  const strand::Launcher launcher = strand::Launcher::of([](const char* name) { return std::getenv(name); });
+  strand::require(launcher.alone(), "strand {} is one process; start it without {}", command, launcher.name);
+  return strand::Processes::alone();
 }
 
-void add_commands(CLI::App& app) {
+void add_commands(CLI::App& app, strand::Processes& processes) {
   strand::cli::add_config_command(app);
   strand::cli::add_plan_command(app);
-  strand::cli::add_bench_command(app);
+  strand::cli::add_bench_command(app, processes);
   strand::cli::add_inspect_command(app);
-  strand::cli::add_verify_command(app);
+  strand::cli::add_verify_command(app, processes);
   strand::cli::add_eval_command(app);
   strand::cli::add_export_command(app);
   strand::cli::add_import_command(app);
   strand::cli::add_generate_command(app);
-  strand::cli::add_train_command(app);
+  strand::cli::add_train_command(app, processes);
   strand::cli::add_tokenize_command(app);
   strand::cli::add_train_tokenizer_command(app);
 }
@@ -56,11 +62,11 @@ void require_known_command(const CLI::App& app, const std::string& word) {
                                        nearest.empty() ? "see strand --help" : "did you mean '" + nearest + "'?"));
 }
 
-int run(int argc, char** argv) {
+int run(int argc, char** argv, strand::Processes& processes) {
   CLI::App app("strand trains Mixture-of-Experts language models.", "strand");
   app.set_version_flag("--version", "strand " STRAND_VERSION);
   app.require_subcommand(1);
-  add_commands(app);
+  add_commands(app, processes);
   try {
     require_known_command(app, argc > 1 ? argv[1] : "");
     app.parse(argc, argv);
@@ -69,11 +75,22 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success))
       return app.exit(error);  // --help, --version
-    return report(fmt::format("{} (see strand --help)", error.what()), exit_usage);
+    return end_with_error(processes, fmt::format("{} (see strand --help)", error.what()), exit_usage);
   } catch (const strand::UsageError& error) {
-    return report(error.what(), exit_usage);
+    return end_with_error(processes, error.what(), exit_usage);
   }
   return 0;
+}
+
+int run_or_end(int argc, char** argv, strand::Processes& processes) {
+  if (processes.rank() != 0) strand::log_quiet();
+  try {
+    return run(argc, argv, processes);
+  } catch (const std::bad_alloc&) {
+    return end_with_error(processes, "out of memory", exit_error);
+  } catch (const std::exception& error) {
+    return end_with_error(processes, error.what(), exit_error);
+  }
 }
 
 }  // namespace
@@ -81,10 +98,8 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   strand::cli::spin_briefly(argv);
   try {
-    return run(argc, argv);
-  } catch (const std::bad_alloc&) {
-    return report("out of memory", exit_error);
+    return run_or_end(argc, argv, *start_processes(argc > 1 ? argv[1] : ""));
   } catch (const std::exception& error) {
-    return report(error.what(), exit_error);
+    return strand::cli::report_error(error.what(), exit_error);
   }
 }

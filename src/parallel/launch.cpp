@@ -27,17 +27,13 @@ class OneProcess final : public Processes {
     return std::make_unique<ProcessGrid>();
   }
 
-  [[noreturn]] void abort(int code) override {
-    std::fflush(nullptr);
-    std::_Exit(code);
-  }
-
  protected:
   CoreShare cores() const override {
     cpu_set_t set;
     const int usable = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
     return {.usable = usable, .host_cores = usable};
   }
+  void end_all_ranks(int) override {}
 };
 
 int number(const char* text) {
@@ -86,6 +82,12 @@ std::unique_ptr<Processes> Processes::start([[maybe_unused]] std::function<int()
 #else
   refuse(launcher);
 #endif
+}
+
+void Processes::abort(int code) {
+  std::fflush(nullptr);
+  end_all_ranks(code);
+  std::_Exit(code);
 }
 
 int Processes::threads_for(int asked) const {

@@ -59,11 +59,12 @@ class Processes {
   int threads_for(int asked) const;
 
   /// Ends all ranks with this exit code, from any state.
-  [[noreturn]] virtual void abort(int code) = 0;
+  [[noreturn]] void abort(int code);
 
  protected:
   Processes() = default;
   virtual CoreShare cores() const = 0;
+  virtual void end_all_ranks(int code) = 0;
 };
 
 }  // namespace strand

@@ -97,10 +97,10 @@ class MpiProcesses final : public Processes {
   int size() const override { return world_.size(); }
   int local_ranks() const override { return cores_.local_ranks; }
   std::unique_ptr<ProcessGrid> grid(int64_t expert_parallel, double watchdog_seconds) override;
-  [[noreturn]] void abort(int code) override { transport_.abort(code); }
 
  protected:
   CoreShare cores() const override { return cores_; }
+  void end_all_ranks(int code) override { transport_.abort(code); }
 
  private:
   const GridGroups& groups(int expert_parallel);

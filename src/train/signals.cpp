@@ -2,16 +2,17 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 
 namespace strand {
 
 namespace {
-volatile std::sig_atomic_t received_signal = 0;
+std::atomic<int> last_signal = 0;
+static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may not lock");
 
 extern "C" void on_stop_signal(int signal) {
-  if (received_signal != 0) _exit(128 + signal);
-  received_signal = signal;
+  if (last_signal.exchange(signal) != 0) _exit(128 + signal);
 }
 
 void install(void (*handler)(int)) {
@@ -23,8 +24,12 @@ void install(void (*handler)(int)) {
 }
 }  // namespace
 
+int received_signal() {
+  return last_signal;
+}
+
 StopSignals::StopSignals() {
-  received_signal = 0;
+  last_signal = 0;
   install(on_stop_signal);
 }
 
@@ -33,7 +38,7 @@ StopSignals::~StopSignals() {
 }
 
 int StopSignals::received() const {
-  return received_signal;
+  return received_signal();
 }
 
 }  // namespace strand

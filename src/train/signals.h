@@ -3,6 +3,9 @@
 
 namespace strand {
 
+/// The number of the signal that asked for an end since handlers were last installed, or 0. Any thread may ask.
+int received_signal();
+
 /// Installs the handlers for its lifetime.
 class StopSignals {
  public:

@@ -1,0 +1,44 @@
+#include "cli/errors.h"
+
+#include <fmt/core.h>
+
+#include <chrono>
+#include <exception>
+#include <new>
+#include <thread>
+
+namespace strand::cli {
+
+namespace {
+constexpr int exit_error = 1;
+constexpr auto time_for_rank_0 = std::chrono::seconds(1);
+}  // namespace
+
+int report_error(std::string message, int code) {
+  while (!message.empty() && message.back() == '\n') message.pop_back();
+  for (char& c : message) {
+    if (c == '\n' || c == '\r') c = ' ';
+  }
+  fmt::print(stderr, "strand: error: {}\n", message);
+  return code;
+}
+
+int end_with_error(Processes& processes, const std::string& message, int code) {
+  if (processes.size() == 1) return report_error(message, code);
+  if (processes.rank() != 0) std::this_thread::sleep_for(time_for_rank_0);
+  processes.abort(
+      report_error(processes.rank() == 0 ? message : fmt::format("rank {}: {}", processes.rank(), message), code));
+}
+
+void run_together(Processes& processes, const std::function<void()>& work) {
+  if (processes.size() == 1) return work();
+  try {
+    work();
+  } catch (const std::bad_alloc&) {
+    end_with_error(processes, "out of memory", exit_error);
+  } catch (const std::exception& error) {
+    end_with_error(processes, error.what(), exit_error);
+  }
+}
+
+}  // namespace strand::cli
