@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <memory>
+#include <numeric>
 
 #include "checkpoint/manifest.h"
 #include "config/model_size.h"
@@ -17,7 +18,9 @@
 #include "model/backend.h"
 #include "model/memory_check.h"
 #include "report/term_switch.h"
+#include "train/agreed.h"
 #include "train/checkpoint_saver.h"
+#include "train/logical_values.h"
 #include "train/step.h"
 #include "train/step_counts.h"
 
@@ -33,21 +36,55 @@ SessionShape shape_of(const Config& config) {
   return {Purpose::training, config.train.micro_batch_size, config.data.sequence_length};
 }
 
-/// Uniform random inputs and targets of this rank's part of step `index`.
+/// Uniform random inputs and targets of one rank in step `index`; the global batch is the same however it is cut.
 StepData random_step(const Config& config, const GridShape& grid, int64_t index) {
-  const TrainConfig& train = config.train;
+  const int64_t micro_steps = micro_steps_per_rank(config.train, grid.ranks);
   StepData data{.tokens = config.data.sequence_length};
-  const int64_t sequences = train.global_batch_size / grid.ranks;
-  data.micro_batches.assign(static_cast<size_t>(sequences / train.micro_batch_size), train.micro_batch_size);
-  const auto tokens = static_cast<size_t>(sequences * data.tokens);
-  const uint64_t key = hash_key(config.run.seed, fmt::format("bench step {} rank {}", index, grid.rank));
+  data.micro_batches.assign(static_cast<size_t>(micro_steps), config.train.micro_batch_size);
+  const uint64_t key = hash_key(config.run.seed, "bench step " + std::to_string(index));
   const auto vocabulary = static_cast<uint64_t>(config.model.vocab_size);
-  for (size_t i = 0; i < tokens; ++i) {
-    const uint64_t bits = random_bits(key, i);
-    data.inputs.push_back(static_cast<int32_t>((bits & 0xffffffffu) % vocabulary));
-    data.targets.push_back(static_cast<int32_t>((bits >> 32) % vocabulary));
+  const int64_t tokens = config.train.micro_batch_size * data.tokens;
+  for (int64_t micro_step = 0; micro_step < micro_steps; ++micro_step) {
+    const auto first = static_cast<uint64_t>((micro_step * grid.ranks + grid.rank) * tokens);
+    for (uint64_t i = first; i < first + static_cast<uint64_t>(tokens); ++i) {
+      const uint64_t bits = random_bits(key, i);
+      data.inputs.push_back(static_cast<int32_t>((bits & 0xffffffffu) % vocabulary));
+      data.targets.push_back(static_cast<int32_t>((bits >> 32) % vocabulary));
+    }
   }
   return data;
+}
+
+/// One rank's part in several steps.
+struct RankSums {
+  int64_t steps = 0;
+  double seconds = 0, expert_rows = 0;
+  TrafficCounts traffic;
+};
+
+/// Means over steps, from the sums of all ranks.
+RanksResult compare_ranks(ProcessGrid& grid, const RankSums& mine) {
+  std::vector<double> numbers{mine.seconds, mine.traffic.total().exposed_seconds, hidden_seconds(mine.traffic.total()),
+                              mine.expert_rows};
+  for (const TrafficCounts::Kind& k : mine.traffic.kind)
+    for (const double x : {static_cast<double>(k.calls), static_cast<double>(k.messages), k.payload_bytes, k.sent_bytes,
+                           k.exposed_seconds, hidden_seconds(k)})
+      numbers.push_back(x);
+  for (double& x : numbers) x /= static_cast<double>(mine.steps);
+  const std::vector<double> all = gather_values(grid.world(), numbers);
+  const auto ranks = static_cast<size_t>(grid.ranks());
+  RanksResult result{.expert_parallel = grid.expert_parallel()};
+  std::vector<double> mean(numbers.size());
+  for (size_t r = 0; r < ranks; ++r) {
+    const double* of_rank = all.data() + r * numbers.size();
+    result.each.push_back({of_rank[0], of_rank[1], of_rank[2], of_rank[3]});
+    for (size_t i = 0; i < mean.size(); ++i) mean[i] += of_rank[i] / static_cast<double>(ranks);
+  }
+  for (size_t k = 0; k < traffic_kinds; ++k) {
+    const double* m = mean.data() + 4 + 6 * k;
+    if (m[0] > 0) result.traffic.push_back({to_string(static_cast<Traffic>(k)), m[0], m[1], m[2], m[3], m[4], m[5]});
+  }
+  return result;
 }
 
 class Bench {
@@ -57,23 +94,39 @@ class Bench {
     session_.parameters().initialize(ops, config.run.seed);
   }
 
-  /// Seconds of one optimizer step.
-  double step(const LossConfig& losses) {
+  /// Seconds of one optimizer step: from when all ranks are there until the last one is done.
+  double step(const Objective& objective) {
     const StepData data = random_step(config_, grid_.shape(), index_);
+    grid_.world().barrier();
+    const TrafficCounts traffic = grid_.traffic();
     const double begin = now();
-    const StepTerms terms = runner_.accumulate(data, {.losses = losses}, index_++);
+    const StepTerms terms = runner_.accumulate(data, objective, index_++);
     const double norm = runner_.gradient_norm();
     runner_.update(config_.optimizer, config_.optimizer.lr, StepRunner::clip_factor(norm, config_.optimizer.clip_norm));
     session_.ops().synchronize();
     const double seconds = now() - begin;
     require(std::isfinite(terms.loss) && std::isfinite(norm),
             "step {} of the benchmark: loss {}, gradient norm {}; lower optimizer.lr", index_, terms.loss, norm);
-    return seconds;
+    sums_.traffic += grid_.traffic();
+    sums_.traffic -= traffic;
+    sums_.seconds += seconds;
+    sums_.expert_rows += static_cast<double>(session_.transformer().expert_rows());
+    ++sums_.steps;
+    const std::vector<double> all = grid_.world().all_gather(seconds);
+    return *std::max_element(all.begin(), all.end());
   }
 
   std::vector<double> steps(int64_t count) {
     std::vector<double> seconds;
-    for (int64_t i = 0; i < count; ++i) seconds.push_back(step(config_.losses));
+    for (int64_t i = 0; i < count; ++i) seconds.push_back(step({.losses = config_.losses}));
+    return seconds;
+  }
+
+  /// The same; with several ranks, also how they compare.
+  std::vector<double> timed_steps(int64_t count, std::optional<RanksResult>& ranks) {
+    sums_ = {};
+    std::vector<double> seconds = steps(count);
+    if (grid_.ranks() > 1) ranks = compare_ranks(grid_, sums_);
     return seconds;
   }
 
@@ -82,7 +135,7 @@ class Bench {
     session_.ops().attach_profile(&totals);
     const std::vector<double> seconds = steps(count);
     session_.ops().attach_profile(nullptr);
-    const PlanCounts counts = count_step(config_).ops;
+    const PlanCounts counts = count_step(config_, grid_.shape()).ops;
     const auto n = static_cast<double>(count);
     StepProfile profile;
     for (const double s : seconds) profile.step_seconds += s / n;
@@ -99,7 +152,7 @@ class Bench {
     CheckpointCost cost;
     CheckpointSaver::Saved saved = saver.poll();
     while (saved.step < 0) {
-      cost.steps_meanwhile.push_back(step(config_.losses));
+      cost.steps_meanwhile.push_back(step({.losses = config_.losses}));
       saved = saver.poll();
     }
     for (const auto& [name, digest] : read_manifest(saved.path)) cost.bytes += digest.bytes;
@@ -116,6 +169,7 @@ class Bench {
   Session session_;
   StepRunner runner_;
   int64_t index_ = 0;
+  RankSums sums_;
 };
 
 /// All four variants in every round, each round beginning with another one, so that a drift of the machine's speed
@@ -123,12 +177,15 @@ class Bench {
 LossesOverhead measure_overhead(const Config& config, Bench& bench, TermSwitch& terms, int64_t rounds) {
   LossesOverhead overhead{.sp_weight = config.losses.sp_weight, .cp_weight = config.losses.cp_weight};
   const auto measure = [&](Computed sp, Computed cp, std::vector<double>& seconds) {
-    LossConfig losses = config.losses;
-    if (sp == Computed::no) losses.sp_weight = 0;
-    if (cp == Computed::no) losses.cp_weight = 0;
+    Objective objective{.losses = config.losses};
+    if (sp == Computed::no) {
+      objective.losses.sp_weight = 0;
+      objective.unweighted = Objective::Unweighted::left_out;  // its rows do not travel
+    }
+    if (cp == Computed::no) objective.losses.cp_weight = 0;
     terms.specialization(sp);
     terms.coupling(cp);
-    seconds.push_back(bench.step(losses));
+    seconds.push_back(bench.step(objective));
   };
   constexpr Computed yes = Computed::yes, no = Computed::no;
   for (int64_t round = 0; round < rounds; ++round) {
@@ -145,15 +202,25 @@ LossesOverhead measure_overhead(const Config& config, Bench& bench, TermSwitch& 
   return overhead;
 }
 
-void raise_peaks(BenchReport& report) {
-  report.fp32_peak = std::max(report.fp32_peak, measure_peak(PeakKind::fp32).flops);
-  report.bf16_peak = std::max(report.bf16_peak, measure_peak(PeakKind::bf16).flops);
+uint64_t most(Communicator& world, uint64_t bytes) {
+  return static_cast<uint64_t>(world.all_reduce_max(static_cast<int64_t>(bytes)));
+}
+
+/// Rates of all ranks together, measured at the same time, as they share a machine.
+void raise_peaks(BenchReport& report, Communicator& world) {
+  const auto of_all = [&](PeakKind kind) {
+    world.barrier();
+    const std::vector<double> flops = world.all_gather(measure_peak(kind).flops);
+    return std::accumulate(flops.begin(), flops.end(), 0.0);
+  };
+  report.fp32_peak = std::max(report.fp32_peak, of_all(PeakKind::fp32));
+  report.bf16_peak = std::max(report.bf16_peak, of_all(PeakKind::bf16));
 }
 }  // namespace
 
-BenchSetup bench_setup(const Config& config) {
+BenchSetup bench_setup(const Config& config, int ranks) {
   make_backend(config.run);
-  return {workload_of(config), this_machine(), omp_get_max_threads()};
+  return {workload_of(config, ranks), this_machine(), omp_get_max_threads()};
 }
 
 BenchReport run_bench(const Config& config, const BenchOptions& options, ProcessGrid& grid) {
@@ -162,26 +229,26 @@ BenchReport run_bench(const Config& config, const BenchOptions& options, Process
   require(!overhead || losses.sp_weight != 0 || losses.cp_weight != 0,
           "the overhead of sp and cp was asked for, but both weights are 0: --set losses.sp_weight=2e-3 --set "
           "losses.cp_weight=1e-3");
-  const int64_t per_micro_step = grid.ranks() * config.train.micro_batch_size;
-  require(config.train.global_batch_size % per_micro_step == 0,
-          "train.global_batch_size {} does not divide into micro-batches of {} on {} ranks",
-          config.train.global_batch_size, config.train.micro_batch_size, grid.ranks());
   BenchReport report;
-  report.setup = bench_setup(config);
+  report.setup = bench_setup(config, grid.ranks());
   const std::unique_ptr<Ops> backend = make_backend(config.run);
-  check_memory(plan_session(config, shape_of(config), backend->row_alignment()));
-  raise_peaks(report);
+  agreed(grid.world(), [&] {
+    check_memory(plan_session(config, shape_of(config), backend->row_alignment(), grid.shape()),
+                 share_of(available_memory(), options.local_ranks));
+  });
+  raise_peaks(report, grid.world());
 
   TermSwitch terms(*backend);
   Bench bench(config, overhead ? static_cast<Ops&>(terms) : *backend, grid);
   bench.steps(options.warmup);
-  report.step_seconds = bench.steps(options.steps);
+  report.step_seconds = bench.timed_steps(options.steps, report.ranks);
   if (overhead) report.losses_overhead = measure_overhead(config, bench, terms, options.steps);
   report.profile = bench.profiled_steps(options.profiled);
-  report.peak_resident_bytes = peak_resident_bytes();  // a checkpoint's copy in memory is not the plan's
+  report.peak_resident_bytes =
+      most(grid.world(), peak_resident_bytes());  // a checkpoint's copy in memory is not the plan's
   if (!options.checkpoint_directory.empty()) report.checkpoint = bench.checkpoint(options.checkpoint_directory);
   // Other work on the machine only lowers a measured peak, so the better of before and after is the truer one.
-  raise_peaks(report);
+  raise_peaks(report, grid.world());
 
   const ModelSize size = model_size(config);
   report.warmup_steps = options.warmup;

@@ -16,15 +16,17 @@ struct BenchOptions {
   int64_t warmup = 2;    ///< before them, untimed
   int64_t profiled = 3;  ///< after them, to see where the time goes
   MeasureOverhead losses_overhead = MeasureOverhead::no;
+  int local_ranks = 1;               ///< processes of the run that share this host's memory
   std::string checkpoint_directory;  ///< write one checkpoint below it, in the background; "" = none
 };
 
 /// Sets the threads of the process and says what a result will be comparable to.
-BenchSetup bench_setup(const Config& config);
+BenchSetup bench_setup(const Config& config, int ranks);
 
 /// Every step is a whole optimizer step on fresh random tokens, of which each rank of `grid` has its part: forward and
 /// backward of each micro-batch, clipping and update, at the configuration's learning rate. Making the tokens is not
-/// timed. Throws Error when the plan does not fit into memory or a loss is not finite.
+/// timed. All ranks call it; the first one's result is the one to report. Throws Error when the batch does not divide,
+/// the plan does not fit into memory or a loss is not finite.
 BenchReport run_bench(const Config& config, const BenchOptions& options, ProcessGrid& grid);
 
 }  // namespace strand::cli

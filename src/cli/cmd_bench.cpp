@@ -22,8 +22,12 @@ struct Options {
   BenchOptions bench;
   bool losses_overhead = false;
   std::string json;
-  std::string against;
+  std::string against, scaling;
 };
+
+BenchReport earlier(const std::string& path) {
+  return bench_report_from_json(read_file(path, largest_report), path);
+}
 
 void run(const Options& options, Processes& processes) {
   Config config = options.config.load_with_vocabulary();
@@ -32,16 +36,23 @@ void run(const Options& options, Processes& processes) {
       processes.grid(config.parallel.expert_parallel, static_cast<double>(config.parallel.watchdog_seconds));
   BenchOptions bench = options.bench;
   if (options.losses_overhead) bench.losses_overhead = MeasureOverhead::yes;
-  std::optional<BenchReport> before;
+  bench.local_ranks = processes.local_ranks();
+  const BenchSetup setup = bench_setup(config, grid->ranks());
+  std::optional<BenchReport> before, fewer;
   if (!options.against.empty()) {
-    before = bench_report_from_json(read_file(options.against, largest_report), options.against);
-    require_comparable(bench_setup(config), before->setup, options.against);  // before the work, not after it
+    before = earlier(options.against);
+    require_comparable(setup, before->setup, options.against);  // before the work, not after it
+  }
+  if (!options.scaling.empty()) {
+    fewer = earlier(options.scaling);
+    scaling_of(setup, fewer->setup, options.scaling);
   }
   BenchReport report;
   run_together(processes, [&] { report = run_bench(config, bench, *grid); });
   if (processes.rank() != 0) return;
   fmt::print("{}", to_text(report));
   if (before) fmt::print("{}", comparison_text(report, *before, options.against));
+  if (fewer) fmt::print("{}", scaling_text(report, *fewer, options.scaling));
   if (!options.json.empty()) write_file_atomically(options.json, to_json(report).dump(2) + "\n");
 }
 }  // namespace
@@ -64,6 +75,10 @@ void add_bench_command(CLI::App& app, Processes& processes) {
       ->type_name("DIR");
   command->add_option("--json", options->json, "Write the result to FILE")->type_name("FILE");
   command->add_option("--against", options->against, "Compare with an earlier result (its JSON)")->type_name("FILE");
+  command
+      ->add_option("--scaling", options->scaling,
+                   "Compare with a result (its JSON) of another number of ranks: weak or strong scaling")
+      ->type_name("FILE");
   command->callback([options, &processes] { run(*options, processes); });
 }
 

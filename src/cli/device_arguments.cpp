@@ -9,8 +9,9 @@
 namespace strand::cli {
 
 namespace {
-/// All ranks on one host, unless told otherwise.
-Device this_cpu(const RunConfig& run, int64_t ranks) {
+/// This machine with all of its cores, however many a rank is told to use.
+Device this_cpu(RunConfig run, int64_t ranks) {
+  run.threads = 0;
   make_backend(run);  // sets the threads that the measurement uses
   return cpu_device({.bf16_flops = measure_peak(PeakKind::bf16).flops,
                      .fp32_flops = measure_peak(PeakKind::fp32).flops,

@@ -83,8 +83,9 @@ std::string scaling_text(const BenchReport& now, const BenchReport& before, cons
   add("tokens a second, median", before.tokens_per_second(median_of(before.step_seconds)),
       now.tokens_per_second(median_of(now.step_seconds)));
   return "\n" + table.text() +
-         fmt::format("  (tokens a second of each rank, now over before; {}, {} threads each)\n",
-                     weak ? "the same batch for each rank" : "the same global batch", now.setup.threads);
+         fmt::format("  (tokens a second of each rank, now over before; {}, {} thread{} each)\n",
+                     weak ? "the same batch for each rank" : "the same global batch", now.setup.threads,
+                     now.setup.threads == 1 ? "" : "s");
 }
 
 std::string comparison_text(const BenchReport& now, const BenchReport& before, const std::string& origin) {
