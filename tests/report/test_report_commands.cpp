@@ -57,6 +57,45 @@ TEST_CASE("the largest shipped configuration plans on this machine") {
   CHECK_THAT(outcome.out, Contains("7,006,110,720 parameters"));
 }
 
+TEST_CASE("plan --ranks is the plan of one rank, and --device estimates a step") {
+  const Files files;
+  const std::vector<std::string> two = {"plan", files.config, "--ranks", "2", "--expert-parallel", "2"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), two.begin(), two.end());
+    return run_strand(more);
+  };
+  const Outcome text = with({});
+  CHECK(text.status == 0);
+  CHECK_THAT(text.out,
+             Contains("2 ranks, experts over 2") && Contains("losses.sp_token_fraction 1") && !Contains("estimate"));
+
+  const Outcome estimated = with({"--device", "h100", "--memory", "1e4", "--flops", "1e12", "--json"});
+  REQUIRE(estimated.status == 0);
+  CHECK_THAT(estimated.err, Contains("each rank needs"));
+  const json plan = json::parse(estimated.out), estimate = plan.at("estimate");
+  CHECK(plan.at("grid").at("ranks") == 2);
+  CHECK(plan.at("micro_steps") == 1);
+  CHECK(estimate.at("memory_fits") == false);
+  CHECK(estimate.at("device").at("fp32_flops") == 1e12);
+  CHECK(estimate.at("device").at("ranks_per_host") == 8);
+  double sum = 0;
+  for (const json& traffic : estimate.at("traffic")) sum += traffic.at("seconds").get<double>();
+  CHECK(sum == Approx(estimate.at("communication_seconds").get<double>()));
+  CHECK_THAT(with({"--device", "cpu"}).out, Contains("estimate for cpu"));
+}
+
+TEST_CASE("plan refuses layouts that do not divide, and numbers without a device") {
+  const Files files;
+  const Outcome batch = run_strand({"plan", files.config, "--ranks", "3"});
+  CHECK(batch.status == 1);
+  CHECK_THAT(batch.err, Contains("global_batch_size 4") && Contains("2 times 3 ranks = 6"));
+  const Outcome experts = run_strand({"plan", files.config, "--ranks", "3", "--expert-parallel", "2"});
+  CHECK(experts.status == 1);
+  CHECK_THAT(experts.err, Contains("does not divide the number of ranks, 3"));
+  CHECK_THAT(run_strand({"plan", files.config, "--device", "abacus"}).err, Contains("h100"));
+  CHECK(run_strand({"plan", files.config, "--link", "1e9"}).status == 2);
+}
+
 TEST_CASE("bench prints tables and writes the JSON that its header describes") {
   const Files files;
   const Outcome outcome = files.bench({"--json", files.result});
