@@ -113,4 +113,8 @@ bool MpiBoard::first_to_report() const {
   return seats_.front()->reports.fetch_add(1) == 0;
 }
 
+bool MpiBoard::reported() const {
+  return seats_.front()->reports > 0;
+}
+
 }  // namespace strand

@@ -56,6 +56,7 @@ class MpiBoard {
   const Seat* of(int world_rank) const;
   /// True for the first rank of this host that asks: one line says what is wrong, not one a rank.
   bool first_to_report() const;
+  bool reported() const;
 
  private:
   MPI_Win window_ = MPI_WIN_NULL;

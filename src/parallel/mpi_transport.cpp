@@ -18,7 +18,7 @@ using namespace std::chrono_literals;
 
 constexpr auto spinning = 30us;         // after the last thing that moved
 constexpr auto shortest_sleep = 10us;   // grows with the time that nothing moved ...
-constexpr auto longest_sleep = 100us;   // ... to this
+constexpr auto longest_sleep = 200us;   // ... to this: some percent of a core
 constexpr auto between_watches = 20ms;  // looks at the clock and for signals
 constexpr auto after_signal = 300ms;    // mpirun kills a second after it signalled
 constexpr double stuck_seconds = 10;    // beyond the watchdog's, in which the communication thread should have acted
@@ -115,6 +115,7 @@ void MpiTransport::require_alive(const Waiting* waiting) {
 }
 
 void MpiTransport::abort(int code) {
+  board_.first_to_report();  // whoever calls has said why
   {
     const std::lock_guard lock(mutex_);
     abort_code_ = code;
@@ -202,7 +203,7 @@ bool MpiTransport::advance(LaneState& lane) {
 
 void MpiTransport::rest(std::unique_lock<std::mutex>& lock, Clock::duration since_movement) {
   if (since_movement < spinning) return;
-  const auto pause = std::clamp<Clock::duration>(since_movement / 8, shortest_sleep, longest_sleep);
+  const auto pause = std::clamp<Clock::duration>(since_movement / 16, shortest_sleep, longest_sleep);
   const auto news = [&] {
     return abort_code_ != 0 || (!lanes_[0].active && lanes_[0].first) || (!lanes_[1].active && lanes_[1].first);
   };
@@ -225,12 +226,13 @@ void MpiTransport::watch() {
   }
 }
 
-/// mpirun signals the survivors when a process died: this line is where a user learns what it was in the middle of. The
-/// signal may as well be a user's request to save and end, so nothing else happens.
+/// mpirun signals the survivors when a process died without a word: this line is where a user learns what it was in the
+/// middle of. The signal may as well be a user's request to save and end, so nothing else happens.
 void MpiTransport::watch_signal(const Item& item, Clock::time_point now) {
   if (signal_told_ || signal_seen_ == Clock::time_point{}) return;
   if (now - std::max(signal_seen_, item.started) < after_signal) return;
   signal_told_ = true;
+  if (board_.reported()) return;
   say(fmt::format("strand: {} was told to end (signal {}) while it waited {}: {}", self(), told_to_end_(),
                   where(item.waiting), who_is_missing(item.waiting, rank_, board_)));
 }
