@@ -40,8 +40,17 @@ std::string contents(FILE* file) {
 
 Outcome run_strand(const std::vector<std::string>& arguments, const std::string& directory,
                    const std::function<void(pid_t)>& meanwhile) {
-  std::vector<std::string> words = {STRAND_BINARY_DIR "/strand"};
+  std::vector<std::string> words = {strand_program()};
   words.insert(words.end(), arguments.begin(), arguments.end());
+  return run_program(std::move(words), directory, meanwhile);
+}
+
+std::string strand_program() {
+  return STRAND_BINARY_DIR "/strand";
+}
+
+Outcome run_program(std::vector<std::string> words, const std::string& directory,
+                    const std::function<void(pid_t)>& meanwhile) {
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);

@@ -19,4 +19,11 @@ struct Outcome {
 Outcome run_strand(const std::vector<std::string>& arguments, const std::string& directory = "",
                    const std::function<void(pid_t)>& meanwhile = {});
 
+/// The same with the words of any command, the program's path first.
+Outcome run_program(std::vector<std::string> words, const std::string& directory = "",
+                    const std::function<void(pid_t)>& meanwhile = {});
+
+/// The path of the built program.
+std::string strand_program();
+
 }  // namespace strand

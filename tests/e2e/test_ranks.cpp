@@ -1,0 +1,228 @@
+// `mpirun -n N strand train`: the same model in every layout, checkpoints that travel between layouts, and what happens
+// when a rank dies.
+#include <fmt/core.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <thread>
+
+#include "checkpoint/tensor_source.h"
+#include "workspace.h"
+
+using namespace strand;
+using Catch::Contains;
+using nlohmann::json;
+
+namespace {
+struct Layout {
+  int ranks = 1, expert_parallel = 1;
+};
+
+std::string text(Layout l) {
+  return fmt::format("n{}ep{}", l.ranks, l.expert_parallel);
+}
+
+/// mpirun with what one host with few cores, and root in a container, need.
+std::vector<std::string> mpirun(int ranks) {
+  return {"/usr/bin/env",
+          "OMPI_ALLOW_RUN_AS_ROOT=1",
+          "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",
+          "mpirun",
+          "--oversubscribe",
+          "--bind-to",
+          "none",
+          "-n",
+          std::to_string(ranks)};
+}
+
+/// Whether a child of ours is still at work; it stays to be waited for.
+bool runs(pid_t child) {
+  siginfo_t ended{};
+  return waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid == 0;
+}
+
+/// `strand train tiny.yaml` in a layout: `batch` sequences a step, in `micro_steps` micro-steps.
+std::vector<std::string> command(const std::string& name, Layout l, int batch, int micro_steps,
+                                 const std::vector<std::string>& more) {
+  std::vector<std::string> words = mpirun(l.ranks);
+  words.push_back(strand_program());
+  const std::vector<std::string> overrides = {
+      "run.threads=1",
+      fmt::format("train.global_batch_size={}", batch),
+      fmt::format("train.micro_batch_size={}", batch / (l.ranks * micro_steps)),
+      fmt::format("parallel.expert_parallel={}", l.expert_parallel),
+      "parallel.watchdog_seconds=60",
+      "losses.lb_scope=microbatch",
+      "losses.o_weight=1.0e-3",
+      "moe.shared_experts=1",
+      "moe.bias_rate=1.0e-3",
+  };
+  std::vector<std::string> arguments = workspace().train(name);
+  for (const std::string& o : overrides) arguments.insert(arguments.end(), {"--set", o});
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  return words;
+}
+
+void train(const std::string& name, Layout l, int batch, int micro_steps, const std::vector<std::string>& more = {}) {
+  const Outcome outcome = run_program(command(name, l, batch, micro_steps, more), workspace().root());
+  INFO(outcome.out << outcome.err);
+  REQUIRE(outcome.status == 0);
+}
+
+std::string at_step(const std::string& name, int64_t step) {
+  return workspace().checkpoint(name, step).string();
+}
+
+/// The row of one step.
+json row(const std::string& name, int64_t step) {
+  for (const json& r : workspace().log(name))
+    if (r["step"] == step) return r;
+  FAIL(name << " has logged no step " << step);
+  return {};
+}
+
+void check_row(const json& got, const json& expected, double tolerance) {
+  for (const char* key : {"loss", "ce", "lb", "z", "sp", "cp", "o", "v", "grad_norm"}) {
+    INFO("step " << expected["step"] << ", " << key);
+    CHECK(got[key].get<double>() == Approx(expected[key].get<double>()).epsilon(tolerance));
+  }
+}
+
+/// 2-norm of the difference of all weights over that of the weights.
+double weights_apart(const std::string& one, const std::string& other, int64_t step) {
+  const TensorSource a(at_step(one, step), "model"), b(at_step(other, step), "model");
+  REQUIRE(a.items().size() == b.items().size());
+  double difference = 0, size = 0;
+  for (const auto& [name, item] : a.items()) {
+    const auto x = item.bytes(), y = b.at(name).bytes();
+    REQUIRE(x.size() == y.size());
+    for (size_t i = 0; i < x.size(); i += sizeof(float)) {
+      float p = 0, q = 0;
+      std::memcpy(&p, x.data() + i, sizeof(float));
+      std::memcpy(&q, y.data() + i, sizeof(float));
+      difference += (double(p) - q) * (double(p) - q);
+      size += double(p) * p;
+    }
+  }
+  return std::sqrt(difference / size);
+}
+
+/// A row without what depends on the clock.
+json timeless(json r) {
+  for (const char* key : {"tokens_per_second", "mfu", "step_seconds_by_rank", "comm_seconds"}) r.erase(key);
+  return r;
+}
+
+/// The processes that mpirun has started.
+std::vector<pid_t> ranks_of(pid_t launcher) {
+  std::ifstream children(fmt::format("/proc/{}/task/{}/children", launcher, launcher));
+  std::vector<pid_t> found;
+  for (pid_t child = 0; children >> child;) found.push_back(child);
+  return found;
+}
+}  // namespace
+
+TEST_CASE("every layout trains the model that one process trains") {
+  const std::vector<std::string> ten = {"--set", "train.steps=10"};
+  train("n1ep1", {1, 1}, 8, 2, ten);
+  for (const Layout l : {Layout{2, 1}, Layout{2, 2}, Layout{4, 1}, Layout{4, 2}, Layout{4, 4}}) {
+    const std::string name = text(l);
+    train(name, l, 8, 2, ten);
+    INFO(name);
+    // fp32 sums in another order; then ten updates, each of which divides gradients by their own size.
+    check_row(row(name, 1), row("n1ep1", 1), 1e-5);
+    check_row(row(name, 10), row("n1ep1", 10), 1e-4);
+    CHECK(row(name, 10)["val_loss"].get<double>() == Approx(row("n1ep1", 10)["val_loss"].get<double>()).epsilon(1e-5));
+    CHECK(weights_apart("n1ep1", name, 10) < 1e-4);
+    CHECK(row(name, 10).contains("comm_seconds"));
+  }
+}
+
+TEST_CASE("checkpoints travel between layouts; at the same one every bit is kept") {
+  const Layout four{4, 4};
+  train("whole", four, 12, 1);
+  const std::string middle = at_step("whole", 10);
+  SECTION("the same layout") {
+    train("again", four, 12, 1, {"--resume", middle});
+    for (int64_t step = 11; step <= 20; ++step) CHECK(timeless(row("again", step)) == timeless(row("whole", step)));
+    CHECK(weights_apart("whole", "again", 20) == 0);
+  }
+  SECTION("other layouts") {
+    for (const Layout l : {Layout{1, 1}, Layout{2, 1}, Layout{3, 1}, Layout{4, 2}}) {
+      const std::string name = "from_four_" + text(l);
+      train(name, l, 12, 1, {"--resume", middle});
+      INFO(name);
+      check_row(row(name, 11), row("whole", 11), 1e-5);
+      check_row(row(name, 20), row("whole", 20), 1e-4);
+    }
+  }
+}
+
+TEST_CASE("one process evaluates, exports and describes what many have saved") {
+  const std::vector<std::string> exportable = {"--set", "moe.shared_experts=0", "--set", "moe.bias_rate=0",  //
+                                               "--set", "moe.renormalize=true", "--set", "train.steps=10"};
+  train("many", {4, 2}, 8, 1, exportable);
+  const std::string checkpoint = at_step("many", 10);
+  CHECK(std::filesystem::exists(std::filesystem::path(checkpoint) / "model.safetensors.index.json"));
+  const Outcome eval = workspace().strand({"eval", checkpoint, "--data", "val", "--json"});
+  INFO(eval.out << eval.err);
+  CHECK(eval.status == 0);
+  CHECK(json::parse(eval.out)["ce"].get<double>() == Approx(row("many", 10)["val_loss"].get<double>()).epsilon(1e-5));
+  CHECK(workspace().strand({"inspect", checkpoint}).status == 0);
+  const Outcome exported = workspace().strand({"export", checkpoint, "--format", "hf", "--out", "exported"});
+  INFO(exported.out << exported.err);
+  CHECK(exported.status == 0);
+}
+
+TEST_CASE("when a rank is killed all end, and the run goes on with fewer") {
+  const std::vector<std::string> long_run = {"--set", "train.steps=100000", "--set", "train.checkpoint_every=5",
+                                             "--set", "train.eval_every=0"};
+  const Outcome outcome =
+      run_program(command("killed", {4, 2}, 8, 1, long_run), workspace().root(), [](pid_t launcher) {
+        const auto log = workspace().run("killed") / "log.jsonl";
+        while (runs(launcher)) {
+          if (std::filesystem::exists(log) && workspace().log("killed").size() > 12) break;
+          std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        }
+        const std::vector<pid_t> ranks = ranks_of(launcher);
+        if (ranks.size() == 4) kill(ranks[2], SIGKILL);
+      });
+  INFO(outcome.err);
+  CHECK(outcome.status != 0);
+  CHECK_THAT(outcome.err, Contains("rank"));
+  CHECK_THAT(outcome.err, Contains("layer") || Contains("step"));
+  const auto rows = static_cast<int64_t>(workspace().log("killed").size());
+  CHECK(rows >= 12);
+  const int64_t steps = (rows / 5 + 2) * 5;
+  train("killed", {2, 2}, 8, 1,
+        {"--set", fmt::format("train.steps={}", steps), "--set", "train.checkpoint_every=5", "--set",
+         "train.eval_every=0"});
+  CHECK(row("killed", steps)["step"] == steps);
+}
+
+TEST_CASE("what cannot be is refused once, with the reason") {
+  const auto refused = [](const std::vector<std::string>& words) {
+    const Outcome outcome = run_program(words, workspace().root());
+    CHECK(outcome.status != 0);
+    return outcome.err;
+  };
+  CHECK_THAT(refused(command("no", {2, 1}, 8, 1, {"--set", "parallel.expert_parallel=4"})),
+             Contains("expert_parallel") && Contains("2"));
+  CHECK_THAT(refused(command("no", {3, 1}, 8, 1, {})), Contains("global_batch_size"));
+  std::vector<std::string> different = command("no", {1, 1}, 8, 1, {"--set", "optimizer.lr=1e-3"});
+  const std::vector<std::string> other = command("no", {1, 1}, 8, 1, {"--set", "optimizer.lr=2e-3"});
+  different.push_back(":");
+  different.insert(different.end(), std::find(other.begin(), other.end(), "-n"), other.end());
+  CHECK_THAT(refused(different), Contains("lr"));
+  std::vector<std::string> alone = mpirun(2);
+  alone.insert(alone.end(), {strand_program(), "eval", "nowhere", "--data", "val"});
+  CHECK_THAT(refused(alone), Contains("without"));
+  CHECK_FALSE(std::filesystem::exists(workspace().run("no")));
+}
