@@ -1,6 +1,7 @@
 #include "kernels/cpu/peak.h"
 
 #include <omp.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -60,9 +61,11 @@ double best_seconds(const Loop& loop, int rounds) {
 }
 }  // namespace
 
-PeakRate measure_peak(PeakKind kind, int rounds) {
+PeakRate measure_peak(PeakKind kind, int rounds, int processes) {
   const double threads = omp_get_max_threads();
-  const double operations = threads * static_cast<double>(iterations) * accumulators * 2.0;
+  const double cores = static_cast<double>(sysconf(_SC_NPROCESSORS_ONLN));
+  const double running = std::min(threads, processes == 1 ? threads : cores / processes);
+  const double operations = running * static_cast<double>(iterations) * accumulators * 2.0;
 #ifdef __AVX512BF16__
   if (kind == PeakKind::bf16) return {operations * 32 / best_seconds(bf16_loop, rounds), "AVX512-BF16 dot products"};
 #endif

@@ -116,9 +116,12 @@ class Bench {
     return *std::max_element(all.begin(), all.end());
   }
 
+  /// What the training loop computes in a step that it does not log.
+  Objective objective() const { return {.losses = config_.losses, .unweighted = Objective::Unweighted::left_out}; }
+
   std::vector<double> steps(int64_t count) {
     std::vector<double> seconds;
-    for (int64_t i = 0; i < count; ++i) seconds.push_back(step({.losses = config_.losses}));
+    for (int64_t i = 0; i < count; ++i) seconds.push_back(step(objective()));
     return seconds;
   }
 
@@ -152,7 +155,7 @@ class Bench {
     CheckpointCost cost;
     CheckpointSaver::Saved saved = saver.poll();
     while (saved.step < 0) {
-      cost.steps_meanwhile.push_back(step({.losses = config_.losses}));
+      cost.steps_meanwhile.push_back(step(objective()));
       saved = saver.poll();
     }
     for (const auto& [name, digest] : read_manifest(saved.path)) cost.bytes += digest.bytes;
@@ -207,10 +210,10 @@ uint64_t most(Communicator& world, uint64_t bytes) {
 }
 
 /// Rates of all ranks together, measured at the same time, as they share a machine.
-void raise_peaks(BenchReport& report, Communicator& world) {
+void raise_peaks(BenchReport& report, Communicator& world, int local_ranks) {
   const auto of_all = [&](PeakKind kind) {
     world.barrier();
-    const std::vector<double> flops = world.all_gather(measure_peak(kind).flops);
+    const std::vector<double> flops = world.all_gather(measure_peak(kind, 7, local_ranks).flops);
     return std::accumulate(flops.begin(), flops.end(), 0.0);
   };
   report.fp32_peak = std::max(report.fp32_peak, of_all(PeakKind::fp32));
@@ -236,7 +239,7 @@ BenchReport run_bench(const Config& config, const BenchOptions& options, Process
     check_memory(plan_session(config, shape_of(config), backend->row_alignment(), grid.shape()),
                  share_of(available_memory(), options.local_ranks));
   });
-  raise_peaks(report, grid.world());
+  raise_peaks(report, grid.world(), options.local_ranks);
 
   TermSwitch terms(*backend);
   Bench bench(config, overhead ? static_cast<Ops&>(terms) : *backend, grid);
@@ -248,7 +251,7 @@ BenchReport run_bench(const Config& config, const BenchOptions& options, Process
       most(grid.world(), peak_resident_bytes());  // a checkpoint's copy in memory is not the plan's
   if (!options.checkpoint_directory.empty()) report.checkpoint = bench.checkpoint(options.checkpoint_directory);
   // Other work on the machine only lowers a measured peak, so the better of before and after is the truer one.
-  raise_peaks(report, grid.world());
+  raise_peaks(report, grid.world(), options.local_ranks);
 
   const ModelSize size = model_size(config);
   report.warmup_steps = options.warmup;

@@ -55,7 +55,7 @@ void run(const Arguments& a) {
   Config config = model.config();
   config.train.micro_batch_size = a.batch_size;
   const DataFeed feed({{.path = a.data, .format = a.format}}, config);
-  const StepData data = feed.validation(config.train, a.batches, 0, 1);
+  const StepData data = feed.validation(a.batches * config.train.micro_batch_size, config.train.micro_batch_size, 0, 1);
   StepRunner runner(model.session());
   const Objective objective{.losses = config.losses};
   const StepTerms terms = a.logits.empty() ? runner.evaluate(data, objective)

@@ -121,13 +121,13 @@ struct ScheduleConfig {
 
 struct TrainConfig {
   int64_t steps = 0;
-  int64_t global_batch_size = 0;       ///< sequences in an optimizer step, over all micro-steps and ranks
-  int64_t micro_batch_size = 0;        ///< sequences in one micro-step of one rank
-  int64_t eval_every = 0;              ///< 0 = never
-  int64_t eval_batches = 0;            ///< batches of micro_batch_size sequences in one validation; 0 = all of data.val
-  int64_t checkpoint_every = 0;        ///< 0 = only at the end
-  int64_t keep = 2;                    ///< the newest so many checkpoints stay
-  int64_t keep_every = 0;              ///< those at multiples of so many steps stay for ever; 0 = none
+  int64_t global_batch_size = 0;  ///< sequences in an optimizer step, over all micro-steps and ranks
+  int64_t micro_batch_size = 0;   ///< sequences in one micro-step of one rank
+  int64_t eval_every = 0;         ///< 0 = never
+  int64_t eval_batches = 0;       ///< batches of global_batch_size sequences in one validation; 0 = all of data.val
+  int64_t checkpoint_every = 0;   ///< 0 = only at the end
+  int64_t keep = 2;               ///< the newest so many checkpoints stay
+  int64_t keep_every = 0;         ///< those at multiples of so many steps stay for ever; 0 = none
   bool background_checkpoints = true;  ///< training waits for a copy in memory, not for the disk
   int64_t log_every = 10;
   Recompute recompute = Recompute::none;

@@ -33,7 +33,7 @@ double worst_expert_load(const std::vector<std::vector<double>>& counts) {
 std::string format_step(const StepReport& r) {
   std::string terms;
   for (int i = 0; i < term_count; ++i)
-    if (r.terms.value[static_cast<size_t>(i)] != 0)
+    if (const double value = r.terms.value[static_cast<size_t>(i)]; value != 0 && std::isfinite(value))
       terms += fmt::format("  {} {:.4g}", term_names[i], r.terms.value[static_cast<size_t>(i)]);
   const int width = static_cast<int>(std::to_string(r.steps).size());
   std::string line = fmt::format("step {:>{}}/{}  loss {:.4f} {} | lr {:.2e}  grad {:.3g} | {:.0f} tok/s", r.step,

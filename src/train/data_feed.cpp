@@ -18,41 +18,46 @@ std::vector<Sampler::Source> open_sources(const std::vector<DataSource>& sources
 DataFeed::DataFeed(const std::vector<DataSource>& sources, const Config& config)
     : sampler_(open_sources(sources), config.data.sequence_length, config.model.vocab_size, config.run.seed) {}
 
-/// `fetch(micro_step, sequence, tokens [S + 1])` supplies each sequence.
+/// `fetch(index, tokens [S + 1])` supplies the sequences of this rank, numbered over all ranks: micro-step by
+/// micro-step, and within one rank by rank.
 template <typename Fetch>
-StepData DataFeed::collect(int64_t micro_steps, int64_t sequences, const Fetch& fetch) const {
+StepData DataFeed::collect(std::vector<int64_t> micro_batches, int rank, int ranks, const Fetch& fetch) const {
   const int64_t s = sampler_.sequence_length();
-  StepData data{.tokens = s, .micro_batches = std::vector<int64_t>(static_cast<size_t>(micro_steps), sequences)};
+  StepData data{.tokens = s, .micro_batches = std::move(micro_batches)};
   std::vector<int32_t> window(static_cast<size_t>(s + 1));
-  data.inputs.reserve(static_cast<size_t>(micro_steps * sequences * s));
+  data.inputs.reserve(static_cast<size_t>(data.sequences() * s));
   data.targets.reserve(data.inputs.capacity());
-  for (int64_t m = 0; m < micro_steps; ++m) {
+  int64_t first = 0;
+  for (const int64_t sequences : data.micro_batches) {
     for (int64_t i = 0; i < sequences; ++i) {
-      fetch(m, i, window.data());
+      fetch(first + rank * sequences + i, window.data());
       data.inputs.insert(data.inputs.end(), window.begin(), window.end() - 1);
       data.targets.insert(data.targets.end(), window.begin() + 1, window.end());
     }
+    first += sequences * ranks;
   }
   return data;
 }
 
 StepData DataFeed::training_step(const TrainConfig& train, int64_t first, int rank, int ranks) const {
-  const int64_t sequences = train.micro_batch_size, per_micro_step = sequences * ranks;
-  return collect(train.global_batch_size / per_micro_step, sequences, [&](int64_t m, int64_t i, int32_t* tokens) {
-    sampler_.sample(first + m * per_micro_step + rank * sequences + i, tokens);
-  });
+  const auto micro_steps = static_cast<size_t>(train.global_batch_size / (train.micro_batch_size * ranks));
+  return collect(std::vector<int64_t>(micro_steps, train.micro_batch_size), rank, ranks,
+                 [&](int64_t index, int32_t* tokens) { sampler_.sample(first + index, tokens); });
 }
 
-StepData DataFeed::validation(const TrainConfig& train, int64_t batches, int rank, int ranks) const {
+StepData DataFeed::validation(int64_t sequences, int64_t micro_batch, int rank, int ranks) const {
   const int64_t available = sampler_.windows();
-  const int64_t sequences = std::min(train.micro_batch_size, available / ranks);
-  require(sequences > 0, "the validation data has {} windows of {} tokens, fewer than the {} ranks", available,
-          sampler_.sequence_length(), ranks);
-  const int64_t per_micro_step = sequences * ranks;
-  const int64_t whole = available / per_micro_step;
-  return collect(batches > 0 ? std::min(batches, whole) : whole, sequences, [&](int64_t m, int64_t i, int32_t* tokens) {
-    sampler_.window(m * per_micro_step + rank * sequences + i, tokens);
+  const int64_t total = sequences > 0 ? std::min(sequences, available) : available;
+  const int64_t per_micro_step = micro_batch * ranks;
+  std::vector<int64_t> micro_batches(static_cast<size_t>(total / per_micro_step), micro_batch);
+  if (const int64_t rest = total % per_micro_step; rest > 0) micro_batches.push_back((rest + ranks - 1) / ranks);
+  int64_t missing = 0;  // of this rank, and its last ones
+  StepData data = collect(std::move(micro_batches), rank, ranks, [&](int64_t index, int32_t* tokens) {
+    missing += index >= total;
+    sampler_.window(std::min(index, total - 1), tokens);
   });
+  std::fill(data.targets.end() - missing * data.tokens, data.targets.end(), -1);
+  return data;
 }
 
 }  // namespace strand

@@ -14,14 +14,15 @@ class DataFeed {
 
   /// The step that begins with sample `first` of the run, for rank `rank` of `ranks`.
   StepData training_step(const TrainConfig& train, int64_t first, int rank, int ranks) const;
-  /// The first `batches` micro-batches of the windows in file order, shared out among ranks; fewer when there are
-  /// fewer.
-  StepData validation(const TrainConfig& train, int64_t batches, int rank, int ranks) const;
+  /// The first `sequences` windows in file order (0 or more than there are: all), in micro-batches of at most
+  /// `micro_batch` for each rank: the same windows in every layout. Where they do not divide by the ranks, the last
+  /// micro-batch is filled up with sequences without a valid target.
+  StepData validation(int64_t sequences, int64_t micro_batch, int rank, int ranks) const;
   const Sampler& sampler() const { return sampler_; }
 
  private:
   template <typename Fetch>
-  StepData collect(int64_t micro_steps, int64_t sequences, const Fetch& fetch) const;
+  StepData collect(std::vector<int64_t> micro_batches, int rank, int ranks, const Fetch& fetch) const;
 
   Sampler sampler_;
 };

@@ -1,6 +1,8 @@
 #include "train/step.h"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "core/error.h"
@@ -24,6 +26,10 @@ StepData part_of_rank(const StepData& whole, int rank, int ranks) {
     first += sequences * whole.tokens;
   }
   return part;
+}
+
+int64_t StepData::valid_targets() const {
+  return std::count_if(targets.begin(), targets.end(), [](int32_t target) { return target >= 0; });
 }
 
 double term_weight(const Objective& objective, Term term) {
@@ -58,11 +64,8 @@ StepShape StepRunner::shape_of(const StepData& data) const {
   require(static_cast<int64_t>(data.inputs.size()) == rows && static_cast<int64_t>(data.targets.size()) == rows,
           "a step of {} tokens was given {} inputs and {} targets", rows, data.inputs.size(), data.targets.size());
   const int64_t ranks = session_.grid().ranks();
-  int64_t valid = 0;
-  for (int32_t target : data.targets) valid += target >= 0;
-  valid = session_.grid().world().all_reduce_sum(valid);
   return {.tokens = rows * ranks,
-          .valid_targets = valid,
+          .valid_targets = session_.grid().world().all_reduce_sum(data.valid_targets()),
           .micro_steps = static_cast<int64_t>(data.micro_batches.size()),
           .ranks = ranks};
 }
@@ -118,6 +121,9 @@ StepTerms StepRunner::read_terms(const Objective& objective) {
   session_.ops().download(device, terms.value.data());
   for (int i = 0; i < term_count; ++i)
     terms.loss += term_weight(objective, static_cast<Term>(i)) * terms.value[static_cast<size_t>(i)];
+  const bool left_out = session_.grid().expert_parallel() > 1 && objective.losses.sp_weight == 0 &&
+                        objective.unweighted == Objective::Unweighted::left_out;
+  if (left_out) terms.value[static_cast<size_t>(Term::sp)] = std::numeric_limits<double>::quiet_NaN();
   return terms;
 }
 

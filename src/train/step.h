@@ -17,13 +17,15 @@ struct StepData {
   std::vector<int32_t> inputs;         ///< [Σ micro_batches · S]
   std::vector<int32_t> targets;        ///< likewise; below 0 = ignored
   int64_t sequences() const;
+  int64_t valid_targets() const;
 };
 
 /// Of a step whose micro-steps are those of all ranks together: rank `rank`'s, which takes that part of each (as in
 /// data_feed.h). Throws Error when a micro-step does not divide.
 StepData part_of_rank(const StepData& whole, int rank, int ranks);
 
-/// Values of the objective over a whole step, all ranks: unweighted terms and their weighted sum.
+/// Values of the objective over a whole step, all ranks: unweighted terms and their weighted sum. A term that was not
+/// measured (Objective::Unweighted) is NaN, and counts 0 in the sum.
 struct StepTerms {
   std::array<double, term_count> value{};
   double loss = 0;

@@ -22,7 +22,7 @@ StepWork count_step(const Config& config, const GridShape& shape) {
                       .targets = std::vector<int32_t>(tokens)};
   ops.reset_counts();
   const GroupTraffic before(*grid);
-  runner.accumulate(data, {.losses = config.losses}, 0);
+  runner.accumulate(data, {.losses = config.losses, .unweighted = Objective::Unweighted::left_out}, 0);
   runner.gradient_norm();
   runner.update(config.optimizer, config.optimizer.lr, 1.0);
   StepWork work{ops.counts(), GroupTraffic(*grid)};

@@ -6,7 +6,8 @@
 
 namespace strand {
 
-/// FLOPs, bytes and calls by operation family and traffic by group, of one optimizer step of one rank. Where data
+/// FLOPs, bytes and calls by operation family and traffic by group, of one optimizer step of one rank that is not
+/// logged. Where data
 /// decides how many rows a rank's experts get, they are shared as evenly as can be. The vocabulary's size is known.
 /// Allocates no memory for weights or activations. Throws Error when the batch or the experts do not divide.
 StepWork count_step(const Config& config, const GridShape& grid = {});

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <numeric>
 
 #include "config/model_size.h"
 #include "config/schema.h"
@@ -51,7 +52,10 @@ void check_snapshot_memory(const SessionPlan& plan, int ranks, const AvailableMe
 Trainer::~Trainer() = default;
 
 Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGrid& grid, int local_ranks)
-    : config_(std::move(config)), grid_(grid), directory_((fs::path(config_.run.dir) / config_.run.name).string()) {
+    : config_(std::move(config)),
+      grid_(grid),
+      local_ranks_(local_ranks),
+      directory_((fs::path(config_.run.dir) / config_.run.name).string()) {
   require(!config_.data.train.empty(), "data.train is empty: name token files to train on (see strand tokenize)");
   check_layout(grid);
   if (const std::optional<Tokenizer> tokenizer = resolve_vocabulary(config_)) tokenizer_model_ = tokenizer->bytes();
@@ -206,11 +210,13 @@ void Trainer::news(const std::string& text) {
 // ---- the loop -----------------------------------------------------------------------------------------------------
 
 /// Other work on the machine only ever hides part of the peak, so the best rate seen so far stands. Ranks measure at
-/// the same time, and count as equals.
+/// the same time.
 void Trainer::measure_peak_again(int rounds) {
   if (config_.run.device != DeviceKind::cpu) return;
   const PeakKind kind = config_.run.precision == Precision::bf16 ? PeakKind::bf16 : PeakKind::fp32;
-  peak_flops_ = std::max(peak_flops_, measure_peak(kind, rounds).flops * grid_.ranks());
+  grid_.world().barrier();
+  const std::vector<double> of_ranks = grid_.world().all_gather(measure_peak(kind, rounds, local_ranks_).flops);
+  peak_flops_ = std::max(peak_flops_, std::accumulate(of_ranks.begin(), of_ranks.end(), 0.0));
 }
 
 void Trainer::announce() {
@@ -276,7 +282,12 @@ void Trainer::train_step(int64_t index) {
   grid_.progress().step = index;
   const StepData data = train_data_->training_step(config_.train, next_sample(index), grid_.rank(), grid_.ranks());
   StepReport report{.step = index + 1, .steps = config_.train.steps};
-  report.terms = runner_->accumulate(data, {.losses = config_.losses}, index);
+  // What a row holds follows from its step alone, not from where this process began.
+  const bool logged = report.step % config_.train.log_every == 0 || report.step == config_.train.steps || index == 0;
+  const bool shown = logged || index == start_;
+  const Objective objective{.losses = config_.losses,
+                            .unweighted = logged ? Objective::Unweighted::measured : Objective::Unweighted::left_out};
+  report.terms = runner_->accumulate(data, objective, index);
   report.gradient_norm = runner_->gradient_norm();
   report.lr = learning_rate(config_.optimizer, config_.schedule, config_.train.steps, index);
   if (accept(report.step, report.terms, report.gradient_norm))
@@ -284,9 +295,6 @@ void Trainer::train_step(int64_t index) {
                     StepRunner::clip_factor(report.gradient_norm, config_.optimizer.clip_norm));
   session_->ops().synchronize();
   const double seconds = now() - begin;
-  // What a row holds follows from its step alone, not from where this process began.
-  const bool logged = report.step % config_.train.log_every == 0 || report.step == config_.train.steps || index == 0;
-  const bool shown = logged || index == start_;
   Row row{.report = report, .validation = {}, .ranks = {}, .logged = logged};
   if (shown) {
     row.ranks = compare_ranks(seconds, traffic);
@@ -328,9 +336,10 @@ void Trainer::measure(StepReport& report, double seconds) {
 }
 
 std::optional<Trainer::Validation> Trainer::validate(int64_t step) {
-  const StepData data = val_data_->validation(config_.train, config_.train.eval_batches, grid_.rank(), grid_.ranks());
+  const StepData data = val_data_->validation(config_.train.eval_batches * config_.train.global_batch_size,
+                                              config_.train.micro_batch_size, grid_.rank(), grid_.ranks());
   const StepTerms terms = runner_->evaluate(data, {.losses = config_.losses});
-  const Validation result{terms[Term::ce], data.sequences() * data.tokens * grid_.ranks()};
+  const Validation result{terms[Term::ce], grid_.world().all_reduce_sum(data.valid_targets())};
   news(fmt::format("validation after step {}: loss {:.4f}, perplexity {:.2f} ({} tokens)", step, result.loss,
                    std::exp(result.loss), result.tokens));
   if (!events_) return result;

@@ -81,6 +81,7 @@ class Trainer {
 
   Config config_;
   ProcessGrid& grid_;
+  int local_ranks_;
   std::string directory_;
   std::string tokenizer_model_;  ///< bytes; "" = none
   std::unique_ptr<DataFeed> train_data_;

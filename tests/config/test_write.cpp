@@ -101,7 +101,12 @@ const std::set<std::string> promised = {"run.name",
                                         "train.log_every",
                                         "train.recompute",
                                         "train.on_nonfinite",
-                                        "parallel.expert_parallel"};
+                                        "parallel.expert_parallel",
+                                        "parallel.overlap",
+                                        "parallel.exchange_chunks",
+                                        "parallel.gradient_type",
+                                        "parallel.bucket_mib",
+                                        "parallel.watchdog_seconds"};
 
 }  // namespace
 
