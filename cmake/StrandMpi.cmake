@@ -49,4 +49,4 @@ endfunction()
 # More ranks than cores, on none in particular; tests run as root in containers. Open MPI's memory outlives it.
 set(STRAND_MPIRUN_OPTIONS --oversubscribe --bind-to none)
 set(STRAND_MPI_TEST_ENVIRONMENT OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive OMPI_ALLOW_RUN_AS_ROOT=1
-                                OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 ASAN_OPTIONS=detect_leaks=0)
+                                OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1)

@@ -48,8 +48,10 @@ function(strand_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE strand_options ${ARG_LINK} Catch2::Catch2WithMain)
   target_compile_definitions(${name} PRIVATE STRAND_SOURCE_DIR="${CMAKE_SOURCE_DIR}" STRAND_BINARY_DIR="${CMAKE_BINARY_DIR}")
-  # Tests share the cores: a thread that waits must sleep, not spin.
+  # Tests share the cores: a thread that waits must sleep, not spin. Where memory runs out, AddressSanitizer is to say
+  # so as the system does, and not to end the program.
+  set(environment OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive ASAN_OPTIONS=allocator_may_return_null=1)
   get_filename_component(folder ${CMAKE_CURRENT_SOURCE_DIR} NAME)
   add_test(NAME ${folder}.${name} COMMAND ${name})
-  set_tests_properties(${folder}.${name} PROPERTIES LABELS ${folder} ENVIRONMENT "OMP_NUM_THREADS=2;OMP_WAIT_POLICY=passive")
+  set_tests_properties(${folder}.${name} PROPERTIES LABELS ${folder} ENVIRONMENT "${environment}")
 endfunction()
