@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <thread>
 
 #include "checkpoint/tensor_source.h"
@@ -181,30 +182,64 @@ TEST_CASE("one process evaluates, exports and describes what many have saved") {
   CHECK(exported.status == 0);
 }
 
-TEST_CASE("when a rank is killed all end, and the run goes on with fewer") {
-  const std::vector<std::string> long_run = {"--set", "train.steps=100000", "--set", "train.checkpoint_every=5",
-                                             "--set", "train.eval_every=0"};
-  const Outcome outcome =
-      run_program(command("killed", {4, 2}, 8, 1, long_run), workspace().root(), [](pid_t launcher) {
-        const auto log = workspace().run("killed") / "log.jsonl";
-        while (runs(launcher)) {
-          if (std::filesystem::exists(log) && workspace().log("killed").size() > 12) break;
-          std::this_thread::sleep_for(std::chrono::milliseconds(5));
-        }
-        const std::vector<pid_t> ranks = ranks_of(launcher);
-        if (ranks.size() == 4) kill(ranks[2], SIGKILL);
-      });
+namespace {
+/// Trains for ever on four ranks until `due`, then sends one of them a signal, and waits for the end of all.
+Outcome disturbed(const std::string& name, int signal, const std::function<bool()>& due) {
+  const std::vector<std::string> for_ever = {"--set", "train.steps=100000", "--set", "train.checkpoint_every=5",
+                                             "--set", "train.eval_every=0", "--set", "parallel.watchdog_seconds=3"};
+  return run_program(command(name, {4, 2}, 8, 1, for_ever), workspace().root(), [&](pid_t launcher) {
+    while (runs(launcher) && !due()) std::this_thread::sleep_for(std::chrono::microseconds(100));
+    const std::vector<pid_t> ranks = ranks_of(launcher);
+    if (ranks.size() == 4) kill(ranks[2], signal);
+  });
+}
+
+bool has_logged(const std::string& name, size_t rows) {
+  return std::filesystem::exists(workspace().run(name) / "log.jsonl") && workspace().log(name).size() >= rows;
+}
+
+bool writes_checkpoint(const std::string& name) {
+  const auto directory = workspace().run(name) / "checkpoints";
+  std::error_code vanished;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, vanished))
+    if (entry.path().extension() == ".tmp") return true;
+  return false;
+}
+
+/// The run goes on, on two ranks, to a step beyond what it has logged.
+void check_continues(const std::string& name) {
+  const auto rows = static_cast<int64_t>(workspace().log(name).size());
+  const int64_t steps = (rows / 5 + 2) * 5;
+  train(name, {2, 2}, 8, 1,
+        {"--set", fmt::format("train.steps={}", steps), "--set", "train.checkpoint_every=5", "--set",
+         "train.eval_every=0"});
+  CHECK(row(name, steps)["step"] == steps);
+}
+}  // namespace
+
+TEST_CASE("when a rank is killed all end, saying where, and the run goes on with fewer") {
+  const Outcome outcome = disturbed("killed", SIGKILL, [] { return has_logged("killed", 12); });
   INFO(outcome.err);
   CHECK(outcome.status != 0);
   CHECK_THAT(outcome.err, Contains("rank"));
-  CHECK_THAT(outcome.err, Contains("layer") || Contains("step"));
-  const auto rows = static_cast<int64_t>(workspace().log("killed").size());
-  CHECK(rows >= 12);
-  const int64_t steps = (rows / 5 + 2) * 5;
-  train("killed", {2, 2}, 8, 1,
-        {"--set", fmt::format("train.steps={}", steps), "--set", "train.checkpoint_every=5", "--set",
-         "train.eval_every=0"});
-  CHECK(row("killed", steps)["step"] == steps);
+  CHECK_THAT(outcome.err, Contains("step"));
+  check_continues("killed");
+}
+
+TEST_CASE("when a rank is killed in the middle of a checkpoint the one before is whole") {
+  const Outcome outcome =
+      disturbed("torn", SIGKILL, [] { return has_logged("torn", 12) && writes_checkpoint("torn"); });
+  INFO(outcome.err);
+  CHECK(outcome.status != 0);
+  check_continues("torn");
+}
+
+TEST_CASE("when a rank stands still the watchdog ends all, naming rank, step, layer and operation") {
+  const Outcome outcome = disturbed("still", SIGSTOP, [] { return has_logged("still", 12); });
+  INFO(outcome.err);
+  CHECK(outcome.status != 0);
+  CHECK_THAT(outcome.err, Contains("rank 2") && Contains("has waited") && Contains("step"));
+  check_continues("still");
 }
 
 TEST_CASE("what cannot be is refused once, with the reason") {
