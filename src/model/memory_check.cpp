@@ -111,4 +111,13 @@ void check_memory(const SessionPlan& plan) {
   check_memory(plan, available_memory());
 }
 
+void check_snapshot_memory(const SessionPlan& plan, int ranks, const AvailableMemory& available) {
+  const uint64_t snapshot = static_cast<uint64_t>(plan.parameters) * 3 * sizeof(float) / static_cast<uint64_t>(ranks);
+  require(plan.bytes() + snapshot <= available.bytes,
+          "not enough memory: {} for training and {} for a copy that checkpoints are written from, with {} available "
+          "({}); {}",
+          gib(plan.bytes()), gib(snapshot), gib(available.bytes), available.source,
+          ranks == 1 ? "set train.background_checkpoints to false" : "use more hosts, or a smaller model");
+}
+
 }  // namespace strand

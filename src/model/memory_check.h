@@ -25,4 +25,7 @@ AvailableMemory share_of(const AvailableMemory& available, int processes);
 void check_memory(const SessionPlan& plan, const AvailableMemory& available);
 void check_memory(const SessionPlan& plan);
 
+/// The same with a copy of one rank's share of weights and moments beside it, that checkpoints are written from.
+void check_snapshot_memory(const SessionPlan& plan, int ranks, const AvailableMemory& available);
+
 }  // namespace strand

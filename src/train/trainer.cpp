@@ -35,18 +35,6 @@ std::string layout_text(const GridShape& shape) {
 const std::vector<std::string> model_groups = {"model", "moe"};
 /// Config groups that may change on resume; what changed is said.
 const std::vector<std::string> other_groups = {"run", "losses", "data", "optimizer", "schedule", "train", "parallel"};
-
-/// Background checkpoints copy weights and moments, and those of several ranks are gathered in a copy.
-void check_snapshot_memory(const SessionPlan& plan, int ranks, const AvailableMemory& available) {
-  const uint64_t snapshot = static_cast<uint64_t>(plan.parameters) * 3 * sizeof(float) / static_cast<uint64_t>(ranks);
-  require(
-      plan.bytes() + snapshot <= available.bytes,
-      "not enough memory: {:.2f} GiB for training and {:.2f} GiB for a copy that checkpoints are written from, with "
-      "{:.2f} GiB available ({}); {}",
-      static_cast<double>(plan.bytes()) / 0x1p30, static_cast<double>(snapshot) / 0x1p30,
-      static_cast<double>(available.bytes) / 0x1p30, available.source,
-      ranks == 1 ? "set train.background_checkpoints to false" : "use more hosts, or a smaller model");
-}
 }  // namespace
 
 Trainer::~Trainer() = default;
@@ -88,9 +76,14 @@ void Trainer::check_layout(const ProcessGrid& grid) const {
   require(config_.parallel.expert_parallel == grid.shape().expert_parallel,
           "parallel.expert_parallel is {}, but experts are spread over {} of {} processes",
           config_.parallel.expert_parallel, grid.shape().expert_parallel, grid.shape().ranks);
-  require(config_.train.global_batch_size % (config_.train.micro_batch_size * grid.shape().ranks) == 0,
-          "train.global_batch_size {} is not a multiple of micro_batch_size {} times {} ranks",
-          config_.train.global_batch_size, config_.train.micro_batch_size, grid.shape().ranks);
+  const int64_t batch = config_.train.global_batch_size, ranks = grid.shape().ranks;
+  int64_t micro = config_.train.micro_batch_size;
+  if (batch % (micro * ranks) == 0) return;
+  while (micro > 1 && batch % (micro * ranks) != 0) --micro;
+  fail("train.global_batch_size {} is not a multiple of micro_batch_size {} times {} ranks; {}", batch,
+       config_.train.micro_batch_size, ranks,
+       batch % ranks == 0 ? fmt::format("train.micro_batch_size={} would do", micro)
+                          : fmt::format("take a batch that {} divides", ranks));
 }
 
 CheckpointSaver::Mode Trainer::saver_mode() const {
@@ -370,7 +363,8 @@ void Trainer::write_row(const Row& of_step) {
 
   events_->scalar("train/loss", report.step, report.terms.loss);
   for (int i = 0; i < term_count; ++i)
-    events_->scalar(fmt::format("terms/{}", term_names[i]), report.step, report.terms.value[static_cast<size_t>(i)]);
+    if (const double value = report.terms.value[static_cast<size_t>(i)]; std::isfinite(value))
+      events_->scalar(fmt::format("terms/{}", term_names[i]), report.step, value);
   events_->scalar("train/lr", report.step, report.lr);
   events_->scalar("train/grad_norm", report.step, report.gradient_norm);
   events_->scalar("speed/tokens_per_second", report.step, report.tokens_per_second);

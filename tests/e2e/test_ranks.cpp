@@ -250,7 +250,9 @@ TEST_CASE("what cannot be is refused once, with the reason") {
   };
   CHECK_THAT(refused(command("no", {2, 1}, 8, 1, {"--set", "parallel.expert_parallel=4"})),
              Contains("expert_parallel") && Contains("2"));
-  CHECK_THAT(refused(command("no", {3, 1}, 8, 1, {})), Contains("global_batch_size"));
+  CHECK_THAT(refused(command("no", {3, 1}, 8, 1, {})), Contains("global_batch_size") && Contains("3 divides"));
+  CHECK_THAT(refused(command("no", {2, 1}, 8, 1, {"--set", "train.micro_batch_size=8"})),
+             Contains("train.micro_batch_size=4 would do"));
   std::vector<std::string> different = command("no", {1, 1}, 8, 1, {"--set", "optimizer.lr=1e-3"});
   const std::vector<std::string> other = command("no", {1, 1}, 8, 1, {"--set", "optimizer.lr=2e-3"});
   different.push_back(":");
