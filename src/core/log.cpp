@@ -26,7 +26,7 @@ void log_error(const std::string& message) {
   logger().error("error: {}", message);
 }
 void log_quiet() {
-  logger().set_level(spdlog::level::warn);
+  logger().set_level(spdlog::level::err);
 }
 
 }  // namespace strand

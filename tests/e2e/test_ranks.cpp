@@ -239,6 +239,7 @@ TEST_CASE("when a rank stands still the watchdog ends all, naming rank, step, la
   INFO(outcome.err);
   CHECK(outcome.status != 0);
   CHECK_THAT(outcome.err, Contains("rank 2") && Contains("has waited") && Contains("step"));
+  CHECK(outcome.err.find("warning") == outcome.err.rfind("warning"));  // of data.val, which is idle: once, not by all
   check_continues("still");
 }
 
