@@ -56,7 +56,7 @@ class Communicator {
   /// x = Σ over ranks of x. x is f32 or f64.
   [[nodiscard]] Work begin_all_reduce_sum(Traffic kind, const Tensor& x);
   /// Of x, size() equal parts, rank r's part becomes its Σ over ranks; other parts are undefined afterwards. x is f32
-  /// or f64; `travel` is its type, or bf16: parts are rounded to it on their way and summed in x's type.
+  /// or f64; `travel` is its type, or bf16: parts, this rank's own too, are rounded to it and summed in x's type.
   [[nodiscard]] Work begin_reduce_scatter_sum(Traffic kind, const Tensor& x, DType travel);
   /// Of x, size() equal parts, rank r holds part r before and all of them after. Any type.
   [[nodiscard]] Work begin_all_gather(Traffic kind, const Tensor& x);

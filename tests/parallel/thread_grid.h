@@ -149,13 +149,13 @@ class ThreadCommunicator final : public Communicator {
   static void* at(void* base, size_t bytes) { return static_cast<char*>(base) + bytes; }
   static const void* at(const void* base, size_t bytes) { return static_cast<const char*>(base) + bytes; }
 
-  /// Elements [first, first + count) summed in rank order; what came from others was rounded to `travel`.
+  /// Elements [first, first + count) rounded to `travel` and summed in rank order.
   template <typename T>
   std::vector<T> sums(const std::vector<const void*>& theirs, int64_t first, int64_t count, DType travel) const {
     std::vector<T> sum(size_t(count), T(0));
     for (int p = 0; p < size(); ++p) {
       const T* x = static_cast<const T*>(theirs[size_t(p)]) + first;
-      const bool rounded = travel == DType::bf16 && p != rank();
+      const bool rounded = travel == DType::bf16;
       for (int64_t i = 0; i < count; ++i)
         sum[size_t(i)] += rounded ? static_cast<T>(static_cast<float>(bf16(static_cast<float>(x[i])))) : x[i];
     }
