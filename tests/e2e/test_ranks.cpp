@@ -146,6 +146,49 @@ TEST_CASE("every layout trains the model that one process trains") {
   }
 }
 
+TEST_CASE("how a step is cut into micro-steps changes nothing when statistics are by sequence") {
+  const std::vector<std::string> by_sequence = {"--set", "train.steps=10", "--set", "losses.lb_scope=sequence"};
+  train("uncut", {1, 1}, 8, 1, by_sequence);
+  for (const int micro_steps : {1, 2, 4}) {
+    const std::string name = fmt::format("cut_{}", micro_steps);
+    train(name, {2, 2}, 8, micro_steps, by_sequence);
+    INFO(name);
+    check_row(row(name, 1), row("uncut", 1), 1e-5);
+    CHECK(weights_apart("uncut", name, 10) < 1e-4);
+  }
+}
+
+TEST_CASE("reference files are reproduced in every layout that divides them") {
+  const auto verify = [](Layout l, const std::vector<const char*>& files) {
+    std::vector<std::string> words = mpirun(l.ranks);
+    words.insert(words.end(), {strand_program(), "verify", "--threads", "1", "--expert-parallel",
+                               std::to_string(l.expert_parallel)});
+    for (const char* file : files)
+      words.push_back(fmt::format("{}/tests/data/{}.safetensors", STRAND_SOURCE_DIR, file));
+    return run_program(words, workspace().root());
+  };
+  const auto check_passes = [&](Layout l, const std::vector<const char*>& files) {
+    const Outcome outcome = verify(l, files);
+    INFO(text(l) << "\n" << outcome.out << outcome.err);
+    CHECK(outcome.status == 0);
+    CHECK_THAT(outcome.out, Contains(fmt::format("{0} of {0} files pass", files.size())));
+  };
+  for (const Layout l : {Layout{2, 1}, Layout{2, 2}, Layout{4, 1}, Layout{4, 2}, Layout{4, 4}})
+    check_passes(l, {"ranks_softmax_bias", "ranks_sigmoid_o_v"});
+  check_passes({2, 1}, {"ce_only", "cp_batch_all", "cp_token_activated", "cp_token_all", "gqa_qknorm_head",
+                        "lb_microbatch", "o_v", "paper_weights", "qknorm_full_partial_rope_dense",
+                        "sigmoid_bias_shared", "sp_only", "top1_idle_experts", "v_microbatch", "z_only"});
+  check_passes({2, 2}, {"ce_only", "gqa_qknorm_head", "lb_microbatch", "qknorm_full_partial_rope_dense",
+                        "top1_idle_experts", "v_microbatch", "z_only"});
+  const auto check_refused = [&](Layout l, const char* file, const char* reason) {
+    const Outcome outcome = verify(l, {file});
+    CHECK(outcome.status != 0);
+    CHECK_THAT(outcome.err, Contains(reason));
+  };
+  check_refused({2, 1}, "lb_sequence", "sequences does not divide by 2 ranks");
+  check_refused({2, 2}, "sp_only", "num_experts 5");
+}
+
 TEST_CASE("checkpoints travel between layouts; at the same one every bit is kept") {
   const Layout four{4, 4};
   train("whole", four, 12, 1);
