@@ -44,7 +44,7 @@ std::string format_step(const StepReport& r) {
   return line + fmt::format(" | {} left", format_duration(r.seconds_left));
 }
 
-Console::Console() : terminal_(isatty(STDOUT_FILENO) == 1) {}
+Console::Console(Lines lines) : terminal_(lines == Lines::all && isatty(STDOUT_FILENO) == 1) {}
 
 void Console::clear_status() {
   if (status_shown_) std::fputs("\r\x1b[2K", stdout);

@@ -26,7 +26,10 @@ struct StepReport {
 
 class Console {
  public:
-  Console();
+  /// Without lasting_only a terminal shows passing lines too. A launcher of several processes (mpirun) gives them what
+  /// looks like a terminal wherever its own output goes, so there they would end in files.
+  enum class Lines : uint8_t { all, lasting_only };
+  explicit Console(Lines lines);
   /// A lasting line stays; a passing one shows only as a terminal's status line, until the next.
   enum class Kind : uint8_t { lasting, passing };
   void step(const StepReport& report, Kind kind);

@@ -8,12 +8,11 @@ namespace strand {
 
 namespace {
 std::vector<std::vector<double>> gather_by_rank(Communicator& group, const std::vector<double>& mine) {
-  std::string bytes(mine.size() * sizeof(double), '\0');
-  std::memcpy(bytes.data(), mine.data(), bytes.size());
+  const std::string bytes(reinterpret_cast<const char*>(mine.data()), mine.size() * sizeof(double));
   std::vector<std::vector<double>> all;
   for (const std::string& theirs : group.all_gather(bytes)) {
     all.emplace_back(theirs.size() / sizeof(double));
-    std::memcpy(all.back().data(), theirs.data(), theirs.size());
+    if (!theirs.empty()) std::memcpy(all.back().data(), theirs.data(), theirs.size());
   }
   return all;
 }

@@ -43,7 +43,8 @@ Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGri
     : config_(std::move(config)),
       grid_(grid),
       local_ranks_(local_ranks),
-      directory_((fs::path(config_.run.dir) / config_.run.name).string()) {
+      directory_((fs::path(config_.run.dir) / config_.run.name).string()),
+      console_(grid.ranks() > 1 ? Console::Lines::lasting_only : Console::Lines::all) {
   require(!config_.data.train.empty(), "data.train is empty: name token files to train on (see strand tokenize)");
   check_layout(grid);
   if (const std::optional<Tokenizer> tokenizer = resolve_vocabulary(config_)) tokenizer_model_ = tokenizer->bytes();
