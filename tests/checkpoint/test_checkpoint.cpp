@@ -1,5 +1,5 @@
 // Checkpoints: whole or passed over, never half; the newest undamaged one is found; retention keeps what it must.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 
 #include "checkpoint/checkpoint.h"

@@ -1,6 +1,6 @@
 // Every system call of a save or a prune fails in turn, or is the last one before a kill. What is found afterwards is
 // the old checkpoint or the new one, whole.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cerrno>
 
 #include "checkpoint/checkpoint.h"

@@ -1,5 +1,5 @@
 // Durable files.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cerrno>
 
 #include "core/file_io.h"

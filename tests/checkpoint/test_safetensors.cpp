@@ -1,5 +1,5 @@
 // Safetensors: what the format's specification allows is read, everything else is refused with its reason.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <limits>
 
 #include "checkpoint/describe.h"

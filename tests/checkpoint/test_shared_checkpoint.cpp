@@ -1,5 +1,5 @@
 // One checkpoint by several writers, here threads: what they leave is a checkpoint like any other, or none.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <exception>
 #include <thread>
 

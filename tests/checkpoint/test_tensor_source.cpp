@@ -1,5 +1,5 @@
 // Sets of tensors in one file or several.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 #include "checkpoint/tensor_source.h"
 #include "fixtures.h"

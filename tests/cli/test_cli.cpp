@@ -1,6 +1,6 @@
 // Exit codes and messages of the program: 0 and its result on stdout, 1 or 2 and one line on stderr.
 #include <algorithm>
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 #include "run_strand.h"
 

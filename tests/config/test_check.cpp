@@ -1,5 +1,5 @@
 // Impossible combinations, from YAML (with the lines) and from configs made by hand (without).
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <limits>
 
 #include "config/schema.h"

@@ -1,5 +1,5 @@
 // What the reader accepts, and every way in which it says no: place, key, reason, nearest valid word.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cstdint>
 #include <filesystem>
 #include <fstream>

@@ -1,5 +1,5 @@
 // The configurations that come with the program: they load, and the models are as large as they say.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <filesystem>
 #include <fstream>
 #include <sstream>

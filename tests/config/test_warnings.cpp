@@ -1,5 +1,5 @@
 // Legal but idle settings are warned about, each by its key, and nothing else is.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 #include "config/schema.h"
 #include "examples.h"

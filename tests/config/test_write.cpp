@@ -1,5 +1,5 @@
 // The resolved configuration reloads to an equal one; the help table and the writer know every key.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 #include <set>
 #include <sstream>

@@ -1,5 +1,5 @@
 // Arenas: a stack of tensors in one block of memory, characterized by base, capacity, top and peak.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cstdlib>
 #include <memory>
 

@@ -1,6 +1,6 @@
 // Counter-based random numbers against published vectors, and the distributions built on them.
 #include <array>
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 #include <numbers>
 

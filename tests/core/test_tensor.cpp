@@ -1,5 +1,5 @@
 // Shapes, tensors and element types.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 #include <limits>
 #include <vector>

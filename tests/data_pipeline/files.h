@@ -3,7 +3,7 @@
 // message says these things".
 #include <unistd.h>
 
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cstdint>
 #include <cstring>
 #include <filesystem>

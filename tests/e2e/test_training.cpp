@@ -2,7 +2,7 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <chrono>
 #include <cmath>
 #include <fstream>

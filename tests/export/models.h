@@ -1,7 +1,7 @@
 #pragma once
 // Tiny models of every class, as checkpoints with real initial weights, made by the model code that export/ does not
 // know: its names and shapes are the expectation.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <map>
 #include <nlohmann/json.hpp>
 

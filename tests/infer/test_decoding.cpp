@@ -1,7 +1,7 @@
 // Decoding with the prefix cache against the whole text through the transformer, for every option of the model; and
 // batches of texts.
 #include <algorithm>
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 #include <functional>
 

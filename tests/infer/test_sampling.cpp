@@ -1,5 +1,5 @@
 // The choice of the next token, against cases by hand. Logits are logarithms, so that likelihoods are round numbers.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 #include <limits>
 #include <map>

@@ -1,7 +1,7 @@
 #pragma once
 // Central differences of scalars on the reference backend, whose memory is the host's.
 #include <algorithm>
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 #include <functional>
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <bit>
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 #include <limits>
 #include <numeric>

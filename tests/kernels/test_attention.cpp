@@ -1,7 +1,7 @@
 // Heads split off the projection, and causal attention.
 #include <fmt/core.h>
 
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 
 #include "harness.h"

@@ -1,7 +1,7 @@
 // Attention over a prefix cache.
 #include <fmt/core.h>
 
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 #include <functional>
 

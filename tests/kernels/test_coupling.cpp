@@ -1,5 +1,5 @@
 // Cross-layer coupling in both forms.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 #include "harness.h"
 

@@ -1,5 +1,5 @@
 // Expert parallelism beside the sending: the maps of rows that travel, and gathering rows by them.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 #include "expert_cases.h"
 

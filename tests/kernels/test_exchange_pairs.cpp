@@ -1,5 +1,5 @@
 // SP where the rows of a token meet on its home rank only: the pairs, their gradient, and the way into dz.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 
 #include "expert_cases.h"

@@ -1,5 +1,5 @@
 // Sort, dispatch, SwiGLU with SP, combine with O.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 #include "expert_cases.h"
 

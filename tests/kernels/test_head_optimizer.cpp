@@ -1,5 +1,5 @@
 // Cross-entropy, embedding, AdamW.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 #include "harness.h"
 

@@ -1,5 +1,5 @@
 // Matrix products, dense and grouped by expert.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <limits>
 
 #include "harness.h"

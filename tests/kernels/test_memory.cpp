@@ -1,6 +1,6 @@
 // Memory of backends, and the operations that only move numbers. What they do is exact, so expectations are exact.
 #include <bit>
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 #include <limits>
 

@@ -1,5 +1,5 @@
 // RMSNorm with the residual addition.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 #include "harness.h"
 

@@ -1,5 +1,5 @@
 // The plan backend counts: numbers by hand.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 #include "kernels/plan/plan_ops.h"
 

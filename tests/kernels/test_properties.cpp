@@ -1,5 +1,5 @@
 // What the terms must be in cases where the answer is known without computing (SPEC section 5), on every backend.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 
 #include "gradients.h"

@@ -1,5 +1,5 @@
 // The router: scores, selection, statistics, terms, and its backward.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 #include "harness.h"
 

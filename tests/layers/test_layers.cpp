@@ -2,7 +2,7 @@
 // parallel and checkpoint stand on core (parallel also on kernels), and export on config, data and checkpoint; eval,
 // infer and report stand on model. Nothing includes upwards.
 #include <algorithm>
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <filesystem>
 #include <fstream>
 #include <map>

@@ -1,7 +1,7 @@
 // Every term's gradient against central differences of the scalar itself, in double precision, through the whole model.
 #include <fmt/core.h>
 
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 
 #include "kernels/reference/reference_ops.h"

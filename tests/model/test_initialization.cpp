@@ -1,5 +1,5 @@
 // Initial weights: a pure function of (seed, name, element), with the deviations of SPEC section 2.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 
 #include "config/model_size.h"

@@ -1,5 +1,5 @@
 // What must not depend on how a step is cut into micro-steps, and what must; Proposition 4.1; sampling for SP.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 #include <memory>
 #include <numeric>

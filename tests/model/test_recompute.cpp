@@ -1,5 +1,5 @@
 // Recomputation gives the same bits for less memory, and the plan is the truth about memory.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/reference/reference_ops.h"

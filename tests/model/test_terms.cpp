@@ -1,7 +1,7 @@
 // Loss terms whose value is known without computing it: the factorisation of CP, balance, identical and orthogonal
 // experts.
 #include <algorithm>
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 #include <numeric>
 

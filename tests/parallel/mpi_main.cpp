@@ -1,7 +1,7 @@
 #include "parallel/mpi_main.h"
 
 #define CATCH_CONFIG_RUNNER
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 namespace strand::test {
 

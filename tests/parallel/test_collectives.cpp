@@ -1,7 +1,7 @@
 // Every collective against what each rank knows all others to have contributed. Sums are compared bit by bit with a
 // loop in rank order: that is what communicator.h promises, and it makes them equal on all ranks and in every run.
 #include <bit>
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 #include "core/random.h"
 #include "parallel/agreement.h"

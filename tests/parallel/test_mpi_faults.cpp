@@ -3,7 +3,7 @@
 #include <sys/wait.h>
 
 #include <array>
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <chrono>
 #include <cstdio>
 #include <string>

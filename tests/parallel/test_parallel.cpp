@@ -1,6 +1,6 @@
 // What needs no second process: groups and counts on paper, what the environment says of a launcher, shares of cores,
 // and how ranks that differ are told so.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <map>
 
 #include "core/error.h"

@@ -1,5 +1,5 @@
 // Who sends how many rows to whom: worked by hand, and as properties over all ranks of a group.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <numeric>
 #include <random>
 

@@ -1,5 +1,5 @@
 // bench under mpirun: one report, by the first rank, whose traffic is the plan's.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <nlohmann/json.hpp>
 
 #include "../checkpoint/fixtures.h"

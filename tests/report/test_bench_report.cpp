@@ -1,5 +1,5 @@
 // Benchmark results: arithmetic, JSON and back, and what may be compared with what.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <nlohmann/json.hpp>
 
 #include "../checkpoint/fixtures.h"

@@ -1,5 +1,5 @@
 // What a path is, is decided by its content; every kind, under its own name and under a wrong one.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cstring>
 
 #include "../checkpoint/fixtures.h"

@@ -1,5 +1,5 @@
 // How much memory there is, from made-up system files, and what is said when it is not enough.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 #include "../checkpoint/fixtures.h"
 #include "model/memory_check.h"

@@ -1,6 +1,6 @@
 // The plan of a small configuration against numbers worked out by hand.
 #include <algorithm>
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <nlohmann/json.hpp>
 
 #include "model/backend.h"

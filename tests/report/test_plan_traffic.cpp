@@ -1,6 +1,6 @@
 // The messages and bytes of a plan are those of a run: one optimizer step on 2 and 4 ranks that really exchange rows,
 // against the same step counted on paper.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <mutex>
 
 #include "../parallel/thread_grid.h"

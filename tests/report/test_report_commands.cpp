@@ -1,5 +1,5 @@
 // plan, bench and inspect as people run them: exit codes, tables, JSON.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <nlohmann/json.hpp>
 #include <numeric>
 

@@ -1,6 +1,6 @@
 // Estimates against sums worked out by hand.
 #include <algorithm>
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 #include "report/step_estimate.h"
 #include "small_config.h"

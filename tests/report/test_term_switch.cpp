@@ -1,5 +1,5 @@
 // Leaving out SP and CP altogether is the same training step as giving them the weight 0: only their values are gone.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 #include "model/backend.h"
 #include "report/term_switch.h"

@@ -1,6 +1,6 @@
 // Which sequences a rank gets: together all ranks get what one process gets, in training and in validation.
 #include <algorithm>
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <fstream>
 #include <map>
 

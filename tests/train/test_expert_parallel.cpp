@@ -1,6 +1,6 @@
 // Experts spread over ranks compute what one process computes, to the last loss term: ranks as threads
 // (tests/parallel/thread_grid.h) against one process, and against reference files.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/reference/reference_ops.h"

@@ -2,7 +2,7 @@
 // afterwards. Continued, it ends with every byte of the run that nothing disturbed, or it says what is wrong and stops.
 #include <signal.h>
 
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 #include "driven_run.h"
 

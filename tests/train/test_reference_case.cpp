@@ -1,5 +1,5 @@
 // Reading reference files: what a file says, and clear errors for files that cannot be meant.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <fstream>
 
 #include "tests/train/reference_files.h"

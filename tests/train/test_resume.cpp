@@ -1,7 +1,7 @@
 // A run that was killed and continued is, to the last bit of every file, the run that was not.
 #include <signal.h>
 
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 #include <nlohmann/json.hpp>
 

@@ -2,7 +2,7 @@
 // tokenizer that is not the model's.
 #include <signal.h>
 
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <chrono>
 #include <fstream>
 #include <thread>

@@ -1,5 +1,5 @@
 // Learning rates, clipping factor and z-scores against numbers worked out by hand.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 #include <vector>
 

@@ -1,5 +1,5 @@
 // Training does not depend on the number of processes: ranks as threads (tests/parallel/thread_grid.h) against one.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/staging.h"

@@ -1,7 +1,7 @@
 // One optimizer step: the norm, AdamW by hand, the balancing bias, non-finite numbers; and that a run repeats itself.
 #include <omp.h>
 
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 
 #include "kernels/cpu/cpu_ops.h"

@@ -1,5 +1,5 @@
 // The training loop on several ranks, which are threads: one log, one set of checkpoints, whatever the layout.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <sstream>

@@ -1,5 +1,5 @@
 // Reference files replayed on every backend, and what must make a replay fail.
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <memory>
 
 #include "kernels/cpu/cpu_ops.h"

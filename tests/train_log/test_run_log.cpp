@@ -2,7 +2,7 @@
 #include <unistd.h>
 
 #include <array>
-#include <catch2/catch.hpp>
+#include "tests/catch.h"
 #include <cmath>
 #include <filesystem>
 #include <fstream>
