@@ -119,6 +119,7 @@ void run(const Arguments& a) {
   const Tokenizer& tokenizer = model.tokenizer();
   const std::vector<std::vector<int32_t>> prompts = encode(tokenizer, words);
   GenerationOptions options = a.generation;
+  options.usable_ids = tokenizer.vocab_size();
   if (!a.ignore_eos) options.stop_id = tokenizer.eos_id();
 
   // A single text is shown as it grows; several have to wait for each other.

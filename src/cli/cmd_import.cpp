@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "core/log.h"
 #include "export/hf_import.h"
 
 namespace strand::cli {
@@ -17,6 +18,8 @@ struct Arguments {
 
 void run(const Arguments& a) {
   const hf::ImportSummary summary = hf::import_model(a.directory, a.out, a.options);
+  for (const std::string& note : summary.notes) log_info(note);
+  for (const std::string& warning : summary.warnings) log_warning(warning);
   const ModelConfig& m = summary.config.model;
   fmt::print("{}: {}, {} layers of width {}, {} experts of which {} are used, {} tensors, {}, sequences of {}\n",
              summary.checkpoint, summary.class_name, m.num_layers, m.hidden_size, summary.config.moe.num_experts,

@@ -78,7 +78,8 @@ std::vector<Key> model_keys() {
   constexpr auto g = &Config::model;
   using C = ModelConfig;
   return {
-      {"model", "vocab_size", integer<g, &C::vocab_size>(0, int64_t{1} << 31), "V, tokens in the vocabulary", optional,
+      {"model", "vocab_size", integer<g, &C::vocab_size>(0, int64_t{1} << 31),
+       "V, tokens in the vocabulary: the pieces of data.tokenizer, or more rows than it has pieces", optional,
        "that of data.tokenizer"},
       {"model", "hidden_size", integer<g, &C::hidden_size>(1, max_width), "D, width of the residual stream", required},
       {"model", "num_layers", integer<g, &C::num_layers>(1, 4096), "L, transformer layers", required},

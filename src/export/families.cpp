@@ -241,6 +241,7 @@ Family ernie4_5_moe() {
                 {"moe_norm_min", write_min, read_min, "1e-12", {}},
                 fixed("use_bias", false, "false")} +
            balance_loss_keys();
+  f.leftovers = {prediction_blocks()};
   f.settle = [](Config& c, const AllZero& all_zero) {
     const bool none = all_zero("model.layers.{n}.mlp.moe_statics.e_score_correction_bias");
     c.moe.bias_rate = none ? 0.0 : usual_bias_rate;
@@ -290,6 +291,7 @@ Family glm4_moe() {
                 qk,
                 no_attention_bias,
                 remark("num_nextn_predict_layers", 0)};
+  f.leftovers = {prediction_layers()};
   f.implies = [](Config& c) { c.moe.score = RouterScore::sigmoid; };
   f.settle = [](Config& c, const AllZero& all_zero) {
     c.moe.bias_rate = all_zero("model.layers.{n}.mlp.gate.e_score_correction_bias") ? 0.0 : usual_bias_rate;

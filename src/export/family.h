@@ -11,6 +11,10 @@
 
 #include "config/config.h"
 
+namespace strand {
+class TensorSource;
+}
+
 namespace strand::hf {
 
 /// How often a tensor occurs. Names hold {n} for the layer and {e} for the expert.
@@ -72,12 +76,29 @@ struct Requirement {
 /// Answers whether every tensor of that name, over all layers, is there and zero.
 using AllZero = std::function<bool(const std::string& theirs)>;
 
+/// What tells whether a tensor that no rule asks for may be left out.
+struct LeftoverContext {
+  const Config& config;
+  const TensorSource& source;
+  int64_t prediction_layers = 0;  ///< num_nextn_predict_layers of config.json: layers past the last
+};
+
+/// Tensors that published files of a class hold and the class itself does not load.
+struct LeftoverRule {
+  std::string what;  ///< completes "left out: 3 tensors, ..."
+  bool (*matches)(const std::string& name, const LeftoverContext& context);
+};
+
+/// The N of "model.layers.N.", or -1 for other names.
+int64_t layer_in(const std::string& name);
+
 struct Family {
   std::string class_name;  ///< "MixtralForCausalLM"
   std::string model_type;  ///< "mixtral"
   std::vector<Requirement> requirements;
   std::vector<TensorRule> tensors;
   std::vector<ConfigKey> keys;
+  std::vector<LeftoverRule> leftovers = {};
   /// Options that all models of the class have and no key mentions; null = none.
   void (*implies)(Config&) = nullptr;
   /// What only the tensors tell (an unused shared expert, biases that are all zero); null = nothing.

@@ -1,15 +1,15 @@
 #include "export/hf_import.h"
 
 #include <filesystem>
+#include <optional>
 
 #include "checkpoint/checkpoint.h"
 #include "config/schema.h"
 #include "core/error.h"
 #include "core/file_io.h"
-#include "core/log.h"
 #include "data/tokenizer.h"
 #include "export/model_config.h"
-#include "export/tensor_map.h"
+#include "export/tensor_import.h"
 
 namespace strand::hf {
 
@@ -17,6 +17,7 @@ namespace fs = std::filesystem;
 
 namespace {
 constexpr uint64_t max_config_bytes = 16'000'000;
+constexpr uint64_t max_tokenizer_bytes = uint64_t{1} << 28;
 
 /// The directory that will hold step_00000000.
 std::string parent_of_checkpoint(const std::string& out) {
@@ -39,44 +40,66 @@ void complete(Config& config) {
   config.train.global_batch_size = config.train.micro_batch_size = 1;
 }
 
-std::string tokenizer_bytes(const std::string& directory, const Config& config) {
+/// The bytes of the directory's tokenizer.model; empty, with a warning, where there is none that we can use.
+std::string tokenizer_bytes(const std::string& directory, const Config& config, ImportSummary& summary) {
   const std::string path = (fs::path(directory) / "tokenizer.model").string();
+  const char* const consequence = "the checkpoint takes and gives ids, not text";
   if (!fs::exists(path)) {
-    log_warning(fmt::format("{} has no tokenizer.model: the checkpoint takes and gives ids, not text", directory));
+    summary.warnings.push_back(fmt::format("{} has no tokenizer.model: {}", directory, consequence));
     return "";
   }
-  const Tokenizer tokenizer = Tokenizer::load(path);
-  require(tokenizer.vocab_size() == config.model.vocab_size,
-          "{} has {} pieces, but config.json says vocab_size {}; move the tokenizer away to import the weights alone",
-          path, tokenizer.vocab_size(), config.model.vocab_size);
-  return tokenizer.bytes();
+  const std::string bytes = read_file(path, max_tokenizer_bytes);
+  std::optional<Tokenizer> tokenizer;
+  try {
+    tokenizer.emplace(Tokenizer::from_bytes(bytes, path));
+  } catch (const Error& e) {
+    summary.warnings.push_back(fmt::format("{}; it is left out: {}", e.what(), consequence));
+    return "";
+  }
+  require(tokenizer->vocab_size() <= config.model.vocab_size,
+          "{} has {} pieces, but config.json says vocab_size {}, so the model has no rows for all of them; move the "
+          "tokenizer away to import the weights alone",
+          path, tokenizer->vocab_size(), config.model.vocab_size);
+  if (tokenizer->vocab_size() < config.model.vocab_size)
+    summary.notes.push_back(
+        fmt::format("vocab_size {} is padded: {} has {} pieces; the rows past them are kept, and generate never "
+                    "draws them",
+                    config.model.vocab_size, path, tokenizer->vocab_size()));
+  return bytes;
 }
 }  // namespace
 
 ImportSummary import_model(const std::string& directory, const std::string& out, const ImportOptions& options) {
   const std::string parent = parent_of_checkpoint(out);
   const std::string config_path = (fs::path(directory) / "config.json").string();
-  auto [family, config] =
+  ForeignConfig foreign =
       read_config_json(read_file(config_path, max_config_bytes), config_path, options.longest_sequence);
+  const Family* const family = foreign.family;
+  Config& config = foreign.config;
   const TensorSource source(directory, "model");
   require_plausible(*family, config, source);
+  ImportSummary summary{.class_name = family->class_name};
+  if (const std::string warning = settle_head(config, source); !warning.empty()) summary.warnings.push_back(warning);
   if (family->settle) {
     const Config as_written = config;
-    family->settle(config,
-                   [&, f = family](const std::string& name) { return is_all_zero(*f, as_written, source, name); });
+    family->settle(config, [&](const std::string& name) { return is_all_zero(*family, as_written, source, name); });
   }
   complete(config);
   check_config(config);
-  const std::vector<NamedTensor> tensors = tensors_for_import(*family, config, source);
+  const ImportedTensors imported = tensors_for_import(foreign, source);
+  summary.notes = imported.notes;
 
   CheckpointContents contents;
   contents.state.seed = config.run.seed;
   contents.state.versions = {{"imported from", family->class_name}};
   contents.config_yaml = to_yaml(config);
-  contents.tokenizer_model = tokenizer_bytes(directory, config);
-  contents.model = tensors;
-  const std::string path = save_checkpoint(parent, contents);
-  return {family->class_name, path, config, static_cast<int64_t>(tensors.size()), !contents.tokenizer_model.empty()};
+  contents.tokenizer_model = tokenizer_bytes(directory, config, summary);
+  contents.model = imported.tensors;
+  summary.checkpoint = save_checkpoint(parent, contents);
+  summary.config = config;
+  summary.tensors = static_cast<int64_t>(imported.tensors.size());
+  summary.has_tokenizer = !contents.tokenizer_model.empty();
+  return summary;
 }
 
 }  // namespace strand::hf

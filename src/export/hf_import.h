@@ -2,6 +2,7 @@
 // A Hugging Face model directory as a checkpoint with weights only, in f32: to evaluate, to generate with, to train on.
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "config/config.h"
 
@@ -17,11 +18,15 @@ struct ImportSummary {
   Config config;
   int64_t tensors = 0;
   bool has_tokenizer = false;
+  // For people:
+  std::vector<std::string> notes;     ///< what was left out and why, which ids are padding
+  std::vector<std::string> warnings;  ///< what they may not have expected
 };
 
 /// Writes the checkpoint `out`, a path that ends in step_00000000, or, for any other path, `out`/checkpoints/
 /// step_00000000. The directory holds config.json, model.safetensors (or shards) in F32, BF16, F16 or F64, and perhaps
-/// tokenizer.model. Throws Error naming the file and the key or tensor that our models have no place for.
+/// tokenizer.model, which is left out, with a warning, when it is not a SentencePiece model. Throws Error naming the
+/// file and the key or tensor that our models have no place for.
 ImportSummary import_model(const std::string& directory, const std::string& out, const ImportOptions& options = {});
 
 }  // namespace strand::hf

@@ -32,6 +32,16 @@ std::string class_of(const json& file, const std::string& where) {
           "{}: architectures: does not name one model class", where);
   return (*classes)[0].get<std::string>();
 }
+
+int64_t prediction_layers_of(const json& file, const std::string& where) {
+  for (const char* key : {"num_nextn_predict_layers", "num_mtp_layers"}) {
+    const auto found = file.find(key);
+    if (found == file.end() || found->is_null()) continue;
+    require(found->is_number_integer(), "{}: {}: {} is no whole number", where, key, found->dump());
+    return found->get<int64_t>();
+  }
+  return 0;
+}
 }  // namespace
 
 std::string config_json(const Family& family, const Config& config, const SpecialTokens& tokens, DType dtype) {
@@ -80,7 +90,7 @@ ForeignConfig read_config_json(const std::string& text, const std::string& where
   } catch (const Error& e) {
     fail("{}: {}", where, e.what());
   }
-  return {&family, config};
+  return {&family, config, prediction_layers_of(file, where)};
 }
 
 }  // namespace strand::hf

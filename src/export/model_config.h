@@ -18,6 +18,7 @@ std::string generation_config_json(const SpecialTokens& tokens);
 struct ForeignConfig {
   const Family* family;
   Config config;
+  int64_t prediction_layers = 0;  ///< num_nextn_predict_layers: layers past the last that the class itself leaves out
 };
 
 /// `longest` bounds the sequences (max_position_embeddings of public models ask for more memory than most have).

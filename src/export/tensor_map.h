@@ -1,10 +1,11 @@
 #pragma once
-// A family's tensor rules, written out for one model: every tensor under both names with its shape, and the bytes of
-// either form made from the other, piece by piece, so that no tensor is ever whole in memory.
+// A family's tensor rules, written out for one model: every tensor under both names with its shape, and the class's
+// form of our tensors, made piece by piece, so that no tensor is ever whole in memory. The way back is tensor_import.h.
 #include <string>
 #include <vector>
 
 #include "checkpoint/tensor_source.h"
+#include "export/element_reader.h"
 #include "export/family.h"
 
 namespace strand::hf {
@@ -31,15 +32,10 @@ std::string name_at(const std::string& pattern, int64_t layer, int64_t expert);
 std::vector<NamedTensor> tensors_for_export(const Family& family, const Config& config, const TensorSource& source,
                                             DType dtype);
 
-/// Throws Error when `config` claims more layers or experts than `source` can hold: before a list of them is made.
-void require_plausible(const Family& family, const Config& config, const TensorSource& source);
+/// 1 for a vector.
+int64_t columns_of(const MappedTensor& t);
 
-/// Our tensors in f32, read from a directory of the class in either layout (a tensor an expert, or stacked ones).
-/// Throws Error when one is missing or has another shape, when there is one that the class does not have, and when one
-/// that has to be constant is not.
-std::vector<NamedTensor> tensors_for_import(const Family& family, const Config& config, const TensorSource& source);
-
-/// Whether tensor `theirs` is there in every layer of its rule, and zero.
-bool is_all_zero(const Family& family, const Config& config, const TensorSource& source, const std::string& theirs);
+/// A tensor of this name, shape and type whose elements are those of `source`.
+NamedTensor converted(std::string name, std::vector<int64_t> shape, DType dtype, ElementSource source);
 
 }  // namespace strand::hf

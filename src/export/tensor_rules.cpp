@@ -2,11 +2,18 @@
 
 #include <fmt/core.h>
 
+#include <charconv>
+
+#include "checkpoint/tensor_source.h"
+
 namespace strand::hf {
 
 namespace {
 bool has_head(const Config& c) {
   return !c.model.tied_embeddings;
+}
+bool has_no_head(const Config& c) {
+  return c.model.tied_embeddings;
 }
 bool has_shared(const Config& c) {
   return c.moe.shared_experts > 0;
@@ -16,6 +23,16 @@ bool has_bias(const Config& c) {
 }
 bool has_no_bias(const Config& c) {
   return c.moe.bias_rate == 0;
+}
+
+TensorRule embedding(bool (*applies)(const Config&), std::vector<std::string> aliases) {
+  return {.scope = Scope::model,
+          .ours = "embed_tokens.weight",
+          .theirs = "model.embed_tokens.weight",
+          .rows = Size::vocab,
+          .columns = Size::hidden,
+          .applies = applies,
+          .aliases = std::move(aliases)};
 }
 
 Tensors swiglu(Scope scope, const std::string& ours, const std::string& theirs, Size width,
@@ -41,7 +58,8 @@ Tensors operator+(Tensors tensors, const Tensors& more) {
 Tensors llama_tensors(Layout rotary) {
   const std::string to = "model.layers.{n}.";
   return {
-      {Scope::model, "embed_tokens.weight", "model.embed_tokens.weight", Size::vocab, Size::hidden},
+      embedding(has_head, {}),
+      embedding(has_no_head, {"lm_head.weight"}),  // where both are one, files may have either name
       {Scope::every_layer, "layers.{n}.attn_norm.weight", to + "input_layernorm.weight", Size::hidden},
       {Scope::every_layer, "layers.{n}.attn.q_proj.weight", to + "self_attn.q_proj.weight", Size::queries, Size::hidden,
        rotary},
@@ -141,6 +159,29 @@ Tensors selection_bias(const std::string& name, Layout layout, const std::string
   zeros.ours = "";
   zeros.applies = has_no_bias;
   return {bias, zeros};
+}
+
+int64_t layer_in(const std::string& name) {
+  const std::string prefix = "model.layers.";
+  if (!name.starts_with(prefix)) return -1;
+  int64_t layer = -1;
+  const char* const end = name.data() + name.size();
+  const auto [after, error] = std::from_chars(name.data() + prefix.size(), end, layer);
+  return error == std::errc() && after != end && *after == '.' ? layer : -1;
+}
+
+LeftoverRule prediction_layers() {
+  return {"of layers that predict further tokens (MTP)", [](const std::string& name, const LeftoverContext& c) {
+            const int64_t layer = layer_in(name), layers = c.config.model.num_layers;
+            if (layer < layers) return false;
+            return layer - layers < c.prediction_layers ||
+                   c.source.items().contains(fmt::format("model.layers.{}.eh_proj.weight", layer));
+          }};
+}
+
+LeftoverRule prediction_blocks() {
+  return {"of blocks that predict further tokens (MTP)",
+          [](const std::string& name, const LeftoverContext&) { return name.find("mtp") != std::string::npos; }};
 }
 
 }  // namespace strand::hf

@@ -30,4 +30,10 @@ Tensors dead_shared_expert(const std::string& name, Size width, bool (*applies)(
 /// The bias of expert selection, zeros where our model has none.
 Tensors selection_bias(const std::string& name, Layout layout, const std::string& alias = "");
 
+/// Layers that predict further tokens (MTP), stored after the model's own: those that config.json counts in
+/// num_nextn_predict_layers, and those that have the projection of such a layer.
+LeftoverRule prediction_layers();
+/// ERNIE's form of the same: tensors with "mtp" in their names.
+LeftoverRule prediction_blocks();
+
 }  // namespace strand::hf

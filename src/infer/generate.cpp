@@ -15,6 +15,10 @@ double seconds_of(const std::function<void()>& work) {
   return duration<double>(steady_clock::now() - start).count();
 }
 
+int64_t usable_ids(const Session& session, const GenerationOptions& options) {
+  return options.usable_ids > 0 ? options.usable_ids : session.config().model.vocab_size;
+}
+
 /// A text in progress: `tokens` is the prompt and what was added; all but the last of them are in the cache.
 struct Text {
   size_t prompt;
@@ -89,6 +93,7 @@ class Generation {
     SamplingOptions sampling = options_.sampling;
     sampling.seed += text.prompt;
     const auto added = static_cast<int64_t>(result.ids.size());
+    logits.resize(static_cast<size_t>(usable_ids(session_, options_)));
     const int32_t id = sample_token(std::move(logits), sampling, text.tokens, added);
     if (id == options_.stop_id) return end(text, Ending::stop_id);
     text.tokens.push_back(id);
@@ -121,11 +126,15 @@ std::vector<Continuation> generate(Session& session, const std::vector<std::vect
                                    const GenerationOptions& options, const OnToken& on_token, GenerationSpeed* speed) {
   check(options.sampling);
   require(options.max_tokens > 0, "generation of {} tokens", options.max_tokens);
+  const int64_t usable = usable_ids(session, options), vocab = session.config().model.vocab_size;
+  require(usable <= vocab, "{} ids are in use, but the model's vocabulary has {}", usable, vocab);
   for (size_t i = 0; i < prompts.size(); ++i) {
     require(!prompts[i].empty(), "prompt {} is empty: generation needs at least one token to start from", i + 1);
     require(static_cast<int64_t>(prompts[i].size()) <= session.shape().tokens,
             "prompt {} has {} tokens, but the context has {} positions (--context makes it longer)", i + 1,
             prompts[i].size(), session.shape().tokens);
+    for (const int32_t id : prompts[i])
+      require(id >= 0 && id < usable, "prompt {}: token id {}, but {} ids are in use", i + 1, id, usable);
   }
   Generation generation(session, prompts, options, on_token);
   std::vector<Continuation> results = generation.run();

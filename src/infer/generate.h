@@ -14,6 +14,9 @@ struct GenerationOptions {
   SamplingOptions sampling;  ///< prompt i draws with seed + i, so that its text does not depend on its place in a batch
   int64_t max_tokens = 128;
   int32_t stop_id = -1;  ///< end of text; -1 = none
+  /// Only ids below this one are drawn and allowed in prompts: the tokenizer's pieces, where the model's vocabulary is
+  /// padded to more rows. 0 = the whole vocabulary.
+  int64_t usable_ids = 0;
 };
 
 /// Why a text ended: it said all it may, it said the stop id, or the cache has no position for another token.

@@ -100,7 +100,7 @@ void require_nothing_else(const TensorSource& source, int64_t known, const std::
           "{}: {} tensors, but the model has {}; was it made with another config?", what, source.items().size(), known);
 }
 
-void load_moments(Session& session, const TensorSource& source, const std::string& prefix, Tensor OwnedPart::* field) {
+void load_moments(Session& session, const TensorSource& source, const std::string& prefix, Tensor OwnedPart::*field) {
   const Parameters& parameters = session.parameters();
   for_each_slice(session, prefix, [&](const std::string& name, const Parameter& p, const LogicalTensor& part) {
     if (intersection(part.range(), p.owned.range).elements == 0) return;
@@ -155,9 +155,10 @@ std::optional<Tokenizer> resolve_vocabulary(Config& config) {
   }
   Tokenizer tokenizer = Tokenizer::load(config.data.tokenizer);
   if (config.model.vocab_size == 0) config.model.vocab_size = tokenizer.vocab_size();
-  require(config.model.vocab_size == tokenizer.vocab_size(),
-          "model.vocab_size is {}, but data.tokenizer {} has {} pieces; set vocab_size to that, or leave it out",
-          config.model.vocab_size, config.data.tokenizer, tokenizer.vocab_size());
+  require(
+      config.model.vocab_size >= tokenizer.vocab_size(),
+      "model.vocab_size is {}, but data.tokenizer {} has {} pieces; set vocab_size to that or more, or leave it out",
+      config.model.vocab_size, config.data.tokenizer, tokenizer.vocab_size());
   return tokenizer;
 }
 

@@ -22,8 +22,9 @@ std::vector<NamedTensor> optimizer_tensors(Session& session);
 void load_model(Session& session, const TensorSource& source);
 void load_optimizer(Session& session, const TensorSource& source);
 
-/// Opens data.tokenizer (if any) and settles model.vocab_size: taken from the tokenizer when 0, equal to its size
-/// otherwise. Throws Error naming both numbers, or saying that there is neither.
+/// Opens data.tokenizer (if any) and settles model.vocab_size: taken from the tokenizer when 0, at least its size
+/// otherwise (a padded vocabulary: the tokenizer gives no id of the last rows). Throws Error naming both numbers, or
+/// saying that there is neither.
 std::optional<Tokenizer> resolve_vocabulary(Config& config);
 
 /// The newest undamaged checkpoint in `parent`, open; none when there is no undamaged one. Logs those passed over and

@@ -1,15 +1,16 @@
 #pragma once
 // Tiny models of every class, as checkpoints with real initial weights, made by the model code that export/ does not
 // know: its names and shapes are the expectation.
-#include "tests/catch.h"
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "../checkpoint/fixtures.h"
 #include "checkpoint/checkpoint.h"
 #include "config/schema.h"
+#include "core/random.h"
 #include "model/backend.h"
 #include "model/session.h"
+#include "tests/catch.h"
 #include "train/model_state.h"
 
 namespace strand::test {
@@ -18,50 +19,68 @@ namespace strand::test {
 inline UnsyncedLayer unsynced_layer;
 inline const InterposedFileLayer unsynced(unsynced_layer);
 
-/// A configuration that is legal and small: D 8, L 2, H 2, G 1, A 4, E 3, K 2, F 6, V 11.
+/// A configuration that is legal and small, without two sizes that are equal or could be taken for each other, and
+/// without a default of any class: V 11, D 20, L 3, H 4, G 2, A 6 (so Q 24 and K 12), E 5, K 3, F 7.
 inline Config small_config() {
   Config c;
   c.run.device = DeviceKind::reference;
   c.run.precision = Precision::fp64;
   c.model.vocab_size = 11;
-  c.model.hidden_size = 8;
-  c.model.num_layers = 2;
-  c.model.num_heads = 2;
-  c.model.num_kv_heads = 1;
-  c.model.head_dim = 4;
+  c.model.hidden_size = 20;
+  c.model.num_layers = 3;
+  c.model.num_heads = 4;
+  c.model.num_kv_heads = 2;
+  c.model.head_dim = 6;
   c.model.tied_embeddings = false;
-  c.moe.num_experts = 3;
-  c.moe.top_k = 2;
-  c.moe.expert_ffn = 6;
+  c.model.norm_eps = 3e-6;
+  c.model.rope_theta = 7000;
+  c.model.init_std = 0.03;
+  c.moe.num_experts = 5;
+  c.moe.top_k = 3;
+  c.moe.expert_ffn = 7;
   c.data.sequence_length = 16;
   c.train.steps = 10;
   c.train.global_batch_size = c.train.micro_batch_size = 1;
   return c;
 }
 
+inline void set_dense(Config& c) {
+  c.model.dense_layers = 1;
+  c.model.dense_ffn = 10;
+}
+/// D = H A, on which two classes insist.
+inline void set_width_of_heads(Config& c) {
+  c.model.hidden_size = 24;
+}
 inline void set_mixtral(Config& c) {
   c.moe.renormalize = true;
 }
 inline void set_qwen3(Config& c) {
   c.model.qk_norm = QkNorm::head;
-  c.model.dense_layers = 1;
-  c.model.dense_ffn = 10;
+  set_dense(c);
 }
 inline void set_olmoe(Config& c) {
+  set_width_of_heads(c);
   c.model.qk_norm = QkNorm::full;
 }
-inline void set_qwen2(Config&) {}
+inline void set_qwen2(Config& c) {
+  set_width_of_heads(c);
+  set_dense(c);
+}
 inline void set_ernie(Config& c) {
+  set_dense(c);
   c.moe.shared_experts = 2;
   c.moe.bias_rate = 0.001;
 }
 inline void set_glm4(Config& c) {
+  set_dense(c);
   c.moe.score = RouterScore::sigmoid;
   c.moe.renormalize = true;
-  c.moe.shared_experts = 1;
+  c.moe.shared_experts = 3;
   c.moe.bias_rate = 0.001;
   c.moe.routed_scale = 1.5;
-  c.model.rope_fraction = 0.5;
+  c.model.head_dim = 8;
+  c.model.rope_fraction = 0.75;
   c.model.qk_norm = QkNorm::head;
 }
 
@@ -79,15 +98,31 @@ inline Config config_of(const ClassCase& c) {
   return config;
 }
 
-/// Initial weights, and biases that are not zero, under `parent`/step_00000000. Returns its path.
+/// The value of element i of the tensor with this name: no two alike, for norms and biases too.
+inline double value_of(const std::string& name, int64_t i) {
+  const double random = random_uniform(hash_key(3, name), static_cast<uint64_t>(i));
+  return static_cast<double>(static_cast<float>(name.ends_with("norm.weight") ? 0.5 + random : random - 0.5));
+}
+
+/// A model of random weights under `parent`/step_00000000. Returns its path.
 inline std::string make_checkpoint(const Config& config, const std::string& parent, const std::string& tokenizer = "") {
   check_config(config);
   const auto ops = make_backend(config.run);
   ProcessGrid self;
   Session session(*ops, self, config, {Purpose::inference, 1, 4});
-  session.parameters().initialize(*ops, 3);
-  for (const auto& b : session.parameters().router_biases())
-    for (int64_t e = 0; e < config.moe.num_experts; ++e) b.bias.as<double>()[e] = 0.25 * static_cast<double>(e + 1);
+  const auto values = [](const std::string& name, int64_t count) {
+    std::vector<double> out;
+    for (int64_t i = 0; i < count; ++i) out.push_back(value_of(name, i));
+    return out;
+  };
+  Parameters& parameters = session.parameters();
+  for (const Parameter& p : parameters.all())
+    for (const LogicalTensor& part : p.logical)
+      parameters.store(*ops, p, part, values(part.name, part.shape.elements()));
+  for (const auto& b : parameters.router_biases()) {
+    const std::vector<double> bias = values(b.name, b.bias.elements());
+    std::copy(bias.begin(), bias.end(), b.bias.as<double>());
+  }
   const std::vector<NamedTensor> tensors = model_tensors(session);
   CheckpointContents contents;
   contents.config_yaml = to_yaml(config);

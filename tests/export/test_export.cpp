@@ -35,55 +35,101 @@ struct Exported {
   }
 };
 
-/// Attention, norms and embeddings of small_config, which all classes call the same.
-Shapes llama_shapes() {
-  Shapes s = {{"model.embed_tokens.weight", {11, 8}}, {"model.norm.weight", {8}}, {"lm_head.weight", {11, 8}}};
-  for (const char* layer : {"model.layers.0.", "model.layers.1."}) {
-    const std::string l = layer;
-    s[l + "input_layernorm.weight"] = s[l + "post_attention_layernorm.weight"] = {8};
-    s[l + "self_attn.q_proj.weight"] = s[l + "self_attn.o_proj.weight"] = {8, 8};
-    s[l + "self_attn.k_proj.weight"] = s[l + "self_attn.v_proj.weight"] = {4, 8};
+std::string layer(int n) {
+  return "model.layers." + std::to_string(n) + ".";
+}
+
+/// Attention, norms and embeddings of small_config, its width and that of its heads aside, which all classes call the
+/// same.
+Shapes llama_shapes(int64_t hidden, int64_t head = 6) {
+  Shapes s = {
+      {"model.embed_tokens.weight", {11, hidden}}, {"model.norm.weight", {hidden}}, {"lm_head.weight", {11, hidden}}};
+  for (int n = 0; n < 3; ++n) {
+    s[layer(n) + "input_layernorm.weight"] = s[layer(n) + "post_attention_layernorm.weight"] = {hidden};
+    s[layer(n) + "self_attn.q_proj.weight"] = {4 * head, hidden};
+    s[layer(n) + "self_attn.o_proj.weight"] = {hidden, 4 * head};
+    s[layer(n) + "self_attn.k_proj.weight"] = s[layer(n) + "self_attn.v_proj.weight"] = {2 * head, hidden};
   }
   return s;
 }
-void add_swiglu(Shapes& s, const std::string& block, int64_t width) {
-  s[block + ".gate_proj.weight"] = s[block + ".up_proj.weight"] = {width, 8};
-  s[block + ".down_proj.weight"] = {8, width};
+void add_swiglu(Shapes& s, const std::string& block, int64_t width, int64_t hidden) {
+  s[block + ".gate_proj.weight"] = s[block + ".up_proj.weight"] = {width, hidden};
+  s[block + ".down_proj.weight"] = {hidden, width};
 }
-void add_experts(Shapes& s, const std::string& layer) {
-  s[layer + "mlp.gate.weight"] = {3, 8};
-  for (const char* e : {"0", "1", "2"}) add_swiglu(s, layer + "mlp.experts." + e, 6);
+void add_experts(Shapes& s, int n, int64_t hidden) {
+  s[layer(n) + "mlp.gate.weight"] = {5, hidden};
+  for (const char* e : {"0", "1", "2", "3", "4"}) add_swiglu(s, layer(n) + "mlp.experts." + e, 7, hidden);
+}
+
+/// Every pair of names holds the same numbers, which no two of our tensors do.
+void check_places(const Exported& x, const std::vector<std::pair<std::string, std::string>>& theirs_and_ours) {
+  for (const auto& [theirs, ours] : theirs_and_ours) {
+    INFO(theirs);
+    CHECK(x.theirs(theirs) == x.ours(ours));
+  }
+}
+using Places = std::vector<std::pair<std::string, std::string>>;
+
+/// Layer 2 of every class, without q and k.
+Places llama_places() {
+  return {{"model.embed_tokens.weight", "embed_tokens.weight"},
+          {"lm_head.weight", "lm_head.weight"},
+          {"model.norm.weight", "norm.weight"},
+          {layer(2) + "input_layernorm.weight", "layers.2.attn_norm.weight"},
+          {layer(2) + "post_attention_layernorm.weight", "layers.2.ffn_norm.weight"},
+          {layer(2) + "self_attn.v_proj.weight", "layers.2.attn.v_proj.weight"},
+          {layer(2) + "self_attn.o_proj.weight", "layers.2.attn.o_proj.weight"}};
+}
+Places query_places() {
+  return {{layer(2) + "self_attn.q_proj.weight", "layers.2.attn.q_proj.weight"},
+          {layer(2) + "self_attn.k_proj.weight", "layers.2.attn.k_proj.weight"}};
+}
+Places swiglu_places(const std::string& theirs, const std::string& ours) {
+  return {{theirs + ".gate_proj.weight", ours + ".gate_proj.weight"},
+          {theirs + ".up_proj.weight", ours + ".up_proj.weight"},
+          {theirs + ".down_proj.weight", ours + ".down_proj.weight"}};
 }
 }  // namespace
 
 TEST_CASE("MixtralForCausalLM: names, shapes, places") {
   const Exported x(config_of(class_cases[0]));
-  Shapes expected = llama_shapes();
-  for (const char* layer : {"model.layers.0.", "model.layers.1."}) {
-    const std::string block = std::string(layer) + "block_sparse_moe.";
-    expected[block + "gate.weight"] = {3, 8};
-    for (const char* e : {"0", "1", "2"}) {
+  Shapes expected = llama_shapes(20);
+  for (int n = 0; n < 3; ++n) {
+    const std::string block = layer(n) + "block_sparse_moe.";
+    expected[block + "gate.weight"] = {5, 20};
+    for (const char* e : {"0", "1", "2", "3", "4"}) {
       const std::string expert = block + "experts." + e;
-      expected[expert + ".w1.weight"] = expected[expert + ".w3.weight"] = {6, 8};
-      expected[expert + ".w2.weight"] = {8, 6};
+      expected[expert + ".w1.weight"] = expected[expert + ".w3.weight"] = {7, 20};
+      expected[expert + ".w2.weight"] = {20, 7};
     }
   }
   CHECK(x.shapes() == expected);
-  const std::string e1 = "model.layers.1.block_sparse_moe.experts.2.", ours = "layers.1.moe.experts.2.";
-  CHECK(x.theirs(e1 + "w1.weight") == x.ours(ours + "gate_proj.weight"));
-  CHECK(x.theirs(e1 + "w3.weight") == x.ours(ours + "up_proj.weight"));
-  CHECK(x.theirs(e1 + "w2.weight") == x.ours(ours + "down_proj.weight"));
-  CHECK(x.config()["num_local_experts"] == 3);
+  const std::string e4 = "model.layers.1.block_sparse_moe.experts.4.", ours = "layers.1.moe.experts.4.";
+  check_places(x, llama_places());
+  check_places(x, query_places());
+  check_places(x, {{e4 + "w1.weight", ours + "gate_proj.weight"},
+                   {e4 + "w3.weight", ours + "up_proj.weight"},
+                   {e4 + "w2.weight", ours + "down_proj.weight"},
+                   {"model.layers.1.block_sparse_moe.gate.weight", "layers.1.moe.router.weight"}});
+  CHECK(x.config()["num_local_experts"] == 5);
+  CHECK(x.config()["intermediate_size"] == 7);
 }
 
 TEST_CASE("Qwen3MoeForCausalLM: a dense layer, norms of heads") {
   const Exported x(config_of(class_cases[1]));
-  Shapes expected = llama_shapes();
-  add_swiglu(expected, "model.layers.0.mlp", 10);
-  add_experts(expected, "model.layers.1.");
-  for (const char* name : {"0.self_attn.q_norm", "0.self_attn.k_norm", "1.self_attn.q_norm", "1.self_attn.k_norm"})
-    expected[std::string("model.layers.") + name + ".weight"] = {4};
+  Shapes expected = llama_shapes(20);
+  add_swiglu(expected, "model.layers.0.mlp", 10, 20);
+  for (int n = 1; n < 3; ++n) add_experts(expected, n, 20);
+  for (int n = 0; n < 3; ++n)
+    expected[layer(n) + "self_attn.q_norm.weight"] = expected[layer(n) + "self_attn.k_norm.weight"] = {6};
   CHECK(x.shapes() == expected);
+  check_places(x, llama_places());
+  check_places(x, query_places());
+  check_places(x, {{layer(2) + "mlp.gate.weight", "layers.2.moe.router.weight"}});
+  check_places(x, swiglu_places("model.layers.0.mlp", "layers.0.mlp"));
+  check_places(x, swiglu_places("model.layers.1.mlp.experts.3", "layers.1.moe.experts.3"));
+  check_places(x, {{layer(1) + "self_attn.q_norm.weight", "layers.1.attn.q_norm.weight"},
+                   {layer(1) + "self_attn.k_norm.weight", "layers.1.attn.k_norm.weight"}});
   CHECK(x.config()["mlp_only_layers"] == nlohmann::json::array({0}));
   CHECK(x.config()["norm_topk_prob"] == false);
   CHECK(x.config()["intermediate_size"] == 10);
@@ -92,81 +138,99 @@ TEST_CASE("Qwen3MoeForCausalLM: a dense layer, norms of heads") {
 
 TEST_CASE("OlmoeForCausalLM: norms over all heads; the width of experts is intermediate_size") {
   const Exported x(config_of(class_cases[2]));
-  Shapes expected = llama_shapes();
-  for (const char* layer : {"model.layers.0.", "model.layers.1."}) {
-    add_experts(expected, layer);
-    expected[layer + std::string("self_attn.q_norm.weight")] = {8};
-    expected[layer + std::string("self_attn.k_norm.weight")] = {4};
+  Shapes expected = llama_shapes(24);
+  for (int n = 0; n < 3; ++n) {
+    add_experts(expected, n, 24);
+    expected[layer(n) + "self_attn.q_norm.weight"] = {24};
+    expected[layer(n) + "self_attn.k_norm.weight"] = {12};
   }
   CHECK(x.shapes() == expected);
-  CHECK(x.config()["intermediate_size"] == 6);
+  check_places(x, llama_places());
+  check_places(x, query_places());
+  check_places(x, {{layer(1) + "self_attn.q_norm.weight", "layers.1.attn.q_norm.weight"},
+                   {layer(1) + "self_attn.k_norm.weight", "layers.1.attn.k_norm.weight"}});
+  CHECK(x.config()["intermediate_size"] == 7);
   CHECK(x.config()["clip_qkv"].is_null());
 }
 
 TEST_CASE("Qwen2MoeForCausalLM: zero biases and a shared expert that adds nothing") {
   const Exported x(config_of(class_cases[3]));
-  Shapes expected = llama_shapes();
-  for (const char* layer : {"model.layers.0.", "model.layers.1."}) {
-    const std::string l = layer;
-    add_experts(expected, l);
-    expected[l + "self_attn.q_proj.bias"] = {8};
-    expected[l + "self_attn.k_proj.bias"] = expected[l + "self_attn.v_proj.bias"] = {4};
-    add_swiglu(expected, l + "mlp.shared_expert", 32);
-    expected[l + "mlp.shared_expert_gate.weight"] = {1, 8};
+  Shapes expected = llama_shapes(24);
+  add_swiglu(expected, "model.layers.0.mlp", 10, 24);
+  for (int n = 0; n < 3; ++n) {
+    expected[layer(n) + "self_attn.q_proj.bias"] = {24};
+    expected[layer(n) + "self_attn.k_proj.bias"] = expected[layer(n) + "self_attn.v_proj.bias"] = {12};
+    if (n == 0) continue;
+    add_experts(expected, n, 24);
+    add_swiglu(expected, layer(n) + "mlp.shared_expert", 32, 24);
+    expected[layer(n) + "mlp.shared_expert_gate.weight"] = {1, 24};
   }
   CHECK(x.shapes() == expected);
+  check_places(x, llama_places());
+  check_places(x, query_places());
   const auto all = [&](const std::string& name, double value) {
     const std::vector<double> v = x.theirs(name);
     return !v.empty() && std::all_of(v.begin(), v.end(), [&](double element) { return element == value; });
   };
   CHECK(all("model.layers.1.self_attn.q_proj.bias", 0));
-  CHECK(all("model.layers.0.mlp.shared_expert.down_proj.weight", 0));
-  CHECK_FALSE(all("model.layers.0.mlp.shared_expert_gate.weight", 0));  // zero is NaN in llama.cpp
+  CHECK(all("model.layers.2.mlp.shared_expert.down_proj.weight", 0));
+  CHECK_FALSE(all("model.layers.1.mlp.shared_expert_gate.weight", 0));  // zero is NaN in llama.cpp
 }
 
 TEST_CASE("Ernie4_5_MoeForCausalLM: rows of q and k for neighbours to rotate, bias [1, E]") {
   const Exported x(config_of(class_cases[4]));
-  Shapes expected = llama_shapes();
-  for (const char* layer : {"model.layers.0.", "model.layers.1."}) {
-    const std::string l = layer;
-    add_experts(expected, l);
-    add_swiglu(expected, l + "mlp.shared_experts", 12);
-    expected[l + "mlp.moe_statics.e_score_correction_bias"] = {1, 3};
+  Shapes expected = llama_shapes(20);
+  add_swiglu(expected, "model.layers.0.mlp", 10, 20);
+  for (int n = 1; n < 3; ++n) {
+    add_experts(expected, n, 20);
+    add_swiglu(expected, layer(n) + "mlp.shared_experts", 14, 20);
+    expected[layer(n) + "mlp.moe_statics.e_score_correction_bias"] = {1, 5};
   }
   CHECK(x.shapes() == expected);
-  CHECK(x.theirs("model.layers.0.mlp.moe_statics.e_score_correction_bias") == std::vector<double>{0.25, 0.5, 0.75});
+  check_places(x, llama_places());
+  check_places(x, swiglu_places("model.layers.1.mlp.shared_experts", "layers.1.moe.shared"));
+  check_places(x, {{"model.layers.1.mlp.moe_statics.e_score_correction_bias", "layers.1.moe.router.bias"},
+                   {"model.layers.2.mlp.moe_statics.e_score_correction_bias", "layers.2.moe.router.bias"}});
 
-  // Heads of 4 rows of 8: out[2i] = in[i], out[2i + 1] = in[i + 2].
-  const std::vector<double> in = x.ours("layers.1.attn.q_proj.weight");
-  const std::vector<double> out = x.theirs("model.layers.1.self_attn.q_proj.weight");
+  // Heads of 6 rows of 20: out[2i] = in[i], out[2i + 1] = in[i + 3]. (With 4 rows or 2 the inverse would do the same.)
   const auto row = [](const std::vector<double>& v, int i) {
-    return std::vector<double>(v.begin() + 8 * i, v.begin() + 8 * (i + 1));
+    return std::vector<double>(v.begin() + 20 * i, v.begin() + 20 * (i + 1));
   };
-  const int from[] = {0, 2, 1, 3, 4, 6, 5, 7};
-  for (int i = 0; i < 8; ++i) CHECK(row(out, i) == row(in, from[i]));
-  CHECK(x.theirs("model.layers.1.self_attn.v_proj.weight") == x.ours("layers.1.attn.v_proj.weight"));
+  const int from[] = {0, 3, 1, 4, 2, 5};
+  for (const auto& [matrix, heads] : {std::pair("q_proj", 4), std::pair("k_proj", 2)}) {
+    const std::vector<double> in = x.ours(fmt::format("layers.1.attn.{}.weight", matrix));
+    const std::vector<double> out = x.theirs(fmt::format("model.layers.1.self_attn.{}.weight", matrix));
+    for (int head = 0; head < heads; ++head)
+      for (int i = 0; i < 6; ++i) CHECK(row(out, 6 * head + i) == row(in, 6 * head + from[i]));
+  }
   CHECK(x.config()["moe_norm_min"] == 1.0);  // the divisor max(sum, 1) of weights that are not renormalized
-  CHECK(x.config()["moe_layer_start_index"] == 0);
+  CHECK(x.config()["moe_layer_start_index"] == 1);
   CHECK_FALSE(x.summary.caveats.empty());
 }
 
 TEST_CASE("Glm4MoeForCausalLM: sigmoid, bias [E], partial rotation") {
   const Exported x(config_of(class_cases[5]));
-  Shapes expected = llama_shapes();
-  for (const char* layer : {"model.layers.0.", "model.layers.1."}) {
-    const std::string l = layer;
-    add_experts(expected, l);
-    add_swiglu(expected, l + "mlp.shared_experts", 6);
-    expected[l + "mlp.gate.e_score_correction_bias"] = {3};
-    expected[l + "self_attn.q_norm.weight"] = expected[l + "self_attn.k_norm.weight"] = {4};
+  Shapes expected = llama_shapes(20, 8);
+  add_swiglu(expected, "model.layers.0.mlp", 10, 20);
+  for (int n = 0; n < 3; ++n) {
+    expected[layer(n) + "self_attn.q_norm.weight"] = expected[layer(n) + "self_attn.k_norm.weight"] = {8};
+    if (n == 0) continue;
+    add_experts(expected, n, 20);
+    add_swiglu(expected, layer(n) + "mlp.shared_experts", 21, 20);
+    expected[layer(n) + "mlp.gate.e_score_correction_bias"] = {5};
   }
   CHECK(x.shapes() == expected);
+  check_places(x, llama_places());
+  check_places(x, query_places());
+  check_places(x, swiglu_places("model.layers.2.mlp.shared_experts", "layers.2.moe.shared"));
+  check_places(x, {{"model.layers.2.mlp.gate.e_score_correction_bias", "layers.2.moe.router.bias"}});
   const nlohmann::json c = x.config();
-  CHECK(c["partial_rotary_factor"] == 0.5);
-  CHECK(c["rope_parameters"]["partial_rotary_factor"] == 0.5);
+  CHECK(static_cast<int>(8 * c["partial_rotary_factor"].get<double>()) == 6);  // as the class computes it
+  CHECK(c["rope_parameters"]["partial_rotary_factor"] == c["partial_rotary_factor"]);
   CHECK(c["routed_scaling_factor"] == 1.5);
   CHECK(c["n_group"] == 1);
-  CHECK(c["first_k_dense_replace"] == 0);
+  CHECK(c["first_k_dense_replace"] == 1);
+  CHECK(c["n_shared_experts"] == 3);
 }
 
 TEST_CASE("Every class: keys that all readers need, each of its own type") {
@@ -180,7 +244,9 @@ TEST_CASE("Every class: keys that all readers need, each of its own type") {
       CHECK(c[key].is_number_integer());
     for (const char* key : {"rms_norm_eps", "rope_theta", "initializer_range", "attention_dropout"})
       CHECK(c[key].is_number_float());
-    CHECK(c["rope_parameters"]["rope_theta"].is_number_float());
+    CHECK(c["rope_theta"] == 7000.0);
+    CHECK(c["rope_parameters"]["rope_theta"] == 7000.0);
+    CHECK(c["rms_norm_eps"] == 3e-6);
     CHECK(c["rope_parameters"]["rope_type"] == "default");
     CHECK(c["tie_word_embeddings"] == false);
     CHECK(c["torch_dtype"] == "float32");
@@ -224,10 +290,10 @@ TEST_CASE("A checkpoint of another model than its configuration says is refused"
   const Config config = config_of(class_cases[0]);
   const Checkpoint checkpoint(make_checkpoint(config, dir / "run"));
   Config wider = config;
-  wider.moe.expert_ffn = 7;
-  CHECK_THAT(error_of([&] { hf::export_model(checkpoint, wider, dir / "out"); }), Catch::Contains("[6, 8]"));
+  wider.moe.expert_ffn = 8;
+  CHECK_THAT(error_of([&] { hf::export_model(checkpoint, wider, dir / "out"); }), Catch::Contains("[8, 20]"));
   Config fewer = config;
-  fewer.moe.num_experts = 2;
+  fewer.moe.num_experts = 4;
   CHECK(error_of([&] { hf::export_model(checkpoint, fewer, dir / "out"); }) != "");
   CHECK_FALSE(fs::exists(dir / "out"));
 }

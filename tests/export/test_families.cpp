@@ -26,11 +26,12 @@ TEST_CASE("The class follows from the options") {
 TEST_CASE("Options beside the main road have their class too") {
   CHECK(class_for([](Config& c) { c.model.qk_norm = QkNorm::head, c.moe.renormalize = true; }) ==
         "Qwen3MoeForCausalLM");
-  CHECK(class_for([](Config& c) { c.moe.renormalize = true, c.model.dense_layers = 1, c.model.dense_ffn = 8; }) ==
+  CHECK(class_for([](Config& c) { set_width_of_heads(c), set_dense(c), c.moe.renormalize = true; }) ==
         "Qwen2MoeForCausalLM");
   CHECK(class_for([](Config& c) { c.moe.shared_experts = 1; }) == "Ernie4_5_MoeForCausalLM");
   CHECK(class_for([](Config& c) { c.moe.bias_rate = 0.1; }) == "Ernie4_5_MoeForCausalLM");
-  CHECK(class_for([](Config& c) { c.model.head_dim = 6; }) == "Ernie4_5_MoeForCausalLM");  // heads wider than D / H
+  CHECK(class_for([](Config& c) { c.moe.renormalize = false; }) ==
+        "Ernie4_5_MoeForCausalLM");  // heads wider than D / H
   CHECK(class_for([](Config& c) { c.moe.score = RouterScore::sigmoid; }) == "Glm4MoeForCausalLM");
 }
 
@@ -39,18 +40,19 @@ TEST_CASE("Options that no class can express are refused by name, with the neare
   CHECK_THAT(refusal([](Config& c) { c.moe.renormalize = true, c.moe.routed_scale = 2.0; }),
              Contains("MixtralForCausalLM (with moe.routed_scale: 1.0)") &&
                  Contains("Glm4MoeForCausalLM (with moe.score: sigmoid)") && !Contains("OlmoeForCausalLM"));
-  CHECK_THAT(refusal([](Config& c) { c.model.qk_norm = QkNorm::full, c.moe.shared_experts = 1; }),
-             Contains("OlmoeForCausalLM") && Contains("moe.shared_experts: 0"));
+  CHECK_THAT(
+      refusal([](Config& c) { set_width_of_heads(c), c.model.qk_norm = QkNorm::full, c.moe.shared_experts = 1; }),
+      Contains("OlmoeForCausalLM") && Contains("moe.shared_experts: 0"));
   CHECK_THAT(refusal([](Config& c) { c.model.qk_norm = QkNorm::head, c.moe.bias_rate = 0.1; }),
              Contains("Qwen3MoeForCausalLM") && Contains("moe.bias_rate: 0.0"));
   CHECK_THAT(refusal([](Config& c) { c.moe.renormalize = true, c.model.rope_fraction = 0.5; }),
              Contains("model.rope_fraction: 1.0"));
   CHECK_THAT(refusal([](Config& c) { c.moe.score = RouterScore::sigmoid, c.model.qk_norm = QkNorm::full; }),
              Contains("Glm4MoeForCausalLM") && Contains("model.qk_norm: none or head"));
-  CHECK_THAT(refusal([](Config& c) { c.model.dense_layers = 2, c.model.dense_ffn = 8; }),
+  CHECK_THAT(refusal([](Config& c) { c.model.dense_layers = 3, c.model.dense_ffn = 8; }),
              Contains("model.dense_layers below model.num_layers"));
   CHECK_THAT(
-      refusal([](Config& c) { c.model.qk_norm = QkNorm::full, c.model.head_dim = 6; }),
+      refusal([](Config& c) { c.model.qk_norm = QkNorm::full; }),
       Contains("OlmoeForCausalLM (with model.head_dim") && Contains("Qwen3MoeForCausalLM (with model.qk_norm: head)"));
 }
 

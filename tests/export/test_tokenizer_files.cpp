@@ -3,12 +3,10 @@
 #include <cmath>
 #include <unordered_map>
 
-#include "../data_pipeline/small_corpus.h"
-#include "data/tokenizer.h"
-#include "data/tokenizer_training.h"
 #include "export/element_reader.h"
 #include "export/tokenizer_files.h"
 #include "models.h"
+#include "small_tokenizer.h"
 
 using namespace strand;
 using namespace strand::test;
@@ -79,16 +77,6 @@ class Replayed {
   std::unordered_map<std::string, int32_t> ids_;
   std::unordered_map<std::string, int> ranks_;
 };
-
-Tokenizer small_tokenizer(const TemporaryDirectory& dir) {
-  put(dir / "corpus.txt", strand_test::small_document(1, 2000));
-  TokenizerTraining options;
-  options.inputs = {dir / "corpus.txt"};
-  options.output = dir / "small.model";
-  options.vocab_size = 400;
-  train_tokenizer(options);
-  return Tokenizer::load(options.output);
-}
 
 hf::TokenizerFiles files_of(const Tokenizer& t) {
   return hf::tokenizer_files(hf::SentencePieceModel::parse(t.bytes(), t.name()),

@@ -1,7 +1,6 @@
 // Decoding with the prefix cache against the whole text through the transformer, for every option of the model; and
 // batches of texts.
 #include <algorithm>
-#include "tests/catch.h"
 #include <cmath>
 #include <functional>
 
@@ -9,6 +8,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/reference/reference_ops.h"
 #include "kernels/staging.h"
+#include "tests/catch.h"
 #include "tests/model/harness.h"
 
 using namespace strand;
@@ -268,6 +268,38 @@ TEST_CASE("texts end at the stop id, after max_tokens, or when the context is fu
     CHECK_THROWS_WITH(generate(twins.cached(), {prompt, {}}, greedy_options(5)), Catch::Contains("prompt 2 is empty"));
     CHECK_THROWS_WITH(generate(twins.cached(), {{99}}, greedy_options(5)), Catch::Contains("token id 99"));
   }
+}
+
+// As for a tokenizer with fewer pieces than the model has rows.
+TEST_CASE("ids that are not in use are never drawn, and no prompt has them") {
+  CpuOps ops;
+  const Config config = tiny_config(Precision::fp32);
+  Twins twins(ops, config, 2);
+  const Ids prompt = {1, 3, 0, 2};
+  bool matters = false;
+  for (int32_t usable = 4; usable <= config.model.vocab_size; ++usable) {
+    GenerationOptions options = greedy_options(12);
+    options.usable_ids = usable;
+    Ids text = prompt, expected;
+    for (int i = 0; i < 12; ++i) {
+      const Values logits = twins.predict(text);
+      const auto end = logits.begin() + usable;
+      matters |= std::max_element(logits.begin(), logits.end()) >= end;
+      expected.push_back(static_cast<int32_t>(std::max_element(logits.begin(), end) - logits.begin()));
+      text.push_back(expected.back());
+    }
+    CHECK(generate(twins.cached(), {prompt}, options)[0].ids == expected);
+    options.sampling.temperature = 100;  // all ids are nearly as likely
+    const std::vector<Ids> drawn = ids_of(generate(twins.cached(), {prompt, prompt}, options));
+    for (const int32_t id : drawn[1]) CHECK(id < usable);
+  }
+  CHECK(matters);
+  GenerationOptions options = greedy_options(1);
+  options.usable_ids = 4;
+  CHECK_THROWS_WITH(generate(twins.cached(), {prompt, {3, 4}}, options),
+                    Catch::Contains("prompt 2") && Catch::Contains("token id 4") && Catch::Contains("4 ids"));
+  options.usable_ids = config.model.vocab_size + 1;
+  CHECK_THROWS_WITH(generate(twins.cached(), {prompt}, options), Catch::Contains("18 ids"));
 }
 
 TEST_CASE("tokens are told as they are chosen, and counted") {

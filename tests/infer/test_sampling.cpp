@@ -1,5 +1,4 @@
 // The choice of the next token, against cases by hand. Logits are logarithms, so that likelihoods are round numbers.
-#include "tests/catch.h"
 #include <cmath>
 #include <limits>
 #include <map>
@@ -7,6 +6,7 @@
 
 #include "core/random.h"
 #include "infer/sampling.h"
+#include "tests/catch.h"
 
 using namespace strand;
 

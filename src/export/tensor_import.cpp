@@ -1,0 +1,226 @@
+#include "export/tensor_import.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "core/error.h"
+#include "export/element_reader.h"
+#include "export/tensor_map.h"
+
+namespace strand::hf {
+
+namespace {
+const std::string embedding_name = "model.embed_tokens.weight";
+const std::string head_name = "lm_head.weight";
+
+/// Names in one message, the first few of them.
+std::string listed(const std::vector<std::string>& names) {
+  constexpr size_t most = 5;
+  std::string text;
+  for (size_t i = 0; i < std::min(names.size(), most); ++i) text += (i > 0 ? ", " : "") + names[i];
+  return names.size() > most ? fmt::format("{} and {} more", text, names.size() - most) : text;
+}
+
+/// Row i of one of our heads lies at 2i in the file, and row i + A/2 at 2i + 1.
+RowOrder our_rows(const TensorRule& rule, int64_t head) {
+  if (rule.layout != Layout::rotary_interleaved) return {};
+  return [head](int64_t row) {
+    const int64_t first = row / head * head, i = row % head, half = head / 2;
+    return first + (i < half ? 2 * i : 2 * (i - half) + 1);
+  };
+}
+
+/// Throws Error unless the tensor has this shape and a type that can be read.
+void require_form(const TensorSource::Item& item, const std::vector<int64_t>& shape) {
+  require(item.entry->shape == shape, "{}: tensor {} has shape {}, the model needs {}", item.file->path(),
+          item.entry->name, shape_text(item.entry->shape), shape_text(shape));
+  require(is_readable(item.entry->dtype), "{}: tensor {} is {}, expected F32, BF16, F16 or F64", item.file->path(),
+          item.entry->name, item.entry->dtype);
+}
+
+/// Finds a class's tensors under any of their names, and remembers which ones were asked for.
+class ForeignTensors {
+ public:
+  ForeignTensors(const TensorSource& source, const Config& config)
+      : source_(source), experts_(config.moe.num_experts) {}
+
+  /// The elements of `t` in their order; empty dtype when it is not there.
+  ElementSource find(const MappedTensor& t) {
+    if (const auto* item = item_named(t.theirs)) return whole(t, *item);
+    for (const std::string& alias : t.rule->aliases)
+      if (const auto* item = item_named(name_at(alias, t.layer, t.expert))) return whole(t, *item);
+    const Fused& fused = t.rule->fused;
+    if (fused.name.empty()) return {};
+    if (const auto* item = item_named(name_at(fused.name, t.layer, t.expert))) return slice(t, *item);
+    return {};
+  }
+
+  const std::set<std::string>& used() const { return used_; }
+
+ private:
+  const TensorSource::Item* item_named(const std::string& name) {
+    const auto found = source_.items().find(name);
+    if (found == source_.items().end()) return nullptr;
+    used_.insert(name);
+    return &found->second;
+  }
+
+  static ElementSource whole(const MappedTensor& t, const TensorSource::Item& item) {
+    const bool flat = t.rule->layout == Layout::row && item.entry->shape == t.our_shape;
+    require_form(item, flat ? t.our_shape : t.their_shape);
+    return {item.bytes(), item.entry->dtype, columns_of(t)};
+  }
+
+  ElementSource slice(const MappedTensor& t, const TensorSource::Item& item) const {
+    const Fused& fused = t.rule->fused;
+    require_form(item, {experts_, fused.parts * t.our_shape[0], t.our_shape[1]});
+    const size_t bytes = item.bytes().size() / static_cast<size_t>(experts_ * fused.parts);
+    const auto index = static_cast<size_t>(t.expert * fused.parts + fused.part);
+    return {item.bytes().subspan(index * bytes, bytes), item.entry->dtype, t.our_shape[1]};
+  }
+
+  const TensorSource& source_;
+  int64_t experts_;
+  std::set<std::string> used_;
+};
+
+int64_t elements_of(const MappedTensor& t) {
+  int64_t n = 1;
+  for (int64_t d : t.our_shape) n *= d;
+  return n;
+}
+
+bool all_equal(const ElementSource& source, int64_t elements, float value) {
+  std::vector<float> piece(size_t{1} << 16);
+  for (int64_t begin = 0; begin < elements;) {
+    const int64_t count = std::min(elements - begin, static_cast<int64_t>(piece.size()));
+    read_elements(source, begin, count, DType::f32, piece.data());
+    if (!std::all_of(piece.begin(), piece.begin() + count, [&](float x) { return x == value; })) return false;
+    begin += count;
+  }
+  return true;
+}
+
+using NamesByReason = std::map<std::string, std::vector<std::string>>;
+
+std::vector<std::string> notes_about(const NamesByReason& left_out) {
+  std::vector<std::string> notes;
+  for (const auto& [reason, names] : left_out)
+    notes.push_back(
+        fmt::format("left out: {} tensor{}, {}: {}", names.size(), names.size() > 1 ? "s" : "", reason, listed(names)));
+  return notes;
+}
+
+/// Why the model needs no tensor of this name; empty when the class has no such reason.
+std::string reason_to_leave_out(const std::string& name, const LeftoverContext& context, const Family& family) {
+  if (name.ends_with("rotary_emb.inv_freq")) return "buffers of old versions that the configuration determines";
+  if (name == head_name && context.config.model.tied_embeddings) return "a copy of " + embedding_name;
+  for (const LeftoverRule& rule : family.leftovers)
+    if (rule.matches(name, context)) return rule.what;
+  return "";
+}
+
+/// Sorts what no rule has asked for into `left_out`, by reason. Throws Error when there is no reason.
+void account_for_the_rest(const ForeignConfig& foreign, const TensorSource& source, const std::set<std::string>& used,
+                          NamesByReason& left_out) {
+  const LeftoverContext context{foreign.config, source, foreign.prediction_layers};
+  std::vector<std::string> strangers;
+  bool past_the_last = false;
+  for (const auto& [name, item] : source.items()) {
+    if (used.contains(name)) continue;
+    const std::string reason = reason_to_leave_out(name, context, *foreign.family);
+    (reason.empty() ? strangers : left_out[reason]).push_back(name);
+    past_the_last |= reason.empty() && layer_in(name) >= foreign.config.model.num_layers;
+  }
+  require(
+      strangers.empty(), "tensors that our models have no place for: {}{}", listed(strangers),
+      past_the_last ? fmt::format(" (config.json says num_hidden_layers {})", foreign.config.model.num_layers) : "");
+}
+}  // namespace
+
+void require_plausible(const Family& family, const Config& config, const TensorSource& source) {
+  const auto there = static_cast<int64_t>(source.items().size());
+  int64_t claimed = config.model.num_layers;
+  for (const TensorRule& rule : family.tensors) {
+    if (rule.scope != Scope::expert) continue;
+    const bool stacked = source.items().contains(name_at(rule.fused.name, config.model.num_layers - 1, 0));
+    if (!stacked)
+      claimed = std::max(claimed, config.moe.num_experts * (config.model.num_layers - config.model.dense_layers));
+  }
+  require(claimed <= there, "the configuration speaks of {} layers and {} experts, but there are {} tensors only",
+          config.model.num_layers, config.moe.num_experts, there);
+}
+
+namespace {
+bool same_elements(const ElementSource& a, const ElementSource& b, int64_t elements) {
+  std::vector<float> of_a(size_t{1} << 16), of_b(of_a.size());
+  for (int64_t begin = 0; begin < elements;) {
+    const int64_t count = std::min(elements - begin, static_cast<int64_t>(of_a.size()));
+    read_elements(a, begin, count, DType::f32, of_a.data());
+    read_elements(b, begin, count, DType::f32, of_b.data());
+    if (!std::equal(of_a.begin(), of_a.begin() + count, of_b.begin())) return false;
+    begin += count;
+  }
+  return true;
+}
+}  // namespace
+
+std::string settle_head(Config& config, const TensorSource& source) {
+  const auto embedding = source.items().find(embedding_name), head = source.items().find(head_name);
+  if (!config.model.tied_embeddings || embedding == source.items().end() || head == source.items().end()) return "";
+  const int64_t rows = config.model.vocab_size, columns = config.model.hidden_size;
+  for (const auto& tensor : {embedding->second, head->second}) require_form(tensor, {rows, columns});
+  const auto elements = [&](const TensorSource::Item& item) {
+    return ElementSource{item.bytes(), item.entry->dtype, columns};
+  };
+  if (same_elements(elements(embedding->second), elements(head->second), rows * columns)) return "";
+  config.model.tied_embeddings = false;
+  return fmt::format(
+      "config.json says tie_word_embeddings, but {} differs from {}: imported as a model that is not tied, with both, "
+      "as transformers 5 loads it",
+      head_name, embedding_name);
+}
+
+ImportedTensors tensors_for_import(const ForeignConfig& foreign, const TensorSource& source) {
+  const auto& [family, config, prediction_layers] = foreign;
+  ForeignTensors theirs(source, config);
+  ImportedTensors out;
+  std::vector<std::string> missing;
+  NamesByReason left_out;
+  for (const MappedTensor& t : map_tensors(*family, config)) {
+    ElementSource elements = theirs.find(t);
+    if (elements.dtype.empty()) {
+      missing.push_back(t.theirs);
+    } else if (t.ours.empty()) {
+      // The gate of a dead shared expert may have any value: it scales zeros.
+      require(t.rule->constant != 0 || all_equal(elements, elements_of(t), 0),
+              "tensor {} is not zero, and our models have no place for it", t.theirs);
+      left_out["without effect on this model, because zero or a factor of zeros"].push_back(t.theirs);
+    } else {
+      elements.row = our_rows(*t.rule, config.model.head_dim);
+      out.tensors.push_back(converted(t.ours, t.our_shape, DType::f32, std::move(elements)));
+    }
+  }
+  require(missing.empty(), "tensors of {} that are missing: {}", family->class_name, listed(missing));
+  account_for_the_rest(foreign, source, theirs.used(), left_out);
+  out.notes = notes_about(left_out);
+  if (config.model.tied_embeddings && theirs.used().contains(head_name))
+    out.notes.push_back(
+        fmt::format("{} is not there: {}, which is tied to it, is taken for both", embedding_name, head_name));
+  return out;
+}
+
+bool is_all_zero(const Family& family, const Config& config, const TensorSource& source, const std::string& theirs) {
+  ForeignTensors tensors(source, config);
+  bool found = false;
+  for (const MappedTensor& t : map_tensors(family, config)) {
+    if (t.rule->theirs != theirs) continue;
+    const ElementSource elements = tensors.find(t);
+    if (elements.dtype.empty() || !all_equal(elements, elements_of(t), 0)) return false;
+    found = true;
+  }
+  return found;
+}
+
+}  // namespace strand::hf
