@@ -11,6 +11,7 @@
 #include "cli/errors.h"
 #include "core/error.h"
 #include "core/file_io.h"
+#include "core/standard_streams.h"
 
 namespace strand::cli {
 
@@ -50,10 +51,10 @@ void run(const Options& options, Processes& processes) {
   BenchReport report;
   run_together(processes, [&] { report = run_bench(config, bench, *grid); });
   if (processes.rank() != 0) return;
-  fmt::print("{}", to_text(report));
-  if (before) fmt::print("{}", comparison_text(report, *before, options.against));
-  if (fewer) fmt::print("{}", scaling_text(report, *fewer, options.scaling));
   if (!options.json.empty()) write_file_atomically(options.json, to_json(report).dump(2) + "\n");
+  print_out("{}", to_text(report));
+  if (before) print_out("{}", comparison_text(report, *before, options.against));
+  if (fewer) print_out("{}", scaling_text(report, *fewer, options.scaling));
 }
 }  // namespace
 

@@ -7,6 +7,7 @@
 #include "cli/config_arguments.h"
 #include "config/schema.h"
 #include "core/error.h"
+#include "core/standard_streams.h"
 
 namespace strand::cli {
 namespace {
@@ -18,11 +19,11 @@ struct Options {
 
 void run(const Options& options) {
   if (options.help_keys) {
-    fmt::print("{}", config_help());
+    print_out("{}", config_help());
     return;
   }
   if (options.config.path.empty()) throw UsageError("strand config: give a CONFIG or --help-keys");
-  fmt::print("{}", to_yaml(options.config.load()));
+  print_out("{}", to_yaml(options.config.load()));
 }
 
 }  // namespace

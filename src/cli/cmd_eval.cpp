@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/model_arguments.h"
 #include "core/error.h"
+#include "core/standard_streams.h"
 #include "kernels/staging.h"
 #include "train/console.h"
 #include "train/data_feed.h"
@@ -70,14 +71,14 @@ void run(const Arguments& a) {
                                   {"loss", terms.loss}};
     for (int i = 0; i < term_count; ++i) out[term_names[i]] = terms.value[static_cast<size_t>(i)];
     out["worst_expert_load"] = worst;
-    fmt::print("{}\n", out.dump(2));
+    print_out("{}\n", out.dump(2));
     return;
   }
-  fmt::print("{} on {}: {} tokens in windows of {}\n", model.checkpoint().path(), a.data, tokens, data.tokens);
-  fmt::print("perplexity {:.4f}   cross-entropy {:.6f}\n", std::exp(terms[Term::ce]), terms[Term::ce]);
-  fmt::print("unweighted terms:");
-  for (int i = 1; i < term_count; ++i) fmt::print("  {} {:.6g}", term_names[i], terms.value[static_cast<size_t>(i)]);
-  fmt::print("\nweighted sum {:.6f}   busiest expert {:.2f}x the mean load\n", terms.loss, worst);
+  print_out("{} on {}: {} tokens in windows of {}\n", model.checkpoint().path(), a.data, tokens, data.tokens);
+  print_out("perplexity {:.4f}   cross-entropy {:.6f}\n", std::exp(terms[Term::ce]), terms[Term::ce]);
+  print_out("unweighted terms:");
+  for (int i = 1; i < term_count; ++i) print_out("  {} {:.6g}", term_names[i], terms.value[static_cast<size_t>(i)]);
+  print_out("\nweighted sum {:.6f}   busiest expert {:.2f}x the mean load\n", terms.loss, worst);
 }
 }  // namespace
 

@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "core/log.h"
+#include "core/standard_streams.h"
 #include "export/hf_export.h"
 #include "train/model_state.h"
 
@@ -28,8 +29,8 @@ void run(const Arguments& a) {
   for (const std::string& caveat : summary.caveats) log_warning(caveat);
   if (!summary.has_tokenizer)
     log_warning(fmt::format("{} holds no tokenizer, so none was exported", checkpoint.path()));
-  fmt::print("{}: {}, {} tensors, {} parameters, {:.1f} MB, {}\n", a.out, summary.class_name, summary.tensors,
-             summary.parameters, static_cast<double>(summary.bytes) / 1e6, a.dtype);
+  print_out("{}: {}, {} tensors, {} parameters, {:.1f} MB, {}\n", a.out, summary.class_name, summary.tensors,
+            summary.parameters, static_cast<double>(summary.bytes) / 1e6, a.dtype);
 }
 }  // namespace
 

@@ -2,13 +2,13 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cstdio>
 
 #include "cli/commands.h"
 #include "cli/model_arguments.h"
 #include "core/error.h"
 #include "core/file_io.h"
 #include "core/log.h"
+#include "core/standard_streams.h"
 #include "infer/generate.h"
 
 namespace strand::cli {
@@ -47,8 +47,8 @@ class TextStream {
     const size_t end = text.size() > hold_back ? text.size() - hold_back : 0;
     size_t cut = std::max(end, shown_);
     while (cut < text.size() && cut > shown_ && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
-    std::fwrite(text.data() + shown_, 1, cut - shown_, stdout);
-    std::fflush(stdout);
+    write_output(std::string_view(text).substr(shown_, cut - shown_));
+    flush_output();
     shown_ = cut;
   }
 
@@ -86,14 +86,14 @@ std::vector<std::vector<int32_t>> encode(const Tokenizer& tokenizer, const std::
 }
 
 void print_ids(const std::vector<int32_t>& ids) {
-  for (size_t i = 0; i < ids.size(); ++i) fmt::print("{}{}", i > 0 ? " " : "", ids[i]);
-  fmt::print("\n");
+  for (size_t i = 0; i < ids.size(); ++i) print_out("{}{}", i > 0 ? " " : "", ids[i]);
+  print_out("\n");
 }
 
 void print_text(const Tokenizer& tokenizer, std::vector<int32_t> prompt, const std::vector<int32_t>& added,
                 size_t index, size_t count) {
   prompt.insert(prompt.end(), added.begin(), added.end());
-  fmt::print("{}=== {} of {} ===\n{}\n", index > 0 ? "\n" : "", index + 1, count, tokenizer.decode(prompt));
+  print_out("{}=== {} of {} ===\n{}\n", index > 0 ? "\n" : "", index + 1, count, tokenizer.decode(prompt));
 }
 
 void report(const std::vector<Continuation>& texts, const GenerationSpeed& speed, int64_t context) {
@@ -131,7 +131,7 @@ void run(const Arguments& a) {
       generate(model.session(), prompts, options, streaming ? show : OnToken{}, &speed);
   if (streaming) {
     stream.finish();
-    std::fputc('\n', stdout);
+    write_output("\n");
   }
   for (size_t i = 0; i < texts.size() && !streaming; ++i) {
     if (a.print_ids) {
@@ -140,7 +140,7 @@ void run(const Arguments& a) {
       print_text(tokenizer, prompts[i], texts[i].ids, i, texts.size());
     }
   }
-  std::fflush(stdout);
+  flush_output();
   report(texts, speed, model.session().shape().tokens);
 }
 }  // namespace

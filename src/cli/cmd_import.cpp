@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "core/log.h"
+#include "core/standard_streams.h"
 #include "export/hf_import.h"
 
 namespace strand::cli {
@@ -21,10 +22,10 @@ void run(const Arguments& a) {
   for (const std::string& note : summary.notes) log_info(note);
   for (const std::string& warning : summary.warnings) log_warning(warning);
   const ModelConfig& m = summary.config.model;
-  fmt::print("{}: {}, {} layers of width {}, {} experts of which {} are used, {} tensors, {}, sequences of {}\n",
-             summary.checkpoint, summary.class_name, m.num_layers, m.hidden_size, summary.config.moe.num_experts,
-             summary.config.moe.top_k, summary.tensors, summary.has_tokenizer ? "with tokenizer" : "no tokenizer",
-             summary.config.data.sequence_length);
+  print_out("{}: {}, {} layers of width {}, {} experts of which {} are used, {} tensors, {}, sequences of {}\n",
+            summary.checkpoint, summary.class_name, m.num_layers, m.hidden_size, summary.config.moe.num_experts,
+            summary.config.moe.top_k, summary.tensors, summary.has_tokenizer ? "with tokenizer" : "no tokenizer",
+            summary.config.data.sequence_length);
 }
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "core/standard_streams.h"
 #include "report/describe_path.h"
 
 namespace strand::cli {
@@ -17,7 +18,7 @@ struct Options {
 
 void run(const Options& options) {
   const InspectOptions how{parse_token_format(options.format), options.tokenizer};
-  fmt::print("{}", describe_path(options.path, how));
+  print_out("{}", describe_path(options.path, how));
 }
 }  // namespace
 

@@ -8,6 +8,7 @@
 #include "cli/config_arguments.h"
 #include "cli/device_arguments.h"
 #include "core/log.h"
+#include "core/standard_streams.h"
 #include "report/plan_report.h"
 #include "report/table.h"
 #include "train/step_counts.h"
@@ -45,7 +46,7 @@ void run(const Options& options) {
   require_grid(grid.ranks, grid.expert_parallel);
   PlanReport report = make_plan_report(config, count_step, grid);
   if (!options.device.name.empty()) add_estimate(report, options.device);
-  fmt::print("{}", options.json ? to_json(report).dump(2) + "\n" : to_text(report));
+  print_out("{}", options.json ? to_json(report).dump(2) + "\n" : to_text(report));
 }
 }  // namespace
 

@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/standard_streams.h"
 #include "data/tokenize.h"
 
 namespace strand::cli {
@@ -38,7 +39,7 @@ void run(const Options& options) {
     log_info(to_string(so_far));
     next_report = so_far.seconds + report_seconds;
   });
-  fmt::print("{}: {}\n", task.output, to_string(summary));
+  print_out("{}: {}\n", task.output, to_string(summary));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "core/log.h"
+#include "core/standard_streams.h"
 #include "data/tokenizer_training.h"
 
 namespace strand::cli {
@@ -20,8 +21,8 @@ void run(const TokenizerTraining& options) {
     log_info(fmt::format("{} MB of text read", bytes / 1000000));
     next_report = bytes + report_bytes;
   });
-  fmt::print("{}: {} pieces, trained on {} of {} bytes from {} documents in {:.1f} s\n", options.output,
-             summary.vocab_size, summary.sampled_bytes, summary.bytes, summary.documents, summary.seconds);
+  print_out("{}: {} pieces, trained on {} of {} bytes from {} documents in {:.1f} s\n", options.output,
+            summary.vocab_size, summary.sampled_bytes, summary.bytes, summary.documents, summary.seconds);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include "cli/commands.h"
 #include "core/error.h"
+#include "core/standard_streams.h"
 #include "model/backend.h"
 #include "train/verify.h"
 
@@ -41,15 +42,15 @@ void run(const Arguments& a, Processes& processes) {
   int failed = 0;
   for (const std::string& file : a.files) {
     const VerifyReport report = verify_case(ReferenceCase(file), *ops, *grid, run.precision);
-    if (speaks) fmt::print("{}", format_report(report));
+    if (speaks) print_out("{}", format_report(report));
     failed += !report.pass();
   }
   if (speaks)
-    fmt::print("{} of {} files pass on {} in {}\n", a.files.size() - static_cast<size_t>(failed), a.files.size(),
-               ops->name(),
-               run.precision == Precision::fp64   ? "fp64"
-               : run.precision == Precision::fp32 ? "fp32"
-                                                  : "bf16");
+    print_out("{} of {} files pass on {} in {}\n", a.files.size() - static_cast<size_t>(failed), a.files.size(),
+              ops->name(),
+              run.precision == Precision::fp64   ? "fp64"
+              : run.precision == Precision::fp32 ? "fp32"
+                                                 : "bf16");
   if (failed) throw CLI::RuntimeError(1);
 }
 }  // namespace

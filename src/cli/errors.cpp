@@ -7,6 +7,8 @@
 #include <new>
 #include <thread>
 
+#include "core/standard_streams.h"
+
 namespace strand::cli {
 
 namespace {
@@ -19,7 +21,7 @@ int report_error(std::string message, int code) {
   for (char& c : message) {
     if (c == '\n' || c == '\r') c = ' ';
   }
-  fmt::print(stderr, "strand: error: {}\n", message);
+  write_error(fmt::format("strand: error: {}\n", message));
   return code;
 }
 

@@ -6,6 +6,7 @@
 #include <array>
 #include <exception>
 #include <new>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -14,10 +15,12 @@
 #include "cli/wait_policy.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/standard_streams.h"
 #include "train/signals.h"
 
 namespace {
 
+using strand::write_output;
 using strand::cli::end_with_error;
 
 constexpr int exit_error = 1;
@@ -73,8 +76,12 @@ int run(int argc, char** argv, strand::Processes& processes) {
   } catch (const CLI::RuntimeError& status) {
     return status.get_exit_code();
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success))
-      return app.exit(error);  // --help, --version
+    if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {  // --help, --version
+      std::ostringstream text;
+      app.exit(error, text, text);
+      write_output(text.str());
+      return 0;
+    }
     return end_with_error(processes, fmt::format("{} (see strand --help)", error.what()), exit_usage);
   } catch (const strand::UsageError& error) {
     return end_with_error(processes, error.what(), exit_usage);
@@ -96,9 +103,13 @@ int run_or_end(int argc, char** argv, strand::Processes& processes) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  strand::open_standard_streams();
   strand::cli::spin_briefly(argv);
+  strand::make_write_signals_errors();
   try {
-    return run_or_end(argc, argv, *start_processes(argc > 1 ? argv[1] : ""));
+    const int code = run_or_end(argc, argv, *start_processes(argc > 1 ? argv[1] : ""));
+    if (code == 0) strand::finish_output();
+    return code;
   } catch (const std::exception& error) {
     return strand::cli::report_error(error.what(), exit_error);
   }

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "core/standard_streams.h"
 #include "parallel/mpi_error.h"
 
 namespace strand {
@@ -33,7 +34,7 @@ double seconds(std::chrono::steady_clock::duration d) {
 }
 
 void say(const std::string& line) {
-  fmt::print(stderr, "{}\n", line);
+  write_error(line + "\n");
   std::fflush(nullptr);
 }
 }  // namespace

@@ -5,9 +5,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
+
+#include "core/log.h"
+#include "core/standard_streams.h"
+#include "core/terminal.h"
 
 namespace strand {
+
+namespace {
+constexpr const char* clear_line = "\r\x1b[2K";
+}  // namespace
 
 std::string format_duration(double seconds) {
   if (!std::isfinite(seconds) || seconds < 0) return "?";
@@ -30,43 +37,71 @@ double worst_expert_load(const std::vector<std::vector<double>>& counts) {
   return worst;
 }
 
-std::string format_step(const StepReport& r) {
-  std::string terms;
+namespace {
+/// The parts of a step's line, as they stand in it.
+struct StepParts {
+  std::string step, loss, terms, rates, speed, mfu, busiest, exposed, left;
+
+  std::string line() const { return step + loss + terms + rates + speed + mfu + busiest + exposed + left; }
+};
+
+StepParts parts_of(const StepReport& r) {
+  StepParts p;
+  const size_t width = std::to_string(r.steps).size();
+  p.step = fmt::format("step {:>{}}/{}", r.step, width, r.steps);
+  p.loss = fmt::format("  loss {:.4f}", r.terms.loss);
+  p.terms = " ";
   for (int i = 0; i < term_count; ++i)
     if (const double value = r.terms.value[static_cast<size_t>(i)]; value != 0 && std::isfinite(value))
-      terms += fmt::format("  {} {:.4g}", term_names[i], r.terms.value[static_cast<size_t>(i)]);
-  const int width = static_cast<int>(std::to_string(r.steps).size());
-  std::string line = fmt::format("step {:>{}}/{}  loss {:.4f} {} | lr {:.2e}  grad {:.3g} | {:.0f} tok/s", r.step,
-                                 width, r.steps, r.terms.loss, terms, r.lr, r.gradient_norm, r.tokens_per_second);
-  if (r.mfu > 0) line += fmt::format("  {:.0f}% MFU", 100 * r.mfu);
-  if (r.worst_expert > 0) line += fmt::format(" | busiest expert {:.2f}x", r.worst_expert);
-  if (r.exposed_share >= 0) line += fmt::format(" | comm {:.0f}% exposed", 100 * r.exposed_share);
-  return line + fmt::format(" | {} left", format_duration(r.seconds_left));
+      p.terms += fmt::format("  {} {:.4g}", term_names[i], value);
+  p.rates = fmt::format(" | lr {:.2e}  grad {:.3g}", r.lr, r.gradient_norm);
+  p.speed = fmt::format(" | {:.0f} tok/s", r.tokens_per_second);
+  if (r.mfu > 0) p.mfu = fmt::format("  {:.0f}% MFU", 100 * r.mfu);
+  if (r.worst_expert > 0) p.busiest = fmt::format(" | busiest expert {:.2f}x", r.worst_expert);
+  if (r.exposed_share >= 0) p.exposed = fmt::format(" | comm {:.0f}% exposed", 100 * r.exposed_share);
+  p.left = fmt::format(" | {} left", format_duration(r.seconds_left));
+  return p;
+}
+}  // namespace
+
+std::string format_step(const StepReport& report) {
+  return parts_of(report).line();
 }
 
-Console::Console(Lines lines) : terminal_(lines == Lines::all && isatty(STDOUT_FILENO) == 1) {}
+std::string format_step(const StepReport& report, int columns) {
+  StepParts p = parts_of(report);
+  for (std::string* part : {&p.terms, &p.busiest, &p.exposed, &p.mfu, &p.rates, &p.speed, &p.left, &p.loss}) {
+    if (columns_of(p.line()) <= columns) break;
+    part->clear();
+  }
+  return fit_columns(p.line(), columns);
+}
 
-void Console::clear_status() {
-  if (status_shown_) std::fputs("\r\x1b[2K", stdout);
-  status_shown_ = false;
+Console::Console(Lines lines) : terminal_(lines == Lines::all && rewrites_lines(STDOUT_FILENO)) {}
+
+void Console::write(const std::string& text) {
+  if (silent_) return;
+  std::string reason;
+  const Offered offered = offer_output(text, reason);
+  silent_ = offered == Offered::nobody_reads;
+  if (offered == Offered::taken || lost_said_) return;
+  lost_said_ = true;
+  log_warning(
+      fmt::format("cannot write to standard output: {}; training goes on, and log.jsonl has every step", reason));
 }
 
 void Console::step(const StepReport& report, Kind kind) {
   if (!terminal_ && kind == Kind::passing) return;
-  clear_status();
-  std::fputs(format_step(report).c_str(), stdout);
-  if (kind == Kind::lasting)
-    std::fputc('\n', stdout);
-  else
-    status_shown_ = true;
-  std::fflush(stdout);
+  const bool passing = kind == Kind::passing;
+  const std::string clear = status_shown_ ? clear_line : "";
+  // A terminal that was written full to its last column may go on to the next row.
+  write(clear + (passing ? format_step(report, terminal_columns(STDOUT_FILENO) - 1) : format_step(report) + "\n"));
+  status_shown_ = passing;
 }
 
 void Console::news(const std::string& text) {
-  clear_status();
-  std::fputs(text.c_str(), stdout);
-  std::fputc('\n', stdout);
-  std::fflush(stdout);
+  write((status_shown_ ? clear_line : "") + text + "\n");
+  status_shown_ = false;
 }
 
 }  // namespace strand

@@ -1,6 +1,9 @@
 #pragma once
 // What a person sees while a model trains: one line a logged step, news (validation, checkpoints) on lines of their
 // own, and on a terminal a status line that is rewritten in place, so that the news stays readable.
+//
+// Training does not depend on it: where lines cannot be written (the reader of a pipe is gone, the disk is full), that
+// is said once on standard error, and training goes on.
 #include <string>
 #include <vector>
 
@@ -30,19 +33,25 @@ class Console {
   /// looks like a terminal wherever its own output goes, so there they would end in files.
   enum class Lines : uint8_t { all, lasting_only };
   explicit Console(Lines lines);
-  /// A lasting line stays; a passing one shows only as a terminal's status line, until the next.
+  /// A lasting line stays, and may be longer than the terminal is wide. A passing one shows only as a terminal's status
+  /// line, until the next, and is made to fit, however wide the terminal is at that moment.
   enum class Kind : uint8_t { lasting, passing };
   void step(const StepReport& report, Kind kind);
   /// A lasting line.
   void news(const std::string& text);
 
  private:
-  void clear_status();
+  void write(const std::string& text);
   bool terminal_;
   bool status_shown_ = false;
+  bool silent_ = false;  ///< nobody reads any more
+  bool lost_said_ = false;
 };
 
 std::string format_step(const StepReport& report);
+/// The same in at most `columns` columns: the parts that a reader misses least are left out first, the number of the
+/// step last.
+std::string format_step(const StepReport& report, int columns);
 /// "3 h 05 min", "12 min 30 s", "45 s"
 std::string format_duration(double seconds);
 /// max over layers and experts of count / mean count of the layer; 0 without MoE layers

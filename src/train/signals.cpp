@@ -2,39 +2,63 @@
 
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <csignal>
+#include <cstdint>
+#include <ctime>
 
 namespace strand {
 
 namespace {
-std::atomic<int> last_signal = 0;
-static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may not lock");
+constexpr std::array stop_signals = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU};
 
-extern "C" void on_stop_signal(int signal) {
-  if (last_signal.exchange(signal) != 0) _exit(128 + signal);
+/// GNU `timeout` signals its command and then the group that the command is in: two signals, one request.
+constexpr int64_t same_request_nanoseconds = 20'000'000;
+
+std::atomic<int> first_signal = 0;
+std::atomic<int64_t> urgent_since = 0;  ///< when the first SIGINT or SIGTERM came, ns of the monotonic clock; 0 = none
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<int64_t>::is_always_lock_free,
+              "a signal handler may not lock");
+
+std::array<struct sigaction, stop_signals.size()> actions_before;
+
+int64_t now() {
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec * int64_t{1'000'000'000} + t.tv_nsec;
 }
 
-void install(void (*handler)(int)) {
-  struct sigaction action{};
-  action.sa_handler = handler;
-  sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+extern "C" void on_stop_signal(int signal) {
+  int none = 0;
+  first_signal.compare_exchange_strong(none, signal);
+  if (signal != SIGINT && signal != SIGTERM) return;
+  int64_t since = 0;
+  if (urgent_since.compare_exchange_strong(since, now())) return;
+  if (now() - since > same_request_nanoseconds) _exit(128 + signal);
 }
 }  // namespace
 
 int received_signal() {
-  return last_signal;
+  return first_signal;
 }
 
 StopSignals::StopSignals() {
-  last_signal = 0;
-  install(on_stop_signal);
+  first_signal = 0;
+  urgent_since = 0;
+  struct sigaction action {};
+  action.sa_handler = on_stop_signal;
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  for (size_t i = 0; i < stop_signals.size(); ++i) {
+    sigaction(stop_signals[i], nullptr, &actions_before[i]);
+    if (actions_before[i].sa_handler != SIG_IGN) sigaction(stop_signals[i], &action, nullptr);
+  }
 }
 
 StopSignals::~StopSignals() {
-  install(SIG_DFL);
+  if (first_signal != 0) return;  // the process is about to end, and a repeated signal must not change how
+  for (size_t i = 0; i < stop_signals.size(); ++i) sigaction(stop_signals[i], &actions_before[i], nullptr);
 }
 
 int StopSignals::received() const {

@@ -1,12 +1,21 @@
 #pragma once
-// SIGINT and SIGTERM ask for a save and a clean end; a second one ends the process at once.
+// Signals that ask a training run for a save and a clean end:
+//
+//   SIGINT, SIGTERM            a person, or what supervises the process. A second one ends the process at once.
+//   SIGHUP                     the terminal or the ssh connection is gone
+//   SIGUSR1, SIGUSR2           a batch system's warning before its time limit (Slurm: --signal)
+//   SIGXCPU                    the limit of CPU time; the system repeats it every second until the hard limit
+//
+// The last four may come several times, or be followed by SIGTERM while the checkpoint is being written, so only a
+// second SIGINT or SIGTERM ends the process at once.
 
 namespace strand {
 
 /// The number of the signal that asked for an end since handlers were last installed, or 0. Any thread may ask.
 int received_signal();
 
-/// Installs the handlers for its lifetime.
+/// Installs the handlers for its lifetime, except of signals that the process was told to ignore (nohup, a background
+/// job of a script): these stay ignored. After a signal the handlers stay until the process ends. One object at a time.
 class StopSignals {
  public:
   StopSignals();
@@ -14,7 +23,7 @@ class StopSignals {
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
 
-  /// The number of the signal that arrived, or 0.
+  /// The number of the first signal that arrived, or 0.
   int received() const;
 };
 

@@ -23,6 +23,28 @@ Outcome run_strand(const std::vector<std::string>& arguments, const std::string&
 Outcome run_program(std::vector<std::string> words, const std::string& directory = "",
                     const std::function<void(pid_t)>& meanwhile = {});
 
+/// How a process is started.
+struct Start {
+  std::string directory;           ///< "" = this one
+  std::function<void()> in_child;  ///< called in the new process just before the program: descriptors, limits, ...
+  std::function<void(pid_t)> meanwhile;  ///< called here once the program is started
+};
+
+/// The same, started as `start` says. A program that in_child gives another standard output is not heard.
+Outcome run_started(std::vector<std::string> words, const Start& start);
+
+/// What a program wrote to a pseudo-terminal.
+struct OnTerminal {
+  int status = -1;   ///< as in Outcome
+  std::string text;  ///< standard output and standard error, as a terminal receives them
+};
+
+/// Runs a command on a terminal of so many columns.
+OnTerminal run_on_terminal(std::vector<std::string> words, int columns, const Start& start);
+
+/// For in_child: `descriptor` becomes the file `path`, opened for writing.
+void redirect(int descriptor, const char* path);
+
 /// The path of the built program.
 std::string strand_program();
 

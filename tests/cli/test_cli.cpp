@@ -1,8 +1,8 @@
 // Exit codes and messages of the program: 0 and its result on stdout, 1 or 2 and one line on stderr.
 #include <algorithm>
-#include "tests/catch.h"
 
 #include "run_strand.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using Catch::Contains;

@@ -15,9 +15,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <fstream>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "core/error.h"
@@ -93,7 +95,9 @@ class FaultLayer : public FileLayer {
     if (kind_ == "row") die();
     if (std::exchange(signalled_, true)) return;
     raise(kind_ == "int" ? SIGINT : SIGTERM);
-    if (kind_ == "terms") raise(SIGTERM);
+    if (kind_ != "terms") return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));  // so that it is no echo of the first
+    raise(SIGTERM);
   }
   static void flip_a_bit(const std::string& path) {
     std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
