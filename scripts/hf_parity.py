@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import pathlib
+import random
 import subprocess
 import sys
 import tempfile
@@ -93,6 +94,28 @@ ODD_LINES = [
     "\u0080\u009f", "\uffff", "\U0010ffff", "mixed 中文 and English", "a,b;c:d", "1.2.3.4", "2024-02-29T23:59:59Z",
     "end.", ".start", "?!?!?!", "The quick brown fox jumps over the lazy dog.",
 ]
+
+
+# Ranges of characters that tokenizers may treat in their own ways: scripts, marks, symbols, spaces.
+RANDOM_RANGES = [(0x20, 0x7F), (0xA0, 0x250), (0x300, 0x370), (0x370, 0x600), (0x900, 0xD00), (0x1100, 0x1200),
+                 (0x2000, 0x2100), (0x2100, 0x2600), (0x3000, 0x3200), (0x3300, 0x3400), (0x4E00, 0x4F00),
+                 (0xAC00, 0xAC80), (0xF900, 0xFB50), (0xFE00, 0xFFF0), (0x1D400, 0x1D500), (0x1F300, 0x1F700)]
+RANDOM_SPACES = [" ", "  ", " " * 21, "\n", "\t", "\r", "\u200d", "\ufe0f", "\u2581", "\u2581" * 9, "\ufeff", "\ufffd", "the"]
+
+
+def random_lines(count):
+    generator = random.Random(11)
+
+    def character(ranges):
+        if generator.random() < 0.2:
+            return generator.choice(RANDOM_SPACES)
+        return chr(generator.randrange(*generator.choice(ranges)))
+
+    lines = []
+    for _ in range(count):
+        ranges = RANDOM_RANGES if generator.random() < 0.5 else [generator.choice(RANDOM_RANGES)]
+        lines.append("".join(character(ranges) for _ in range(generator.randrange(1, 20))))
+    return lines
 
 
 class Failure(Exception):
@@ -378,10 +401,16 @@ def tokenizer_case(bench, model):
         text = tokenizer.decode(theirs, skip_special_tokens=True)
         plain = line.replace("\u2581", " ")
         check(text == plain, f"{line!r} decodes to {text!r}")
+    lines = random_lines(20000)
+    ours = token_ids(bench, model, lines)
+    theirs = tokenizer(lines)["input_ids"]
+    check(len(ours) == len(lines), f"{len(ours)} documents of {len(lines)} random lines")
+    for line, ids, other in zip(lines, ours, theirs):
+        check(ids == other, f"{line!r}: strand {ids}, exported tokenizer {other}")
     check((tokenizer.bos_token_id, tokenizer.eos_token_id) == (1, 2), "ids of <s> and </s>")
     pieces = len(list(out.glob("*.safetensors")))
     load(out)
-    return f"{len(ODD_LINES)} lines, {tokenizer.vocab_size} pieces, weights in {pieces} file{'s' * (pieces > 1)}"
+    return f"{len(ODD_LINES)} odd and {len(lines)} random lines, {tokenizer.vocab_size} pieces, weights in {pieces} file{'s' * (pieces > 1)}"
 
 
 def cases(bench, tokenizers):

@@ -70,6 +70,7 @@ class PendingDirectory {
 struct TokenizerPart {
   SpecialTokens special;
   std::optional<TokenizerFiles> files;
+  std::string reason;  ///< why there are no such files although there is a tokenizer
 };
 
 TokenizerPart tokenizer_part(const Checkpoint& checkpoint, const Config& config) {
@@ -78,7 +79,9 @@ TokenizerPart tokenizer_part(const Checkpoint& checkpoint, const Config& config)
   const Tokenizer tokenizer = Tokenizer::from_bytes(checkpoint.tokenizer_model(), name);
   const SpecialTokens special{tokenizer.unk_id(), tokenizer.bos_id(), tokenizer.eos_id(), tokenizer.pad_id()};
   const auto model = SentencePieceModel::parse(checkpoint.tokenizer_model(), name);
-  return {special, tokenizer_files(model, special, name, config.data.sequence_length)};
+  const std::string reason = reason_against_tokenizer_json(model);
+  if (!reason.empty()) return {special, std::nullopt, reason};
+  return {special, tokenizer_files(model, special, config.data.sequence_length), ""};
 }
 
 uint64_t bytes_of(const NamedTensor& tensor) {
@@ -96,20 +99,26 @@ ExportSummary export_model(const Checkpoint& checkpoint, const Config& config, c
   write_sharded(out.path(), "model", tensors, options.max_shard_bytes);
   out.write("config.json", config_json(family, config, tokenizer.special, options.dtype));
   out.write("generation_config.json", generation_config_json(tokenizer.special));
+  const bool has_tokenizer = !checkpoint.tokenizer_model().empty();
+  if (has_tokenizer) out.write("tokenizer.model", checkpoint.tokenizer_model());
   if (tokenizer.files) {
-    out.write("tokenizer.model", checkpoint.tokenizer_model());
     out.write("tokenizer.json", tokenizer.files->tokenizer_json);
     out.write("tokenizer_config.json", tokenizer.files->tokenizer_config_json);
   }
   out.publish();
 
-  ExportSummary summary{.class_name = family.class_name, .has_tokenizer = tokenizer.files.has_value()};
+  ExportSummary summary{.class_name = family.class_name, .has_tokenizer = has_tokenizer};
   for (const NamedTensor& tensor : tensors) {
     ++summary.tensors;
     summary.bytes += bytes_of(tensor);
     summary.parameters += static_cast<int64_t>(bytes_of(tensor) / size_of(tensor.dtype));
   }
   if (family.caveats) summary.caveats = family.caveats(config);
+  if (!tokenizer.reason.empty())
+    summary.caveats.push_back(fmt::format(
+        "no tokenizer.json was written, because it would give other ids than {}: {}; use tokenizer.model with "
+        "SentencePiece instead of AutoTokenizer",
+        checkpoint.tokenizer_path(), tokenizer.reason));
   return summary;
 }
 

@@ -3,7 +3,7 @@
 //   config.json, generation_config.json   the model's class and options
 //   model.safetensors                     or shards with an index; one 2-D tensor an expert
 //   tokenizer.model                       verbatim; absent, with the next two, when the checkpoint has none
-//   tokenizer.json, tokenizer_config.json
+//   tokenizer.json, tokenizer_config.json absent when they would not give the ids of tokenizer.model from every text
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -24,12 +24,12 @@ struct ExportSummary {
   int64_t parameters = 0;
   uint64_t bytes = 0;  ///< of the tensors
   bool has_tokenizer = false;
-  std::vector<std::string> caveats;  ///< what programs other than transformers would get wrong
+  std::vector<std::string> caveats;  ///< what other programs would get wrong, and why a file is not there
 };
 
 /// `config` is the checkpoint's, with its vocabulary settled. Writes a temporary directory beside `directory` and
 /// renames it when it is complete; tensors pass through a few MB of memory. Throws Error when no class can express the
-/// model, when the tokenizer cannot be expressed, and when `directory` is there and not empty.
+/// model and when `directory` is there and not empty.
 ExportSummary export_model(const Checkpoint& checkpoint, const Config& config, const std::string& directory,
                            const ExportOptions& options = {});
 

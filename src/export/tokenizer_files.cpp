@@ -1,12 +1,12 @@
 #include "export/tokenizer_files.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <tuple>
 #include <unordered_map>
-
-#include "core/error.h"
 
 namespace strand::hf {
 
@@ -19,33 +19,23 @@ bool is_continuation(char c) {
   return (static_cast<unsigned char>(c) & 0xC0) == 0x80;
 }
 
-const std::string& text_of(const SentencePieceModel& model, int32_t id) {
-  return model.pieces[static_cast<size_t>(id)].text;
+int64_t character_count(std::string_view text) {
+  return std::count_if(text.begin(), text.end(), [](char c) { return !is_continuation(c); });
 }
 
-std::string base64(const std::string& bytes) {
-  constexpr const char* digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    uint32_t group = 0;
-    for (size_t j = 0; j < 3; ++j)
-      group = (group << 8) | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0u);
-    for (size_t j = 0; j < 4; ++j) out += i + j <= bytes.size() ? digits[(group >> (18 - 6 * j)) & 63u] : '=';
-  }
-  return out;
+const std::string& text_of(const SentencePieceModel& model, int32_t id) {
+  return model.pieces[static_cast<size_t>(id)].text;
 }
 
 ordered_json replace(ordered_json pattern, const char* content) {
   return {{"type", "Replace"}, {"pattern", std::move(pattern)}, {"content", content}};
 }
 
-/// The steps of SentencePiece's normalizer, in its order.
+/// The steps of SentencePiece's normalizer, in its order. Behind the text it removes the visible space too.
 ordered_json normalizer_of(const SentencePieceModel& model) {
   ordered_json steps = ordered_json::array();
-  if (!model.charsmap.empty())
-    steps.push_back({{"type", "Precompiled"}, {"precompiled_charsmap", base64(model.charsmap)}});
   if (model.remove_extra_whitespaces) {
-    steps.push_back(replace({{"Regex", "\\A +| +\\z"}}, ""));
+    steps.push_back(replace({{"Regex", fmt::format("\\A +|[ {}]+\\z", space)}}, ""));
     steps.push_back(replace({{"Regex", " {2,}"}}, " "));
   }
   if (model.add_dummy_prefix) steps.push_back({{"type", "Prepend"}, {"prepend", space}});
@@ -55,7 +45,8 @@ ordered_json normalizer_of(const SentencePieceModel& model) {
 
 ordered_json decoder_of(const SentencePieceModel& model) {
   ordered_json steps = {replace({{"String", space}}, " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}};
-  if (model.add_dummy_prefix) steps.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+  if (model.add_dummy_prefix || model.remove_extra_whitespaces)
+    steps.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
   return {{"type", "Sequence"}, {"decoders", steps}};
 }
 
@@ -101,22 +92,47 @@ ordered_json model_of(const SentencePieceModel& model, const SpecialTokens& spec
   return out;
 }
 
-void require_expressible(const SentencePieceModel& model, const std::string& name) {
-  require(model.algorithm == SentencePieceModel::Algorithm::bpe,
-          "{}: only SentencePiece models of type BPE can be exported, and this one is {}", name,
-          model.algorithm == SentencePieceModel::Algorithm::unigram ? "a unigram model" : "of words or characters");
-  require(!model.whitespace_as_suffix, "{}: treat_whitespace_as_suffix cannot be exported", name);
-  require(model.escape_whitespaces, "{}: escape_whitespaces: false cannot be exported", name);
+bool is_run_of_spaces(std::string_view text) {
+  const std::string_view one = space;
+  while (text.starts_with(one)) text.remove_prefix(one.size());
+  return text.empty();
+}
+
+/// Two pieces of one score, which SentencePiece merges from left to right, where merging by rank begins with one of
+/// them; "" when there are none. Runs of spaces, which LLaMA-2 and Mistral have so, come out the same both ways.
+std::string reason_in_scores(const SentencePieceModel& model) {
+  std::unordered_map<float, size_t> by_score;
+  for (size_t id = 0; id < model.pieces.size(); ++id) {
+    const Piece& piece = model.pieces[id];
+    if (piece.type != PieceType::normal || character_count(piece.text) < 2) continue;
+    if (!std::isfinite(piece.score)) return fmt::format("the score of piece {} is no finite number", id);
+    const auto [other, first] = by_score.emplace(piece.score, id);
+    if (!first && !(is_run_of_spaces(piece.text) && is_run_of_spaces(model.pieces[other->second].text)))
+      return fmt::format("pieces {} and {} have the same score", other->second, id);
+  }
+  return "";
+}
+}  // namespace
+
+std::string reason_against_tokenizer_json(const SentencePieceModel& model) {
+  using Algorithm = SentencePieceModel::Algorithm;
+  if (model.algorithm != Algorithm::bpe)
+    return fmt::format("the model is {}, and only models of type BPE can be written as one",
+                       model.algorithm == Algorithm::unigram ? "a unigram model" : "one of words or characters");
+  if (!model.charsmap.empty())
+    return "the model replaces characters before it looks for pieces (normalization_rule_name is not identity), "
+           "which Hugging Face's tokenizers do in another way";
+  if (model.whitespace_as_suffix) return "the model has treat_whitespace_as_suffix";
+  if (!model.escape_whitespaces) return "the model has escape_whitespaces: false";
   std::unordered_map<std::string, size_t> seen;
   for (size_t id = 0; id < model.pieces.size(); ++id) {
     const Piece& piece = model.pieces[id];
-    require(std::isfinite(piece.score), "{}: the score of piece {} is no finite number", name, id);
-    require(seen.emplace(piece.text, id).second, "{}: the piece \"{}\" is there twice", name, piece.text);
-    require(piece.type != PieceType::user_defined && piece.type != PieceType::unused,
-            "{}: piece {} (\"{}\") is user-defined or unused, which cannot be exported", name, id, piece.text);
+    if (!seen.emplace(piece.text, id).second) return fmt::format("the piece \"{}\" is there twice", piece.text);
+    if (piece.type == PieceType::user_defined || piece.type == PieceType::unused)
+      return fmt::format("piece {} (\"{}\") is user-defined or unused", id, piece.text);
   }
+  return reason_in_scores(model);
 }
-}  // namespace
 
 std::vector<std::pair<std::string, std::string>> merges_of(const SentencePieceModel& model) {
   std::unordered_map<std::string_view, size_t> ids;
@@ -149,9 +165,8 @@ std::vector<std::pair<std::string, std::string>> merges_of(const SentencePieceMo
   return out;
 }
 
-TokenizerFiles tokenizer_files(const SentencePieceModel& model, const SpecialTokens& special, const std::string& name,
+TokenizerFiles tokenizer_files(const SentencePieceModel& model, const SpecialTokens& special,
                                int64_t longest_sequence) {
-  require_expressible(model, name);
   ordered_json added = ordered_json::array(), decoder = ordered_json::object();
   for (size_t id = 0; id < model.pieces.size(); ++id) {
     if (!is_special(model.pieces[id])) continue;

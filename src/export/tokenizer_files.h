@@ -22,9 +22,12 @@ struct TokenizerFiles {
   std::string tokenizer_config_json;
 };
 
-/// Throws Error beginning with `name` when the model's kind cannot be expressed (only BPE can).
-TokenizerFiles tokenizer_files(const SentencePieceModel& model, const SpecialTokens& special, const std::string& name,
-                               int64_t longest_sequence);
+/// Why Hugging Face's tokenizers would not give SentencePiece's ids from every text, whatever tokenizer.json said; ""
+/// when they would.
+std::string reason_against_tokenizer_json(const SentencePieceModel& model);
+
+/// For a model without such a reason.
+TokenizerFiles tokenizer_files(const SentencePieceModel& model, const SpecialTokens& special, int64_t longest_sequence);
 
 /// The merges of a BPE model by rank, as pairs of pieces: for each piece in order of id every pair that makes it, its
 /// own pairs by the ids of their parts; then all by descending score of the piece, stably. So merging by rank does what
