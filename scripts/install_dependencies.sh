@@ -23,7 +23,7 @@ build_packages=(
   libopenmpi-dev openmpi-bin       # several processes
 )
 test_packages=(
-  catch2       # version 2
+  catch2       # version 2 or 3
   python3-venv # tests/python; brings the certificates that pip needs
 )
 

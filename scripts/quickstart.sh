@@ -50,7 +50,7 @@ heading "Packages"
 scripts/install_dependencies.sh build
 
 heading "Build: $strand"
-scripts/build.sh build strand -DSTRAND_TESTS=OFF
+scripts/build.sh build strand -DSTRAND_TESTS=OFF -DSTRAND_WERROR=OFF
 
 heading "Text: $text"
 data_tools/fetch_text.sh "$text" gcide anarchism

@@ -2,12 +2,13 @@
 # Installs what is missing, builds everything, runs every test. On a bare Debian 12 as root; as anybody where the
 # packages are installed.
 #
-#   scripts/test.sh [--require-python] [--hf] [--sanitize] [--compiler CXX] [-- CTEST OPTION...]
+#   scripts/test.sh [--require-python] [--hf] [--sanitize] [--werror] [--compiler CXX] [-- CTEST OPTION...]
 #
 #   --require-python  end with an error when PyPI cannot be reached; otherwise CTest then lists the checks by Python's
 #                    readers of safetensors and TensorBoard as skipped
 #   --hf             compare exports with Hugging Face transformers too (downloads PyPI's torch: some GB, minutes)
 #   --sanitize       with AddressSanitizer and UndefinedBehaviorSanitizer
+#   --werror         a warning of the compiler ends the build, as in continuous integration
 #   --compiler CXX   another compiler than g++, for instance clang++-19 (packages clang-19 and libomp-19-dev)
 #   --               what follows goes to ctest, for instance: -R checkpoint, -L kernels
 #
@@ -23,12 +24,14 @@ usage() {
 folder=build
 options=(-DSTRAND_TESTS=ON)
 hf=
+werror=OFF
 require_python=
 while [ $# -gt 0 ]; do
   case "$1" in
     --require-python) require_python=yes ;;
     --hf) hf=yes ;;
     --sanitize) folder+=-sanitize; options+=(-DSTRAND_SANITIZE=ON) ;;
+    --werror) werror=ON ;;
     --compiler)
       [ $# -ge 2 ] || { echo "test.sh: --compiler needs a name" >&2; exit 2; }
       command -v "$2" >/dev/null || { echo "test.sh: error: no compiler $2 on this machine" >&2; exit 1; }
@@ -70,7 +73,7 @@ if [ -n "$hf" ]; then
 fi
 
 echo "== Build ($folder)"
-scripts/build.sh "$folder" all "${options[@]}" -DSTRAND_TEST_PYTHON="$python"
+scripts/build.sh "$folder" all "${options[@]}" -DSTRAND_WERROR=$werror -DSTRAND_TEST_PYTHON="$python"
 
 if [ -n "$hf" ]; then
   wait "$hf_install" || { cat build/hf-install.log >&2; exit 1; }

@@ -51,7 +51,11 @@ GemmWorker::Product GemmWorker::make(const GemmShape& s) const {
     add.append_sum(1.0f);
     attributes.set_post_ops(add);
   }
+#if DNNL_VERSION_MAJOR >= 3
+  const dnnl::matmul::primitive_desc description(engine_, a, b, c, attributes);
+#else
   const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(a, b, c), attributes, engine_);
+#endif
   const Memory::desc scratchpad = description.scratchpad_desc();
   Product p{dnnl::matmul(description),
             Memory(a, engine_, DNNL_MEMORY_NONE),
