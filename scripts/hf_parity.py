@@ -22,6 +22,7 @@ import traceback
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import hf_defaults
 import numpy as np
 import torch
 import transformers
@@ -37,9 +38,11 @@ PROMPTS = ["// Errors carry", "The quick brown fox", "  1234 été"]
 BASE = {
     "run": {"precision": "fp32", "seed": 7, "threads": 1},
     # Large initial weights, so that logits and routing are far from uniform.
-    "model": {"hidden_size": 64, "num_layers": 3, "num_heads": 4, "num_kv_heads": 2, "init_std": 0.15,
-              "rope_theta": 10000.0, "norm_eps": 1.0e-5, "tied_embeddings": False},
-    "moe": {"num_experts": 6, "top_k": 2, "expert_ffn": 48},
+    # No two sizes are equal, none is a default of a class, and a head is neither 2 nor 4 wide, where reordering rows for
+    # Ernie's rotation would be its own inverse.
+    "model": {"hidden_size": 72, "num_layers": 3, "num_heads": 4, "num_kv_heads": 2, "head_dim": 20, "init_std": 0.15,
+              "rope_theta": 7000.0, "norm_eps": 3.0e-6, "tied_embeddings": False},
+    "moe": {"num_experts": 7, "top_k": 3, "expert_ffn": 44},
     "losses": {"lb_weight": 1.0e-2, "z_weight": 1.0e-3},
     "data": {"sequence_length": SEQUENCE},
     "optimizer": {"lr": 1.0e-2, "min_lr": 1.0e-3},
@@ -48,17 +51,19 @@ BASE = {
 
 # name: (class, options that differ from BASE)
 EXPORTS = {
-    "export mixtral": ("MixtralForCausalLM", {"moe.renormalize": True, "model.head_dim": 24}),
+    "export mixtral": ("MixtralForCausalLM", {"moe.renormalize": True}),
     "export mixtral, tied": ("MixtralForCausalLM", {"moe.renormalize": True, "model.tied_embeddings": True}),
+    "export mixtral, padded vocabulary": ("MixtralForCausalLM", {"moe.renormalize": True, "model.vocab_size": 560}),
     "export qwen3_moe, renormalized": (
-        "Qwen3MoeForCausalLM", {"moe.renormalize": True, "model.qk_norm": "head", "model.head_dim": 32}),
+        "Qwen3MoeForCausalLM", {"moe.renormalize": True, "model.qk_norm": "head", "model.head_dim": 32, "model.num_kv_heads": 1}),
     "export qwen3_moe, not renormalized, dense layers": (
         "Qwen3MoeForCausalLM", {"model.qk_norm": "head", "model.dense_layers": 1, "model.dense_ffn": 80}),
-    "export olmoe": ("OlmoeForCausalLM", {"model.qk_norm": "full", "model.norm_eps": 1.0e-6}),
-    "export olmoe, renormalized": ("OlmoeForCausalLM", {"model.qk_norm": "full", "moe.renormalize": True}),
-    "export qwen2_moe": ("Qwen2MoeForCausalLM", {}),
+    "export olmoe": ("OlmoeForCausalLM", {"model.qk_norm": "full", "model.head_dim": 18}),
+    "export olmoe, renormalized": (
+        "OlmoeForCausalLM", {"model.qk_norm": "full", "model.head_dim": 18, "moe.renormalize": True}),
+    "export qwen2_moe": ("Qwen2MoeForCausalLM", {"model.head_dim": 18}),
     "export qwen2_moe, renormalized, dense layers": (
-        "Qwen2MoeForCausalLM", {"moe.renormalize": True, "model.dense_layers": 2, "model.dense_ffn": 80}),
+        "Qwen2MoeForCausalLM", {"model.head_dim": 18, "moe.renormalize": True, "model.dense_layers": 2, "model.dense_ffn": 80}),
     "export ernie4_5_moe, renormalized": (
         "Ernie4_5_MoeForCausalLM", {"moe.shared_experts": 1, "moe.bias_rate": 0.05, "moe.renormalize": True}),
     "export ernie4_5_moe, not renormalized": (
@@ -73,7 +78,7 @@ EXPORTS = {
     "export glm4_moe, all options": (
         "Glm4MoeForCausalLM", {"moe.score": "sigmoid", "moe.shared_experts": 2, "moe.bias_rate": 0.05,
                                "moe.renormalize": True, "moe.routed_scale": 2.5, "model.qk_norm": "head",
-                               "model.rope_fraction": 0.375, "model.dense_layers": 1, "model.dense_ffn": 80}),
+                               "model.rope_fraction": 0.3, "model.dense_layers": 1, "model.dense_ffn": 80}),
     "export glm4_moe, no bias, no shared expert": ("Glm4MoeForCausalLM", {"moe.score": "sigmoid"}),
 }
 
@@ -191,6 +196,7 @@ def compare_logits(model, tokens, ours):
 
 def compare_greedy(bench, checkpoint, directory, model):
     tokenizer = AutoTokenizer.from_pretrained(directory)
+    without_piece = list(range(len(tokenizer), model.config.vocab_size)) or None
     for prompt in PROMPTS:
         ours = bench.run("generate", checkpoint, "--prompt", prompt, "--temperature", 0, "--max-tokens", 32,
                          "--precision", "fp32", "--print-ids")
@@ -198,7 +204,7 @@ def compare_greedy(bench, checkpoint, directory, model):
         ids = tokenizer(prompt, return_tensors="pt")
         with torch.no_grad():
             theirs = model.generate(ids["input_ids"], attention_mask=ids["attention_mask"], do_sample=False,
-                                    max_new_tokens=32)
+                                    max_new_tokens=32, suppress_tokens=without_piece)
         theirs = theirs[0, ids["input_ids"].shape[1]:].tolist()
         if theirs and theirs[-1] == tokenizer.eos_token_id:
             theirs.pop()
@@ -283,33 +289,49 @@ def export_case(bench, name, expected_class, options):
     return f"logits within {worst:.1e}"
 
 
+def rope(theta, **more):
+    return {"rope_type": "default", "rope_theta": theta, **more}
+
+
 def tiny(config_class, model_class, **options):
     torch.manual_seed(3)
-    config = config_class(vocab_size=311, hidden_size=48, num_hidden_layers=2, num_attention_heads=4,
-                          num_key_value_heads=2, max_position_embeddings=SEQUENCE, num_experts_per_tok=2,
-                          initializer_range=0.2, bos_token_id=1, eos_token_id=2, pad_token_id=0, **options)
+    options = {"num_key_value_heads": 2, "rms_norm_eps": 3e-6, "rope_parameters": rope(7000.0),
+               "num_experts_per_tok": 3, **options}
+    config = config_class(vocab_size=311, hidden_size=48, num_hidden_layers=3, num_attention_heads=4,
+                          max_position_embeddings=SEQUENCE, initializer_range=0.2, bos_token_id=1, eos_token_id=2,
+                          pad_token_id=0, **options)
     return model_class(config).eval()
 
 
 IMPORTS = {
     "import mixtral": lambda: tiny(transformers.MixtralConfig, transformers.MixtralForCausalLM, intermediate_size=40,
-                                   num_local_experts=5),
+                                   num_local_experts=5, head_dim=20),
     "import qwen3_moe": lambda: tiny(transformers.Qwen3MoeConfig, transformers.Qwen3MoeForCausalLM, head_dim=20,
-                                     num_experts=5, moe_intermediate_size=40, norm_topk_prob=True, rms_norm_eps=1e-6),
+                                     num_experts=5, moe_intermediate_size=40, norm_topk_prob=True),
     "import qwen3_moe, dense layer, tied": lambda: tiny(
-        transformers.Qwen3MoeConfig, transformers.Qwen3MoeForCausalLM, head_dim=12, num_experts=5,
+        transformers.Qwen3MoeConfig, transformers.Qwen3MoeForCausalLM, head_dim=14, num_experts=5,
         moe_intermediate_size=40, intermediate_size=72, mlp_only_layers=[0], norm_topk_prob=False,
         tie_word_embeddings=True),
     "import olmoe": lambda: tiny(transformers.OlmoeConfig, transformers.OlmoeForCausalLM, intermediate_size=40,
                                  num_experts=5),
+    "import olmoe, every head its own keys": lambda: tiny(
+        transformers.OlmoeConfig, transformers.OlmoeForCausalLM, intermediate_size=40, num_experts=5,
+        num_key_value_heads=None, norm_topk_prob=True),
+    "import qwen2_moe, zero biases and shared experts": lambda: tiny(
+        transformers.Qwen2MoeConfig, transformers.Qwen2MoeForCausalLM, num_experts=5, moe_intermediate_size=40,
+        intermediate_size=72, mlp_only_layers=[0], shared_expert_intermediate_size=32, norm_topk_prob=True),
     "import ernie4_5_moe": lambda: tiny(
-        transformers.Ernie4_5_MoeConfig, transformers.Ernie4_5_MoeForCausalLM, moe_num_experts=5, moe_k=2,
+        transformers.Ernie4_5_MoeConfig, transformers.Ernie4_5_MoeForCausalLM, moe_num_experts=5, moe_k=3,
         moe_intermediate_size=40, intermediate_size=72, moe_num_shared_experts=2, moe_layer_start_index=1,
-        moe_layer_end_index=1),
+        moe_layer_end_index=2, head_dim=20, tie_word_embeddings=False),
+    "import ernie4_5_moe, tied, not renormalized": lambda: tiny(
+        transformers.Ernie4_5_MoeConfig, transformers.Ernie4_5_MoeForCausalLM, moe_num_experts=5, moe_k=3,
+        moe_intermediate_size=40, intermediate_size=72, moe_num_shared_experts=1, moe_layer_start_index=2,
+        moe_norm_min=1.0),
     "import glm4_moe": lambda: tiny(
         transformers.Glm4MoeConfig, transformers.Glm4MoeForCausalLM, n_routed_experts=5, moe_intermediate_size=40,
-        intermediate_size=72, n_shared_experts=1, first_k_dense_replace=1, routed_scaling_factor=1.5, use_qk_norm=True,
-        head_dim=16),
+        intermediate_size=72, n_shared_experts=2, first_k_dense_replace=1, routed_scaling_factor=1.5, use_qk_norm=True,
+        head_dim=20, rope_parameters=rope(7000.0, partial_rotary_factor=0.3)),
 }
 
 
@@ -320,6 +342,33 @@ def randomize(model):
         for name, t in list(model.named_parameters()) + list(model.named_buffers()):
             if name.endswith(("norm.weight", "layernorm.weight", "e_score_correction_bias")):
                 t.add_(0.2 * torch.randn(t.shape, generator=generator))
+            if "mlp.shared_expert." in name or name.endswith("proj.bias"):  # of Qwen2-MoE: none that adds anything
+                t.zero_()
+            if "shared_expert_gate" in name:
+                t.fill_(1.0)
+
+
+# Tensors of published checkpoints that the class itself leaves out.
+EXTRAS = {
+    "Ernie4_5_MoeForCausalLM": ["model.mtp_block.0.input_layernorm.weight", "model.mtp_emb_norm.0.weight",
+                                "model.mtp_hidden_norm.0.weight", "model.mtp_linear_proj.0.weight"],
+    "Glm4MoeForCausalLM": ["model.layers.3.eh_proj.weight", "model.layers.3.enorm.weight",
+                           "model.layers.3.embed_tokens.weight", "model.layers.3.self_attn.q_proj.weight"],
+}
+
+
+def with_extras(bench, short, folder, cls, ours, data):
+    """The same model with tensors that transformers leaves out, and strand too: the same logits."""
+    out = bench.folder / f"{short}_extras_hf"
+    out.mkdir()
+    tensors = load_file(folder / "model.safetensors")
+    tensors.update({name: torch.ones(3, 5) for name in EXTRAS[cls]})
+    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    (out / "config.json").write_text((folder / "config.json").read_text())
+    checkpoint = bench.folder / f"{short}_extras"
+    bench.run("import", out, "--out", checkpoint)
+    _, again = bench.logits(checkpoint, data, "--format", "raw_u16")
+    check(torch.equal(ours, again), "other logits with the tensors that are left out")
 
 
 def import_case(bench, name, make):
@@ -335,6 +384,8 @@ def import_case(bench, name, make):
     bench.run("import", folder, "--out", checkpoint)
     tokens, ours = bench.logits(checkpoint, data, "--format", "raw_u16")
     worst = compare_logits(model, tokens, ours)
+    if type(model).__name__ in EXTRAS:
+        with_extras(bench, short, folder, type(model).__name__, ours, data)
     bench.run("export", checkpoint, "--out", bench.folder / f"{short}_again")
     again = tensors_of(bench.folder / f"{short}_again")
     same_tensors({k: v for k, v in tensors_of(folder).items()}, again, "save_pretrained, import, export")
@@ -343,10 +394,10 @@ def import_case(bench, name, make):
 
 # name: (options of a model, keys of config.json to falsify)
 FALSE_CONFIGS = {
-    "qwen2_moe": ({}, {"norm_topk_prob": True}),
+    "qwen2_moe": ({"model.head_dim": 18}, {"norm_topk_prob": True}),
     "ernie4_5_moe": ({"moe.shared_experts": 1, "moe.bias_rate": 0.05}, {"moe_norm_min": 1e-12}),
     "glm4_moe": ({"moe.score": "sigmoid", "model.rope_fraction": 0.5},
-                 {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0},
+                 {"rope_parameters": {"rope_type": "default", "rope_theta": 7000.0, "partial_rotary_factor": 1.0},
                   "partial_rotary_factor": 1.0}),
     "mixtral": ({"moe.renormalize": True}, {"rms_norm_eps": 1e-3}),
 }
@@ -367,6 +418,82 @@ def comparison_can_fail(bench):
         check(worst > 10 * TOLERANCE, f"{lie} in {name} changes logits by {worst:.3g} only")
         least = min(least, worst)
     return f"false configurations change logits by {least:.1e} or more"
+
+
+# What a config.json may say of RoPE besides the class's default, and where.
+ROPES = [
+    {}, {"rope_theta": 300.0}, {"rope_parameters": rope(400.0)}, {"rope_theta": 300.0, "rope_parameters": rope(400.0)},
+    {"rope_theta": 300.0, "rope_parameters": {"rope_type": "default"}}, {"rope_scaling": rope(500.0)},
+    {"rope_theta": 300.0, "rope_parameters": rope(400.0), "rope_scaling": rope(500.0)},
+    {"rope_theta": 300.0, "rope_parameters": rope(400.0), "rope_scaling": {"rope_type": "default"}},
+    {"rope_theta": 300.0, "rope_parameters": rope(400.0), "rope_scaling": None},
+    {"rope_theta": 300.0, "rope_parameters": None},
+    {"rope_theta": 300.0, "partial_rotary_factor": 0.3},
+    {"partial_rotary_factor": 0.3, "rope_parameters": rope(400.0, partial_rotary_factor=0.7)},
+]
+
+
+def rope_case(bench, name, make):
+    """Wherever the numbers of RoPE lie in config.json: the logits of transformers, which reads the same file."""
+    short = "".join(c if c.isalnum() else "_" for c in name)
+    folder = bench.folder / f"{short}_hf"
+    make().save_pretrained(folder)
+    written = json.loads((folder / "config.json").read_text())
+    data = bench.folder / f"{short}.bin"
+    data.write_bytes(np.random.default_rng(2).integers(0, 311, 2 * SEQUENCE + 8).astype(np.uint16).tobytes())
+    ropes = [r for r in ROPES if "partial_rotary_factor" not in r or written["model_type"] == "glm4_moe"]
+    logits = []
+    for i, says in enumerate(ropes):
+        config = {k: v for k, v in written.items() if not k.startswith("rope_") and k != "partial_rotary_factor"}
+        (folder / "config.json").write_text(json.dumps({**config, **says}))
+        checkpoint = bench.folder / f"{short}_{i}"
+        bench.run("import", folder, "--out", checkpoint)
+        tokens, ours = bench.logits(checkpoint, data, "--format", "raw_u16")
+        try:
+            compare_logits(load(folder), tokens, ours)
+        except Failure as failure:
+            raise Failure(f"{says}: {failure}") from None
+        logits.append(ours)
+    least = (logits[1] - logits[2]).abs().max().item()
+    check(least > 10 * TOLERANCE, f"other values of rope_theta change logits by {least:.3g} only")
+    return f"{len(ropes)} configurations"
+
+
+def head_case(bench):
+    """A tied model whose file has a head: a copy, another one, or the head alone. The logits of transformers."""
+    folder = bench.folder / "head_hf"
+    make = IMPORTS["import qwen3_moe, dense layer, tied"]
+    make().save_pretrained(folder)
+    plain = load_file(folder / "model.safetensors")
+    embedding = plain.pop("model.embed_tokens.weight")
+    check("lm_head.weight" not in plain, "a tied model was saved with its head")
+    data = bench.folder / "head.bin"
+    data.write_bytes(np.random.default_rng(2).integers(0, 311, 2 * SEQUENCE + 8).astype(np.uint16).tobytes())
+    variants = {
+        "copy": {"model.embed_tokens.weight": embedding, "lm_head.weight": embedding.clone()},
+        "another": {"model.embed_tokens.weight": embedding, "lm_head.weight": embedding.flip(0).contiguous()},
+        "alone": {"lm_head.weight": embedding},
+    }
+    logits = {}
+    for name, tensors in variants.items():
+        save_file({**plain, **tensors}, folder / "model.safetensors", metadata={"format": "pt"})
+        checkpoint = bench.folder / f"head_{name}"
+        bench.run("import", folder, "--out", checkpoint)
+        tokens, logits[name] = bench.logits(checkpoint, data, "--format", "raw_u16")
+        compare_logits(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval(), tokens, logits[name])
+    check(torch.equal(logits["copy"], logits["alone"]), "a copy and the head alone give other logits")
+    check((logits["copy"] - logits["another"]).abs().max() > 0.1, "another head gives the same logits")
+    return ", ".join(variants)
+
+
+def defaults_case():
+    """The table of defaults that the C++ tests read is what this transformers says."""
+    kept = json.loads((ROOT / "tests/export/transformers_defaults.json").read_text())
+    now = hf_defaults.table()
+    for name in now:
+        if name != "transformers":  # the version
+            check(kept[name] == now[name], f"{name}: {kept[name]} in the table, {now[name]} in transformers")
+    return f"{len(now) - 1} classes"
 
 
 def token_ids(bench, model, lines):
@@ -418,6 +545,11 @@ def cases(bench, tokenizers):
         yield name, lambda name=name, cls=cls, options=options: export_case(bench, name, cls, options)
     for name, make in IMPORTS.items():
         yield name, lambda name=name, make=make: import_case(bench, name, make)
+    for name, make in IMPORTS.items():
+        if "," not in name:
+            yield f"rope of {name}", lambda name=name, make=make: rope_case(bench, f"rope {name}", make)
+    yield "heads of a tied model", lambda: head_case(bench)
+    yield "defaults of absent keys", defaults_case
     yield "the comparison can fail", lambda: comparison_can_fail(bench)
     for model in [bench.model, *tokenizers]:
         yield f"tokenizer {pathlib.Path(model).name}", lambda model=model: tokenizer_case(bench, model)

@@ -42,6 +42,10 @@ ConfigKey remark(std::string name, ordered_json value) {
   return computed_remark(std::move(name), [value = std::move(value)](const Config&) { return value; });
 }
 
+ConfigKey foreign(std::string name, std::function<void(const json&)> check) {
+  return {std::move(name), nullptr, [check = std::move(check)](const json& v, Config&) { check(v); }, "null", {}};
+}
+
 std::vector<ConfigKey> operator+(std::vector<ConfigKey> keys, std::vector<ConfigKey> more) {
   for (ConfigKey& key : more) keys.push_back(std::move(key));
   return keys;
@@ -56,9 +60,15 @@ void read_sizes_of_heads(const json& value, Config& c) {
   c.model.head_dim = whole_number(value);
   require(c.model.head_dim > 0, "{} is no width of a head", c.model.head_dim);
 }
+
+ConfigKey refused(std::string name, std::string what) {
+  return foreign(std::move(name), [what = std::move(what)](const json& v) {
+    require(v.is_null() || v.empty(), "{}, which our models do not have", what);
+  });
+}
 }  // namespace
 
-std::vector<ConfigKey> common_keys(const std::string& tied_when_absent, const std::string& eps_when_absent) {
+std::vector<ConfigKey> common_keys(const CommonDefaults& absent) {
   return {
       integer<m, &M::vocab_size>("vocab_size"),
       integer<m, &M::hidden_size>("hidden_size"),
@@ -67,16 +77,18 @@ std::vector<ConfigKey> common_keys(const std::string& tied_when_absent, const st
       {"num_key_value_heads",
        [](const Config& c) { return ordered_json(c.model.num_kv_heads); },
        [](const json& v, Config& c) { c.model.num_kv_heads = v.is_null() ? c.model.num_heads : whole_number(v); },
-       "null",
+       absent.kv_heads,
        {}},
       {"head_dim", [](const Config& c) { return ordered_json(c.model.head_dim); }, read_sizes_of_heads, "null", {}},
       fixed("hidden_act", "silu", "\"silu\""),
-      integer<&Config::data, &DataConfig::sequence_length>("max_position_embeddings"),
-      real<m, &M::norm_eps>("rms_norm_eps", eps_when_absent),
-      boolean<m, &M::tied_embeddings>("tie_word_embeddings", tied_when_absent),
+      integer<&Config::data, &DataConfig::sequence_length>("max_position_embeddings", absent.positions),
+      real<m, &M::norm_eps>("rms_norm_eps", absent.norm_eps),
+      boolean<m, &M::tied_embeddings>("tie_word_embeddings", absent.tied),
       real<m, &M::init_std>("initializer_range", "0.02"),
       remark("attention_dropout", 0.0),
       remark("use_cache", true),
+      refused("quantization_config", "quantized weights"),
+      refused("per_layer_config", "layers that differ from each other"),
   };
 }
 
@@ -100,6 +112,8 @@ void read_rope_parameters(const json& value, Config& c, PartialRotary partial) {
   require(value.is_object(), "{} is no object", value.dump());
   const std::string type = value.value("rope_type", value.value("type", "default"));
   require(type == "default", "\"{}\" RoPE, but our models only know the default one", type);
+  for (const auto& [name, part] : value.items())
+    require(!part.is_object(), "a RoPE of its own for {} layers, but all layers of our models rotate alike", name);
   if (value.contains("rope_theta")) c.model.rope_theta = real_number(value["rope_theta"]);
   if (!value.contains("partial_rotary_factor")) return;
   const double factor = real_number(value["partial_rotary_factor"]);
@@ -110,7 +124,8 @@ void read_rope_parameters(const json& value, Config& c, PartialRotary partial) {
 }  // namespace
 
 std::vector<ConfigKey> rope_keys(PartialRotary partial, double theta_when_absent) {
-  // Read in this order: the older key first, so that the newer one, which says all, wins.
+  // Read in this order: the key beside rope_parameters first, so that the ones inside win. (Of a file that has both
+  // rope_scaling and rope_parameters, only the former is left when this is read.)
   std::vector<ConfigKey> keys = {
       real<m, &M::rope_theta>("rope_theta", fmt::format("{:.1f}", theta_when_absent)),
       {"rope_scaling",

@@ -52,8 +52,15 @@ ConfigKey fixed(std::string name, nlohmann::ordered_json value, std::string abse
 ConfigKey computed_remark(std::string name, std::function<nlohmann::ordered_json(const Config&)> write);
 ConfigKey remark(std::string name, nlohmann::ordered_json value);
 
+/// What a class takes some of the common keys to be when they are not there, as JSON text.
+struct CommonDefaults {
+  std::string tied, norm_eps, kv_heads, positions;
+};
 /// Keys that every class has, up to those about RoPE and the FFN.
-std::vector<ConfigKey> common_keys(const std::string& tied_when_absent, const std::string& eps_when_absent);
+std::vector<ConfigKey> common_keys(const CommonDefaults& absent);
+
+/// A key that only files of others have: importing reads it, export does not write it.
+ConfigKey foreign(std::string name, std::function<void(const nlohmann::json&)> check);
 
 /// rope_theta (transformers 4, engines) and rope_parameters (transformers 5): the same said twice.
 enum class PartialRotary { no, yes };

@@ -96,6 +96,12 @@ Keys expert_keys(const std::string& count, std::vector<std::string> count_aliase
           integer<e, &E::top_k>(used, "", std::move(used_aliases)), integer<e, &E::expert_ffn>(width)};
 }
 
+void all_full_attention(const json& v) {
+  if (v.is_null()) return;
+  require(v.is_array() && std::all_of(v.begin(), v.end(), [](const json& type) { return type == "full_attention"; }),
+          "{}, but attention in our models sees the whole sequence in every layer", v.dump());
+}
+
 // ---- The classes ----------------------------------------------------------------------------------------------------
 
 Family mixtral() {
@@ -109,7 +115,8 @@ Family mixtral() {
                     no_scale,
                     whole_rotation};
   f.tensors = llama_tensors() + experts({"block_sparse_moe", "w1", "w3", "w2"});
-  f.keys = common_keys("false", "1e-5") + rope_keys(PartialRotary::no, 1e6) +
+  f.keys = common_keys({.tied = "false", .norm_eps = "1e-5", .kv_heads = "8", .positions = "131072"}) +
+           rope_keys(PartialRotary::no, 1e6) +
            expert_keys("num_local_experts", {"num_experts"}, "num_experts_per_tok", {}, "intermediate_size") +
            balance_loss_keys() +
            Keys{{"sliding_window",
@@ -131,7 +138,8 @@ Family qwen3_moe() {
   f.requirements = {
       score(RouterScore::softmax), qk_norm(QkNorm::head), no_shared, no_bias, no_scale, whole_rotation, some_moe_layer};
   f.tensors = llama_tensors() + qk_norms(Size::head, Size::head) + dense_layers() + experts();
-  f.keys = common_keys("false", "1e-6") + rope_keys(PartialRotary::no, 1e4) +
+  f.keys = common_keys({.tied = "false", .norm_eps = "1e-6", .kv_heads = "4", .positions = "32768"}) +
+           rope_keys(PartialRotary::no, 1e4) +
            expert_keys("num_experts", {"num_local_experts"}, "num_experts_per_tok", {}, "moe_intermediate_size") +
            Keys{dense_width("6144", width_of_active_experts), norm_topk_prob, no_attention_bias} + qwen_layers() +
            no_sliding_window + balance_loss_keys();
@@ -155,7 +163,8 @@ Family olmoe() {
                     whole_rotation,
                     heads_fill_width};
   f.tensors = llama_tensors() + qk_norms(Size::queries, Size::keys) + experts();
-  f.keys = common_keys("false", "1e-5") + rope_keys(PartialRotary::no, 1e4) +
+  f.keys = common_keys({.tied = "false", .norm_eps = "1e-5", .kv_heads = "null", .positions = "4096"}) +
+           rope_keys(PartialRotary::no, 1e4) +
            expert_keys("num_experts", {"num_local_experts"}, "num_experts_per_tok", {}, "intermediate_size") +
            Keys{norm_topk_prob, no_attention_bias, fixed("clip_qkv", nullptr, "null")} + balance_loss_keys();
   f.implies = [](Config& c) { c.model.qk_norm = QkNorm::full; };
@@ -190,8 +199,9 @@ Family qwen2_moe() {
   const auto read_shared = [](const json& v, Config&) {
     require(v == dead_shared_width, "{}: a shared expert behind a gate, which our models do not have", v.dump());
   };
-  f.keys = common_keys("false", "1e-6") + rope_keys(PartialRotary::no, 1e4) +
-           expert_keys("num_experts", {"num_local_experts"}, "num_experts_per_tok", {}, "moe_intermediate_size") +
+  f.keys = common_keys({.tied = "false", .norm_eps = "1e-6", .kv_heads = "16", .positions = "32768"}) +
+           rope_keys(PartialRotary::no, 1e4) +
+           expert_keys("num_experts", {}, "num_experts_per_tok", {}, "moe_intermediate_size") +
            Keys{dense_width("5632", width_of_active_experts),
                 norm_topk_prob,
                 fixed("qkv_bias", true, "true"),
@@ -199,7 +209,8 @@ Family qwen2_moe() {
                  [](const Config&) { return ordered_json(dead_shared_width); },
                  read_shared,
                  "5632",
-                 {}}} +
+                 {}},
+                foreign("layer_types", all_full_attention)} +
            qwen_layers() + no_sliding_window + balance_loss_keys();
   f.caveats = [](const Config& c) {
     std::vector<std::string> out;
@@ -231,7 +242,8 @@ Family ernie4_5_moe() {
     require(v == -1 || v == c.model.num_layers - 1,
             "{}, but every layer after the first MoE layer of our models is one", v.dump());
   };
-  f.keys = common_keys("true", "1e-5") + rope_keys(PartialRotary::no, 5e5) +
+  f.keys = common_keys({.tied = "true", .norm_eps = "1e-5", .kv_heads = "4", .positions = "131072"}) +
+           rope_keys(PartialRotary::no, 5e5) +
            expert_keys("moe_num_experts", {"num_experts"}, "moe_k", {"num_experts_per_tok"}, "moe_intermediate_size") +
            Keys{integer<e, &E::shared_experts>("moe_num_shared_experts", "2"),
                 dense_width("12288", shared_width_times_keys),
@@ -278,7 +290,8 @@ Family glm4_moe() {
                             [](const json& v, Config& c) { c.moe.shared_experts = whole_number(v); },
                             "1",
                             {}};
-  f.keys = common_keys("false", "1e-5") + rope_keys(PartialRotary::yes, 1e4) +
+  f.keys = common_keys({.tied = "false", .norm_eps = "1e-5", .kv_heads = "8", .positions = "131072"}) +
+           rope_keys(PartialRotary::yes, 1e4) +
            expert_keys("n_routed_experts", {"num_local_experts", "num_experts"}, "num_experts_per_tok", {},
                        "moe_intermediate_size") +
            Keys{shared,

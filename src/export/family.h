@@ -59,7 +59,7 @@ struct TensorRule {
 /// One key of config.json.
 struct ConfigKey {
   std::string name;
-  std::function<nlohmann::ordered_json(const Config&)> write;
+  std::function<nlohmann::ordered_json(const Config&)> write;  ///< null: export leaves the key out
   /// Takes the value over or refuses it by throwing (the caller adds file and key). Null: importing ignores the key.
   std::function<void(const nlohmann::json&, Config&)> read;
   /// What the class takes the key to be when it is not there, as JSON text; "" = it has to be there.

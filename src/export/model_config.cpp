@@ -19,9 +19,14 @@ ordered_json id_or_null(int32_t id) {
 
 /// The value of a key, of one of its aliases, or what its absence means.
 json value_of(const json& file, const ConfigKey& key) {
-  if (file.contains(key.name)) return file[key.name];
-  for (const std::string& alias : key.aliases)
-    if (file.contains(alias)) return file[alias];
+  const json* value = file.contains(key.name) ? &file[key.name] : nullptr;
+  for (const std::string& alias : key.aliases) {
+    if (!file.contains(alias)) continue;
+    require(value == nullptr || *value == file[alias], "{}, but {}, which means the same, says {}",
+            value ? value->dump() : "", alias, file[alias].dump());
+    value = &file[alias];
+  }
+  if (value) return *value;
   require(!key.absent.empty(), "is missing");
   return json::parse(key.absent);
 }
@@ -48,7 +53,8 @@ std::string config_json(const Family& family, const Config& config, const Specia
   ordered_json out;
   out["architectures"] = {family.class_name};
   out["model_type"] = family.model_type;
-  for (const ConfigKey& key : family.keys) out[key.name] = key.write(config);
+  for (const ConfigKey& key : family.keys)
+    if (key.write) out[key.name] = key.write(config);
   out["bos_token_id"] = id_or_null(tokens.bos);
   out["eos_token_id"] = id_or_null(tokens.eos);
   out["pad_token_id"] = id_or_null(tokens.pad);
@@ -70,8 +76,9 @@ std::string generation_config_json(const SpecialTokens& tokens) {
 ForeignConfig read_config_json(const std::string& text, const std::string& where, int64_t longest) {
   json file = parse_strict_json(text, where);
   const Family& family = family_of_class(class_of(file, where), where);
-  const auto positions = file.find("max_position_embeddings");
-  if (positions != file.end() && positions->is_number_integer() && *positions > longest) *positions = longest;
+  // As transformers has it: where both are there, the older name holds all that the file says of RoPE.
+  const auto scaling = file.find("rope_scaling");
+  if (scaling != file.end() && scaling->is_object() && !scaling->empty()) file.erase("rope_parameters");
   Config config;
   config.model.num_kv_heads = config.model.head_dim = 0;
   if (family.implies) family.implies(config);
@@ -79,6 +86,8 @@ ForeignConfig read_config_json(const std::string& text, const std::string& where
     if (!key.read) continue;
     try {
       key.read(value_of(file, key), config);
+      // At once: what a later key allows may depend on the length.
+      config.data.sequence_length = std::min(config.data.sequence_length, longest);
     } catch (const std::exception& e) {
       fail("{}: {}: {}", where, key.name, e.what());
     }

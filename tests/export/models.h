@@ -69,14 +69,14 @@ inline void set_qwen2(Config& c) {
 }
 inline void set_ernie(Config& c) {
   set_dense(c);
-  c.moe.shared_experts = 2;
+  c.moe.shared_experts = 3;
   c.moe.bias_rate = 0.001;
 }
 inline void set_glm4(Config& c) {
   set_dense(c);
   c.moe.score = RouterScore::sigmoid;
   c.moe.renormalize = true;
-  c.moe.shared_experts = 3;
+  c.moe.shared_experts = 2;
   c.moe.bias_rate = 0.001;
   c.moe.routed_scale = 1.5;
   c.model.head_dim = 8;
