@@ -18,8 +18,17 @@ BLUE, ORANGE, GREEN, GREY = "#2f6fab", "#d9762b", "#3a8f5a", "#777777"
 
 
 def read_rows(run):
-    with open(pathlib.Path(run) / "log.jsonl", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+    """The rows of the log. Lines that are no rows (a row that was cut off, a foreign line) are left out."""
+    rows = []
+    with open(pathlib.Path(run) / "log.jsonl", encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(row, dict) and "step" in row:
+                rows.append(row)
+    return rows
 
 
 def series(rows, key):

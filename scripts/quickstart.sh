@@ -88,7 +88,7 @@ mkdir -p "$run"
 cp "$made/tokens.stamp" "$run/data.stamp"
 "$strand" train "$config" --resume auto
 steps=$("$strand" config "$config" | sed -n 's/^  steps: //p')
-last=$(tail -n 1 "$run/log.jsonl" | sed 's/^{"step":\([0-9]*\).*/\1/')
+last=$(sed -n 's/^{"step":\([0-9]*\).*/\1/p' "$run/log.jsonl" | tail -n 1)
 if [ "$last" != "$steps" ]; then
   echo "quickstart.sh: stopped at step $last of $steps; run it again to go on" >&2
   exit 1

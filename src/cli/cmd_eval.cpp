@@ -89,7 +89,11 @@ void add_eval_command(CLI::App& app) {
   command->add_option("--data", a->data, "Token files: a Megatron prefix, or a .bin")->required();
   command->add_option("--format", a->format, "auto, megatron, llmc, raw_u16 or raw_i32 (default auto)")
       ->check(CLI::IsMember({"auto", "megatron", "llmc", "raw_u16", "raw_i32"}));
-  command->add_option("--batches", a->batches, "Batches at most; 0 = all of the data (default)")
+  command
+      ->add_option(
+          "--batches", a->batches,
+          "Batches at most, spread evenly over the data; 0 = all of the data (default). With --batch-size a run's "
+          "global_batch_size and --batches its eval_batches: the windows that its validation takes")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--batch-size", a->batch_size, "Sequences in a batch (default 8)")->check(CLI::PositiveNumber);
   command->add_option("--logits", a->logits, "Also write tokens and logits to this safetensors file");

@@ -194,7 +194,8 @@ std::vector<Key> train_keys() {
        "sequences in one micro-step of one process", required},
       {"train", "eval_every", integer<g, &C::eval_every>(0, max_steps), "validate every so many steps; 0 = never"},
       {"train", "eval_batches", integer<g, &C::eval_batches>(0, max_steps),
-       "batches of global_batch_size sequences in one validation; 0 = all of data.val"},
+       "batches of global_batch_size sequences in one validation, spread evenly over data.val and always the same; 0 = "
+       "all of data.val"},
       {"train", "checkpoint_every", integer<g, &C::checkpoint_every>(0, max_steps),
        "save every so many steps; 0 = only at the end"},
       {"train", "keep", integer<g, &C::keep>(1, max_steps), "the newest so many checkpoints stay"},

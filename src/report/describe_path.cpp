@@ -124,22 +124,24 @@ PathKind identify_path(const std::string& path) {
 }
 
 namespace {
-/// Rows, and the last complete one.
+/// How many rows, and the last one.
 std::string describe_log(const std::string& path) {
   std::ifstream file(path);
-  std::string line, last;
-  int64_t rows = 0;
+  std::string line;
+  nlohmann::json last;
+  int64_t rows = 0, foreign = 0;
   while (std::getline(file, line)) {
     if (file.eof()) break;  // cut off: no newline after it
-    last = line;
-    ++rows;
+    auto row = nlohmann::json::parse(line, nullptr, false);
+    const bool valid = row.is_object() && row.contains("step");
+    if (valid) last = std::move(row);
+    ++(valid ? rows : foreign);
   }
-  if (rows == 0) return "log.jsonl: no rows\n";
-  std::string text = fmt::format("log.jsonl: {} rows", rows);
-  const auto row = nlohmann::json::parse(last, nullptr, false);
-  if (!row.is_object()) return text + ", of which the last is DAMAGED\n";
-  for (const char* key : {"step", "loss", "ce", "val_loss", "tokens", "tokens_per_second"})
-    if (row.contains(key)) text += fmt::format(", {} {}", key, row[key].dump());
+  std::string text = rows == 0 ? "log.jsonl: no rows" : fmt::format("log.jsonl: {} rows", rows);
+  if (rows > 0)
+    for (const char* key : {"step", "loss", "ce", "val_loss", "tokens", "tokens_per_second"})
+      if (last.contains(key)) text += fmt::format(", {} {}", key, last[key].dump());
+  if (foreign > 0) text += fmt::format("; DAMAGED: {} lines are no rows", foreign);
   return text + "\n";
 }
 
@@ -168,7 +170,11 @@ std::string describe_checkpoints(const fs::path& directory) {
 std::string describe_run_directory(const std::string& path) {
   const fs::path directory(path);
   std::string text = fmt::format("{}: run directory\n", path);
-  text += describe_config((directory / "config.yaml").string());
+  try {
+    text += describe_config((directory / "config.yaml").string());
+  } catch (const Error& error) {
+    text += fmt::format("config.yaml: DAMAGED: {}\n", error.what());
+  }
   if (fs::exists(directory / "log.jsonl")) text += describe_log((directory / "log.jsonl").string());
   return text + describe_checkpoints(directory / "checkpoints");
 }

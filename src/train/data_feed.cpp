@@ -45,6 +45,11 @@ StepData DataFeed::training_step(const TrainConfig& train, int64_t first, int ra
                  [&](int64_t index, int32_t* tokens) { sampler_.sample(first + index, tokens); });
 }
 
+int64_t spread_window(int64_t index, int64_t chosen, int64_t windows) {
+  __extension__ using int128 = __int128;  // the product may pass 64 bits
+  return static_cast<int64_t>((2 * int128{index} + 1) * windows / (2 * int128{chosen}));
+}
+
 StepData DataFeed::validation(int64_t sequences, int64_t micro_batch, int rank, int ranks) const {
   const int64_t available = sampler_.windows();
   const int64_t total = sequences > 0 ? std::min(sequences, available) : available;
@@ -54,7 +59,7 @@ StepData DataFeed::validation(int64_t sequences, int64_t micro_batch, int rank, 
   int64_t missing = 0;  // of this rank, and its last ones
   StepData data = collect(std::move(micro_batches), rank, ranks, [&](int64_t index, int32_t* tokens) {
     missing += index >= total;
-    sampler_.window(std::min(index, total - 1), tokens);
+    sampler_.window(spread_window(std::min(index, total - 1), total, available), tokens);
   });
   std::fill(data.targets.end() - missing * data.tokens, data.targets.end(), -1);
   return data;

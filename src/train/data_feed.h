@@ -14,9 +14,9 @@ class DataFeed {
 
   /// The step that begins with sample `first` of the run, for rank `rank` of `ranks`.
   StepData training_step(const TrainConfig& train, int64_t first, int rank, int ranks) const;
-  /// The first `sequences` windows in file order (0 or more than there are: all), in micro-batches of at most
-  /// `micro_batch` for each rank: the same windows in every layout. Where they do not divide by the ranks, the last
-  /// micro-batch is filled up with sequences without a valid target.
+  /// `sequences` windows spread evenly over all the files (0 or more than there are: all windows), in file order and in
+  /// micro-batches of at most `micro_batch` for each rank: the same windows in every layout and at every call. Where
+  /// they do not divide by the ranks, the last micro-batch is filled up with sequences without a valid target.
   StepData validation(int64_t sequences, int64_t micro_batch, int rank, int ranks) const;
   const Sampler& sampler() const { return sampler_; }
 
@@ -26,5 +26,9 @@ class DataFeed {
 
   Sampler sampler_;
 };
+
+/// Window `index` of `chosen` that are spread evenly over `windows` of them: the middle one of the `index`-th of
+/// `chosen` equal parts. 0 <= index < chosen <= windows.
+int64_t spread_window(int64_t index, int64_t chosen, int64_t windows);
 
 }  // namespace strand

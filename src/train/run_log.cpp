@@ -4,8 +4,11 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
 
 #include "core/error.h"
+#include "core/log.h"
 
 namespace strand {
 
@@ -23,33 +26,96 @@ std::string array(std::span<const double> values) {
   return text += ']';
 }
 
-/// The step of a row. Throws Error naming file and line.
-int64_t step_of_row(const std::string& row, const std::string& path, int64_t line) {
-  const auto object = nlohmann::json::parse(row, nullptr, false);
-  const bool valid = object.is_object() && object.contains("step") && object["step"].is_number_integer();
-  require(valid, "{}:{}: not a log row (an object with a whole number \"step\"); repair or remove the file", path,
-          line);
-  return object["step"].get<int64_t>();
+/// The step of a row; none when the line is not a row: an object with a whole number "step" of at least 0.
+std::optional<int64_t> step_of_row(const std::string& line) {
+  const auto object = nlohmann::json::parse(line, nullptr, false);
+  if (!object.is_object() || !object.contains("step")) return {};
+  const auto& step = object["step"];
+  if (!step.is_number_unsigned() || step.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) return {};
+  return step.get<int64_t>();
+}
+
+/// A name beside `path` that nothing has yet.
+std::string name_for_damaged(const std::string& path) {
+  std::string name = path + ".damaged";
+  for (int i = 2; std::filesystem::exists(std::filesystem::symlink_status(name)); ++i)
+    name = fmt::format("{}.damaged.{}", path, i);
+  return name;
+}
+
+void copy_file(const std::string& from, const std::string& to) {
+  std::ifstream in(from, std::ios::binary);
+  AtomicFile out(to);
+  std::vector<char> block(size_t{1} << 20);
+  while (in.read(block.data(), static_cast<std::streamsize>(block.size())) || in.gcount() > 0)
+    out.write(block.data(), static_cast<size_t>(in.gcount()));
+  require(!in.bad(), "cannot read {}", from);
+  out.commit();
+}
+
+/// "2, 5, 9 and 7 more"
+std::string list_of_lines(const std::vector<int64_t>& lines) {
+  constexpr size_t most = 5;
+  std::string text;
+  for (size_t i = 0; i < std::min(most, lines.size()); ++i) text += fmt::format("{}{}", i > 0 ? ", " : "", lines[i]);
+  return lines.size() > most ? fmt::format("{} and {} more", text, lines.size() - most) : text;
+}
+
+struct Sorted {
+  int64_t dropped = 0;           ///< rows from `first_step` on, and a last line that was cut off
+  std::vector<int64_t> foreign;  ///< numbers, from 1, of the lines that are no rows
+};
+
+/// Gives the rows before `first_step` to `keep`. Throws Error when the file cannot be read.
+template <typename Keep>
+Sorted sort_lines(const std::string& path, int64_t first_step, const Keep& keep) {
+  std::ifstream in(path, std::ios::binary);
+  require(in.good(), "cannot read {}", path);
+  Sorted sorted;
+  std::string line;
+  for (int64_t number = 1; std::getline(in, line); ++number) {
+    const bool cut_off = in.eof();  // no newline after it: its writer was killed
+    const std::optional<int64_t> step = cut_off ? std::nullopt : step_of_row(line);
+    if (step && *step < first_step)
+      keep(line);
+    else if (step || cut_off)
+      ++sorted.dropped;
+    else
+      sorted.foreign.push_back(number);
+  }
+  require(!in.bad(), "cannot read {}", path);
+  return sorted;
 }
 
 /// Copies the rows before `first_step` into a new file that takes the place of `path`. Returns how many were dropped.
 int64_t keep_rows_before(const std::string& path, int64_t first_step) {
-  std::ifstream in(path, std::ios::binary);
-  require(in.good(), "cannot read {}", path);
   AtomicFile kept(path);
-  int64_t dropped = 0;
-  std::string row;
-  for (int64_t line = 1; std::getline(in, row); ++line) {
-    const bool cut_off = in.eof();  // no newline after it: its writer was killed
-    if (cut_off || step_of_row(row, path, line) >= first_step) {
-      ++dropped;
-      continue;
-    }
-    kept.write(row + "\n");
+  const Sorted sorted = sort_lines(path, first_step, [&](const std::string& row) { kept.write(row + "\n"); });
+  if (!sorted.foreign.empty()) {
+    const std::string aside = name_for_damaged(path);
+    copy_file(path, aside);
+    log_warning(fmt::format("{}: {} that {} no row of a log (line {}); the rows stay, and the file as it was is {}",
+                            path,
+                            sorted.foreign.size() == 1 ? "a line" : fmt::format("{} lines", sorted.foreign.size()),
+                            sorted.foreign.size() == 1 ? "is" : "are", list_of_lines(sorted.foreign), aside));
   }
-  require(!in.bad(), "cannot read {}", path);
-  if (dropped > 0) kept.commit();
-  return dropped;
+  if (sorted.dropped > 0 || !sorted.foreign.empty()) kept.commit();
+  return sorted.dropped;
+}
+
+/// Whether the file can be read to its end. What cannot is moved out of the way of a new log.
+bool readable(const std::string& path) {
+  try {
+    std::error_code ignored;
+    require(std::filesystem::is_regular_file(path, ignored), "{} is not a regular file", path);
+    sort_lines(path, 0, [](const std::string&) {});
+    return true;
+  } catch (const Error& error) {
+    const std::string aside = name_for_damaged(path);
+    rename_path(path, aside);
+    log_warning(fmt::format("{}; it is now {}, and a new log begins", error.what(), aside));
+    return false;
+  }
 }
 }  // namespace
 
@@ -94,7 +160,8 @@ LogRow& LogRow::add_object(std::string_view key, std::span<const std::pair<std::
 }
 
 RunLog::RunLog(const std::string& path, int64_t first_step) {
-  if (std::filesystem::exists(path)) dropped_ = keep_rows_before(path, first_step);
+  if (std::filesystem::exists(std::filesystem::symlink_status(path)) && readable(path))
+    dropped_ = keep_rows_before(path, first_step);
   file_ = std::make_unique<AppendFile>(path);
 }
 

@@ -39,7 +39,11 @@ class RunLog {
  public:
   /// Opens `path` for a run whose first row will have step `first_step`: rows from that step on (of an earlier run that
   /// got further than the checkpoint that this one continues) and a last line that was cut off are dropped, by an
-  /// atomic rewrite. 0 starts an empty log. Throws Error naming the line when the file holds anything but such rows.
+  /// atomic rewrite. 0 starts an empty log.
+  ///
+  /// What is in the file never stops a run. Where it holds lines that are no rows, a copy of the file as it was is kept
+  /// beside it as `<path>.damaged` (`.damaged.2` and so on where such names are taken) and the rows stay. A log that
+  /// cannot be read at all gets such a name itself, and the run begins a new one. Both are said in a warning.
   RunLog(const std::string& path, int64_t first_step);
 
   /// The row is with the system when this returns: it outlives a kill of the process.

@@ -1,5 +1,4 @@
 // What a path is, is decided by its content; every kind, under its own name and under a wrong one.
-#include "tests/catch.h"
 #include <cstring>
 
 #include "../checkpoint/fixtures.h"
@@ -10,6 +9,7 @@
 #include "data/tokenizer_training.h"
 #include "report/describe_path.h"
 #include "small_config.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using namespace strand::test;
@@ -111,6 +111,10 @@ TEST_CASE("a run directory: configuration, log and checkpoints") {
   CHECK_THAT(described(directory.path()), Contains("2 rows, step 2, loss 2.5") && Contains("checkpoint: none"));
   make_checkpoint(directory / "checkpoints");
   CHECK_THAT(described(directory.path()), Contains("step_00000003") && Contains("4 experts, 2 for a token"));
+  put(directory / "log.jsonl", "{\"step\":1,\"loss\":3.5}\n\nforeign\n");
+  put(directory / "config.yaml", "{{{");
+  CHECK_THAT(described(directory.path()), Contains("1 rows, step 1, loss 3.5; DAMAGED: 2 lines are no rows") &&
+                                              Contains("config.yaml: DAMAGED") && Contains("step_00000003"));
 }
 
 TEST_CASE("an unknown path is an error that lists what was tried") {

@@ -1,9 +1,9 @@
 // Which sequences a rank gets: together all ranks get what one process gets, in training and in validation.
 #include <algorithm>
-#include "tests/catch.h"
 #include <fstream>
 #include <map>
 
+#include "tests/catch.h"
 #include "tests/train/reference_files.h"
 #include "train/data_feed.h"
 
@@ -55,9 +55,30 @@ TEST_CASE("Validation covers the same windows in every layout, each once") {
         if (ranks == 1) CHECK(data.valid_targets() == data.sequences() * length);
       }
       CHECK(static_cast<int64_t>(counts.size()) == total);
-      for (const auto& [window, times] : counts) CHECK((window < total && times == 1));
+      // Of `total` equal parts of the file, one window each.
+      for (const auto& [window, times] : counts) CHECK(times == 1);
+      int64_t part = 0;
+      for (const auto& [window, times] : counts) {
+        CHECK(window * total >= part * windows - total);
+        CHECK(window * total < (part + 1) * windows);
+        ++part;
+      }
       for (const auto& shape : shapes) CHECK(shape == shapes[0]);  // ranks take every micro-step together
     }
+}
+
+TEST_CASE("A sample for validation takes from the whole file: neither end is favoured") {
+  // By hand: the middles of the parts of 23 windows.
+  const auto spread = [](int64_t chosen, int64_t all) {
+    std::vector<int64_t> found;
+    for (int64_t i = 0; i < chosen; ++i) found.push_back(spread_window(i, chosen, all));
+    return found;
+  };
+  CHECK(spread(1, 23) == std::vector<int64_t>{11});
+  CHECK(spread(2, 23) == std::vector<int64_t>{5, 17});
+  CHECK(spread(3, 9) == std::vector<int64_t>{1, 4, 7});
+  CHECK(spread(4, 4) == std::vector<int64_t>{0, 1, 2, 3});
+  CHECK(spread_window(2'999'999'999, 3'000'000'000, 6'000'000'000) == 5'999'999'999);  // the product has 65 bits
 }
 
 TEST_CASE("A training step is the same samples, however many ranks share them") {

@@ -2,10 +2,10 @@
 #include <signal.h>
 
 #include <algorithm>
-#include "tests/catch.h"
 #include <nlohmann/json.hpp>
 
 #include "driven_run.h"
+#include "tests/catch.h"
 
 namespace strand::test {
 namespace {
@@ -139,6 +139,39 @@ TEST_CASE("A checkpoint without moments gives weights, and is no run to continue
   CHECK_THAT(ended.errors, Contains("holds weights only"));
   CHECK_FALSE(fs::exists(run.run()));
   CHECK(run.train_weights_only(other.checkpoint(4)).status == 0);
+}
+
+TEST_CASE("Whatever became of its log and its diagnostic files, a run continues, with the rows that can be read") {
+  const Remains expected = [] {
+    FinishedRun run;
+    run.config().train.steps = 6;
+    run.complete();
+    return run.remains();
+  }();
+  const std::string kind = GENERATE("blank line", "row cut by a crash, then a newline", "binary", "no log", "events");
+  INFO(kind);
+  FinishedRun run;
+  const fs::path log = run.run() / "log.jsonl";
+  const std::string text = file_bytes(log);
+  const size_t second = text.find('\n') + 1;
+  if (kind == "blank line") put_file_bytes(log, text + "\n");
+  if (kind == "binary") put_file_bytes(log, text.substr(0, second) + "\xff\n" + text.substr(second));
+  if (kind == "no log") fs::remove(log);
+  if (kind == "row cut by a crash, then a newline") put_file_bytes(log, text + "{\"step\":5,\"lo\n");
+  put_file_bytes(run.run() / "config.yaml", "{{{ not yaml");
+  for (const auto& entry : fs::directory_iterator(run.run()))
+    if (kind == "events" && entry.path().filename().string().starts_with("events"))
+      put_file_bytes(entry.path(), "no events");
+  run.config().train.steps = 6;
+  const Ended ended = run.train();
+  INFO(ended.errors);
+  REQUIRE(ended.status == 0);
+  const std::vector<std::string> rows = run.remains().rows;
+  const auto lost = static_cast<long>(kind == "no log" ? 4 : 0);
+  CHECK(rows == std::vector<std::string>(expected.rows.begin() + lost, expected.rows.end()));
+  const bool damaged = kind != "no log" && kind != "events";
+  CHECK(fs::exists(run.run() / "log.jsonl.damaged") == damaged);
+  if (damaged) CHECK_THAT(ended.errors, Contains("log.jsonl.damaged"));
 }
 
 }  // namespace

@@ -1,16 +1,19 @@
 // log.jsonl: what a row looks like, and that a resumed run's log has each step once.
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
-#include "tests/catch.h"
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <string>
+#include <vector>
 
 #include "core/error.h"
+#include "tests/catch.h"
 #include "train/run_log.h"
 
 using namespace strand;
@@ -20,24 +23,30 @@ namespace fs = std::filesystem;
 namespace {
 struct LogPath {
   std::string path = (fs::temp_directory_path() / fmt::format("strand_run_log_{}.jsonl", getpid())).string();
-  ~LogPath() { fs::remove(path); }
+  ~LogPath() { clear(); }
 
   std::string text() const {
     std::ostringstream out;
     out << std::ifstream(path, std::ios::binary).rdbuf();
     return out.str();
   }
+  /// What was put aside, oldest first.
+  std::vector<std::string> aside() const {
+    std::vector<std::string> texts;
+    for (std::string name = path + ".damaged"; fs::exists(name);
+         name = fmt::format("{}.damaged.{}", path, texts.size() + 1)) {
+      std::ostringstream out;
+      out << std::ifstream(name, std::ios::binary).rdbuf();
+      texts.push_back(out.str());
+    }
+    return texts;
+  }
+  void clear() const {
+    for (const auto& entry : fs::directory_iterator(fs::path(path).parent_path()))
+      if (entry.path().string().starts_with(path)) fs::remove_all(entry.path());
+  }
   void put(const std::string& bytes) const { std::ofstream(path, std::ios::binary) << bytes; }
 };
-
-std::string open_error(const std::string& path, int64_t first_step) {
-  try {
-    RunLog(path, first_step);
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
-}
 }  // namespace
 
 TEST_CASE("A row keeps the order of its keys") {
@@ -97,12 +106,46 @@ TEST_CASE("A last line that was cut off goes, whatever it says") {
   }
 }
 
-TEST_CASE("A file that is no log is refused and left alone") {
+TEST_CASE("Lines that are no rows go aside with a copy of the whole file, and the rows stay") {
   const LogPath log;
-  for (const std::string line : {"not json", "[1]", "{\"loss\":1}", "{\"step\":\"1\"}", "{\"step\":1.5}", ""}) {
-    const std::string text = "{\"step\":0}\n" + line + "\n{\"step\":2}\n";
+  const std::string zeros(3, '\0');
+  for (const std::string& line :
+       {std::string("not json"), std::string("[1]"), std::string("{\"loss\":1}"), std::string("{\"step\":\"1\"}"),
+        std::string("{\"step\":1.5}"), std::string("{\"step\":-1}"), std::string("{\"step\":18446744073709551615}"),
+        std::string("{\"step\":1,\"lo"), std::string("\xff\xfe"), zeros, std::string(" "), std::string()}) {
+    INFO("the line \"" << line << '"');
+    const std::string text = "{\"step\":0}\n" + line + "\n{\"step\":1,\"loss\":2.50}\n{\"step\":2}\n";
     log.put(text);
-    CHECK_THAT(open_error(log.path, 1), Contains(log.path + ":2: not a log row"));
-    CHECK(log.text() == text);
+    CHECK(RunLog(log.path, 2).dropped() == 1);
+    CHECK(log.text() == "{\"step\":0}\n{\"step\":1,\"loss\":2.50}\n");
+    CHECK(log.aside() == std::vector<std::string>{text});
+    log.clear();
   }
+}
+
+TEST_CASE("No damaged log takes the place of another, and a whole one puts nothing aside") {
+  const LogPath log;
+  for (const std::string text : {"one\n", "two\n", "three\n"}) {
+    log.put(text);
+    RunLog(log.path, 1);
+  }
+  CHECK(log.aside() == std::vector<std::string>{"one\n", "two\n", "three\n"});
+  log.clear();
+  log.put("\xef\xbb\xbf{\"step\":0}\r\n{\"step\":1}\r\n");  // as an editor on another system leaves it
+  CHECK(RunLog(log.path, 5).dropped() == 0);
+  CHECK(log.text() == "\xef\xbb\xbf{\"step\":0}\r\n{\"step\":1}\r\n");
+  CHECK(log.aside().empty());
+}
+
+TEST_CASE("A log that cannot be read as a file is moved away, and a new one begins") {
+  const LogPath log;
+  const std::string kind = GENERATE("directory", "dangling link", "pipe");
+  INFO(kind);
+  if (kind == "directory") fs::create_directory(log.path);
+  if (kind == "dangling link") fs::create_symlink("nothing", log.path);
+  if (kind == "pipe") REQUIRE(mkfifo(log.path.c_str(), 0600) == 0);
+  const fs::file_type before = fs::symlink_status(log.path).type();
+  RunLog(log.path, 3).write(LogRow(3));
+  CHECK(log.text() == "{\"step\":3}\n");
+  CHECK(fs::symlink_status(log.path + ".damaged").type() == before);
 }
