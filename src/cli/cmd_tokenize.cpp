@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "cli/commands.h"
+#include "cli/text_arguments.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/standard_streams.h"
@@ -49,13 +50,14 @@ void add_tokenize_command(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   TokenizeOptions& task = options->tokenize;
   task.threads = 0;
-  command
-      ->add_option("INPUT", task.inputs,
-                   "Text: .txt (a document a file), .jsonl or .json (an object with \"text\" a line), plain, .gz or "
-                   ".zst, or directories of them")
-      ->required();
+  add_text_arguments(*command, task.inputs, task.text);
   command->add_option("--tokenizer", options->tokenizer, "SentencePiece .model")->required();
   command->add_option("--out", task.output, "Prefix of the .bin/.idx pair to write")->required();
+  command->add_option_function<std::string>(
+      "--split-documents",
+      [options](const std::string& text) { options->tokenize.text.splitting = Splitting::parse(text); },
+      "Make several documents of a .txt: none (default), blank-lines, lines, or a TOKEN that stands between them, such "
+      "as '<|endoftext|>'");
   command->add_option("--val-out", task.val_output, "Prefix of a second pair, for validation");
   command->add_option("--val-fraction", task.val_fraction, "Part of the documents that go to --val-out, in (0, 1)")
       ->check(CLI::Range(0.0, 1.0));

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cli/commands.h"
+#include "cli/text_arguments.h"
 #include "core/log.h"
 #include "core/standard_streams.h"
 #include "data/tokenizer_training.h"
@@ -14,6 +15,17 @@ namespace {
 
 constexpr uint64_t report_bytes = uint64_t{100} << 20;  // a line of progress for every 100 MiB read
 
+std::string how_sampled(const TokenizerTrainingSummary& summary, const TokenizerTraining& options) {
+  return summary.every_line ? std::string("every line")
+                            : fmt::format("lines drawn from all of it, seed {}", options.seed);
+}
+
+std::string left_out(const TokenizerTrainingSummary& summary) {
+  std::string text = to_string(summary.text);
+  if (summary.left_out > 0) text += fmt::format("; {} entries of directories not read", summary.left_out);
+  return text;
+}
+
 void run(const TokenizerTraining& options) {
   uint64_t next_report = report_bytes;
   const TokenizerTrainingSummary summary = train_tokenizer(options, [&](uint64_t bytes) {
@@ -21,8 +33,9 @@ void run(const TokenizerTraining& options) {
     log_info(fmt::format("{} MB of text read", bytes / 1000000));
     next_report = bytes + report_bytes;
   });
-  print_out("{}: {} pieces, trained on {} of {} bytes from {} documents in {:.1f} s\n", options.output,
-            summary.vocab_size, summary.sampled_bytes, summary.bytes, summary.documents, summary.seconds);
+  print_out("{}: {} pieces, trained on {} of {} bytes ({}) from {} documents in {:.1f} s{}\n", options.output,
+            summary.vocab_size, summary.sampled_bytes, summary.bytes, how_sampled(summary, options), summary.documents,
+            summary.seconds, left_out(summary));
 }
 
 }  // namespace
@@ -30,11 +43,7 @@ void run(const TokenizerTraining& options) {
 void add_train_tokenizer_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("train-tokenizer", "Train a SentencePiece tokenizer (LLaMA-2 kind) on text");
   const auto options = std::make_shared<TokenizerTraining>();
-  command
-      ->add_option("INPUT", options->inputs,
-                   "Text: .txt (a document a file), .jsonl or .json (an object with \"text\" a line), plain, .gz or "
-                   ".zst, or directories of them")
-      ->required();
+  add_text_arguments(*command, options->inputs, options->text);
   command->add_option("--out", options->output, "The .model to write")->required();
   command->add_option("--vocab-size", options->vocab_size, "Pieces, the 3 special and 256 byte ones included")
       ->capture_default_str();

@@ -49,4 +49,37 @@ class BoundedQueue {
   bool closed_ = false;
 };
 
+/// So many bytes may be in flight between threads. A single load larger than that waits until it is alone.
+class ByteBudget {
+ public:
+  explicit ByteBudget(size_t limit) : limit_(limit) {}
+
+  /// Waits for room. False when the budget was closed.
+  bool take(size_t bytes) {
+    std::unique_lock lock(mutex_);
+    returned_.wait(lock, [&] { return closed_ || taken_ == 0 || taken_ + bytes <= limit_; });
+    if (!closed_) taken_ += bytes;
+    return !closed_;
+  }
+
+  void give_back(size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    taken_ -= bytes;
+    returned_.notify_all();
+  }
+
+  void close() {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    returned_.notify_all();
+  }
+
+ private:
+  const size_t limit_;
+  std::mutex mutex_;
+  std::condition_variable returned_;
+  size_t taken_ = 0;
+  bool closed_ = false;
+};
+
 }  // namespace strand

@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <cerrno>
 #include <cstdint>
@@ -92,7 +93,9 @@ class GzipSource : public ByteSource {
                 input_.offset());
         return 0;
       }
-      if (ended_) {  // more bytes after a member: they must be another one
+      if (ended_) {  // more bytes after a member: zeros, or another one
+        skip_zeros();
+        if (input_.available() == 0) continue;
         inflateReset(&stream_);
         ended_ = false;
       }
@@ -102,6 +105,11 @@ class GzipSource : public ByteSource {
   }
 
  private:
+  // Tapes and other media of blocks fill the last block with zeros. A member begins with another byte.
+  void skip_zeros() {
+    while (input_.available() > 0 && *input_.data() == '\0') input_.consume(1);
+  }
+
   void step() {
     stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(input_.data()));
     stream_.avail_in = static_cast<uInt>(input_.available());
@@ -124,6 +132,9 @@ class ZstdSource : public ByteSource {
  public:
   explicit ZstdSource(const std::string& path) : input_(path), context_(ZSTD_createDCtx()) {
     require(context_ != nullptr, "{}: cannot set up zstd decompression", path);
+    // The library's own limit is 128 MiB; files made with --long or --ultra ask for more.
+    const ZSTD_bounds bounds = ZSTD_dParam_getBounds(ZSTD_d_windowLogMax);
+    ZSTD_DCtx_setParameter(context_, ZSTD_d_windowLogMax, bounds.upperBound);
   }
   ~ZstdSource() override { ZSTD_freeDCtx(context_); }
   ZstdSource(const ZstdSource&) = delete;
@@ -140,8 +151,7 @@ class ZstdSource : public ByteSource {
       }
       ZSTD_inBuffer source = {input_.data(), input_.available(), 0};
       expected_ = ZSTD_decompressStream(context_, &target, &source);
-      require(ZSTD_isError(expected_) == 0, "{}: bad zstd data near byte {}: {}", input_.path(), input_.offset(),
-              ZSTD_getErrorName(expected_));
+      if (ZSTD_isError(expected_) != 0) fail_to_decompress();
       input_.consume(source.pos);
       output_pending_ = target.pos == target.size && expected_ != 0;
     }
@@ -149,6 +159,21 @@ class ZstdSource : public ByteSource {
   }
 
  private:
+  [[noreturn]] void fail_to_decompress() const {
+    switch (ZSTD_getErrorCode(expected_)) {
+      case ZSTD_error_frameParameter_windowTooLarge:
+        fail(
+            "{}: near byte {} is a zstd frame with a window of more than 2 GiB, which no reader accepts; compress it "
+            "again with a smaller one",
+            input_.path(), input_.offset());
+      case ZSTD_error_memory_allocation:
+        fail("{}: near byte {} is a zstd frame that asks for a larger window than there is memory for", input_.path(),
+             input_.offset());
+      default:
+        fail("{}: bad zstd data near byte {}: {}", input_.path(), input_.offset(), ZSTD_getErrorName(expected_));
+    }
+  }
+
   CompressedInput input_;
   ZSTD_DCtx* context_;
   size_t expected_ = 1;  // 0 exactly at the end of a frame; an empty file is an incomplete one

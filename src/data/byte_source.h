@@ -1,8 +1,9 @@
 #pragma once
-// The bytes of a text file as a stream, decompressed on the way when its name ends with .gz or .zst. Several gzip
-// members or zstd frames one after another are one stream. Memory: two fixed buffers and the decompressor's window
-// (zstd frames that ask for more than 128 MiB are refused by the library). Errors name the file and the byte in it: no
-// such file, a stream that breaks off, damaged data, trailing garbage.
+// The bytes of a text file as a stream, decompressed on the way when its name ends with .gz or .zst. What the programs
+// gzip and zstd read is read: several gzip members or zstd frames one after another are one stream, zero bytes behind a
+// gzip member and skippable zstd frames are passed over, a zstd window may have up to 2 GiB.
+// Memory: two fixed buffers and the decompressor's window, which for zstd is as large as the frame asks. Errors name
+// the file and the byte in it: no such file, a stream that breaks off, damaged data, trailing garbage.
 #include <cstddef>
 #include <memory>
 #include <string>

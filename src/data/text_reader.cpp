@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
-#include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "data/byte_source.h"
+#include "data/json_record.h"
 #include "data/utf8.h"
 
 namespace strand {
@@ -25,8 +25,11 @@ bool is_jsonl(const std::string& path) {
 // A growing window over the decompressed bytes.
 class TextReader::Impl {
  public:
-  Impl(std::string path, TextLimits limits)
-      : path_(std::move(path)), limits_(limits), source_(open_byte_source(path_)) {
+  Impl(std::string path, TextOptions options, TextCounts* counts)
+      : path_(std::move(path)),
+        options_(std::move(options)),
+        counts_(counts != nullptr ? *counts : own_counts_),
+        source_(open_byte_source(path_)) {
     require(is_text_file(path_), "{} is no text file by its name: .txt, .jsonl or .json, plain, .gz or .zst", path_);
     while (window_.size() < byte_order_mark.size() && fill()) {
     }
@@ -58,10 +61,14 @@ class TextReader::Impl {
   }
 
   const std::string path_;
-  const TextLimits limits_;
+  const TextOptions options_;
+  TextCounts& counts_;
   uint64_t offset_ = 0;  // of unread() in the decompressed text
 
+  bool at_end() const { return at_end_; }  // fill() will bring nothing more
+
  private:
+  TextCounts own_counts_;
   std::unique_ptr<ByteSource> source_;
   std::string window_;
   size_t begin_ = 0;
@@ -70,10 +77,10 @@ class TextReader::Impl {
 
 namespace {
 
-// What the JSON library says is wrong, without the text it quotes, which may be megabytes.
-std::string json_message(const nlohmann::json::exception& error) {
-  const std::string message = error.what();
-  return message.substr(0, message.find("; last read"));
+constexpr size_t npos = std::string_view::npos;
+
+bool is_blank(std::string_view text) {
+  return text.find_first_not_of(" \t\r\n") == npos;
 }
 
 class PlainTextReader : public TextReader::Impl {
@@ -81,41 +88,85 @@ class PlainTextReader : public TextReader::Impl {
   using Impl::Impl;
 
   bool next(Document& document) override {
-    if (done_) return false;
-    document.begins = !started_;
-    started_ = true;
-    const size_t length = part_length();
-    document.text.assign(unread().substr(0, length));
-    document.ends = done_;
-    const size_t bad = first_invalid_utf8(document.text);
-    require(bad == document.text.size(), "{}: not UTF-8 at byte {} of the text; convert it first (iconv -t UTF-8)",
-            path_, offset_ + bad);
-    consume(length);
-    return true;
+    const bool split = options_.splitting.kind != Splitting::Kind::none;
+    while (!done_) {
+      if (split && begins_) drop_line_breaks();
+      const Part part = find_part();
+      const std::string_view text = unread().substr(0, part.length);
+      check_utf8(text);
+      const bool nothing = split && begins_ && part.ends && is_blank(text);
+      document = {nothing ? std::string() : std::string(text), begins_, part.ends};
+      consume(part.consumed);
+      begins_ = part.ends;
+      if (!nothing) return true;
+    }
+    return false;
   }
 
  private:
-  // Bytes of the next part; sets done_ when it is the last.
-  size_t part_length() {
-    size_t searched = 1;  // a part that starts with a newline must not be cut before that one
+  struct Part {
+    size_t length;
+    size_t consumed;  // with the separator behind it
+    bool ends;
+  };
+
+  void check_utf8(std::string_view text) const {
+    const size_t bad = first_invalid_utf8(text);
+    if (bad == text.size()) return;
+    const bool utf16 = offset_ == 0 && (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF"));
+    fail("{}: not UTF-8 at byte {} of the text; convert it first (iconv -f {} -t UTF-8)", path_, offset_ + bad,
+         utf16 ? "UTF-16" : "ENCODING");
+  }
+
+  // Line breaks before a document are not part of it.
+  void drop_line_breaks() {
     for (;;) {
-      const std::string_view text = unread();
-      if (text.size() > limits_.max_part) {
-        const size_t cut = text.find('\n', std::max(searched, limits_.max_part));
-        if (cut != std::string_view::npos) return cut;
-        searched = std::max(searched, text.size());
-        require(text.size() <= limits_.max_part + limits_.max_line,
-                "{}: the line that holds byte {} of the text is longer than {} bytes", path_,
-                offset_ + limits_.max_part, limits_.max_line);
-      }
-      if (!fill()) {
-        done_ = true;
-        return unread().size();
+      if (unread().size() < 2 && fill()) continue;
+      if (unread().starts_with("\r\n")) {
+        consume(2);
+      } else if (unread().starts_with('\n')) {
+        consume(1);
+      } else {
+        return;
       }
     }
   }
 
-  bool started_ = false;
+  Part find_part() {
+    size_t undecided = 0, uncut = options_.max_part;
+    for (;;) {
+      const std::string_view text = unread();
+      const MoreText more = at_end() ? MoreText::never_follows : MoreText::may_follow;
+      const Separator separator = find_separator(options_.splitting, text, undecided, more);
+      if (separator.found()) {
+        ++counts_.separators;
+        if (at_end() && separator.end == text.size()) done_ = true;
+        return {separator.begin, separator.end, true};
+      }
+      undecided = separator.undecided;
+      if (text.size() > options_.max_part) {
+        const size_t cut = options_.find_cut ? options_.find_cut(text.substr(0, undecided), uncut) : npos;
+        if (cut != npos) return {cut, cut, false};
+        uncut = std::max(uncut, undecided);
+        require(text.size() <= options_.max_document, "{}", too_long());
+      }
+      if (at_end()) {
+        done_ = true;
+        return {text.size(), text.size(), true};
+      }
+      fill();
+    }
+  }
+
+  std::string too_long() const {
+    return fmt::format(
+        "{}: from byte {} of the text on, more than {} bytes would have to be held in memory at once, because the "
+        "tokenizer allows no cut there; --max-document allows more, --split-documents makes several documents of a "
+        ".txt",
+        path_, offset_, options_.max_document);
+  }
+
+  bool begins_ = true;
   bool done_ = false;
 };
 
@@ -124,16 +175,13 @@ class JsonLinesReader : public TextReader::Impl {
   using Impl::Impl;
 
   bool next(Document& document) override {
-    document.begins = document.ends = true;
     for (;;) {
       const size_t length = line_length();
       if (length == 0) return false;
       ++line_;
-      const std::string_view line = unread().substr(0, length);
-      const bool blank = line.find_first_not_of(" \t\r\n") == std::string_view::npos;
-      if (!blank) document.text = parse(line);
+      const bool found = read_record(unread().substr(0, length), document);
       consume(length);
-      if (!blank) return true;
+      if (found) return true;
     }
   }
 
@@ -144,29 +192,52 @@ class JsonLinesReader : public TextReader::Impl {
     for (;;) {
       const std::string_view text = unread();
       const size_t newline = text.find('\n', searched);
-      if (newline != std::string_view::npos) return newline + 1;
+      if (newline != npos) return newline + 1;
       searched = text.size();
-      require(text.size() <= limits_.max_line, "{}: line {} is longer than {} bytes", path_, line_ + 1,
-              limits_.max_line);
+      if (text.size() > options_.max_document) {
+        bad_record(line_ + 1, fmt::format("longer than {} bytes; --max-document allows more", options_.max_document));
+        drop_line();
+        searched = 0;
+        continue;
+      }
       if (!fill()) return unread().size();
     }
   }
 
-  std::string parse(std::string_view line) const {
-    nlohmann::json object;
-    try {
-      object = nlohmann::json::parse(line.begin(), line.end());
-    } catch (const nlohmann::json::exception& error) {
-      const size_t bad = first_invalid_utf8(line);
-      if (bad < line.size()) fail("{}: line {}: not UTF-8 at byte {} of the line", path_, line_, bad);
-      fail("{}: line {}: bad JSON: {}", path_, line_, json_message(error));
+  // The line that begins here and is too long to be held.
+  void drop_line() {
+    ++line_;
+    for (;;) {
+      const size_t newline = unread().find('\n');
+      consume(newline == npos ? unread().size() : newline + 1);
+      if (newline != npos || !fill()) return;
     }
-    require(object.is_object(), "{}: line {}: a JSON object was expected, this is a {}", path_, line_,
-            object.type_name());
-    const auto text = object.find("text");
-    require(text != object.end(), "{}: line {}: the object has no \"text\"", path_, line_);
-    require(text->is_string(), "{}: line {}: \"text\" is a {}, not a string", path_, line_, text->type_name());
-    return std::move(text->get_ref<std::string&>());
+  }
+
+  bool read_record(std::string_view line, Document& document) {
+    if (is_blank(line)) return false;
+    try {
+      RecordText record = record_text(line, options_.text_key);
+      counts_.replaced_surrogates += record.replaced;
+      document = {std::move(record.text), true, true};
+      return true;
+    } catch (const Error& error) {
+      bad_record(line_, error.what());
+      return false;
+    }
+  }
+
+  // Throws unless this one, too, may be skipped.
+  void bad_record(uint64_t line, const std::string& problem) {
+    const uint64_t allowed = options_.skip_bad_records;
+    const std::string message = fmt::format("{}: line {}: {}", path_, line, problem);
+    if (counts_.skipped_records >= allowed) {
+      fail("{}{}", message,
+           allowed == 0 ? std::string("; --skip-bad-records N leaves out up to N such lines")
+                        : fmt::format("; {} bad records were skipped before this one", allowed));
+    }
+    ++counts_.skipped_records;
+    log_warning(fmt::format("{}; skipped ({} of at most {})", message, counts_.skipped_records, allowed));
   }
 
   uint64_t line_ = 0;
@@ -174,11 +245,11 @@ class JsonLinesReader : public TextReader::Impl {
 
 }  // namespace
 
-TextReader::TextReader(const std::string& path, TextLimits limits) {
+TextReader::TextReader(const std::string& path, TextOptions options, TextCounts* counts) {
   if (is_jsonl(path)) {
-    impl_ = std::make_unique<JsonLinesReader>(path, limits);
+    impl_ = std::make_unique<JsonLinesReader>(path, std::move(options), counts);
   } else {
-    impl_ = std::make_unique<PlainTextReader>(path, limits);
+    impl_ = std::make_unique<PlainTextReader>(path, std::move(options), counts);
   }
 }
 
@@ -190,34 +261,17 @@ bool TextReader::next(Document& document) {
   return impl_->next(document);
 }
 
-bool is_text_file(const std::string& path) {
-  return is_jsonl(path) || without_compression_suffix(path).ends_with(".txt");
+std::string to_string(const TextCounts& counts) {
+  std::string text;
+  if (counts.skipped_records > 0) text += fmt::format("; {} bad records skipped", counts.skipped_records);
+  if (counts.replaced_surrogates > 0) {
+    text += fmt::format("; {} lone surrogates replaced by U+FFFD", counts.replaced_surrogates);
+  }
+  return text;
 }
 
-TextFiles list_text_files(const std::vector<std::string>& inputs) {
-  namespace fs = std::filesystem;
-  TextFiles files;
-  for (const std::string& input : inputs) {
-    std::error_code error;
-    const fs::file_status status = fs::status(input, error);
-    require(fs::exists(status), "no such text file or directory: {}", input);
-    if (!fs::is_directory(status)) {
-      require(is_text_file(input), "{} is no text file by its name: .txt, .jsonl or .json, plain, .gz or .zst", input);
-      files.paths.push_back(input);
-      continue;
-    }
-    std::vector<std::string> found;
-    for (fs::recursive_directory_iterator entry(input, error), end; !error && entry != end; entry.increment(error)) {
-      const bool hidden = entry->path().filename().string().starts_with('.');
-      if (hidden && entry->is_directory(error)) entry.disable_recursion_pending();
-      if (!hidden && entry->is_regular_file(error)) found.push_back(entry->path().string());
-    }
-    require(!error, "cannot list {}: {}", input, error.message());
-    std::sort(found.begin(), found.end());
-    for (std::string& path : found) (is_text_file(path) ? files.paths : files.ignored).push_back(std::move(path));
-  }
-  require(!files.paths.empty(), "there is no text file to read (.txt, .jsonl or .json, plain, .gz or .zst)");
-  return files;
+bool is_text_file(const std::string& path) {
+  return is_jsonl(path) || without_compression_suffix(path).ends_with(".txt");
 }
 
 }  // namespace strand

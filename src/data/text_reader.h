@@ -1,18 +1,23 @@
 #pragma once
 // Documents out of text files, one after another, in bounded memory.
-//   .txt            one document a file
-//   .jsonl, .json   one JSON object a line, the document is its "text" (blank lines are skipped)
+//   .txt            one document a file, or several by TextOptions::splitting
+//   .jsonl, .json   one JSON object a line, the document is the string under TextOptions::text_key (blank lines are
+//                   skipped, other keys are not looked at, see json_record.h)
 // each plain, .gz (any number of members) or .zst (any number of frames); a byte-order mark at the start is dropped.
 //
-// A .txt longer than `max_part` comes in several parts, cut *before* a newline, so that one file may be larger than
-// memory; only the first has `begins`, only the last has `ends`. A line of a .txt or of JSON longer than `max_line` is
-// an error: it is what bounds the memory.
+// A document of a .txt that is longer than `max_part` comes in several parts where `find_cut` allows it, so that one
+// file may be larger than memory; only the first part has `begins`, only the last has `ends`. What can not be cut is
+// held in memory as a whole, up to `max_document` bytes; so is a line of JSON.
 //
 // Text must be UTF-8. Every error names the file and the line (.jsonl) or the byte of the decompressed text (.txt).
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "data/document_splitter.h"
 
 namespace strand {
 
@@ -22,19 +27,36 @@ struct Document {
   bool ends = true;
 };
 
-struct TextLimits {
-  size_t max_part = size_t{1} << 20;   ///< bytes, at least
-  size_t max_line = size_t{16} << 20;  ///< bytes
+struct TextOptions {
+  size_t max_part = size_t{1} << 20;        ///< bytes, at least; a shorter document is never cut
+  size_t max_document = size_t{128} << 20;  ///< bytes that are held at once at most, when no cut is possible
+  std::string text_key = "text";
+  uint64_t skip_bad_records = 0;  ///< lines of JSON that may be bad before reading fails, over all files of a command
+  Splitting splitting;
+  /// The first place at or after `from` where a text may be cut, npos for none; empty: nowhere.
+  std::function<size_t(std::string_view text, size_t from)> find_cut;
 };
+
+/// What reading left out or replaced, over all files of a command.
+struct TextCounts {
+  uint64_t skipped_records = 0;      ///< each was named in a warning
+  uint64_t replaced_surrogates = 0;  ///< lone surrogates in texts of JSON, now U+FFFD
+  uint64_t separators = 0;           ///< places at which a .txt was split
+};
+
+/// "; 2 bad records skipped; 1 lone surrogate replaced by U+FFFD": what a summary adds, "" when there is nothing.
+std::string to_string(const TextCounts& counts);
 
 class TextReader {
  public:
-  explicit TextReader(const std::string& path, TextLimits limits = {});
+  /// `counts` is added to, when there is one.
+  explicit TextReader(const std::string& path, TextOptions options = {}, TextCounts* counts = nullptr);
   ~TextReader();
   TextReader(TextReader&&) noexcept;
   TextReader& operator=(TextReader&&) noexcept;
 
-  /// False at the end of the file. An empty .txt is one empty document.
+  /// False at the end of the file. An empty .txt that is not split is one empty document; where it is split, documents
+  /// without a visible character are left out.
   bool next(Document& document);
 
   class Impl;
@@ -45,14 +67,5 @@ class TextReader {
 
 /// Whether the name ends as one of the formats above.
 bool is_text_file(const std::string& path);
-
-struct TextFiles {
-  std::vector<std::string> paths;    ///< in the order they are read
-  std::vector<std::string> ignored;  ///< files found in directories that are no text files by their names
-};
-
-/// Files as given; directories recursively, sorted by path, without hidden files. Throws Error for what does not exist,
-/// for a named file of unknown format, and when nothing is left to read.
-TextFiles list_text_files(const std::vector<std::string>& inputs);
 
 }  // namespace strand

@@ -10,15 +10,17 @@
 #include <thread>
 
 #include "core/error.h"
-#include "core/log.h"
 #include "core/random.h"
 #include "data/bounded_queue.h"
+#include "data/byte_source.h"
+#include "data/text_files.h"
 #include "data/token_writer.h"
 
 namespace strand {
 
 namespace {
-constexpr size_t batch_bytes = size_t{1} << 18;  // enough work to hide the hand-over, small enough to share out
+constexpr size_t batch_bytes = size_t{1} << 18;       // enough work to hide the hand-over, small enough to share out
+constexpr size_t bytes_in_flight = size_t{64} << 20;  // of text, whatever the number of threads
 
 using Batch = std::vector<Document>;
 
@@ -31,7 +33,10 @@ struct EncodedPart {
   bool begins;
   bool ends;
 };
-using EncodedBatch = std::vector<EncodedPart>;
+struct EncodedBatch {
+  std::vector<EncodedPart> parts;
+  size_t text_bytes = 0;
+};
 
 // What a worker does: pure, so that threads and their number cannot matter.
 class Encoder {
@@ -41,8 +46,11 @@ class Encoder {
 
   EncodedBatch operator()(const Batch& batch) const {
     EncodedBatch encoded;
-    encoded.reserve(batch.size());
-    for (const Document& part : batch) encoded.push_back(encode(part));
+    encoded.parts.reserve(batch.size());
+    for (const Document& part : batch) {
+      encoded.parts.push_back(encode(part));
+      encoded.text_bytes += part.text.size();
+    }
     return encoded;
   }
 
@@ -57,7 +65,8 @@ class Encoder {
 
   Side side_of(const Document& part) const {
     if (options_.val_output.empty()) return Side::train;
-    return random_uniform(key_, hash_key(options_.seed, part.text)) < options_.val_fraction ? Side::val : Side::train;
+    const auto head = std::string_view(part.text).substr(0, options_.text.max_part);  // the same whatever the cuts
+    return random_uniform(key_, hash_key(options_.seed, head)) < options_.val_fraction ? Side::val : Side::train;
   }
 
   const TokenizeOptions& options_;
@@ -71,15 +80,20 @@ class Pipeline {
  public:
   Pipeline(const TokenizeOptions& options, const Tokenizer& tokenizer, const std::vector<std::string>& paths)
       : encoder_(options, tokenizer),
-        limits_(options.limits),
+        text_options_(options.text),
         paths_(paths),
+        budget_(bytes_in_flight),
         work_(in_flight(options)),
         order_(in_flight(options)) {
+    text_options_.find_cut = [&tokenizer](std::string_view text, size_t from) {
+      return tokenizer.find_cut(text, from);
+    };
     for (int i = 0; i < options.threads; ++i) threads_.emplace_back([this] { run_worker(); });
     threads_.emplace_back([this] { run_reader(); });
   }
 
   ~Pipeline() {
+    budget_.close();
     order_.close();
     work_.close();
     for (std::thread& thread : threads_) thread.join();
@@ -91,10 +105,14 @@ class Pipeline {
   std::optional<EncodedBatch> next() {
     std::optional<std::future<EncodedBatch>> future = order_.pop();
     if (!future) return std::nullopt;
-    return future->get();
+    EncodedBatch batch = future->get();
+    budget_.give_back(batch.text_bytes);
+    return batch;
   }
 
-  int64_t empty_documents() const { return empty_documents_; }  ///< valid after next() gave nothing
+  // Both are valid after next() gave nothing.
+  int64_t empty_documents() const { return empty_documents_; }
+  const TextCounts& text_counts() const { return text_counts_; }
 
  private:
   static size_t in_flight(const TokenizeOptions& options) { return 4 * static_cast<size_t>(options.threads); }
@@ -119,10 +137,10 @@ class Pipeline {
     Batch batch;
     size_t bytes = 0;
     for (const std::string& path : paths_) {
-      TextReader reader(path, limits_);
+      TextReader reader(path, text_options_, &text_counts_);
       Document document;
       while (reader.next(document)) {
-        if (document.text.empty()) {
+        if (document.begins && document.ends && document.text.empty()) {
           ++empty_documents_;
           continue;
         }
@@ -130,27 +148,30 @@ class Pipeline {
         batch.push_back(std::move(document));
         document = {};
         if (bytes >= batch_bytes) {
-          if (!submit(std::move(batch))) return;
+          if (!submit(std::move(batch), bytes)) return;
           batch = {};
           bytes = 0;
         }
       }
     }
-    if (!batch.empty()) submit(std::move(batch));
+    if (!batch.empty()) submit(std::move(batch), bytes);
   }
 
-  bool submit(Batch batch) {
+  bool submit(Batch batch, size_t bytes) {
+    if (!budget_.take(bytes)) return false;
     std::packaged_task<EncodedBatch()> task(
         [this, documents = std::make_shared<const Batch>(std::move(batch))] { return encoder_(*documents); });
     return order_.push(task.get_future()) && work_.push(std::move(task));
   }
 
   const Encoder encoder_;
-  const TextLimits limits_;
+  TextOptions text_options_;
   const std::vector<std::string>& paths_;
+  ByteBudget budget_;
   BoundedQueue<std::packaged_task<EncodedBatch()>> work_;
   BoundedQueue<std::future<EncodedBatch>> order_;
-  int64_t empty_documents_ = 0;  // the reader's; closing order_ publishes it
+  int64_t empty_documents_ = 0;  // this and the next are the reader's; closing order_ publishes them
+  TextCounts text_counts_;
   std::vector<std::thread> threads_;
 };
 
@@ -177,6 +198,29 @@ void write_part(const EncodedPart& part, TokenWriter& writer, TokenizeSide& side
   side.bytes += part.text_bytes;
 }
 
+// A token that is nowhere is more likely a slip than a wish for one document a file.
+void require_separators(const TokenizeOptions& options, const std::vector<std::string>& paths,
+                        const TokenizeSummary& summary) {
+  const bool split = options.text.splitting.kind == Splitting::Kind::token;
+  const auto is_txt = [](const std::string& path) { return without_compression_suffix(path).ends_with(".txt"); };
+  if (!split || summary.text.separators > 0 || std::none_of(paths.begin(), paths.end(), is_txt)) return;
+  fail("--split-documents: the token '{}' is in no .txt (none, blank-lines and lines have a meaning of their own)",
+       options.text.splitting.token);
+}
+
+void require_both_sides(const TokenizeOptions& options, int64_t train, int64_t val) {
+  require(
+      train + val > 1 || options.text.splitting.kind != Splitting::Kind::none,
+      "the text is one document, which cannot be both for training and for validation; --split-documents blank-lines, "
+      "lines or a token such as '<|endoftext|>' makes several documents of a .txt");
+  require(train > 0, "no document is left for training: use a smaller validation fraction than {}",
+          options.val_fraction);
+  require(val > 0,
+          "none of {} documents fell into the validation part: use a larger fraction than {}, or more documents "
+          "(--split-documents makes several documents of a .txt)",
+          train, options.val_fraction);
+}
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -187,10 +231,10 @@ TokenizeSummary tokenize(const TokenizeOptions& options, const Tokenizer& tokeni
   const auto start = std::chrono::steady_clock::now();
   check(options, tokenizer);
   const TextFiles files = list_text_files(options.inputs);
-  for (const std::string& path : files.ignored)
-    log_warning(fmt::format("{} is no text file by its name: ignored", path));
+  warn_of_left_out(files);
 
   TokenizeSummary summary;
+  summary.left_out = static_cast<int64_t>(files.left_out.size());
   TokenWriter train(options.output, tokenizer.vocab_size());
   std::optional<TokenWriter> val;
   if (!options.val_output.empty()) val.emplace(options.val_output, tokenizer.vocab_size());
@@ -198,7 +242,7 @@ TokenizeSummary tokenize(const TokenizeOptions& options, const Tokenizer& tokeni
     Pipeline pipeline(options, tokenizer, files.paths);
     Side side = Side::train;
     while (const std::optional<EncodedBatch> batch = pipeline.next()) {
-      for (const EncodedPart& part : *batch) {
+      for (const EncodedPart& part : batch->parts) {
         if (part.begins) side = part.side;
         if (side == Side::val) {
           write_part(part, *val, summary.val);
@@ -210,15 +254,13 @@ TokenizeSummary tokenize(const TokenizeOptions& options, const Tokenizer& tokeni
       if (progress) progress(summary);
     }
     summary.empty_documents = pipeline.empty_documents();
+    summary.text = pipeline.text_counts();
   }
+  require_separators(options, files.paths, summary);
   require(train.documents() + (val ? val->documents() : 0) > 0,
           "the corpus is empty: {} files hold no text ({} empty documents)", files.paths.size(),
           summary.empty_documents);
-  require(train.documents() > 0, "no document is left for training: use a smaller validation fraction than {}",
-          options.val_fraction);
-  require(!val || val->documents() > 0,
-          "no document fell into the validation part: use a larger fraction than {}, or more text",
-          options.val_fraction);
+  if (val) require_both_sides(options, train.documents(), val->documents());
   train.seal();
   if (val) {
     val->seal();
@@ -241,6 +283,8 @@ std::string to_string(const TokenizeSummary& summary) {
   std::string text = to_string(summary.train);
   if (summary.val.documents > 0) text += fmt::format("; validation: {}", to_string(summary.val));
   if (summary.empty_documents > 0) text += fmt::format("; {} empty documents skipped", summary.empty_documents);
+  text += to_string(summary.text);
+  if (summary.left_out > 0) text += fmt::format("; {} entries of directories not read", summary.left_out);
   const double bytes = static_cast<double>(summary.train.bytes + summary.val.bytes);
   return text + fmt::format("; {:.1f} s ({:.2f} MB/s)", summary.seconds, bytes / 1e6 / std::max(summary.seconds, 1e-9));
 }

@@ -4,6 +4,7 @@
 //
 //   reader (1 thread) --batches of documents--> workers (threads) --ids--> writer (the caller's thread, in text order)
 //
+// Long documents travel in parts, cut where the tokenizer proves that it changes no id (safe_cuts.h).
 // The output depends on the text, the tokenizer and the options, not on the number of threads. When anything fails,
 // nothing is left under a final name.
 #include <cstdint>
@@ -25,7 +26,7 @@ struct TokenizeOptions {
   bool add_bos = true;
   bool add_eos = true;
   int threads = 1;
-  TextLimits limits;
+  TextOptions text;  ///< find_cut is set by tokenize()
 };
 
 struct TokenizeSide {
@@ -38,6 +39,8 @@ struct TokenizeSummary {
   TokenizeSide train;
   TokenizeSide val;
   int64_t empty_documents = 0;  ///< skipped
+  TextCounts text;              ///< what reading left out or replaced; complete in the result only
+  int64_t left_out = 0;         ///< entries of directories that were not read, each named in a warning
   double seconds = 0;
 };
 

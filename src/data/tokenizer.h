@@ -10,8 +10,8 @@
 
 namespace strand {
 
-/// Where in its document a text stands. A continuation starts with the newline before which the document was cut (see
-/// text_reader.h) and does not get the space that SentencePiece puts before the first word.
+/// Where in its document a text stands. A continuation begins at a place that find_cut() named; it does not get the
+/// "▁" that SentencePiece puts before the first word.
 enum class TextPosition { start, continuation };
 
 class Tokenizer {
@@ -24,10 +24,14 @@ class Tokenizer {
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
 
-  /// Appends the ids of `text` (UTF-8) to `ids`; no BOS, no EOS. Long texts are encoded line group by line group where
-  /// the model provably gives the same ids that way (identity normalization, no piece with a newline).
+  /// Appends the ids of `text` (UTF-8) to `ids`; no BOS, no EOS. They are the ids that SentencePiece gives for the
+  /// whole text; a long text is encoded in blocks where find_cut() allows it.
   void encode(std::string_view text, std::vector<int32_t>& ids, TextPosition position = TextPosition::start) const;
   std::vector<int32_t> encode(std::string_view text) const;
+
+  /// The first place at or after byte `from` where `text` may be cut without changing an id (safe_cuts.h); npos when
+  /// `text` has none. The second part is a continuation.
+  size_t find_cut(std::string_view text, size_t from) const;
 
   /// Throws Error for an id outside [0, vocab_size()). BOS, EOS and padding decode to nothing.
   std::string decode(std::span<const int32_t> ids) const;

@@ -10,8 +10,8 @@
 
 #include "core/error.h"
 #include "core/file_io.h"
-#include "core/log.h"
 #include "core/random.h"
+#include "data/text_files.h"
 #include "data/tokenizer.h"
 
 namespace strand {
@@ -29,15 +29,20 @@ class LineSample {
   void add(std::string_view line) {
     const uint64_t index = lines_++;
     const uint64_t rank = random_bits(key_, index);
-    if (!kept_.empty() && bytes_ + line.size() > max_bytes_ && rank >= kept_.top().rank) return;
+    if (!kept_.empty() && bytes_ + line.size() > max_bytes_ && rank >= kept_.top().rank) {
+      every_line_ = false;
+      return;
+    }
     kept_.push({rank, index, std::string(line)});
     bytes_ += line.size();
     while (bytes_ > max_bytes_ && kept_.size() > 1) {
       bytes_ -= kept_.top().text.size();
       kept_.pop();
+      every_line_ = false;
     }
   }
 
+  bool every_line() const { return every_line_; }
   uint64_t bytes() const { return bytes_; }
 
   /// The lines in the order of the text; empties the sample.
@@ -67,6 +72,7 @@ class LineSample {
   uint64_t max_bytes_;
   uint64_t lines_ = 0;
   uint64_t bytes_ = 0;
+  bool every_line_ = true;
   std::priority_queue<Line> kept_;  // highest rank on top
 };
 
@@ -88,6 +94,17 @@ void add_lines(std::string_view text, LineSample& sample) {
     if (!line.empty()) sample.add(line);
     text.remove_prefix(next);
   }
+}
+
+// Lines are what the trainer sees, so a long text is cut before a newline where it has one, else at a space, else
+// before any character.
+size_t find_line_cut(std::string_view text, size_t from) {
+  if (from >= text.size()) return std::string_view::npos;
+  size_t cut = text.find('\n', from);
+  if (cut == std::string_view::npos) cut = text.find(' ', from);
+  if (cut != std::string_view::npos) return cut;
+  for (cut = from; cut < text.size() && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80;) ++cut;
+  return cut < text.size() ? cut : std::string_view::npos;
 }
 
 class LineIterator : public sentencepiece::SentenceIterator {
@@ -137,10 +154,12 @@ TokenizerTrainingSummary train_tokenizer(const TokenizerTraining& options,
   AtomicFile output(options.output);  // a place that cannot be written is known before the work, not after
   LineSample sample(options.seed, options.sample_bytes);
   const TextFiles files = list_text_files(options.inputs);
-  for (const std::string& path : files.ignored)
-    log_warning(fmt::format("{} is no text file by its name: ignored", path));
+  warn_of_left_out(files);
+  summary.left_out = static_cast<int64_t>(files.left_out.size());
+  TextOptions text_options = options.text;
+  text_options.find_cut = find_line_cut;
   for (const std::string& path : files.paths) {
-    TextReader reader(path, options.limits);
+    TextReader reader(path, text_options, &summary.text);
     Document document;
     while (reader.next(document)) {
       add_lines(document.text, sample);
@@ -150,6 +169,7 @@ TokenizerTrainingSummary train_tokenizer(const TokenizerTraining& options,
     }
   }
   summary.sampled_bytes = sample.bytes();
+  summary.every_line = sample.every_line();
   require(summary.sampled_bytes > 0, "there is no text in the {} files given: nothing to train a tokenizer on",
           files.paths.size());
 

@@ -17,14 +17,17 @@ struct TokenizerTraining {
   /// Lines are drawn uniformly from the whole text until about this many bytes: memory and time are bounded by it.
   uint64_t sample_bytes = uint64_t{16} << 20;
   uint64_t seed = 1;  ///< of the draw
-  TextLimits limits;
+  TextOptions text;   ///< find_cut is set by train_tokenizer()
 };
 
 struct TokenizerTrainingSummary {
   int64_t documents = 0;
   uint64_t bytes = 0;          ///< of text read
   uint64_t sampled_bytes = 0;  ///< of text trained on
+  bool every_line = true;      ///< the sample is all of the text
   int64_t vocab_size = 0;
+  TextCounts text;       ///< what reading left out or replaced
+  int64_t left_out = 0;  ///< entries of directories that were not read, each named in a warning
   double seconds = 0;
 };
 

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "export/sentencepiece_model.h"
+#include "data/sentencepiece_model.h"
 
 namespace strand::hf {
 

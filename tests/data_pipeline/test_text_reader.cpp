@@ -35,17 +35,17 @@ std::string zstd(const std::string& text) {
   return out;
 }
 
-std::vector<Document> read_documents(const std::string& path, TextLimits limits = {}) {
-  TextReader reader(path, limits);
+std::vector<Document> read_documents(const std::string& path, TextOptions options = {}) {
+  TextReader reader(path, options);
   std::vector<Document> documents;
   Document document;
   while (reader.next(document)) documents.push_back(document);
   return documents;
 }
 
-std::vector<std::string> texts(const std::string& path, TextLimits limits = {}) {
+std::vector<std::string> texts(const std::string& path, TextOptions options = {}) {
   std::vector<std::string> result;
-  for (const Document& document : read_documents(path, limits)) result.push_back(document.text);
+  for (const Document& document : read_documents(path, options)) result.push_back(document.text);
   return result;
 }
 
@@ -89,7 +89,7 @@ TEST_CASE("several gzip members and zstd frames are one text") {
   const std::string first = text.substr(0, 300001), second = text.substr(300001);
   write_file(dir / "a.txt.gz", gzip(first) + gzip("") + gzip(second));
   write_file(dir / "a.txt.zst", zstd(first) + zstd("") + zstd(second));
-  const TextLimits whole{.max_part = size_t{1} << 24};
+  const TextOptions whole{.max_part = size_t{1} << 24};
   CHECK(texts(dir / "a.txt.gz", whole) == Texts{text});
   CHECK(texts(dir / "a.txt.zst", whole) == Texts{text});
 }
@@ -99,10 +99,49 @@ TEST_CASE("data that expands a thousandfold is streamed") {
   const std::string text(size_t{20} << 20, 'a');
   write_file(dir / "a.txt.gz", gzip(text));
   write_file(dir / "a.txt.zst", zstd(text));
-  const TextLimits limits{.max_part = size_t{1} << 20, .max_line = size_t{1} << 20};
-  check_error([&] { texts(dir / "a.txt.gz", limits); }, {"a.txt.gz", "longer than"});
-  check_error([&] { texts(dir / "a.txt.zst", limits); }, {"a.txt.zst", "longer than"});
-  CHECK(texts(dir / "a.txt.zst", {.max_part = size_t{32} << 20}) == Texts{text});
+  const TextOptions options{.max_part = size_t{1} << 20, .max_document = size_t{2} << 20};
+  check_error([&] { texts(dir / "a.txt.gz", options); }, {"a.txt.gz", "held in memory", "--max-document"});
+  check_error([&] { texts(dir / "a.txt.zst", options); }, {"a.txt.zst", "held in memory", "--split-documents"});
+  CHECK(texts(dir / "a.txt.zst") == Texts{text});
+}
+
+TEST_CASE("zero bytes behind a gzip member are passed over") {
+  const TemporaryDirectory dir;
+  const std::string zeros(300000, '\0');  // more than the input buffer
+  write_file(dir / "a.txt.gz", gzip("one ") + zeros);
+  CHECK(texts(dir / "a.txt.gz") == Texts{"one "});
+  write_file(dir / "a.txt.gz", gzip("one ") + std::string(3, '\0') + gzip("two") + zeros);
+  CHECK(texts(dir / "a.txt.gz") == Texts{"one two"});
+  write_file(dir / "a.txt.gz", gzip("one ") + std::string(3, '\0') + "x");
+  check_error([&] { texts(dir / "a.txt.gz"); }, {"a.txt.gz", "breaks off"});
+  write_file(dir / "a.txt.gz", zeros);
+  check_error([&] { texts(dir / "a.txt.gz"); }, {"a.txt.gz", "bad gzip data"});
+}
+
+namespace {
+// A frame as `zstd --long=N` writes it from a pipe: its header asks for a window of 2^N bytes.
+std::string zstd_with_window(const std::string& text, int window_log) {
+  // RFC 8878: magic number, descriptor (no single segment, no content size), window descriptor, one raw last block.
+  std::string frame = "\x28\xB5\x2F\xFD";
+  frame += '\0';
+  frame += static_cast<char>((window_log - 10) << 3);
+  const auto header = static_cast<uint32_t>(text.size() << 3 | 1);
+  for (int i = 0; i < 3; ++i) frame += static_cast<char>(header >> (8 * i));
+  return frame + text;
+}
+}  // namespace
+
+TEST_CASE("zstd frames may ask for a window of up to 2 GiB, and be skippable") {
+  const TemporaryDirectory dir;
+  for (const int window_log : {10, 27, 28, 30, 31}) {
+    write_file(dir / "a.txt.zst", zstd_with_window("text", window_log));
+    CHECK(texts(dir / "a.txt.zst") == Texts{"text"});
+  }
+  write_file(dir / "a.txt.zst", zstd_with_window("text", 32));
+  check_error([&] { texts(dir / "a.txt.zst"); }, {"a.txt.zst", "window", "2 GiB"});
+  const std::string skippable = std::string("\x50\x2A\x4D\x18\x05\0\0\0", 8) + "index";
+  write_file(dir / "a.txt.zst", skippable + zstd("one ") + skippable + zstd_with_window("two", 28) + skippable);
+  CHECK(texts(dir / "a.txt.zst") == Texts{"one two"});
 }
 
 TEST_CASE("compressed files cut off anywhere are refused") {
@@ -136,11 +175,18 @@ TEST_CASE("damaged and mislabelled compressed files are refused") {
   check_error([&] { texts(dir / "d.txt.zst"); }, {"d.txt.zst", "bad zstd data"});
 }
 
-TEST_CASE("a long .txt comes in parts cut before newlines") {
+namespace {
+size_t before_newline(std::string_view text, size_t from) {
+  return text.find('\n', from);
+}
+}  // namespace
+
+TEST_CASE("a long .txt comes in parts where it may be cut") {
   const TemporaryDirectory dir;
   const std::string text = long_text(50000) + "\u00e9\n\nlast line without newline";
   write_file(dir / "a.txt", text);
-  const std::vector<Document> parts = read_documents(dir / "a.txt", {.max_part = 100000, .max_line = 1000});
+  const TextOptions options{.max_part = 100000, .find_cut = before_newline};
+  const std::vector<Document> parts = read_documents(dir / "a.txt", options);
   REQUIRE(parts.size() > 5);
   std::string joined;
   for (size_t i = 0; i < parts.size(); ++i) {
@@ -152,18 +198,84 @@ TEST_CASE("a long .txt comes in parts cut before newlines") {
     CHECK(!parts[i].text.empty());
   }
   CHECK(joined == text);
+  CHECK(texts(dir / "a.txt", {.max_part = 100000}) == Texts{text});  // nowhere: held as a whole
   // Every line a part of its own: newlines in a row must not stop the cutting.
   write_file(dir / "b.txt", "\n\n\na\nb");
-  const Texts tiny = texts(dir / "b.txt", {.max_part = 1, .max_line = 10});
+  const Texts tiny = texts(dir / "b.txt", {.max_part = 1, .find_cut = before_newline});
   CHECK(tiny == Texts{"\n", "\n", "\na", "\nb"});
 }
 
-TEST_CASE("lines past the limit are refused, not read") {
+TEST_CASE("a line of JSON may have 40 MB, or as much as is allowed") {
   const TemporaryDirectory dir;
-  write_file(dir / "a.txt", "short\n" + std::string(300000, 'x'));
-  check_error([&] { texts(dir / "a.txt", {.max_part = 100, .max_line = 1000}); }, {"a.txt", "longer than 1000"});
-  write_file(dir / "a.jsonl", "{\"text\":\"ok\"}\n{\"text\":\"" + std::string(300000, 'x') + "\"}\n");
-  check_error([&] { texts(dir / "a.jsonl", {.max_line = 1000}); }, {"a.jsonl", "line 2", "longer than 1000"});
+  const std::string large(size_t{40} << 20, 'x');
+  write_file(dir / "a.jsonl", "{\"text\":\"" + large + "\"}\n{\"text\":\"b\"}");
+  CHECK((texts(dir / "a.jsonl") == Texts{large, "b"}));
+  const TextOptions less{.max_document = size_t{1} << 20};
+  check_error([&] { texts(dir / "a.jsonl", less); }, {"a.jsonl", "line 1", "longer than 1048576", "--max-document"});
+}
+
+namespace {
+Texts split(const TemporaryDirectory& dir, const std::string& how, const std::string& text, TextOptions options = {}) {
+  write_file(dir / "split.txt", text);
+  options.splitting = Splitting::parse(how);
+  return texts(dir / "split.txt", options);
+}
+}  // namespace
+
+TEST_CASE("a .txt is split into documents at blank lines, lines or a token") {
+  const TemporaryDirectory dir;
+  CHECK(split(dir, "none", "a\n\nb\n") == Texts{"a\n\nb\n"});
+
+  CHECK(split(dir, "lines", "one\n\n two\r\n \t\nthree") == Texts{"one", " two", "three"});
+  CHECK(split(dir, "lines", "\n\n").empty());
+
+  CHECK(split(dir, "blank-lines", "a\nb\n\nc\n") == Texts{"a\nb", "c"});
+  CHECK(split(dir, "blank-lines", "\n\r\na\r\n \t\r\n\r\n\r\nb\nc\n\n\n") == Texts{"a", "b\nc"});
+  CHECK(split(dir, "blank-lines", "a\n  b\n\n  c") == Texts{"a\n  b", "  c"});
+  CHECK(split(dir, "blank-lines", "a") == Texts{"a"});
+
+  CHECK(split(dir, "<|end|>", "a\n<|end|>\nb\n\n<|end|>c<|end|>") == Texts{"a", "b\n", "c"});
+  CHECK(split(dir, "<|end|>", "<|end|>\r\na\r\n<|end|>\n\n<|end|>\n") == Texts{"a"});
+  CHECK(split(dir, "<|end|>", "a<|end>b") == Texts{"a<|end>b"});
+  CHECK(split(dir, "\u2042", "a \u2042 b") == Texts{"a ", " b"});
+}
+
+TEST_CASE("splitting gives the same documents wherever buffers end and parts are cut") {
+  const TemporaryDirectory dir;
+  std::vector<std::string> expected;
+  std::string lines, paragraphs, tokens;
+  for (size_t i = 0; i < 30000; ++i) {
+    const std::string word = "document " + std::to_string(i * 2654435761u % 1000003);
+    expected.push_back(word);
+    lines += word + (i % 3 == 0 ? "\r\n" : "\n");
+    paragraphs += word + (i % 3 == 0 ? "\r\n \r\n" : i % 3 == 1 ? "\n\n\n\n" : "\n\n");
+    tokens += word + (i % 3 == 0 ? "\r\n<|endoftext|>\r\n" : i % 3 == 1 ? "\n<|endoftext|>" : "<|endoftext|>\n");
+  }
+  CHECK((split(dir, "lines", lines) == expected));
+  CHECK((split(dir, "blank-lines", paragraphs) == expected));
+  CHECK((split(dir, "<|endoftext|>", tokens) == expected));
+
+  // Documents longer than a part, whose parts joined are the documents.
+  const auto cut = [](std::string_view text, size_t from) { return text.find_first_of(" \n", from); };
+  for (const std::string how : {"blank-lines", "<|endoftext|>"}) {
+    const std::string between = how == "blank-lines" ? "\n\n" : "\n<|endoftext|>\n";
+    std::string text;
+    std::vector<std::string> whole;
+    for (int i = 0; i < 20; ++i) {
+      std::string document = long_text(static_cast<size_t>(100 * i + 1));
+      document.pop_back();
+      whole.push_back(document);
+      text += document + between;
+    }
+    write_file(dir / "parts.txt", text);
+    TextOptions options{.max_part = 50, .splitting = Splitting::parse(how), .find_cut = cut};
+    std::vector<std::string> joined;
+    for (const Document& part : read_documents(dir / "parts.txt", options)) {
+      if (part.begins) joined.emplace_back();
+      joined.back() += part.text;
+    }
+    CHECK((joined == whole));
+  }
 }
 
 TEST_CASE("text that is not UTF-8 is refused with its place") {
@@ -175,8 +287,8 @@ TEST_CASE("text that is not UTF-8 is refused with its place") {
               {"late.txt.gz", "UTF-8", "byte " + std::to_string(long_text(10000).size())});
   write_file(dir / "a.jsonl", "{\"text\":\"ok\"}\n{\"text\":\"\xE9\"}\n");
   check_error([&] { texts(dir / "a.jsonl"); }, {"a.jsonl", "line 2", "UTF-8", "byte 9"});
-  write_file(dir / "surrogate.jsonl", "{\"text\":\"\\ud800\"}\n");
-  check_error([&] { texts(dir / "surrogate.jsonl"); }, {"surrogate.jsonl", "line 1"});
+  write_file(dir / "utf16.txt", std::string("\xFF\xFEt\0e\0", 6));
+  check_error([&] { texts(dir / "utf16.txt"); }, {"utf16.txt", "UTF-8", "UTF-16"});
 }
 
 TEST_CASE("UTF-8 is what the Unicode standard says") {
@@ -206,24 +318,88 @@ TEST_CASE("bad lines of a .jsonl are named") {
   check("{\"text\":\"two\"} {\"text\":\"objects\"}", {"a.jsonl", "line 3", "JSON"});
   check("{\"body\":\"x\"}", {"a.jsonl", "line 3", "no \"text\""});
   check("{\"text\":17}", {"a.jsonl", "line 3", "number"});
+  check("{\"text\":null}", {"a.jsonl", "line 3", "null"});
+  check("{\"text\":\"a\",}", {"a.jsonl", "line 3", "JSON"});
+  check("{\"text\":\"a\" \"b\":1}", {"a.jsonl", "line 3", "JSON"});
+  check("{\"text\":\"a\",\"b\":[1,{]}}", {"a.jsonl", "line 3", "JSON"});
+  check("{\"text\":\"tab\there\"}", {"a.jsonl", "line 3", "control character", "byte 12"});
+  check("{\"text\":\"\\u12g4\"}", {"a.jsonl", "line 3", "hexadecimal", "byte 13"});
+  check("{\"b\":,\"text\":\"a\"}", {"a.jsonl", "line 3", "a value"});
+  check("{\"b\":\"cut", {"a.jsonl", "line 3", "breaks off"});
   check("[\"text\"]", {"a.jsonl", "line 3", "array"});
   check(std::string(100000, '['), {"a.jsonl", "line 3", "JSON"});
 }
 
-TEST_CASE("directories are read in sorted order, hidden files and others left out") {
+TEST_CASE("values that nobody reads are passed over, whatever they are") {
   const TemporaryDirectory dir;
-  for (const std::string name :
-       {"d/b.txt", "d/a/z.jsonl.gz", "d/c.txt.zst", "d/.hidden.txt", "d/.git/x.txt", "d/readme.md"}) {
-    write_file(dir / name, "x");
+  const auto read = [&](const std::string& member) {
+    write_file(dir / "a.jsonl", "{" + member + ",\"text\":\"first\"}\n{\"text\":\"second\", " + member + " }\n");
+    return texts(dir / "a.jsonl");
+  };
+  for (const std::string value :
+       {"NaN", "-Infinity", "Infinity", "1e999", "-1e-99999", "0123", "\"\\ud83d\"", "\"\\uD800\\uD800\"", "\"\xE9\"",
+        "\"\\q\"", "[NaN, [1e999, {\"text\": \"inner\"}]]", "{\"a\": {\"text\": null, \"b\": [\"]}\", \"\\\"\"]}}",
+        "\"\\\\\"", "[]", "{}", "null", "123456789012345678901234567890"}) {
+    INFO(value);
+    CHECK(read("\"other\": " + value) == Texts{"first", "second"});
+    CHECK(read("\"a\": 1, \"\\ud800\" : " + value) == Texts{"first", "second"});
   }
-  write_file(dir / "first.txt", "x");
-  const TextFiles files = list_text_files({dir / "first.txt", dir / "d"});
-  CHECK(files.paths == Texts{dir / "first.txt", dir / "d/a/z.jsonl.gz", dir / "d/b.txt", dir / "d/c.txt.zst"});
-  CHECK(files.ignored == Texts{dir / "d/readme.md"});
-  check_error([&] { list_text_files({dir / "none"}); }, {"none"});
-  check_error([&] { list_text_files({dir / "d/readme.md"}); }, {"readme.md", ".jsonl"});
-  check_error([&] { TextReader(dir / "d/readme.md"); }, {"readme.md", ".jsonl"});
-  check_error([&] { TextReader(dir / "none.txt"); }, {"none.txt", "No such file"});
-  std::filesystem::create_directories(dir / "empty");
-  check_error([&] { list_text_files({dir / "empty"}); }, {"no text file"});
+  CHECK(read("\"deep\":" + std::string(100000, '[') + std::string(100000, ']')) == Texts{"first", "second"});
+}
+
+TEST_CASE("escapes of the text are decoded, and lone surrogates become U+FFFD and are counted") {
+  const TemporaryDirectory dir;
+  TextCounts counts;
+  const auto read = [&](const std::string& text) {
+    write_file(dir / "a.jsonl", "{\"text\":\"" + text + "\"}");
+    TextReader reader(dir / "a.jsonl", {}, &counts);
+    Document document;
+    REQUIRE(reader.next(document));
+    return document.text;
+  };
+  CHECK(read(R"(\" \\ \/ \b \f \n \r \t)") == "\" \\ / \b \f \n \r \t");
+  CHECK(read(R"(\u0041\u00e9\u2581\uFFFF\ud83d\uDE00)") == "A\u00e9\u2581\uFFFF\U0001F600");
+  CHECK(read(R"(\u0000)") == std::string(1, '\0'));
+  CHECK(counts.replaced_surrogates == 0);
+  CHECK(read(R"(a\ud83db)") == "a\uFFFDb");
+  CHECK(read(R"(\ude00)") == "\uFFFD");
+  CHECK(read(R"(\ud83d\ud83d\ude00)") == "\uFFFD\U0001F600");
+  CHECK(read(R"(\ud83d\n)") == "\uFFFD\n");
+  CHECK(read("\xED\xA0\xBD") == "\uFFFD");  // as Python's surrogatepass writes it
+  CHECK(counts.replaced_surrogates == 5);
+  CHECK(to_string(counts) == "; 5 lone surrogates replaced by U+FFFD");
+}
+
+TEST_CASE("JSON may begin with white space or a byte-order mark, have CRLF, and its text another key") {
+  const TemporaryDirectory dir;
+  write_file(dir / "a.jsonl", "\xEF\xBB\xBF\r\n \t{ \"text\" : \"one\" } \r\n\xEF\xBB\xBF{\"text\":\"two\"}\r\n");
+  CHECK(texts(dir / "a.jsonl") == Texts{"one", "two"});
+  write_file(dir / "b.jsonl",
+             "{\"text\":1,\"content\":\"one\"}\n{\"c\\u006fntent\":\"two\"}\n{\"content\":\"x\",\"content\":\"y\"}");
+  CHECK(texts(dir / "b.jsonl", {.text_key = "content"}) == Texts{"one", "two", "y"});
+  check_error([&] { texts(dir / "a.jsonl", {.text_key = "content"}); }, {"a.jsonl", "line 2", "no \"content\""});
+}
+
+TEST_CASE("so many bad records as are allowed are skipped, over all files") {
+  const TemporaryDirectory dir;
+  const std::string long_line = "{\"text\":\"" + std::string(300000, 'x') + "\"}\n";
+  write_file(dir / "a.jsonl",
+             "{\"text\":\"one\"}\n{\"text\":\n[1]\n{\"text\":\"two\"}\n" + long_line + "{\"text\":\"three\"}\n");
+  write_file(dir / "b.jsonl", "{\"text\":\"\xE9\"}\n{\"text\":\"four\"}\n{\"text\":5}\n");
+  TextOptions options{.max_document = 100000, .skip_bad_records = 4};
+  TextCounts counts;
+  const auto read = [&](const std::string& name) {
+    TextReader reader(dir / name, options, &counts);
+    Texts found;
+    for (Document document; reader.next(document);) found.push_back(document.text);
+    return found;
+  };
+  CHECK(read("a.jsonl") == Texts{"one", "two", "three"});
+  CHECK(counts.skipped_records == 3);
+  check_error([&] { read("b.jsonl"); }, {"b.jsonl", "line 3", "number", "4 bad records were skipped"});
+  CHECK(counts.skipped_records == 4);
+  CHECK(to_string(counts) == "; 4 bad records skipped");
+  options.skip_bad_records = 0;
+  counts = {};
+  check_error([&] { read("b.jsonl"); }, {"b.jsonl", "line 1", "--skip-bad-records"});
 }

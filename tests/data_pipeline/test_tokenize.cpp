@@ -154,7 +154,7 @@ TEST_CASE("a .txt in many parts is one document with the same ids") {
   TokenizeOptions options = corpus.options("out");
   options.inputs = {corpus.dir / "long"};
   options.threads = 2;
-  options.limits.max_part = 5000;
+  options.text.max_part = 5000;
   tokenize(options, corpus.tokenizer);
   const auto found = documents(corpus.dir / "out");
   REQUIRE(found.size() == 2);
@@ -162,6 +162,41 @@ TEST_CASE("a .txt in many parts is one document with the same ids") {
   expected.insert(expected.begin(), 1);
   expected.push_back(2);
   CHECK((found[0] == expected));
+}
+
+TEST_CASE("one .txt that is split can be shared out between training and validation") {
+  const Corpus corpus;
+  std::string play;
+  for (size_t i = 0; i < 60; ++i) play += small_document(1000 + i, 3) + "\n";
+  write_file(corpus.dir / "play/play.txt", play);
+  TokenizeOptions options = corpus.options("out");
+  options.inputs = {corpus.dir / "play"};
+  options.val_output = corpus.dir / "val";
+  options.val_fraction = 0.2;
+  options.text.splitting = Splitting::parse("blank-lines");
+  const TokenizeSummary summary = tokenize(options, corpus.tokenizer);
+  CHECK(summary.train.documents + summary.val.documents == 60);
+  CHECK(summary.val.documents > 0);
+  std::string first = small_document(1000, 3);
+  first.pop_back();
+  const auto all = documents(corpus.dir / "out"), val = documents(corpus.dir / "val");
+  const auto decoded = [&](const std::vector<int32_t>& ids) { return corpus.tokenizer.decode(ids); };
+  CHECK((decoded(all[0]) == first || decoded(val[0]) == first));
+}
+
+TEST_CASE("the summary says what was left out and replaced") {
+  const Corpus corpus;
+  write_file(corpus.dir / "mixed/a.jsonl", "{\"text\":\"one \\ud800\",\"x\":NaN}\n{\"text\":\n{\"text\":\"two\"}\n");
+  write_file(corpus.dir / "mixed/a.pdf", "x");
+  write_file(corpus.dir / "mixed/.b.txt", "x");
+  TokenizeOptions options = corpus.options("out");
+  options.inputs = {corpus.dir / "mixed"};
+  options.text.skip_bad_records = 1;
+  const TokenizeSummary summary = tokenize(options, corpus.tokenizer);
+  CHECK(summary.train.documents == 2);
+  CHECK_THAT(to_string(summary), Catch::Contains("2 documents") && Catch::Contains("1 bad records skipped") &&
+                                     Catch::Contains("1 lone surrogates replaced by U+FFFD") &&
+                                     Catch::Contains("2 entries of directories not read"));
 }
 
 TEST_CASE("BOS and EOS can be left out") {
@@ -197,7 +232,14 @@ TEST_CASE("an empty corpus and bad text are refused, and nothing is left") {
   write_file(inputs / "d.txt", "one document");
   options.val_output = corpus.dir / "val";
   options.val_fraction = 1e-9;
-  check(options, {"validation", "larger"});
+  check(options, {"one document", "--split-documents"});
+  write_file(inputs / "e.txt", "another document");
+  check(options, {"none of 2 documents", "validation", "larger", "--split-documents"});
+  options.val_fraction = 1 - 1e-9;
+  check(options, {"no document is left for training", "smaller"});
+  options.text.splitting = Splitting::parse("paragraph");
+  check(options, {"--split-documents", "'paragraph'", "no .txt"});
+  options.text.splitting = {};
   options.val_fraction = 0;
   check(options, {"fraction"});
   options.val_output = corpus.dir / "./out";

@@ -123,15 +123,15 @@ Tokenizer trained_with(const TemporaryDirectory& dir, std::unordered_map<std::st
 }
 
 hf::TokenizerFiles files_of(const Tokenizer& t) {
-  return hf::tokenizer_files(hf::SentencePieceModel::parse(t.bytes(), t.name()),
+  return hf::tokenizer_files(SentencePieceModel::parse(t.bytes(), t.name()),
                              {t.unk_id(), t.bos_id(), t.eos_id(), t.pad_id()}, 64);
 }
 
 /// A SentencePiece model by hand, with defaults as the format has them.
-hf::SentencePieceModel model_by_hand() {
-  hf::SentencePieceModel m;
-  m.algorithm = hf::SentencePieceModel::Algorithm::bpe;
-  m.pieces = {{"<unk>", 0, hf::PieceType::unknown}, {"a", -5}, {"b", -6}, {"ab", -2}, {"ba", -1}, {"aba", -3}};
+SentencePieceModel model_by_hand() {
+  SentencePieceModel m;
+  m.algorithm = SentencePieceModel::Algorithm::bpe;
+  m.pieces = {{"<unk>", 0, PieceType::unknown}, {"a", -5}, {"b", -6}, {"ab", -2}, {"ba", -1}, {"aba", -3}};
   return m;
 }
 }  // namespace
@@ -175,7 +175,7 @@ TEST_CASE("The exported tokenizer gives SentencePiece's ids") {
     options["byte_fallback"] = "true";
     const Tokenizer tokenizer = trained_with(dir, options);
     INFO(options["remove_extra_whitespaces"] << options["add_dummy_prefix"]);
-    CHECK(hf::reason_against_tokenizer_json(hf::SentencePieceModel::parse(tokenizer.bytes(), "m")) == "");
+    CHECK(hf::reason_against_tokenizer_json(SentencePieceModel::parse(tokenizer.bytes(), "m")) == "");
     const Replayed replayed(files_of(tokenizer).tokenizer_json);
     for (const std::string& text : texts) {
       INFO('"' << text << '"');
@@ -225,7 +225,7 @@ TEST_CASE("Merges: by score of what they make, pairs of one piece by their ids")
 }
 
 TEST_CASE("The normalizer follows the model's own settings") {
-  hf::SentencePieceModel m = model_by_hand();
+  SentencePieceModel m = model_by_hand();
   m.add_dummy_prefix = false;
   m.remove_extra_whitespaces = false;
   const auto steps = [&] {
@@ -244,17 +244,17 @@ TEST_CASE("The normalizer follows the model's own settings") {
 }
 
 TEST_CASE("What speaks against tokenizer.json") {
-  const auto reason = [](const std::function<void(hf::SentencePieceModel&)>& change) {
-    hf::SentencePieceModel m = model_by_hand();
+  const auto reason = [](const std::function<void(SentencePieceModel&)>& change) {
+    SentencePieceModel m = model_by_hand();
     change(m);
     return hf::reason_against_tokenizer_json(m);
   };
-  using Algorithm = hf::SentencePieceModel::Algorithm;
+  using Algorithm = SentencePieceModel::Algorithm;
   using Catch::Contains;
   CHECK(reason([](auto&) {}) == "");
   CHECK_THAT(reason([](auto& m) { m.algorithm = Algorithm::unigram; }), Contains("unigram"));
   CHECK_THAT(reason([](auto& m) { m.algorithm = Algorithm::word; }), Contains("words"));
-  CHECK_THAT(reason([](auto& m) { m.pieces[4].type = hf::PieceType::user_defined; }), Contains("user-defined"));
+  CHECK_THAT(reason([](auto& m) { m.pieces[4].type = PieceType::user_defined; }), Contains("user-defined"));
   CHECK_THAT(reason([](auto& m) { m.pieces[4].text = "a"; }), Contains("twice"));
   CHECK_THAT(reason([](auto& m) { m.whitespace_as_suffix = true; }), Contains("suffix"));
   CHECK_THAT(reason([](auto& m) { m.escape_whitespaces = false; }), Contains("escape_whitespaces"));
@@ -273,15 +273,15 @@ TEST_CASE("What speaks against tokenizer.json") {
 TEST_CASE("Bytes that are no SentencePiece model: an error at every cut, no crash") {
   TemporaryDirectory dir;
   const std::string bytes = small_tokenizer(dir).bytes();
-  CHECK(hf::SentencePieceModel::parse(bytes, "m").pieces.size() == 400);
-  CHECK(hf::SentencePieceModel::parse(bytes, "m").byte_fallback);
+  CHECK(SentencePieceModel::parse(bytes, "m").pieces.size() == 400);
+  CHECK(SentencePieceModel::parse(bytes, "m").byte_fallback);
   int refused = 0;
   for (size_t cut = 0; cut < bytes.size(); ++cut)
-    refused += !error_of([&] { hf::SentencePieceModel::parse(std::string_view(bytes).substr(0, cut), "m"); }).empty();
+    refused += !error_of([&] { SentencePieceModel::parse(std::string_view(bytes).substr(0, cut), "m"); }).empty();
   CHECK(refused > static_cast<int>(bytes.size()) / 2);  // the others end between two fields
-  CHECK_THAT(error_of([] { hf::SentencePieceModel::parse("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01x", "m"); }),
+  CHECK_THAT(error_of([] { SentencePieceModel::parse("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01x", "m"); }),
              Catch::Contains("bytes where"));
-  CHECK_THAT(error_of([] { hf::SentencePieceModel::parse(std::string(12, '\xff'), "m"); }), Catch::Contains("endless"));
+  CHECK_THAT(error_of([] { SentencePieceModel::parse(std::string(12, '\xff'), "m"); }), Catch::Contains("endless"));
 }
 
 TEST_CASE("Half precision, every value") {

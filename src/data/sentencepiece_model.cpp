@@ -1,10 +1,10 @@
-#include "export/sentencepiece_model.h"
+#include "data/sentencepiece_model.h"
 
 #include <cstring>
 
 #include "core/error.h"
 
-namespace strand::hf {
+namespace strand {
 
 namespace {
 /// The fields of one protocol-buffer message, in the order of the file. Every length is checked against what is left.
@@ -15,27 +15,10 @@ class Fields {
   /// Moves to the next field; false at the end.
   bool next() {
     if (rest_.empty()) return false;
-    const uint64_t key = read_varint();
-    number_ = key >> 3;
-    wire_ = static_cast<int>(key & 7);
-    number_value_ = 0;
-    text_ = {};
-    switch (wire_) {
-      case 0:
-        number_value_ = read_varint();
-        return true;
-      case 1:
-        text_ = take(8);
-        return true;
-      case 2:
-        text_ = take(read_varint());
-        return true;
-      case 5:
-        text_ = take(4);
-        return true;
-      default:
-        fail("{}: no SentencePiece model: wire type {} in its protocol buffer", name_, wire_);
-    }
+    const std::string_view before = rest_;
+    read_value();
+    raw_ = before.substr(0, before.size() - rest_.size());
+    return true;
   }
 
   uint64_t number() const { return number_; }
@@ -48,8 +31,34 @@ class Fields {
     std::memcpy(&value, text_.data(), sizeof(value));
     return value;
   }
+  /// The field as it stands in the file, with its number and its length.
+  std::string_view raw() const { return raw_; }
 
  private:
+  void read_value() {
+    const uint64_t key = read_varint();
+    number_ = key >> 3;
+    wire_ = static_cast<int>(key & 7);
+    number_value_ = 0;
+    text_ = {};
+    switch (wire_) {
+      case 0:
+        number_value_ = read_varint();
+        return;
+      case 1:
+        text_ = take(8);
+        return;
+      case 2:
+        text_ = take(read_varint());
+        return;
+      case 5:
+        text_ = take(4);
+        return;
+      default:
+        fail("{}: no SentencePiece model: wire type {} in its protocol buffer", name_, wire_);
+    }
+  }
+
   void expect(int wire) const {
     require(wire_ == wire, "{}: no SentencePiece model: field {} has wire type {}", name_, number_, wire_);
   }
@@ -78,6 +87,7 @@ class Fields {
   int wire_ = 0;
   uint64_t number_value_ = 0;
   std::string_view text_;
+  std::string_view raw_;
 };
 
 // Field numbers of sentencepiece_model.proto.
@@ -126,4 +136,22 @@ SentencePieceModel SentencePieceModel::parse(std::string_view bytes, const std::
   return model;
 }
 
-}  // namespace strand::hf
+std::string with_text_ends(std::string_view model, TextEnds ends, const std::string& name) {
+  constexpr uint64_t normalizer_field = 3, self_test_field = 4;
+  std::string bytes;
+  for (Fields f(model, name); f.next();) {
+    if (f.number() != self_test_field) bytes += f.raw();
+  }
+  // A message that comes twice is merged, and the later value of a field is the one that counts.
+  const auto field = [](uint64_t number, int wire) {
+    return static_cast<char>(number << 3 | static_cast<uint64_t>(wire));
+  };
+  const auto flag = [](bool value) { return static_cast<char>(value ? 1 : 0); };
+  const std::string settings = {field(3, 0), flag(ends.add_dummy_prefix), field(4, 0),
+                                flag(ends.remove_extra_whitespaces)};
+  bytes += field(normalizer_field, 2);
+  bytes += static_cast<char>(settings.size());
+  return bytes + settings;
+}
+
+}  // namespace strand

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace strand::hf {
+namespace strand {
 
 enum class PieceType { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
 
@@ -34,4 +34,14 @@ struct SentencePieceModel {
   static SentencePieceModel parse(std::string_view bytes, const std::string& name);
 };
 
-}  // namespace strand::hf
+/// What a normalizer does at the ends of a text.
+struct TextEnds {
+  bool add_dummy_prefix = false;
+  bool remove_extra_whitespaces = false;
+};
+
+/// The bytes of the same model with other settings for the ends of a text, and without the model's samples for testing
+/// itself, which those settings would fail. Throws Error beginning with `name` on bytes that are no protocol buffer.
+std::string with_text_ends(std::string_view model, TextEnds ends, const std::string& name);
+
+}  // namespace strand

@@ -1,0 +1,31 @@
+#include "cli/text_arguments.h"
+
+#include <cstdint>
+
+namespace strand::cli {
+
+namespace {
+// SentencePiece counts bytes in 32 bits, and a byte may become three.
+constexpr size_t largest_document_mebibytes = 512;
+}  // namespace
+
+void add_text_arguments(CLI::App& command, std::vector<std::string>& inputs, TextOptions& options) {
+  command
+      .add_option("INPUT", inputs,
+                  "Text: .txt (a document a file), .jsonl or .json (an object with \"text\" a line), plain, .gz or "
+                  ".zst, or directories of them")
+      ->required();
+  command.add_option("--text-key", options.text_key, "Key of the text in .jsonl and .json")->capture_default_str();
+  command
+      .add_option("--skip-bad-records", options.skip_bad_records,
+                  "Lines of .jsonl and .json that may be bad; each is named and left out (default 0)")
+      ->check(CLI::Range(uint64_t{0}, uint64_t{1} << 62));
+  command
+      .add_option_function<size_t>(
+          "--max-document", [&options](const size_t& mebibytes) { options.max_document = mebibytes << 20; },
+          "MiB of text to hold in memory as one, where a document cannot be cut; also of a line of .jsonl (default "
+          "128)")
+      ->check(CLI::Range(size_t{1}, largest_document_mebibytes));
+}
+
+}  // namespace strand::cli
