@@ -6,7 +6,8 @@
 #
 #   --require-python  end with an error when PyPI cannot be reached; otherwise CTest then lists the checks by Python's
 #                    readers of safetensors and TensorBoard as skipped
-#   --hf             compare exports with Hugging Face transformers too (downloads PyPI's torch: some GB, minutes)
+#   --hf             compare exports with Hugging Face transformers, and the program with the oracle in PyTorch
+#                    (downloads PyPI's torch: some GB, minutes)
 #   --sanitize       with AddressSanitizer and UndefinedBehaviorSanitizer
 #   --werror         a warning of the compiler ends the build, as in continuous integration
 #   --compiler CXX   another compiler than g++, for instance clang++-19 (packages clang-19 and libomp-19-dev)
