@@ -6,6 +6,7 @@
 
 #include "checkpoint/run_state.h"
 #include "core/error.h"
+#include "core/temporary_path.h"
 
 namespace strand {
 
@@ -161,6 +162,7 @@ void discard(const CheckpointWriter& writer) {
 
 std::string save_checkpoint(const std::string& parent, const CheckpointContents& contents, uint64_t max_shard_bytes) {
   CheckpointWriter writer = CheckpointWriter::create(parent, contents.state.step);
+  const TemporaryPath pending(writer.directory());
   try {
     writer.write_tensors(model_stem, contents.model, max_shard_bytes);
     if (!contents.optimizer.empty()) writer.write_tensors(optimizer_stem, contents.optimizer, max_shard_bytes);

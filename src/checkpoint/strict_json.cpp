@@ -1,5 +1,6 @@
 #include "checkpoint/strict_json.h"
 
+#include <algorithm>
 #include <set>
 #include <vector>
 
@@ -39,7 +40,8 @@ class DuplicateGuard {
 json parse_strict_json(std::string_view text, const std::string& where) {
   // The library takes a zero byte for the end of the text and would not see what follows it.
   require(text.find('\0') == std::string_view::npos, "{}: a zero byte at offset {}", where, text.find('\0'));
-  require(!text.empty() && text.front() == '{', "{}: does not begin with '{{'", where);
+  const size_t begin = std::min(text.find_first_not_of(" \t\r\n"), text.size());
+  require(begin < text.size() && text[begin] == '{', "{}: does not begin with '{{'", where);
   DuplicateGuard guard(where);
   try {
     return json::parse(text.begin(), text.end(), std::ref(guard));

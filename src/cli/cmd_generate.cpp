@@ -9,6 +9,7 @@
 #include "core/file_io.h"
 #include "core/log.h"
 #include "core/standard_streams.h"
+#include "data/utf8.h"
 #include "infer/generate.h"
 
 namespace strand::cli {
@@ -57,18 +58,34 @@ class TextStream {
   size_t shown_ = 0;
 };
 
-/// Those of the command line, then the lines of the file.
+/// The lines of a file, of a pipe or ("-") of standard input, without a byte-order mark and without carriage returns.
+std::vector<std::string> prompts_in(const std::string& path) {
+  constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
+  std::string text = read_file(path == "-" ? "/dev/stdin" : path, max_prompt_file_bytes);
+  if (text.starts_with(byte_order_mark)) text.erase(0, byte_order_mark.size());
+  require(!text.empty(), "{} holds no prompt: one a line", path);
+  const size_t bad = first_invalid_utf8(text);
+  require(bad == text.size(), "{}: not UTF-8 in line {}; convert it first (iconv -t UTF-8)", path,
+          1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(bad), '\n'));
+  std::vector<std::string> prompts;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    prompts.push_back(text.substr(begin, end - begin));
+    if (!prompts.back().empty() && prompts.back().back() == '\r') prompts.back().pop_back();
+    begin = end + 1;
+  }
+  return prompts;
+}
+
+/// Those of the command line, then those of the file.
 std::vector<std::string> all_prompts(const Arguments& a) {
   std::vector<std::string> prompts = a.prompts;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const size_t bad = first_invalid_utf8(prompts[i]);
+    require(bad == prompts[i].size(), "--prompt number {} is not UTF-8 at byte {}", i + 1, bad);
+  }
   if (!a.prompt_file.empty()) {
-    const std::string text = read_file(a.prompt_file, max_prompt_file_bytes);
-    for (size_t begin = 0; begin < text.size();) {
-      const size_t end = std::min(text.find('\n', begin), text.size());
-      prompts.push_back(text.substr(begin, end - begin));
-      if (!prompts.back().empty() && prompts.back().back() == '\r') prompts.back().pop_back();
-      begin = end + 1;
-    }
-    require(!text.empty(), "{} holds no prompt: one a line", a.prompt_file);
+    for (std::string& prompt : prompts_in(a.prompt_file)) prompts.push_back(std::move(prompt));
   }
   if (prompts.empty()) throw UsageError("generate needs a --prompt or a --prompt-file");
   return prompts;
@@ -151,7 +168,7 @@ void add_generate_command(CLI::App& app) {
   SamplingOptions& sampling = a->generation.sampling;
   add_model_arguments(*command, a->model);
   command->add_option("--prompt", a->prompts, "Text to continue; may be repeated")->allow_extra_args(false);
-  command->add_option("--prompt-file", a->prompt_file, "Texts to continue, one a line");
+  command->add_option("--prompt-file", a->prompt_file, "Texts to continue, one a line; - is standard input");
   command->add_option("--max-tokens", a->generation.max_tokens, "Tokens to add at most (default 128)")
       ->check(CLI::PositiveNumber);
   command->add_option("--temperature", sampling.temperature, "0 = always the most likely token (default 1)")

@@ -105,40 +105,94 @@ std::string describe(const YAML::Node& node) {
   return node.Tag() == "!" ? fmt::format("the text \"{}\"", node.Scalar()) : fmt::format("'{}'", node.Scalar());
 }
 
-/// An unquoted scalar: quoted text is text, whatever it spells.
-bool is_bare(const YAML::Node& node) {
-  return node.IsScalar() && node.Tag() != "!";
+/// The text of a scalar that may be a number or a truth value: unquoted, or tagged as such. Quoted text is text,
+/// whatever it spells, and so is what carries the tag !!str. Anything else gives "".
+std::string plain_text(const YAML::Node& node) {
+  if (!node.IsScalar() || node.Tag() == "!" || node.Tag() == "tag:yaml.org,2002:str") return "";
+  return node.Scalar();
+}
+
+/// An integer of YAML 1.2's core schema: decimal (zeros in front mean nothing), 0x10 or 0o17.
+struct IntegerText {
+  bool matches = false;
+  bool negative = false;
+  int base = 10;
+  std::string_view digits;
+};
+
+IntegerText integer_text(std::string_view text) {
+  IntegerText found;
+  if (text.starts_with("0x") || text.starts_with("0o")) {
+    found.base = text[1] == 'x' ? 16 : 8;
+    found.digits = text.substr(2);
+  } else {
+    found.negative = text.starts_with('-');
+    found.digits = found.negative || text.starts_with('+') ? text.substr(1) : text;
+  }
+  const std::string_view allowed =
+      std::string_view("0123456789abcdefABCDEF").substr(0, found.base == 16 ? 22 : static_cast<size_t>(found.base));
+  found.matches = !found.digits.empty() && found.digits.find_first_not_of(allowed) == std::string_view::npos;
+  return found;
+}
+
+/// Whether `text` is a float of the core schema: [-+]? ( . digits | digits ( . digits? )? ) ( [eE] [-+]? digits )?
+bool is_float_text(std::string_view text) {
+  const auto take_sign = [&] {
+    if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
+  };
+  const auto take_digits = [&] {
+    const size_t count = std::min(text.find_first_not_of("0123456789"), text.size());
+    text.remove_prefix(count);
+    return count;
+  };
+  take_sign();
+  size_t digits = take_digits();
+  if (text.starts_with('.')) {
+    text.remove_prefix(1);
+    digits += take_digits();
+  }
+  if (digits == 0) return false;
+  if (text.starts_with('e') || text.starts_with('E')) {
+    text.remove_prefix(1);
+    take_sign();
+    if (take_digits() == 0) return false;
+  }
+  return text.empty();
 }
 
 /// One value of the expected type out of `node`; throws the bare message, the caller adds place and key.
 int64_t read_integer(const YAML::Node& node) {
+  const std::string text = plain_text(node);
+  const IntegerText integer = integer_text(text);
+  require(integer.matches, "expected an integer, found {}", describe(node));
   int64_t value = 0;
-  const std::string text = is_bare(node) ? node.Scalar() : "";
-  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (end == text.data() + text.size() && status == std::errc::result_out_of_range) fail("{} is out of range", text);
-  require(!text.empty() && status == std::errc() && end == text.data() + text.size(), "expected an integer, found {}",
-          describe(node));
+  const std::string signed_digits = (integer.negative ? "-" : "") + std::string(integer.digits);
+  const auto status =
+      std::from_chars(signed_digits.data(), signed_digits.data() + signed_digits.size(), value, integer.base);
+  require(status.ec == std::errc(), "{} is out of range", text);
   return value;
 }
 
 double read_float(const YAML::Node& node) {
-  double value = 0.0;
-  const std::string text = is_bare(node) ? node.Scalar() : "";
-  static const std::set<std::string> not_finite = {".inf", "-.inf", "+.inf", ".Inf", "-.Inf", "+.Inf",
-                                                   ".INF", "-.INF", "+.INF", ".nan", ".NaN",  ".NAN"};
+  const std::string text = plain_text(node);
+  static const std::set<std::string> not_finite = {".inf",  "-.inf", "+.inf", ".Inf", "-.Inf", "+.Inf", ".INF", "-.INF",
+                                                   "+.INF", ".nan",  ".NaN",  ".NAN", "inf",   "-inf",  "nan"};
   require(!not_finite.count(text), "{} is not a finite number", text);
-  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (end == text.data() + text.size() && status == std::errc::result_out_of_range) fail("{} is out of range", text);
-  require(!text.empty() && status == std::errc() && end == text.data() + text.size(), "expected a number, found {}",
-          describe(node));
+  if (integer_text(text).matches && integer_text(text).base != 10) return static_cast<double>(read_integer(node));
+  require(is_float_text(text), "expected a number, found {}", describe(node));
+  double value = 0.0;
+  const std::string_view digits = std::string_view(text).substr(text.starts_with('+') ? 1 : 0);
+  const auto status = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  require(status.ec == std::errc(), "{} is out of range", text);
   require(std::isfinite(value), "{} is not a finite number", text);
   return value;
 }
 
 bool read_bool(const YAML::Node& node) {
-  const std::string text = is_bare(node) ? node.Scalar() : "";
-  require(text == "true" || text == "false", "expected true or false, found {}", describe(node));
-  return text == "true";
+  const std::string text = plain_text(node);
+  if (text == "true" || text == "True" || text == "TRUE") return true;
+  require(text == "false" || text == "False" || text == "FALSE", "expected true or false, found {}", describe(node));
+  return false;
 }
 
 std::string read_string(const YAML::Node& node) {
@@ -270,12 +324,26 @@ class Reader {
     if (!key) fail("{}: unknown key '{}{}{}'{}", place, group, name.empty() ? "" : ".", name, nearest_key(group, name));
     const std::string path = key->path();
     located(place, path, [&] {
-      require(!node.IsNull(), "has no value");
-      std::visit([&](const auto& field) { set(field, node, origin, path); }, key->field);
+      if (node.IsNull()) {
+        set_nothing(*key);
+      } else {
+        std::visit([&](const auto& field) { set(field, node, origin, path); }, key->field);
+      }
       const std::string problem = value_problem(*key, config_);
       require(problem.empty(), "{}", problem);
     });
     places_[path] = place;
+  }
+
+  /// `~`, `null` or no value at all: what a text or a list that need not be there has by default.
+  void set_nothing(const Key& key) {
+    const Config defaults;
+    const bool optional = key.presence == Presence::optional;
+    const auto* text = std::get_if<StringField>(&key.field);
+    const auto* sources = std::get_if<SourcesField>(&key.field);
+    if (optional && text != nullptr && text->get(defaults).empty()) return text->set(config_, "");
+    if (optional && sources != nullptr) return sources->set(config_, {});
+    fail("has no value{}", optional ? "; leave the key out for its default" : "");
   }
 
   void set(const IntegerField& f, const YAML::Node& n, const Origin&, const std::string&) {

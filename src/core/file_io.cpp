@@ -127,6 +127,7 @@ void write_all(int descriptor, const char* bytes, size_t count, const std::strin
 AtomicFile::AtomicFile(std::string path)
     : path_(std::move(path)),
       temporary_(path_ + ".tmp"),
+      on_signal_(temporary_),
       descriptor_(open_or_fail(temporary_, O_WRONLY | O_CREAT | O_TRUNC)) {}
 
 AtomicFile::~AtomicFile() {
@@ -171,6 +172,26 @@ FileDigest write_file_atomically(const std::string& path, std::string_view bytes
   return file.commit();
 }
 
+namespace {
+std::string read_sized(std::FILE* file, uint64_t size, const std::string& path) {
+  std::string bytes(size, '\0');
+  const size_t count = std::fread(bytes.data(), 1, size, file);
+  require(count == size, "cannot read {}: it ended at byte {} of {}", path, count, size);
+  return bytes;
+}
+
+std::string read_to_end(std::FILE* file, uint64_t limit, const std::string& path) {
+  std::string bytes;
+  std::vector<char> block(size_t{1} << 16);
+  while (const size_t count = std::fread(block.data(), 1, block.size(), file)) {
+    bytes.append(block.data(), count);
+    require(bytes.size() <= limit, "{} gives more than {} bytes, and such a file has at most that many", path, limit);
+  }
+  if (std::ferror(file) != 0) fail_errno("read", path);
+  return bytes;
+}
+}  // namespace
+
 std::string read_file(const std::string& path, uint64_t limit) {
   std::error_code error;
   require(!std::filesystem::is_directory(path, error), "cannot read {}: it is a directory", path);
@@ -180,11 +201,9 @@ std::string read_file(const std::string& path, uint64_t limit) {
   struct stat status = {};
   if (fstat(fileno(file), &status) != 0) fail_errno("look at", path);
   const auto size = static_cast<uint64_t>(status.st_size);
-  require(size <= limit, "{} has {} bytes; such a file has at most {}", path, size, limit);
-  std::string bytes(size, '\0');
-  const size_t count = std::fread(bytes.data(), 1, size, file);
-  require(count == size, "cannot read {}: it ended at byte {} of {}", path, count, size);
-  return bytes;
+  const bool sized = S_ISREG(status.st_mode) && size > 0;  // pipes, terminals and files of /proc do not say beforehand
+  require(!sized || size <= limit, "{} has {} bytes; such a file has at most {}", path, size, limit);
+  return sized ? read_sized(file, size, path) : read_to_end(file, limit, path);
 }
 
 // ---- Directories --------------------------------------------------------------------------------------------------

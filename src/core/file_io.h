@@ -13,6 +13,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/temporary_path.h"
+
 namespace strand {
 
 /// The system calls that change a disk, with POSIX meaning: -1 and errno on failure.
@@ -71,7 +73,8 @@ class DigestStream {
 FileDigest digest_of_file(const std::string& path);
 
 /// A file that appears under its final name only when it is complete and on the disk; bytes go to `<path>.tmp` until
-/// commit(). Destroyed before that, it leaves nothing behind. One writer a path at a time.
+/// commit(). Destroyed before that, or by a signal that ends the process, it leaves nothing behind; what SIGKILL leaves
+/// is overwritten by the next writer of this path. One writer a path at a time.
 class AtomicFile {
  public:
   /// Throws Error naming the path when it cannot be created (its directory must exist).
@@ -88,6 +91,7 @@ class AtomicFile {
  private:
   std::string path_;
   std::string temporary_;
+  TemporaryPath on_signal_;
   int descriptor_ = -1;
   bool committed_ = false;
   DigestStream digest_;
@@ -113,7 +117,8 @@ class AppendFile {
 
 FileDigest write_file_atomically(const std::string& path, std::string_view bytes);
 
-/// Throws Error when the file cannot be read or is larger than `limit` bytes (checked before anything is allocated).
+/// The whole file, or all that comes out of a pipe. Throws Error when it cannot be read or is larger than `limit` bytes
+/// (of a file that is checked before anything is allocated).
 std::string read_file(const std::string& path, uint64_t limit);
 
 /// Creates the directory and those missing above it, each entry synced. An existing directory is fine.

@@ -15,7 +15,8 @@ Shape::Shape(std::initializer_list<int64_t> dims) {
 int64_t Shape::elements() const {
   int64_t n = 1;
   for (int i = 0; i < rank_; ++i)
-    if (__builtin_mul_overflow(n, dims_[static_cast<size_t>(i)], &n)) fail("a tensor of shape {} is too large", to_string());
+    if (__builtin_mul_overflow(n, dims_[static_cast<size_t>(i)], &n))
+      fail("a tensor of shape {} is too large", to_string());
   return n;
 }
 

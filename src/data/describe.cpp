@@ -1,6 +1,7 @@
 #include "data/describe.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <vector>
 
 #include "core/error.h"
@@ -8,7 +9,8 @@
 namespace strand {
 
 namespace {
-constexpr int64_t scanned_tokens = int64_t{1} << 20;
+constexpr int64_t block_tokens = int64_t{1} << 14;
+constexpr int64_t blocks = 1024;  // so a file of up to 2^24 tokens is looked at as a whole
 constexpr int64_t excerpt_tokens = 64;
 
 // The excerpt on one line, whatever is in it.
@@ -36,21 +38,51 @@ std::string describe_documents(const TokenFile& file) {
   return text;
 }
 
-std::string describe_ids(const std::vector<int32_t>& ids, int64_t tokens) {
-  const auto [least, most] = std::minmax_element(ids.begin(), ids.end());
-  const auto count = static_cast<int64_t>(ids.size());
-  return fmt::format("ids: {} to {} ({})\n", *least, *most,
-                     count == tokens ? std::string("all tokens") : fmt::format("in the first {} tokens", count));
+struct IdRange {
+  int32_t least = INT32_MAX;
+  int32_t most = 0;
+  int64_t place_of_most = 0;  // the first token with that id
+  int64_t looked_at = 0;      // tokens
+};
+
+// All ids, or of a large file those of blocks at equal distances, the first and the last tokens among them.
+IdRange range_of_ids(const TokenFile& file) {
+  IdRange range;
+  std::vector<int32_t> ids(static_cast<size_t>(block_tokens));
+  const int64_t tokens = file.tokens();
+  const bool whole = tokens <= blocks * block_tokens;
+  const int64_t count = whole ? (tokens + block_tokens - 1) / block_tokens : blocks;
+  for (int64_t block = 0; block < count; ++block) {
+    const int64_t stride = whole ? block_tokens : (tokens - block_tokens) / (blocks - 1);
+    const int64_t begin = !whole && block == blocks - 1 ? tokens - block_tokens : block * stride;
+    const int64_t here = std::min(block_tokens, tokens - begin);
+    file.read(begin, here, int64_t{1} << 31, ids.data());
+    const auto [least, most] = std::minmax_element(ids.begin(), ids.begin() + here);
+    range.least = std::min(range.least, *least);
+    if (range.looked_at == 0 || *most > range.most) {
+      range.most = *most;
+      range.place_of_most = begin + (std::find(ids.begin(), ids.begin() + here, *most) - ids.begin());
+    }
+    range.looked_at += here;
+  }
+  return range;
 }
 
-std::string describe_excerpt(const std::vector<int32_t>& ids, const Tokenizer& tokenizer) {
-  const auto bad = std::find_if(ids.begin(), ids.end(), [&](int32_t id) { return id >= tokenizer.vocab_size(); });
-  if (bad != ids.end()) {
-    return fmt::format("WRONG TOKENIZER: token {} has the id {}, {} knows only {}\n", bad - ids.begin(), *bad,
+std::string describe_ids(const IdRange& range, int64_t tokens) {
+  return fmt::format("ids: {} to {} ({})\n", range.least, range.most,
+                     range.looked_at == tokens
+                         ? std::string("all tokens")
+                         : fmt::format("in {} tokens spread evenly over the file", range.looked_at));
+}
+
+std::string describe_excerpt(const TokenFile& file, const IdRange& range, const Tokenizer& tokenizer) {
+  if (range.most >= tokenizer.vocab_size()) {
+    return fmt::format("WRONG TOKENIZER: token {} has the id {}, {} knows only {}\n", range.place_of_most, range.most,
                        tokenizer.name(), tokenizer.vocab_size());
   }
-  const size_t shown = std::min(ids.size(), static_cast<size_t>(excerpt_tokens));
-  return fmt::format("begins: {}\n", one_line(tokenizer.decode(std::span(ids).first(shown))));
+  std::vector<int32_t> ids(static_cast<size_t>(std::min(file.tokens(), excerpt_tokens)));
+  file.read(0, static_cast<int64_t>(ids.size()), tokenizer.vocab_size(), ids.data());
+  return fmt::format("begins: {}\n", one_line(tokenizer.decode(ids)));
 }
 }  // namespace
 
@@ -60,10 +92,9 @@ std::string describe_token_file(const std::string& path, TokenFormat format, con
                                  to_string(file.format()), size_of(file.type()), to_string(file.type()), file.tokens());
   text += describe_documents(file);
   if (file.tokens() == 0) return text;
-  std::vector<int32_t> ids(static_cast<size_t>(std::min(file.tokens(), scanned_tokens)));
-  file.read(0, static_cast<int64_t>(ids.size()), int64_t{1} << 31, ids.data());
-  text += describe_ids(ids, file.tokens());
-  if (tokenizer != nullptr) text += describe_excerpt(ids, *tokenizer);
+  const IdRange range = range_of_ids(file);
+  text += describe_ids(range, file.tokens());
+  if (tokenizer != nullptr) text += describe_excerpt(file, range, *tokenizer);
   return text;
 }
 

@@ -8,7 +8,8 @@
 namespace strand {
 
 /// Format, type, tokens, documents and their lengths, smallest and largest id; with a tokenizer also whether the ids
-/// fit its vocabulary, and the first tokens as text. Reads at most the first 2^20 tokens. Throws Error for a bad file.
+/// fit its vocabulary, and the first tokens as text. Of a file of more than 2^24 tokens as many are looked at, in
+/// blocks spread evenly from the first token to the last. Throws Error for a bad file.
 std::string describe_token_file(const std::string& path, TokenFormat format = TokenFormat::automatic,
                                 const Tokenizer* tokenizer = nullptr);
 

@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string>
 
 namespace strand::megatron {
 
@@ -34,6 +35,11 @@ constexpr uint64_t pointers_offset(uint64_t sequences) {
 }
 constexpr uint64_t document_table_offset(uint64_t sequences) {
   return pointers_offset(sequences) + 8 * sequences;
+}
+
+/// "a/b", "a/b.bin" and "a/b.idx" all name the pair a/b.
+inline std::string prefix_of(const std::string& path) {
+  return path.ends_with(".bin") || path.ends_with(".idx") ? path.substr(0, path.size() - 4) : path;
 }
 
 template <typename T>

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <utility>
 
 #include "core/error.h"
 #include "core/file_io.h"
@@ -26,27 +27,47 @@ void write_all(int descriptor, const char* data, size_t bytes, uint64_t offset, 
     offset += static_cast<uint64_t>(done);
   }
 }
+
+// The name under which the system shows an open file to its own process.
+std::string link_to(int descriptor) {
+  return fmt::format("/proc/self/fd/{}", descriptor);
+}
 }  // namespace
 
-OutputFile::OutputFile(std::string path) : path_(std::move(path)) {
+OutputFile::OutputFile(std::string path, Kind kind) : path_(std::move(path)) {
   temporary_ = path_ + ".tmp";
   make_directories(parent_directory(path_));
   require(!std::filesystem::is_directory(path_), "cannot write {}: it is a directory", path_);
-  descriptor_ = open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) fail_errno("create", temporary_);
+  // What a killed writer of this path left.
+  if (unlink(temporary_.c_str()) != 0 && errno != ENOENT) fail_errno("remove", temporary_);
+  if (kind == Kind::with_temporary_name || !open_without_name()) {
+    until_published_.emplace(temporary_);
+    descriptor_ = open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (descriptor_ < 0) fail_errno("create", temporary_);
+    has_name_ = true;
+  }
   buffer_.reserve(buffer_bytes);
+}
+
+// False where a file without a name cannot be made, or could not be given one later.
+bool OutputFile::open_without_name() {
+  descriptor_ = open(parent_directory(path_).c_str(), O_RDWR | O_TMPFILE | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) return false;
+  if (access(link_to(descriptor_).c_str(), F_OK) == 0) return true;
+  close(std::exchange(descriptor_, -1));
+  return false;
 }
 
 OutputFile::~OutputFile() {
   if (descriptor_ >= 0) close(descriptor_);
-  if (!published_) unlink(temporary_.c_str());
+  if (has_name_) unlink(temporary_.c_str());
 }
 
 void OutputFile::write(const void* data, size_t bytes) {
   const char* source = static_cast<const char*>(data);
   if (buffer_.size() + bytes > buffer_bytes) flush();
   if (bytes >= buffer_bytes) {
-    write_all(descriptor_, source, bytes, size_, temporary_);
+    write_all(descriptor_, source, bytes, size_, path_);
   } else {
     buffer_.insert(buffer_.end(), source, source + bytes);
   }
@@ -54,14 +75,14 @@ void OutputFile::write(const void* data, size_t bytes) {
 }
 
 void OutputFile::flush() {
-  write_all(descriptor_, buffer_.data(), buffer_.size(), size_ - buffer_.size(), temporary_);
+  write_all(descriptor_, buffer_.data(), buffer_.size(), size_ - buffer_.size(), path_);
   buffer_.clear();
 }
 
 void OutputFile::write_at(uint64_t offset, const void* data, size_t bytes) {
-  require(offset + bytes <= size_, "write_at past the end of {}", temporary_);
+  require(offset + bytes <= size_, "write_at past the end of {}", path_);
   flush();
-  write_all(descriptor_, static_cast<const char*>(data), bytes, offset, temporary_);
+  write_all(descriptor_, static_cast<const char*>(data), bytes, offset, path_);
 }
 
 void OutputFile::read_at(uint64_t offset, void* data, size_t bytes) {
@@ -70,8 +91,8 @@ void OutputFile::read_at(uint64_t offset, void* data, size_t bytes) {
   while (bytes > 0) {
     const ssize_t done = pread(descriptor_, target, bytes, static_cast<off_t>(offset));
     if (done < 0 && errno == EINTR) continue;
-    if (done < 0) fail_errno("read back", temporary_);
-    require(done > 0, "cannot read back {}: it ends at byte {}", temporary_, offset);
+    if (done < 0) fail_errno("read back", path_);
+    require(done > 0, "cannot read back {}: it ends at byte {}", path_, offset);
     target += done;
     bytes -= static_cast<size_t>(done);
     offset += static_cast<uint64_t>(done);
@@ -80,16 +101,23 @@ void OutputFile::read_at(uint64_t offset, void* data, size_t bytes) {
 
 void OutputFile::seal() {
   flush();
-  if (fsync(descriptor_) != 0) fail_errno("sync", temporary_);
-  const int result = close(descriptor_);
-  descriptor_ = -1;
-  if (result != 0) fail_errno("close", temporary_);
+  if (fsync(descriptor_) != 0) fail_errno("sync", path_);
+  sealed_ = true;
 }
 
 void OutputFile::publish() {
-  require(descriptor_ < 0, "{} is published before it is sealed", path_);
+  require(sealed_ && descriptor_ >= 0, "{} is published before it is sealed", path_);
+  if (!has_name_) {
+    // A link cannot replace an older file, a rename can.
+    until_published_.emplace(temporary_);
+    const int result = linkat(AT_FDCWD, link_to(descriptor_).c_str(), AT_FDCWD, temporary_.c_str(), AT_SYMLINK_FOLLOW);
+    if (result != 0) fail_errno("give a name to", temporary_);
+    has_name_ = true;
+  }
+  if (close(std::exchange(descriptor_, -1)) != 0) fail_errno("close", temporary_);
   rename_path(temporary_, path_);
-  published_ = true;
+  has_name_ = false;
+  until_published_.reset();
   sync_directory(parent_directory(path_));
 }
 

@@ -32,16 +32,10 @@ bool exists(const std::string& path) {
   return std::filesystem::exists(path, ignored);
 }
 
-// "a/b", "a/b.bin" and "a/b.idx" all name the pair a/b.
-std::string megatron_prefix(const std::string& path) {
-  if (path.ends_with(".bin") || path.ends_with(".idx")) return path.substr(0, path.size() - 4);
-  return path;
-}
-
 TokenFormat detect(const std::string& path) {
-  if (exists(megatron_prefix(path) + ".idx")) return TokenFormat::megatron;
+  if (exists(megatron::prefix_of(path) + ".idx")) return TokenFormat::megatron;
   if (!exists(path)) {
-    fail("no token file at {0}: neither {0} nor {1}.idx exists", path, megatron_prefix(path));
+    fail("no token file at {0}: neither {0} nor {1}.idx exists", path, megatron::prefix_of(path));
   }
   const MappedFile file(path);
   const int32_t first = file.size() >= 4 ? load<int32_t>(file.data(), 0) : 0;
@@ -50,7 +44,7 @@ TokenFormat detect(const std::string& path) {
       "cannot tell the format of {}: there is no {}.idx beside it and it does not begin with llm.c's magic number; if "
       "it "
       "is a nanoGPT file without a header, say its format: raw_u16 or raw_i32",
-      path, megatron_prefix(path));
+      path, megatron::prefix_of(path));
 }
 
 TokenType checked_type(uint8_t code, const std::string& path) {
@@ -217,7 +211,7 @@ TokenFile::TokenFile(const std::string& path, TokenFormat format)
     : format_(format == TokenFormat::automatic ? detect(path) : format) {
   switch (format_) {
     case TokenFormat::megatron:
-      open_megatron(megatron_prefix(path));
+      open_megatron(megatron::prefix_of(path));
       break;
     case TokenFormat::llmc:
       open_llmc(path);

@@ -19,15 +19,25 @@ template <typename T>
 void put(OutputFile& file, T value) {
   file.write(&value, sizeof(T));
 }
+
+// The same notion as where a pair is read; a prefix that ends in a directory would make files with hidden names.
+std::string checked_prefix(const std::string& name) {
+  std::string prefix = megatron::prefix_of(name);
+  const std::string last = prefix.substr(prefix.rfind('/') + 1);
+  require(!last.empty() && last != "." && last != "..",
+          "{} is a directory, not the prefix of a .bin/.idx pair; {}train would be one", name,
+          name.ends_with('/') || name.empty() ? name : name + "/");
+  return prefix;
+}
 }  // namespace
 
-TokenWriter::TokenWriter(const std::string& prefix, int64_t vocab_size)
-    : prefix_(prefix),
+TokenWriter::TokenWriter(const std::string& name, int64_t vocab_size)
+    : prefix_(checked_prefix(name)),
       vocab_size_(vocab_size),
       type_(megatron_type_for(vocab_size)),
-      data_(prefix + ".bin"),
-      index_(prefix + ".idx") {
-  require(vocab_size > 0 && vocab_size <= (int64_t{1} << 31), "{}: a vocabulary of {} ids cannot be written", prefix,
+      data_(prefix_ + ".bin"),
+      index_(prefix_ + ".idx") {
+  require(vocab_size > 0 && vocab_size <= (int64_t{1} << 31), "{}: a vocabulary of {} ids cannot be written", prefix_,
           vocab_size);
   index_.write(megatron::magic, sizeof(megatron::magic));
   put<uint64_t>(index_, megatron::version);

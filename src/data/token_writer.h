@@ -13,8 +13,9 @@ namespace strand {
 
 class TokenWriter {
  public:
+  /// `name` is the prefix, or one of its two files. Throws Error when it names a directory.
   /// Ids are stored as uint16 when vocab_size < 65500, else as int32 (Megatron's rule).
-  TokenWriter(const std::string& prefix, int64_t vocab_size);
+  TokenWriter(const std::string& name, int64_t vocab_size);
 
   /// Adds ids to the document in progress. Throws Error for an id outside the vocabulary.
   void append(std::span<const int32_t> ids);

@@ -13,6 +13,7 @@
 #include "core/random.h"
 #include "data/bounded_queue.h"
 #include "data/byte_source.h"
+#include "data/megatron_index.h"
 #include "data/text_files.h"
 #include "data/token_writer.h"
 
@@ -183,7 +184,9 @@ void check(const TokenizeOptions& options, const Tokenizer& tokenizer) {
           "a validation output and a validation fraction inside (0, 1) belong together; the fraction is {} and the "
           "output '{}'",
           options.val_fraction, options.val_output);
-  const auto absolute = [](const std::string& path) { return std::filesystem::absolute(path).lexically_normal(); };
+  const auto absolute = [](const std::string& path) {
+    return std::filesystem::absolute(megatron::prefix_of(path)).lexically_normal();
+  };
   require(!split || absolute(options.output) != absolute(options.val_output), "train and validation output are both {}",
           options.output);
   require(!options.add_bos || tokenizer.bos_id() >= 0, "{} has no BOS piece: ask for no BOS", tokenizer.name());

@@ -9,8 +9,8 @@
 #include <unordered_map>
 
 #include "core/error.h"
-#include "core/file_io.h"
 #include "core/random.h"
+#include "data/output_file.h"
 #include "data/text_files.h"
 #include "data/tokenizer.h"
 
@@ -147,11 +147,12 @@ TokenizerTrainingSummary train_tokenizer(const TokenizerTraining& options,
   require(options.vocab_size > fixed_pieces && options.vocab_size < (int64_t{1} << 24),
           "a vocabulary of {} pieces: at least {} are needed ({} are special or bytes)", options.vocab_size,
           fixed_pieces + 1, fixed_pieces);
+  require(!options.output.empty() && !options.output.ends_with('/'),
+          "the tokenizer needs the name of a file, such as {}tokenizer.model", options.output);
   require(options.sample_bytes > 0, "tokenizer training needs a sample of more than 0 bytes");
 
   TokenizerTrainingSummary summary;
-  make_directories(parent_directory(options.output));
-  AtomicFile output(options.output);  // a place that cannot be written is known before the work, not after
+  OutputFile output(options.output);  // a place that cannot be written is known before the work, not after
   LineSample sample(options.seed, options.sample_bytes);
   const TextFiles files = list_text_files(options.inputs);
   warn_of_left_out(files);
@@ -181,7 +182,8 @@ TokenizerTrainingSummary train_tokenizer(const TokenizerTraining& options,
           options.vocab_size, summary.sampled_bytes, status.ToString());
   summary.vocab_size = Tokenizer::from_bytes(model, options.output).vocab_size();
   output.write(model);
-  output.commit();
+  output.seal();
+  output.publish();
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return summary;
 }

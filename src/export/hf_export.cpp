@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/file_io.h"
+#include "core/temporary_path.h"
 #include "data/tokenizer.h"
 #include "export/model_config.h"
 #include "export/tensor_map.h"
@@ -30,6 +31,7 @@ class PendingDirectory {
     make_directories(parent);
     temporary_ = (fs::path(parent) / ("." + final_.filename().string() + ".tmp")).string();
     if (fs::exists(fs::symlink_status(temporary_))) remove_tree(temporary_);  // of one that was interrupted
+    on_signal_.emplace(temporary_);
     try {
       make_directories(temporary_);
     } catch (...) {
@@ -64,6 +66,7 @@ class PendingDirectory {
 
   fs::path final_;
   std::string temporary_;
+  std::optional<TemporaryPath> on_signal_;
   bool published_ = false;
 };
 

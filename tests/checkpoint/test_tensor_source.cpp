@@ -1,8 +1,7 @@
 // Sets of tensors in one file or several.
-#include "tests/catch.h"
-
 #include "checkpoint/tensor_source.h"
 #include "fixtures.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using namespace strand::test;
@@ -58,7 +57,9 @@ TEST_CASE("A source says what does not fit") {
   write_sharded(directory.path(), "model", three_tensors(), 1000);
   const TensorSource source(directory.path(), "model");
   CHECK_THAT(error_of([&] { source.at("layers.2.w"); }), Contains("nearest name is \"layers."));
-  CHECK_THAT(error_of([&] { source.require_tensor({"head", DType::f32, {1}}); }),
+  CHECK_THAT(error_of([&] {
+               source.require_tensor({"head", DType::f32, {1}});
+             }),
              Contains("is BF16 [1] and should be F32 [1]"));
   CHECK_THAT(error_of([&] { source.require_tensor({"head", DType::bf16, {2}}); }), Contains("should be BF16 [2]"));
   std::vector<TensorSpec> specs = specs_of(three_tensors());
@@ -91,6 +92,8 @@ TEST_CASE("An index and its shards must agree") {
   CHECK_THAT(with("\"weight_map\"", "\"weight\""), Contains("weight_map"));
   CHECK_THAT(with("\"layers.1.w\"", "\"head\""), Contains("twice"));
   CHECK_THAT(with("{", ""), Contains("does not begin"));
+  put(index, " \r\n\t" + whole + "\n");  // JSON may begin with white space
+  CHECK(open_error(directory).empty());
   put(index, whole.substr(0, whole.size() / 2));
   CHECK_THAT(open_error(directory), Contains("not valid JSON"));
   put(index, whole);

@@ -1,5 +1,4 @@
 // What the reader accepts, and every way in which it says no: place, key, reason, nearest valid word.
-#include "tests/catch.h"
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -8,6 +7,7 @@
 #include "config/schema.h"
 #include "core/error.h"
 #include "examples.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using Catch::Contains;
@@ -39,6 +39,74 @@ TEST_CASE("values of every type arrive in their fields") {
   CHECK(c.run.precision == Precision::bf16);
   CHECK(c.model.tied_embeddings);
   CHECK_FALSE(valid_config({"model.tied_embeddings=false"}).model.tied_embeddings);
+}
+
+TEST_CASE("scalars are those of YAML 1.2's core schema") {
+  // The tables of section 10.3.2, "Tag Resolution".
+  const auto integer = [](const std::string& text) { return valid_config({"train.steps=" + text}).train.steps; };
+  CHECK(integer("+12") == 12);
+  CHECK(integer("0x1F") == 31);
+  CHECK(integer("0o17") == 15);
+  CHECK(integer("017") == 17);  // octal in YAML 1.1 only
+  CHECK(integer("007") == 7);
+  CHECK(integer("!!int 12") == 12);
+  const auto number = [](const std::string& text) {
+    return valid_config({"losses.sp_weight=" + text}).losses.sp_weight;
+  };
+  CHECK(number("+1e-3") == 1e-3);
+  CHECK(number("1E-3") == 1e-3);
+  CHECK(number("+.5") == 0.5);
+  CHECK(number("1.") == 1.0);
+  CHECK(number("012e-03") == 0.012);
+  CHECK(number("0x10") == 16.0);
+  CHECK(number("0o17") == 15.0);
+  CHECK(number("3") == 3.0);
+  CHECK(number("!!float 3") == 3.0);
+  for (const std::string text : {"true", "True", "TRUE"}) {
+    CHECK(valid_config({"model.tied_embeddings=" + text}).model.tied_embeddings);
+  }
+  for (const std::string text : {"false", "False", "FALSE"}) {
+    CHECK_FALSE(valid_config({"model.tied_embeddings=" + text}).model.tied_embeddings);
+  }
+  for (const std::string text : {"~", "null", "Null", "NULL", ""}) {
+    CHECK(valid_config({"data.val=x", "data.val=" + text}).data.val.empty());
+    CHECK(valid_config({"data.tokenizer=x", "data.tokenizer=" + text}).data.tokenizer.empty());
+    CHECK_THAT(parse_error(valid_yaml, {"train.steps=" + text}), Contains("has no value"));
+    CHECK_THAT(parse_error(valid_yaml, {"losses.sp_weight=" + text}), Contains("leave the key out for its default"));
+  }
+  // Numbers and truth values are text where text is wanted.
+  CHECK(valid_config({"run.name=2024"}).run.name == "2024");
+  CHECK(valid_config({"run.name=True"}).run.name == "True");
+}
+
+TEST_CASE("what is no scalar of YAML 1.2's core schema is text") {
+  const auto refused = [](const std::string& key, const std::string& text) {
+    return parse_error(valid_yaml, {key + "=" + text});
+  };
+  for (const std::string text : {"0x", "0o8", "0xg", "0b1", "1_000", "+0x10", "-0x10", "1,000", "12.0", "1e3", "- 1",
+                                 "+", "'12'", "\"0x10\"", "!!str 12", "true", "0X10", "0O17"}) {
+    INFO(text);
+    CHECK_THAT(refused("train.steps", text), Contains("expected an integer") || Contains("YAML"));
+  }
+  for (const std::string text :
+       {"1e", "e3", ".", "+.", "1.2.3", "0x1p3", "infinity", "1e+", "1_0.0", "'1.0'", "!!str 1.0", "190:20:30"}) {
+    INFO(text);
+    CHECK_THAT(refused("losses.sp_weight", text), Contains("expected a number") || Contains("YAML"));
+  }
+  for (const std::string text : {".inf", "-.Inf", "+.INF", ".nan", ".NaN", ".NAN"}) {
+    CHECK_THAT(refused("losses.sp_weight", text), Contains("not a finite number"));
+  }
+  for (const std::string text : {"yes", "on", "y", "1", "'true'", "tRue", "!!str true"}) {
+    INFO(text);
+    CHECK_THAT(refused("model.tied_embeddings", text), Contains("expected true or false"));
+  }
+  CHECK_THAT(refused("train.steps", "0xFFFFFFFFFFFFFFFFF"), Contains("out of range"));
+}
+
+TEST_CASE("a byte-order mark and carriage returns are no part of a configuration") {
+  std::string yaml = "\xEF\xBB\xBF";
+  for (const char c : valid_yaml) yaml += c == '\n' ? std::string("\r\n") : std::string(1, c);
+  CHECK(parse_config(yaml, "test.yaml") == valid_config());
 }
 
 TEST_CASE("values that follow from others are filled in") {

@@ -241,3 +241,29 @@ TEST_CASE("a token file describes itself") {
     CHECK_THAT(text, Catch::Contains(word));
   }
 }
+
+TEST_CASE("a description of a large file looks at all of it, in blocks") {
+  const TemporaryDirectory dir;
+  const auto described = [&](int64_t tokens, int64_t place, uint16_t id) {
+    write_file(dir / "a.bin", "");
+    std::filesystem::resize_file(dir / "a.bin", static_cast<uintmax_t>(2 * tokens));  // zeros that take no space
+    std::fstream file(dir / "a.bin", std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(2 * place);
+    file.write(reinterpret_cast<const char*>(&id), sizeof(id));
+    file.close();
+    return describe_token_file(dir / "a.bin", TokenFormat::raw_u16);
+  };
+  constexpr int64_t whole = int64_t{1} << 24, large = 5 * whole + 12345;
+  CHECK_THAT(described(whole, whole - 1, 999), Catch::Contains("ids: 0 to 999 (all tokens)"));
+  CHECK_THAT(described(whole, whole / 2 + 1, 999), Catch::Contains("ids: 0 to 999 (all tokens)"));
+  const std::string spread = "ids: 0 to 999 (in 16777216 tokens spread evenly over the file)";
+  CHECK_THAT(described(large, 0, 999), Catch::Contains(spread));
+  CHECK_THAT(described(large, large - 1, 999), Catch::Contains(spread));
+  // One place in five is looked at: 20 neighbours at distances of a block hold one that is.
+  int found = 0;
+  for (int64_t i = 0; i < 20; ++i) {
+    found += described(large, large / 2 + i * (int64_t{1} << 14), 999).find("to 999") != std::string::npos ? 1 : 0;
+  }
+  CHECK(found >= 3);
+  CHECK(found <= 5);
+}

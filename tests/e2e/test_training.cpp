@@ -2,12 +2,12 @@
 #include <signal.h>
 
 #include <algorithm>
-#include "tests/catch.h"
 #include <chrono>
 #include <cmath>
 #include <fstream>
 #include <thread>
 
+#include "tests/catch.h"
 #include "workspace.h"
 
 using namespace strand;
@@ -150,6 +150,23 @@ TEST_CASE("generate takes several prompts, says what each became, and stops wher
   CHECK(std::count(all.begin(), all.end(), ' ') == 3 * 5);
   CHECK(all == ids({"--prompt", "A"}) + ids({"--prompt", "The river"}) +
                    ids({"--prompt", "of the world and all that is in it"}));
+
+  // The same lines with a byte-order mark, and through a pipe.
+  std::ofstream(workspace().root() / "marked.txt") << "\xEF\xBB\xBFThe river\r\nof the world and all that is in it";
+  CHECK(ids({"--prompt-file", "marked.txt"}) == ids({"--prompt-file", "prompts.txt"}));
+  const std::string command = "cat prompts.txt | " + strand_program() +
+                              " generate runs/whole --temperature 0 --ignore-eos --print-ids --max-tokens 6"
+                              " --batch-size 2 --prompt-file ";
+  for (const std::string name : {"-", "/dev/stdin"}) {
+    const Outcome piped = run_program({"/bin/sh", "-c", command + name}, workspace().root().string());
+    INFO(piped.err);
+    CHECK(piped.out == ids({"--prompt-file", "prompts.txt"}));
+  }
+  std::ofstream(workspace().root() / "latin1.txt") << "The river\ncaf\xE9";
+  const Outcome latin1 = run({"--prompt-file", "latin1.txt"});
+  CHECK(latin1.status == 1);
+  CHECK_THAT(latin1.err, Contains("latin1.txt: not UTF-8 in line 2"));
+  CHECK_THAT(run({"--prompt", "caf\xE9"}).err, Contains("--prompt number 1 is not UTF-8 at byte 3"));
 
   const Outcome full = run({"--prompt", "A", "--context", "8"});
   CHECK(full.status == 0);

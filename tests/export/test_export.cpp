@@ -2,10 +2,13 @@
 // values in their places, constants, types of config keys; and that it is there whole or not at all.
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <set>
 
 #include "export/hf_export.h"
+#include "export/hf_import.h"
 #include "models.h"
+#include "tests/signalled_child.h"
 
 using namespace strand;
 using namespace strand::test;
@@ -346,6 +349,47 @@ TEST_CASE("A disk that fails at any call leaves no directory of that name, or a 
     fs::remove_all(dir / "out");
   }
   CHECK(calls > 15);
+}
+
+namespace {
+/// A disk at whose call number `call` somebody presses Ctrl-C.
+class InterruptedLayer : public FileLayer {
+ public:
+  explicit InterruptedLayer(int call) : left_(call) {}
+  ssize_t write(int descriptor, const void* bytes, size_t count) override {
+    if (left_-- == 0) raise(SIGINT);
+    return FileLayer::write(descriptor, bytes, count);
+  }
+
+ private:
+  int left_;
+};
+}  // namespace
+
+TEST_CASE("An export and a checkpoint that a signal interrupts leave nothing") {
+  TemporaryDirectory dir;
+  const Config config = config_of(class_cases[0]);
+  const Checkpoint checkpoint(make_checkpoint(config, dir / "run"));
+  hf::export_model(checkpoint, config, dir / "exported");
+  for (const int call : {0, 1, 2}) {
+    INFO("write " << call);
+    CHECK(strand_test::signal_that_ends([&] {
+            InterruptedLayer layer(call);
+            const InterposedFileLayer interposed(layer);
+            hf::export_model(checkpoint, config, dir / "out");
+          }) == SIGINT);
+    CHECK_FALSE(fs::exists(dir / "out"));
+    CHECK_FALSE(fs::exists(dir / ".out.tmp"));
+    CHECK(strand_test::signal_that_ends([&] {
+            InterruptedLayer layer(call);
+            const InterposedFileLayer interposed(layer);
+            hf::import_model(dir / "exported", dir / "imported", {});
+          }) == SIGINT);
+    for (const auto& entry : fs::recursive_directory_iterator(dir / "imported")) {
+      INFO(entry.path());
+      CHECK(entry.path().filename() == "checkpoints");
+    }
+  }
 }
 
 TEST_CASE("Nothing is overwritten, leftovers are") {

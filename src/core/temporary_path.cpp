@@ -1,0 +1,147 @@
+#include "core/temporary_path.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <csignal>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+
+#include "core/error.h"
+
+namespace strand {
+
+namespace {
+constexpr size_t most_paths = 128;
+constexpr int deepest_directory = 8;
+constexpr int attempts = 100;  // another thread may go on creating files meanwhile
+
+enum State : int { unused, changing, in_use };
+
+struct Slot {
+  std::atomic<int> state = unused;
+  std::array<char, PATH_MAX> path;
+};
+static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may not lock");
+
+std::array<Slot, most_paths> slots;
+
+// ---- What follows runs in a signal handler: system calls, memory on the stack, nothing else -----------------------
+
+// The system's layout of a directory entry (getdents64(2)).
+struct Entry {
+  uint64_t inode;
+  int64_t offset;
+  uint16_t bytes;
+  uint8_t type;
+  char name[1];
+};
+
+bool is_dot(const char* name) {
+  return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
+}
+
+void remove_at(int parent, const char* name, int depth);
+
+void empty_directory(int directory, int depth) {
+  alignas(Entry) char buffer[4096];
+  for (;;) {
+    const long bytes = syscall(SYS_getdents64, directory, buffer, sizeof(buffer));
+    if (bytes <= 0) return;
+    for (long at = 0; at < bytes;) {
+      const auto* entry = reinterpret_cast<const Entry*>(buffer + at);
+      if (!is_dot(entry->name)) remove_at(directory, entry->name, depth + 1);
+      at += entry->bytes;
+    }
+  }
+}
+
+void remove_at(int parent, const char* name, int depth) {
+  for (int attempt = 0; attempt < attempts; ++attempt) {
+    if (unlinkat(parent, name, 0) == 0 || (errno != EISDIR && errno != EPERM)) return;
+    if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT || depth > deepest_directory) return;
+    const int directory = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (directory < 0) return;
+    empty_directory(directory, depth);
+    close(directory);
+    if (unlinkat(parent, name, AT_REMOVEDIR) == 0) return;
+    sched_yield();
+  }
+}
+
+extern "C" void remove_and_end(int signal) {
+  for (Slot& slot : slots) {
+    if (slot.state == in_use) remove_at(AT_FDCWD, slot.path.data(), 0);
+  }
+  // As if it had not been handled: whoever waits for the process learns which signal ended it.
+  struct sigaction action {};
+  action.sa_handler = SIG_DFL;
+  sigaction(signal, &action, nullptr);
+  sigset_t only;
+  sigemptyset(&only);
+  sigaddset(&only, signal);
+  pthread_sigmask(SIG_UNBLOCK, &only, nullptr);
+  raise(signal);
+}
+
+// -------------------------------------------------------------------------------------------------------------------
+
+// Every signal whose default action ends the process, except SIGKILL.
+bool ends_the_process(int signal) {
+  switch (signal) {
+    case SIGKILL:
+    case SIGSTOP:
+    case SIGTSTP:
+    case SIGTTIN:
+    case SIGTTOU:
+    case SIGCONT:
+    case SIGCHLD:
+    case SIGURG:
+    case SIGWINCH:
+      return false;
+    default:
+      return true;
+  }
+}
+
+void install_handlers() {
+  struct sigaction action {};
+  action.sa_handler = remove_and_end;
+  sigfillset(&action.sa_mask);  // one at a time
+  for (int signal = 1; signal <= SIGRTMAX; ++signal) {
+    if (!ends_the_process(signal)) continue;
+    struct sigaction before {};
+    // Two signals below SIGRTMIN belong to the C library, which refuses them.
+    if (sigaction(signal, nullptr, &before) != 0) continue;
+    const bool untouched = (before.sa_flags & SA_SIGINFO) == 0 && before.sa_handler == SIG_DFL;
+    if (untouched) sigaction(signal, &action, nullptr);
+  }
+}
+}  // namespace
+
+TemporaryPath::TemporaryPath(const std::string& path) {
+  const std::string absolute = std::filesystem::absolute(path).string();
+  require(absolute.size() < PATH_MAX, "the path {} is too long", path);
+  for (slot_ = 0; slot_ < most_paths; ++slot_) {
+    int expected = unused;
+    if (slots[slot_].state.compare_exchange_strong(expected, changing)) break;
+  }
+  require(slot_ < most_paths, "more than {} temporary files at once", most_paths);
+  std::memcpy(slots[slot_].path.data(), absolute.c_str(), absolute.size() + 1);
+  slots[slot_].state = in_use;
+  install_handlers();
+}
+
+TemporaryPath::~TemporaryPath() {
+  slots[slot_].state = unused;
+}
+
+}  // namespace strand
