@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Installs the Debian 12 packages that strand is built from. This is the one list of them.
+# Installs the Debian packages (12 or 13) that strand is built from. This is the one list of them.
 #
 #   scripts/install_dependencies.sh [build] [test]     without a word: build
 #
 #   build   compiler, build tools and libraries
-#   test    what the tests need besides: Catch2, and Python's venv for the checks by other people's readers
+#   test    what the tests need besides: Catch2, Python's venv for the checks by other people's readers, iproute2
 #
 # Packages that are there are left alone, so this needs root only when one is missing.
 set -euo pipefail
@@ -25,6 +25,7 @@ build_packages=(
 test_packages=(
   catch2       # version 2 or 3
   python3-venv # tests/python; brings the certificates that pip needs
+  iproute2     # two hosts on one machine, for scripts/launch/hosts.sh
 )
 
 fail() {
@@ -69,5 +70,5 @@ run() {
 }
 run apt-get update || fail "apt-get update failed; is there a network, and does /etc/apt name a Debian mirror?"
 run apt-get install -y --no-install-recommends "${missing[@]}" ||
-  fail "apt-get could not install: ${missing[*]} (strand's packages are those of Debian 12)"
+  fail "apt-get could not install: ${missing[*]} (strand's packages are those of Debian 12 and 13)"
 echo "installed ${#missing[@]} packages"

@@ -8,6 +8,7 @@
 #include "core/file_io.h"
 #include "model/backend.h"
 #include "parallel/agreement.h"
+#include "train/shared_directory.h"
 #include "train/trainer.h"
 
 namespace strand::cli {
@@ -29,6 +30,7 @@ void require_same_run(Communicator& all, const Config& config, const ResumeChoic
   require_agreement(all, "build", this_build());
   require_agreement(all, "configuration", to_yaml(config));
   require_agreement(all, "--resume", fmt::format("{}{}", resume.text, resume.weights_only ? " --weights-only" : ""));
+  require_shared_directory(all, config.run.dir + "/" + config.run.name);
 }
 
 void run(const Arguments& a, Processes& processes) {

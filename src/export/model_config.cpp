@@ -75,7 +75,8 @@ std::string generation_config_json(const SpecialTokens& tokens) {
 
 ForeignConfig read_config_json(const std::string& text, const std::string& where, int64_t longest) {
   json file = parse_strict_json(text, where);
-  const Family& family = family_of_class(class_of(file, where), where);
+  const std::string class_name = class_of(file, where);
+  const Family& family = family_of_class(class_name, where);
   // As transformers has it: where both are there, the older name holds all that the file says of RoPE.
   const auto scaling = file.find("rope_scaling");
   if (scaling != file.end() && scaling->is_object() && !scaling->empty()) file.erase("rope_parameters");

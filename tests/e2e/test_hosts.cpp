@@ -1,0 +1,187 @@
+// Several hosts, by scripts/launch/hosts.sh: two hosts that two_hosts.sh makes on this machine, with one rank each.
+// Training and experts over the network, a network that breaks, a host that dies, a run directory that is not shared.
+// The clock is only asked whether waiting for ever was cut short.
+#include <fmt/core.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+#include <thread>
+
+#include "tests/catch.h"
+#include "workspace.h"
+
+using namespace strand;
+using Catch::Contains;
+namespace fs = std::filesystem;
+
+namespace {
+constexpr int watchdog = 3;
+constexpr int cannot_make_namespaces = 77;
+/// Watchdog, hosts.sh's own patience (20 s), and a busy machine; mpirun by itself stays for a quarter of an hour.
+constexpr double end_within_seconds = 120;
+
+Outcome two_hosts(const std::vector<std::string>& arguments) {
+  std::vector<std::string> words = {STRAND_SOURCE_DIR "/tests/e2e/two_hosts.sh"};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  return run_program(words, workspace().root());
+}
+
+/// Two hosts, for the life of this object. `hosts.made` is false, and the test has nothing to test, where the system
+/// does not let us make them.
+class Hosts {
+ public:
+  explicit Hosts(const std::string& private_folder = "") {
+    static int number = 0;
+    folder_ = (workspace().root() / fmt::format("hosts_{}", ++number)).string();
+    std::vector<std::string> up = {"up", folder_};
+    if (!private_folder.empty()) up.push_back(private_folder);
+    const Outcome outcome = two_hosts(up);
+    made = outcome.status == 0;
+    if (made) return;
+    std::fputs(outcome.err.c_str(), stdout);  // CTest looks for this line
+    if (outcome.status != cannot_make_namespaces) FAIL("two_hosts.sh: " << outcome.err);
+  }
+  ~Hosts() { two_hosts({"down", folder_}); }
+  Hosts(const Hosts&) = delete;
+  Hosts& operator=(const Hosts&) = delete;
+
+  /// `hosts.sh hosts.txt COMMAND...` on the first host.
+  Outcome run(const std::vector<std::string>& command, const std::function<void(pid_t)>& meanwhile = {}) const {
+    std::vector<std::string> words = {"/usr/bin/env",
+                                      "AGENT=" + folder_ + "/agent",
+                                      "STRAND=" + strand_program(),
+                                      STRAND_SOURCE_DIR "/tests/e2e/two_hosts.sh",
+                                      "on",
+                                      folder_,
+                                      "a",
+                                      STRAND_SOURCE_DIR "/scripts/launch/hosts.sh",
+                                      folder_ + "/hosts.txt"};
+    words.insert(words.end(), command.begin(), command.end());
+    return run_program(words, workspace().root(), meanwhile);
+  }
+  void cut() const { REQUIRE(two_hosts({"cut", folder_}).status == 0); }
+  void kill_second() const { REQUIRE(two_hosts({"kill", folder_}).status == 0); }
+
+  bool made = false;
+
+ private:
+  std::string folder_;
+};
+
+/// `strand train`, the experts over both hosts.
+std::vector<std::string> training(const std::string& name, int64_t steps, const std::vector<std::string>& more = {}) {
+  std::vector<std::string> arguments = workspace().train(name, more);
+  for (const std::string& setting :
+       {std::string("run.threads=1"), fmt::format("train.steps={}", steps), std::string("train.eval_every=0"),
+        std::string("train.checkpoint_every=5"), std::string("parallel.expert_parallel=2"),
+        fmt::format("parallel.watchdog_seconds={}", watchdog)})
+    arguments.insert(arguments.end(), {"--set", setting});
+  return arguments;
+}
+
+bool has_logged(const std::string& name, size_t rows) {
+  return fs::exists(workspace().run(name) / "log.jsonl") && workspace().log(name).size() >= rows;
+}
+
+bool writes_checkpoint(const std::string& name) {
+  std::error_code vanished;
+  for (const auto& entry : fs::directory_iterator(workspace().run(name) / "checkpoints", vanished))
+    if (entry.path().extension() == ".tmp") return true;
+  return false;
+}
+
+bool runs(pid_t child) {
+  siginfo_t ended{};
+  return waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid == 0;
+}
+
+/// Trains without end until `due`, lets `disturb` break something, and checks that everything ends. One host continues.
+std::string check_disturbed(const Hosts& hosts, const std::string& name, const std::function<bool()>& due,
+                            const std::function<void()>& disturb) {
+  std::chrono::steady_clock::time_point broken;
+  const Outcome outcome = hosts.run(training(name, 1000000), [&](pid_t launcher) {
+    while (runs(launcher) && !due()) std::this_thread::sleep_for(std::chrono::microseconds(200));
+    disturb();
+    broken = std::chrono::steady_clock::now();
+    const auto waits = [&] { return std::chrono::steady_clock::now() - broken < std::chrono::duration<double>(600); };
+    while (runs(launcher) && waits()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    if (runs(launcher)) kill(launcher, SIGKILL);
+  });
+  INFO(outcome.err);
+  CHECK(outcome.status != 0);
+  CHECK(std::chrono::duration<double>(std::chrono::steady_clock::now() - broken).count() < end_within_seconds);
+  REQUIRE(has_logged(name, 1));
+  const int64_t steps = (static_cast<int64_t>(workspace().log(name).size()) / 5 + 2) * 5;
+  const Outcome continued =
+      workspace().strand(workspace().train(name, {"--set", fmt::format("train.steps={}", steps), "--set",
+                                                  "train.checkpoint_every=5", "--set", "train.eval_every=0"}));
+  INFO(continued.err);
+  CHECK(continued.status == 0);
+  CHECK_THAT(continued.err + continued.out, Contains("continuing") || Contains("continues") || Contains("step_"));
+  CHECK(workspace().log(name).back()["step"] == steps);
+  return outcome.err;
+}
+}  // namespace
+
+TEST_CASE("two hosts train the model of one, its experts on both") {
+  const Hosts hosts;
+  if (!hosts.made) return;
+  const Outcome outcome = hosts.run(training("two", 10));
+  INFO(outcome.out << outcome.err);
+  REQUIRE(outcome.status == 0);
+  workspace().trained("one", {"--set", "train.steps=10", "--set", "train.eval_every=0"});
+  const auto two = workspace().log("two"), one = workspace().log("one");
+  REQUIRE(two.size() == one.size());
+  CHECK(two.front()["loss"].get<double>() == Approx(one.front()["loss"].get<double>()).epsilon(1e-5));
+  CHECK(two.back()["loss"].get<double>() == Approx(one.back()["loss"].get<double>()).epsilon(1e-4));
+}
+
+TEST_CASE("two hosts reproduce reference files, the experts on both") {
+  const Hosts hosts;
+  if (!hosts.made) return;
+  const Outcome outcome = hosts.run({"verify", "--threads", "1", "--expert-parallel", "2",
+                                     STRAND_SOURCE_DIR "/tests/data/ranks_softmax_bias.safetensors",
+                                     STRAND_SOURCE_DIR "/tests/data/ranks_sigmoid_o_v.safetensors"});
+  INFO(outcome.out << outcome.err);
+  CHECK(outcome.status == 0);
+  CHECK_THAT(outcome.out, Contains("2 of 2 files pass"));
+}
+
+TEST_CASE("the network breaks in a step: ranks, mpirun and script end, and one host goes on") {
+  const Hosts hosts;
+  if (!hosts.made) return;
+  const std::string said = check_disturbed(
+      hosts, "cut", [] { return has_logged("cut", 12); }, [&] { hosts.cut(); });
+  CHECK_THAT(said, Contains(fmt::format("has waited {} s", watchdog)) &&
+                       Contains("ranks on other hosts cannot be seen; ending all ranks"));
+}
+
+TEST_CASE("the network breaks in a checkpoint: all end, and one host goes on from the one before") {
+  const Hosts hosts;
+  if (!hosts.made) return;
+  check_disturbed(
+      hosts, "torn", [] { return has_logged("torn", 6) && writes_checkpoint("torn"); }, [&] { hosts.cut(); });
+}
+
+TEST_CASE("all processes of one host are killed: the others end, and one host goes on") {
+  const Hosts hosts;
+  if (!hosts.made) return;
+  check_disturbed(
+      hosts, "lost", [] { return has_logged("lost", 12); }, [&] { hosts.kill_second(); });
+}
+
+TEST_CASE("a run directory that the hosts do not share is refused, and nothing is written") {
+  const fs::path runs = workspace().root() / "runs_of_each";
+  fs::create_directory(runs);
+  const Hosts hosts(runs.string());
+  if (!hosts.made) return;
+  const Outcome outcome = hosts.run(training("apart", 10, {"--set", "run.dir=" + runs.string()}));
+  INFO(outcome.out << outcome.err);
+  CHECK(outcome.status != 0);
+  CHECK_THAT(outcome.err, Contains("apart of rank 0 on host-a is not shared: rank 1 on host-b does not see"));
+  CHECK(fs::is_empty(runs));
+}
