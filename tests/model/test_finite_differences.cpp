@@ -53,11 +53,11 @@ const std::vector<Case>& cases() {
          c.model.qk_norm = QkNorm::head;
          c.model.num_kv_heads = 4;
        }},
-      {"qk_norm full, half rotated, dense first layer", 1,
+      {"qk_norm full, partly rotated, dense first layer", 1,
        [](Config& c) {
          c.model.num_layers = 3;
          c.model.qk_norm = QkNorm::full;
-         c.model.rope_fraction = 0.5;
+         c.model.rope_fraction = 2.0 / 3;
          c.model.dense_layers = 1;
          c.model.dense_ffn = 7;
        }},

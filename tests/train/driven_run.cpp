@@ -55,8 +55,9 @@ Config smallest_config() {
   Config c;
   c.run.name = "tiny";
   c.run.threads = 1;
-  c.model = {.vocab_size = 16, .hidden_size = 8, .num_layers = 1, .num_heads = 2, .num_kv_heads = 2, .head_dim = 4};
-  c.moe = {.num_experts = 2, .top_k = 1, .expert_ffn = 8};
+  c.model = {.vocab_size = 19, .hidden_size = 10, .num_layers = 1, .num_heads = 4, .num_kv_heads = 2, .head_dim = 6};
+  c.moe = {.num_experts = 3, .top_k = 2, .expert_ffn = 7};
+  c.moe.bias_rate = 1e-2;
   c.data.train = {{.path = "tokens.bin", .format = "raw_u16"}};
   c.data.sequence_length = 8;
   c.optimizer.lr = 1e-2;

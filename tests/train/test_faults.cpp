@@ -12,9 +12,11 @@ namespace {
 namespace fs = std::filesystem;
 using Catch::Contains;
 
-/// Two checkpoints, the second of which retires the first.
+/// Two checkpoints, the second of which retires the first; few tensors, because every call meets a fault.
 Config two_checkpoints(bool background) {
   Config config = smallest_config();
+  config.moe.num_experts = 2;
+  config.moe.top_k = 1;
   config.train.keep = 1;
   config.train.background_checkpoints = background;
   return config;

@@ -17,8 +17,8 @@ using nlohmann::json;
 /// 40 steps; 12 windows of data, so that an epoch ends within three steps of four sequences.
 Config forty_steps() {
   Config c = smallest_config();
-  c.model = {.vocab_size = 24, .hidden_size = 16, .num_layers = 2, .num_heads = 4, .num_kv_heads = 2, .head_dim = 4};
-  c.moe = {.num_experts = 4, .top_k = 2, .expert_ffn = 8};
+  c.model = {.vocab_size = 24, .hidden_size = 14, .num_layers = 2, .num_heads = 4, .num_kv_heads = 2, .head_dim = 6};
+  c.moe = {.num_experts = 5, .top_k = 3, .expert_ffn = 9};
   c.losses.lb_weight = 1e-2;
   c.schedule = {.kind = ScheduleKind::cosine, .warmup_steps = 5};
   c.train.steps = 40;
@@ -161,6 +161,7 @@ TEST_CASE("With another batch size the samples go on where they stopped") {
   Config config = smallest_config();
   config.optimizer.lr = config.optimizer.min_lr = 1e-30;
   config.optimizer.weight_decay = 0;
+  config.moe.bias_rate = 0;
   config.train.steps = 10;
   DrivenRun run(config);
   run.complete();  // 20 samples

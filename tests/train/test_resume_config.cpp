@@ -13,10 +13,24 @@ namespace {
 namespace fs = std::filesystem;
 using Catch::Contains;
 
+/// Everything that a model may have: a dense layer, norms of heads, a shared expert, a selection bias.
+Config full_config() {
+  Config c = smallest_config();
+  c.model.num_layers = 2;
+  c.model.dense_layers = 1;
+  c.model.dense_ffn = 13;
+  c.model.qk_norm = QkNorm::head;
+  c.model.tied_embeddings = false;
+  c.moe.num_experts = 5;
+  c.moe.top_k = 3;
+  c.moe.shared_experts = 1;
+  return c;
+}
+
 /// A finished run of four steps with checkpoints of 2 and 4.
 class FinishedRun : public DrivenRun {
  public:
-  FinishedRun() : DrivenRun(smallest_config()) { complete(); }
+  FinishedRun() : DrivenRun(full_config()) { complete(); }
 };
 
 /// `change`d, the run is refused with an error that holds these words, and nothing in its directory changes.
@@ -41,8 +55,8 @@ TEST_CASE("A checkpoint of another model is refused, naming every key") {
         c.moe.top_k = 2;
         c.moe.bias_rate = 0.5;
       },
-      {"the model is another one", "model.hidden_size: 8 became 16", "model.head_dim: 4 became 8",
-       "moe.top_k: 1 became 2", "moe.bias_rate: 0.0 became 0.5"});
+      {"the model is another one", "model.hidden_size: 10 became 16", "model.head_dim: 6 became 8",
+       "moe.top_k: 3 became 2", "moe.bias_rate: 0.01 became 0.5"});
   check_refused([](Config& c) { c.run.seed = 5; }, {"run.seed is 1, this one's is 5"});
   check_refused([](Config& c) { c.train.steps = 3; }, {"is at step 4, beyond train.steps 3"});
 }
@@ -84,7 +98,7 @@ TEST_CASE("A run directory that holds a run takes no checkpoint of another") {
 
 TEST_CASE("Continued in another directory from another run's checkpoint: the same bytes, and a checkpoint at once") {
   FinishedRun other;
-  DrivenRun run(smallest_config());
+  DrivenRun run(full_config());
   REQUIRE(run.train("row:1", other.checkpoint(2).string()).status == 128 + SIGKILL);
   CHECK(run.steps() == std::vector<int64_t>{2});
   CHECK(file_bytes(run.checkpoint(2) / "manifest.json") == file_bytes(other.checkpoint(2) / "manifest.json"));
@@ -94,7 +108,7 @@ TEST_CASE("Continued in another directory from another run's checkpoint: the sam
 
 TEST_CASE("--weights-only starts a new run from the weights, with new moments, and auto continues that one") {
   FinishedRun other;
-  Config config = smallest_config();
+  Config config = full_config();
   config.optimizer.lr = 1e-3;
   config.losses.lb_weight = 0.1;
   DrivenRun run(config), straight(config);
@@ -117,10 +131,10 @@ TEST_CASE("--weights-only starts a new run from the weights, with new moments, a
 
 TEST_CASE("--weights-only needs the same model, and to be told whose weights") {
   FinishedRun other;
-  Config config = smallest_config();
+  Config config = full_config();
   config.moe.expert_ffn = 16;
   DrivenRun run(config);
-  CHECK_THAT(run.train_weights_only(other.checkpoint(4)).errors, Contains("moe.expert_ffn: 8 became 16"));
+  CHECK_THAT(run.train_weights_only(other.checkpoint(4)).errors, Contains("moe.expert_ffn: 7 became 16"));
   CHECK_THAT(run.train_weights_only("auto").errors, Contains("--weights-only needs --resume DIR"));
   CHECK_FALSE(fs::exists(run.run()));
 }
@@ -133,7 +147,7 @@ TEST_CASE("A checkpoint without moments gives weights, and is no run to continue
   listed["files"].erase("optimizer.safetensors");
   put_file_bytes(manifest, listed.dump());
   fs::remove(other.checkpoint(4) / "optimizer.safetensors");
-  DrivenRun run(smallest_config());
+  DrivenRun run(full_config());
   const Ended ended = run.train("none", other.checkpoint(4).string());
   CHECK(ended.status == 1);
   CHECK_THAT(ended.errors, Contains("holds weights only"));
