@@ -177,8 +177,8 @@ std::string settle_head(Config& config, const TensorSource& source) {
   if (same_elements(elements(embedding->second), elements(head->second), rows * columns)) return "";
   config.model.tied_embeddings = false;
   return fmt::format(
-      "config.json says tie_word_embeddings, but {} differs from {}: imported as a model that is not tied, with both, "
-      "as transformers 5 loads it",
+      "tie_word_embeddings is true, but {} differs from {}: imported as a model that is not tied, with both, as "
+      "transformers 5 loads it",
       head_name, embedding_name);
 }
 

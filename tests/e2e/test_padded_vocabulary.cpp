@@ -52,7 +52,7 @@ TEST_CASE("a padded vocabulary trains, continues, is evaluated, generates pieces
   succeeded({"export", "runs/padded", "--out", "padded-hf"});
   const std::filesystem::path exported = workspace().root() / "padded-hf";
   CHECK(json::parse(bytes_of(exported / "config.json"))["vocab_size"] == rows);
-  CHECK(header_of(exported / "model.safetensors")["model.embed_tokens.weight"]["shape"] == json::array({rows, 32}));
+  CHECK(header_of(exported / "model.safetensors")["model.embed_tokens.weight"]["shape"] == json::array({rows, 40}));
   CHECK(json::parse(bytes_of(exported / "tokenizer.json"))["model"]["vocab"].size() == Workspace::vocab_size);
   CHECK_THAT(succeeded({"import", "padded-hf", "--out", "runs/returned"}).err, Contains("2048"));
   CHECK(generated_ids("runs/returned") == ids);

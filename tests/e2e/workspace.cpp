@@ -42,13 +42,15 @@ constexpr const char* tiny_config = R"(run:
   name: tiny
   threads: 2
 model:
-  hidden_size: 32
+  hidden_size: 40
   num_layers: 2
-  num_heads: 2
+  num_heads: 4
+  num_kv_heads: 2
+  head_dim: 12
 moe:
   num_experts: 4
   top_k: 2
-  expert_ffn: 32
+  expert_ffn: 36
 losses:
   lb_weight: 1.0e-2
   z_weight: 1.0e-3

@@ -216,15 +216,17 @@ TEST_CASE("Tensors that a class itself leaves out are left out with a note, and 
       {"model.layers.3", {}},
   };
   for (size_t i = 0; i < class_cases.size(); ++i) {
+    const Foreign foreign(class_cases[i]);
+    const std::string model = get(foreign.dir / "hf/model.safetensors");
     for (const Extra& extra : extras) {
       INFO(class_cases[i].name << " with " << extra.name);
-      const Foreign foreign(class_cases[i]);
+      put(foreign.dir / "hf/model.safetensors", model);
       foreign.edit_tensors([&](auto& t) { t.push_back(tensor_of<float>(extra.name, {2}, {1, 2})); });
       if (!extra.classes.contains(i)) {
         CHECK_THAT(foreign.refusal(), Contains("no place for") && Contains(extra.name));
         continue;
       }
-      const hf::ImportSummary summary = hf::import_model(foreign.dir / "hf", foreign.dir / "imported");
+      const hf::ImportSummary summary = hf::import_model(foreign.dir / "hf", foreign.dir / extra.name);
       CHECK(count_of(summary.notes, extra.name) == 1);
       CHECK(numbers(Checkpoint(summary.checkpoint).model(), "norm.weight") == foreign.ours("norm.weight"));
     }
