@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <thread>
@@ -12,6 +13,7 @@
 #include "core/log.h"
 #include "core/standard_streams.h"
 #include "data/tokenize.h"
+#include "model/memory_check.h"
 
 namespace strand::cli {
 namespace {
@@ -33,6 +35,7 @@ void run(const Options& options) {
   if (task.val_output.empty() != (task.val_fraction == 0)) {
     throw UsageError("strand tokenize: --val-out and --val-fraction belong together");
   }
+  if (std::filesystem::exists("/proc/meminfo")) task.available_memory = available_memory().bytes;
   const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
   double next_report = report_seconds;
   const TokenizeSummary summary = tokenize(task, tokenizer, [&](const TokenizeSummary& so_far) {

@@ -23,8 +23,8 @@ void add_text_arguments(CLI::App& command, std::vector<std::string>& inputs, Tex
   command
       .add_option_function<size_t>(
           "--max-document", [&options](const size_t& mebibytes) { options.max_document = mebibytes << 20; },
-          "MiB of text to hold in memory as one, where a document cannot be cut; also of a line of .jsonl (default "
-          "128)")
+          "MiB of text to hold in memory as one, where a document cannot be cut; also of a line of .jsonl "
+          "(default 128); to encode a document that cannot be cut takes some 100 times its size")
       ->check(CLI::Range(size_t{1}, largest_document_mebibytes));
 }
 

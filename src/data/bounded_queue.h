@@ -82,4 +82,17 @@ class ByteBudget {
   bool closed_ = false;
 };
 
+/// Bytes of a budget, for the life of this object.
+class BytesTaken {
+ public:
+  BytesTaken(ByteBudget& budget, size_t bytes) : budget_(budget), bytes_(budget.take(bytes) ? bytes : 0) {}
+  ~BytesTaken() { budget_.give_back(bytes_); }
+  BytesTaken(const BytesTaken&) = delete;
+  BytesTaken& operator=(const BytesTaken&) = delete;
+
+ private:
+  ByteBudget& budget_;
+  size_t bytes_;
+};
+
 }  // namespace strand

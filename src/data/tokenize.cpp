@@ -20,8 +20,9 @@
 namespace strand {
 
 namespace {
-constexpr size_t batch_bytes = size_t{1} << 18;       // enough work to hide the hand-over, small enough to share out
-constexpr size_t bytes_in_flight = size_t{64} << 20;  // of text, whatever the number of threads
+constexpr size_t batch_bytes = size_t{1} << 18;  // enough work to hide the hand-over, small enough to share out
+constexpr size_t bytes_encoded_at_once = size_t{16} << 20;  // in blocks, by all threads; or one block
+constexpr size_t bytes_in_flight = size_t{64} << 20;        // of text, whatever the number of threads
 
 using Batch = std::vector<Document>;
 
@@ -43,7 +44,10 @@ struct EncodedBatch {
 class Encoder {
  public:
   Encoder(const TokenizeOptions& options, const Tokenizer& tokenizer)
-      : options_(options), tokenizer_(tokenizer), key_(hash_key(options.seed, "validation split")) {}
+      : options_(options),
+        tokenizer_(tokenizer),
+        key_(hash_key(options.seed, "validation split")),
+        blocks_(bytes_encoded_at_once) {}
 
   EncodedBatch operator()(const Batch& batch) const {
     EncodedBatch encoded;
@@ -59,6 +63,7 @@ class Encoder {
   EncodedPart encode(const Document& part) const {
     EncodedPart encoded{{}, part.text.size(), side_of(part), part.begins, part.ends};
     if (part.begins && options_.add_bos) encoded.ids.push_back(tokenizer_.bos_id());
+    const BytesTaken taken(blocks_, tokenizer_.longest_block(part.text));
     tokenizer_.encode(part.text, encoded.ids, part.begins ? TextPosition::start : TextPosition::continuation);
     if (part.ends && options_.add_eos) encoded.ids.push_back(tokenizer_.eos_id());
     return encoded;
@@ -73,6 +78,7 @@ class Encoder {
   const TokenizeOptions& options_;
   const Tokenizer& tokenizer_;
   uint64_t key_;
+  mutable ByteBudget blocks_;  // bounds SentencePiece's working memory
 };
 
 // The threads and queues. Results come out in the order of the text because `order_` holds the futures in that order;
@@ -82,6 +88,8 @@ class Pipeline {
   Pipeline(const TokenizeOptions& options, const Tokenizer& tokenizer, const std::vector<std::string>& paths)
       : encoder_(options, tokenizer),
         text_options_(options.text),
+        tokenizer_(tokenizer),
+        available_memory_(options.available_memory),
         paths_(paths),
         budget_(bytes_in_flight),
         work_(in_flight(options)),
@@ -145,6 +153,7 @@ class Pipeline {
           ++empty_documents_;
           continue;
         }
+        require_memory(path, document.text);
         bytes += document.text.size();
         batch.push_back(std::move(document));
         document = {};
@@ -158,6 +167,16 @@ class Pipeline {
     if (!batch.empty()) submit(std::move(batch), bytes);
   }
 
+  void require_memory(const std::string& path, const std::string& text) const {
+    const uint64_t needed = tokenizer_.longest_block(text) * Tokenizer::memory_for_each_byte;
+    require(
+        needed <= available_memory_,
+        "{}: the tokenizer allows no cut within {} bytes of a document, and to encode that much at once takes about "
+        "{:.1f} GiB of memory, of which {:.1f} GiB are available; --split-documents makes several documents of a .txt",
+        path, tokenizer_.longest_block(text), static_cast<double>(needed) / (1 << 30),
+        static_cast<double>(available_memory_) / (1 << 30));
+  }
+
   bool submit(Batch batch, size_t bytes) {
     if (!budget_.take(bytes)) return false;
     std::packaged_task<EncodedBatch()> task(
@@ -167,6 +186,8 @@ class Pipeline {
 
   const Encoder encoder_;
   TextOptions text_options_;
+  const Tokenizer& tokenizer_;
+  const uint64_t available_memory_;
   const std::vector<std::string>& paths_;
   ByteBudget budget_;
   BoundedQueue<std::packaged_task<EncodedBatch()>> work_;

@@ -26,7 +26,8 @@ struct TokenizeOptions {
   bool add_bos = true;
   bool add_eos = true;
   int threads = 1;
-  TextOptions text;  ///< find_cut is set by tokenize()
+  uint64_t available_memory = UINT64_MAX;  ///< bytes; a document for which it is too little is refused
+  TextOptions text;                        ///< find_cut is set by tokenize()
 };
 
 struct TokenizeSide {

@@ -41,6 +41,9 @@ struct Tokenizer::Impl {
   std::unique_ptr<Processor> processor;
   SafeCuts cuts;
 
+  /// Bytes of `text` that are encoded at once.
+  size_t first_block(std::string_view text) const;
+
   void encode(const Processor& with, std::string_view text, std::vector<int32_t>& ids) const {
     std::vector<int> found;
     const auto status = with.Encode(absl::string_view(text.data(), text.size()), &found);
@@ -80,10 +83,24 @@ size_t Tokenizer::find_cut(std::string_view text, size_t from) const {
   return impl_->cuts.find(text, from);
 }
 
+size_t Tokenizer::Impl::first_block(std::string_view text) const {
+  return text.size() > block_bytes ? std::min(cuts.find(text, block_bytes), text.size()) : text.size();
+}
+
+size_t Tokenizer::longest_block(std::string_view text) const {
+  size_t longest = 0;
+  while (!text.empty()) {
+    const size_t length = impl_->first_block(text);
+    longest = std::max(longest, length);
+    text.remove_prefix(length);
+  }
+  return longest;
+}
+
 void Tokenizer::encode(std::string_view text, std::vector<int32_t>& ids, TextPosition position) const {
   bool begins = position == TextPosition::start;
   while (!text.empty()) {
-    const size_t length = text.size() > block_bytes ? std::min(find_cut(text, block_bytes), text.size()) : text.size();
+    const size_t length = impl_->first_block(text);
     impl_->encode(begins ? *impl_->processor : impl_->for_later_parts(), text.substr(0, length), ids);
     text.remove_prefix(length);
     begins = false;

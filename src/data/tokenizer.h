@@ -33,6 +33,11 @@ class Tokenizer {
   /// `text` has none. The second part is a continuation.
   size_t find_cut(std::string_view text, size_t from) const;
 
+  /// Bytes of the largest piece of `text` that has to be encoded as one. Encoding it takes some
+  /// memory_for_each_byte times as much memory while it lasts.
+  size_t longest_block(std::string_view text) const;
+  static constexpr uint64_t memory_for_each_byte = 100;  // measured: SentencePiece describes each token at length
+
   /// Throws Error for an id outside [0, vocab_size()). BOS, EOS and padding decode to nothing.
   std::string decode(std::span<const int32_t> ids) const;
 

@@ -232,7 +232,11 @@ TEST_CASE("one endless line is cut at its spaces, and what can not be cut is hel
       check_error([&] { tokenize(options, pair.tokenizer); },
                   {"a.txt", "70000 bytes", "--max-document", "--split-documents"});
       options.text.max_document = line.size() + 100000;
+      options.available_memory = 50 * line.size();
+      check_error([&] { tokenize(options, pair.tokenizer); }, {"a.txt", "GiB of memory", "--split-documents"});
+      options.available_memory = 200 * line.size();
     }
+    CHECK((pair.tokenizer.longest_block(line) == line.size()) == (std::string(type) == "unigram"));
     tokenize(options, pair.tokenizer);
     const TokenFile file(dir / "out");
     std::vector<int32_t> ids(static_cast<size_t>(file.tokens()));
@@ -248,6 +252,17 @@ TEST_CASE("a model with unused pieces is not cut") {
   CHECK(SafeCuts(parsed).possible());
   parsed.pieces.back().type = PieceType::unused;
   CHECK(!SafeCuts(parsed).possible());
+}
+
+TEST_CASE("a model that does not know the character at the border is not cut there") {
+  // Unknown neighbours on both sides of the border would become one id.
+  SentencePieceModel parsed = SentencePieceModel::parse(train({}), "model");
+  for (Piece& piece : parsed.pieces) {
+    if (piece.text == "\u2581") piece.text = "\u4f60";
+  }
+  CHECK(!SafeCuts(parsed).possible());
+  parsed.byte_fallback = true;  // each unknown character is its bytes
+  CHECK(SafeCuts(parsed).possible());
 }
 
 TEST_CASE("the rules of a model's charsmap are read out of its trie") {

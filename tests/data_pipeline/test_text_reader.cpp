@@ -2,8 +2,11 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <nlohmann/json.hpp>
+#include <random>
 #include <vector>
 
+#include "data/json_record.h"
 #include "data/text_reader.h"
 #include "data/utf8.h"
 #include "files.h"
@@ -402,4 +405,63 @@ TEST_CASE("so many bad records as are allowed are skipped, over all files") {
   options.skip_bad_records = 0;
   counts = {};
   check_error([&] { read("b.jsonl"); }, {"b.jsonl", "line 1", "--skip-bad-records"});
+}
+
+namespace {
+std::string random_text(std::mt19937& random) {
+  static const Texts parts = {"a",      " ",      "\"",         "\\", "/", "\n", "\t", "\x7f",
+                              "\u00e9", "\u2028", "\U0001F600", "{",  "]", ",",  ":",  "\x01"};
+  std::string text;
+  for (size_t i = random() % 12; i > 0; --i) text += parts[random() % parts.size()];
+  return text;
+}
+
+nlohmann::json random_value(std::mt19937& random, int depth) {
+  switch (random() % (depth > 3 ? 5 : 7)) {
+    case 0:
+      return nullptr;
+    case 1:
+      return random() % 2 == 0;
+    case 2:
+      return static_cast<int>(random());
+    case 3:
+      return static_cast<double>(random()) / 1e7;
+    case 4:
+      return random_text(random);
+    case 5: {
+      nlohmann::json array = nlohmann::json::array();
+      for (size_t i = random() % 4; i > 0; --i) array.push_back(random_value(random, depth + 1));
+      return array;
+    }
+    default: {
+      nlohmann::json object = nlohmann::json::object();
+      for (size_t i = random() % 4; i > 0; --i) object[random_text(random)] = random_value(random, depth + 1);
+      return object;
+    }
+  }
+}
+}  // namespace
+
+TEST_CASE("records that another library wrote are read, and damaged ones end in an answer or in an Error") {
+  std::mt19937 random(11);
+  int refused = 0;
+  for (int i = 0; i < 3000; ++i) {
+    nlohmann::json object = nlohmann::json::object();
+    for (size_t k = random() % 5; k > 0; --k) object[random_text(random)] = random_value(random, 0);
+    const std::string text = random_text(random);
+    object["text"] = text;
+    std::string line = object.dump(random() % 2 == 0 ? -1 : 1, ' ', random() % 2 == 0);
+    INFO(line);
+    REQUIRE(record_text(line, "text").text == text);
+    REQUIRE(record_text(line, "text").replaced == 0);
+    for (int edit = 0; edit < 2; ++edit) line[random() % line.size()] = static_cast<char>(random());
+    if (i % 4 == 0) line.resize(random() % line.size());
+    try {
+      const std::string read = record_text(line, "text").text;
+      CHECK(first_invalid_utf8(read) == read.size());
+    } catch (const Error&) {
+      ++refused;
+    }
+  }
+  CHECK(refused > 500);
 }
