@@ -1,4 +1,5 @@
-# What every target of the project shares: warnings, instruction set, include roots, sanitizers.
+# What every target of the project shares: warnings, include roots, sanitizers. Instruction sets are the kernels' own
+# (StrandCpuLevels.cmake); everything else runs on every CPU of the architecture.
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
@@ -17,9 +18,6 @@ endif()
 # Fused multiply-add is allowed, reassociation is not: NaN and infinity keep their meaning, and bits do not depend on
 # what a compiler finds profitable, except where a loop says `omp simd reduction`.
 target_compile_options(strand_options INTERFACE -fno-math-errno -ffp-contract=fast -fopenmp-simd)
-if(STRAND_NATIVE)
-  target_compile_options(strand_options INTERFACE -march=native)
-endif()
 if(STRAND_SANITIZE)
   target_compile_options(strand_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all
                                                   -fno-omit-frame-pointer -g)
@@ -54,4 +52,19 @@ function(strand_test name)
   get_filename_component(folder ${CMAKE_CURRENT_SOURCE_DIR} NAME)
   add_test(NAME ${folder}.${name} COMMAND ${name})
   set_tests_properties(${folder}.${name} PROPERTIES LABELS ${folder} ENVIRONMENT "${environment}")
+endfunction()
+
+# strand_level_tests(NAME): runs a program of strand_test() on each level of the CPU kernels but the highest, as
+# <folder>.NAME.<level>. The program's own test runs on the highest that this CPU has. Listed as skipped where the CPU
+# does not have the level.
+function(strand_level_tests name)
+  get_filename_component(folder ${CMAKE_CURRENT_SOURCE_DIR} NAME)
+  get_test_property(${folder}.${name} ENVIRONMENT environment)
+  set(levels ${STRAND_CPU_LEVELS})
+  list(POP_BACK levels)
+  foreach(level ${levels})
+    add_test(NAME ${folder}.${name}.${level} COMMAND ${name})
+    set_tests_properties(${folder}.${name}.${level} PROPERTIES LABELS "${folder};level_${level}"
+      ENVIRONMENT "${environment};STRAND_ISA=${level}" SKIP_REGULAR_EXPRESSION "this CPU does not have")
+  endforeach()
 endfunction()

@@ -26,6 +26,7 @@ test_packages=(
   catch2       # version 2 or 3
   python3-venv # tests/python; brings the certificates that pip needs
   iproute2     # two hosts on one machine, for scripts/launch/hosts.sh
+  qemu-user    # older CPUs, emulated
 )
 
 fail() {

@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <exception>
+#include <string_view>
 
 #include "core/error.h"
 
@@ -26,7 +27,30 @@ Memory::desc matrix(int64_t rows, int64_t columns, DType type, bool transposed, 
   return Memory::desc({rows, columns}, onednn_type(type), strides);
 }
 
+dnnl::matmul::primitive_desc describe(const Memory::desc& a, const Memory::desc& b, const Memory::desc& c,
+                                      const dnnl::primitive_attr& attributes, const dnnl::engine& engine) {
+#if DNNL_VERSION_MAJOR >= 3
+  return {engine, a, b, c, attributes};
+#else
+  return {dnnl::matmul::desc(a, b, c), attributes, engine};
+#endif
+}
+
 }  // namespace
+
+bool onednn_multiplies_bf16() {
+  static const bool yes = [] {
+    const Memory::desc square = matrix(64, 64, DType::bf16, false);
+    try {
+      const auto product = describe(square, square, square, {}, dnnl::engine(dnnl::engine::kind::cpu, 0));
+      // oneDNN's reference implementations are plain loops, hundreds of times slower.
+      return std::string_view(product.impl_info_str()).find("ref") == std::string_view::npos;
+    } catch (const dnnl::error&) {
+      return false;
+    }
+  }();
+  return yes;
+}
 
 // ---- One thread, or one fixed team --------------------------------------------------------------------------------
 size_t GemmWorker::Hash::operator()(const GemmShape& s) const {
@@ -51,11 +75,7 @@ GemmWorker::Product GemmWorker::make(const GemmShape& s) const {
     add.append_sum(1.0f);
     attributes.set_post_ops(add);
   }
-#if DNNL_VERSION_MAJOR >= 3
-  const dnnl::matmul::primitive_desc description(engine_, a, b, c, attributes);
-#else
-  const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(a, b, c), attributes, engine_);
-#endif
+  const dnnl::matmul::primitive_desc description = describe(a, b, c, attributes, engine_);
   const Memory::desc scratchpad = description.scratchpad_desc();
   Product p{dnnl::matmul(description),
             Memory(a, engine_, DNNL_MEMORY_NONE),
@@ -76,13 +96,18 @@ GemmWorker::Product& GemmWorker::product(const GemmShape& shape) {
   try {
     return products_.emplace(shape, make(shape)).first->second;
   } catch (const dnnl::error& e) {
-    fail(
-        "oneDNN has no {} matrix product [{}, {}] x [{}, {}] for this CPU ({}); bf16 needs AVX-512: use precision fp32",
-        to_string(shape.in), shape.m, shape.k, shape.k, shape.n, e.what());
+    fail("oneDNN has no {} matrix product [{}, {}] x [{}, {}] for this CPU ({})", to_string(shape.in), shape.m, shape.k,
+         shape.k, shape.n, e.what());
   }
 }
 
 void GemmWorker::run(const GemmShape& shape, const void* a, const void* b, void* c) {
+  if (shape.in == DType::bf16 && !onednn_multiplies_bf16())
+    return multiply_widened(shape, static_cast<const bf16*>(a), static_cast<const bf16*>(b), c);
+  multiply(shape, a, b, c);
+}
+
+void GemmWorker::multiply(const GemmShape& shape, const void* a, const void* b, void* c) {
   Product& p = product(shape);
   p.a.set_data_handle(const_cast<void*>(a));
   p.b.set_data_handle(const_cast<void*>(b));

@@ -46,7 +46,7 @@ class GemmWorker {
   /// `threads` must be the number oneDNN sees (omp_get_max_threads()) whenever run() is called.
   GemmWorker(const dnnl::engine& engine, int threads) : engine_(engine), stream_(engine), threads_(threads) {}
 
-  /// Throws Error when this CPU has no such product (bf16 needs AVX-512).
+  /// Where oneDNN has no bf16 products for this CPU, operands are widened and multiplied in f32, block by block.
   void run(const GemmShape& shape, const void* a, const void* b, void* c);
   int threads() const { return threads_; }
 
@@ -60,6 +60,8 @@ class GemmWorker {
     std::unordered_map<int, dnnl::memory> arguments;  // the four above, as execute() wants them
     size_t scratchpad_bytes = 0;
   };
+  void multiply(const GemmShape& shape, const void* a, const void* b, void* c);
+  void multiply_widened(const GemmShape& shape, const bf16* a, const bf16* b, void* c);
   Product& product(const GemmShape& shape);
   Product make(const GemmShape& shape) const;
 
@@ -68,7 +70,14 @@ class GemmWorker {
   int threads_;
   std::unordered_map<GemmShape, Product, Hash> products_;
   Scratch scratchpad_;
+  Scratch widened_;
 };
+
+/// Rows, columns and depth of the blocks in which bf16 products are emulated.
+constexpr int64_t widened_block = 512;
+
+/// Whether oneDNN multiplies bf16 matrices on this CPU, within its limit (isa.h).
+bool onednn_multiplies_bf16();
 
 class CpuGemm {
  public:

@@ -14,6 +14,7 @@
 #include "config/schema.h"
 #include "core/error.h"
 #include "core/random.h"
+#include "kernels/cpu/isa.h"
 #include "kernels/cpu/peak.h"
 #include "model/backend.h"
 #include "model/memory_check.h"
@@ -223,7 +224,9 @@ void raise_peaks(BenchReport& report, Communicator& world, int local_ranks) {
 
 BenchSetup bench_setup(const Config& config, int ranks) {
   make_backend(config.run);
-  return {workload_of(config, ranks), this_machine(), omp_get_max_threads()};
+  BenchSetup setup{workload_of(config, ranks), this_machine(), omp_get_max_threads()};
+  if (config.run.device == DeviceKind::cpu) setup.machine.instructions = cpu_isa_text();
+  return setup;
 }
 
 BenchReport run_bench(const Config& config, const BenchOptions& options, ProcessGrid& grid) {

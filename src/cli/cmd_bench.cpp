@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/file_io.h"
 #include "core/standard_streams.h"
+#include "kernels/cpu/isa.h"
 
 namespace strand::cli {
 
@@ -48,6 +49,9 @@ void run(const Options& options, Processes& processes) {
     fewer = earlier(options.scaling);
     scaling_of(setup, fewer->setup, options.scaling);
   }
+  if (const std::string remark = bf16_remark(); processes.rank() == 0 && config.run.device == DeviceKind::cpu &&
+                                                config.run.precision == Precision::bf16 && !remark.empty())
+    print_out("{}\n", remark);
   BenchReport report;
   run_together(processes, [&] { report = run_bench(config, bench, *grid); });
   if (processes.rank() != 0) return;

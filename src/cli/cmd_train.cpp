@@ -6,6 +6,7 @@
 #include "cli/errors.h"
 #include "config/schema.h"
 #include "core/file_io.h"
+#include "kernels/cpu/isa.h"
 #include "model/backend.h"
 #include "parallel/agreement.h"
 #include "train/shared_directory.h"
@@ -29,6 +30,7 @@ void require_same_run(Communicator& all, const Config& config, const ResumeChoic
   if (all.size() == 1) return;
   require_agreement(all, "build", this_build());
   require_agreement(all, "configuration", to_yaml(config));
+  if (config.run.device == DeviceKind::cpu) require_agreement(all, "instruction set (see STRAND_ISA)", cpu_isa_text());
   require_agreement(all, "--resume", fmt::format("{}{}", resume.text, resume.weights_only ? " --weights-only" : ""));
   require_shared_directory(all, config.run.dir + "/" + config.run.name);
 }

@@ -4,7 +4,9 @@
 #include "cli/commands.h"
 #include "core/error.h"
 #include "core/standard_streams.h"
+#include "kernels/cpu/isa.h"
 #include "model/backend.h"
+#include "parallel/agreement.h"
 #include "train/verify.h"
 
 namespace strand::cli {
@@ -39,7 +41,13 @@ void run(const Arguments& a, Processes& processes) {
   const std::unique_ptr<ProcessGrid> grid = processes.grid(a.expert_parallel, watchdog_seconds);
   const std::unique_ptr<Ops> ops = make_backend(run);
   const bool speaks = processes.rank() == 0;
+  if (a.device == DeviceKind::cpu) require_agreement(grid->world(), "instruction set (see STRAND_ISA)", cpu_isa_text());
   int failed = 0;
+  if (speaks && a.device == DeviceKind::cpu) {
+    print_out("instructions of the kernels: {}\n", cpu_isa_text());
+    if (const std::string remark = bf16_remark(); run.precision == Precision::bf16 && !remark.empty())
+      print_out("{}\n", remark);
+  }
   for (const std::string& file : a.files) {
     const VerifyReport report = verify_case(ReferenceCase(file), *ops, *grid, run.precision);
     if (speaks) print_out("{}", format_report(report));

@@ -3,7 +3,7 @@
 #include <omp.h>
 
 #include "core/error.h"
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/backend.h"
 #include "kernels/plan/plan_ops.h"
 #include "kernels/reference/reference_ops.h"
 
@@ -13,11 +13,11 @@ std::unique_ptr<Ops> make_backend(const RunConfig& run) {
   omp_set_num_threads(run.threads > 0 ? run.threads : omp_get_num_procs());
   switch (run.device) {
     case DeviceKind::cpu:
-      return std::make_unique<CpuOps>();
+      return make_cpu_ops();
     case DeviceKind::reference:
       return std::make_unique<ReferenceOps>();
     case DeviceKind::plan:
-      return std::make_unique<PlanOps>(CpuOps().row_alignment());
+      return std::make_unique<PlanOps>(make_cpu_ops()->row_alignment());
     case DeviceKind::cuda:
       break;
   }

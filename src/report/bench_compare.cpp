@@ -95,6 +95,8 @@ std::string comparison_text(const BenchReport& now, const BenchReport& before, c
     table.add({name, fmt::format(fmt::runtime(format), then), fmt::format(fmt::runtime(format), here),
                then > 0 ? fmt::format("{:.3f}", here / then) : ""});
   };
+  if (now.setup.machine.instructions != before.setup.machine.instructions)
+    table.add({"instructions", before.setup.machine.instructions, now.setup.machine.instructions, ""});
   add("tokens a second, best", before.tokens_per_second(best_of(before.step_seconds)),
       now.tokens_per_second(best_of(now.step_seconds)), "{:.0f}");
   add("tokens a second, median", before.tokens_per_second(median_of(before.step_seconds)),

@@ -41,7 +41,8 @@ BenchReport report_from(const json& j, const std::string& origin) {
   r.setup.workload = j.at("workload").get<std::map<std::string, std::string>>();
   // Results from before there were ranks do not say that there was one.
   for (const char* key : {"ranks", "parallel.expert_parallel"}) r.setup.workload.emplace(key, "1");
-  r.setup.machine = {j.at("machine").at("cpu").get<std::string>(), j.at("machine").at("cores").get<int>()};
+  r.setup.machine = {j.at("machine").at("cpu").get<std::string>(), j.at("machine").at("cores").get<int>(),
+                     j.at("machine").value("instructions", "")};
   r.setup.threads = j.at("threads").get<int>();
   r.warmup_steps = j.at("warmup_steps").get<int64_t>();
   r.parameters = j.at("parameters").get<int64_t>();
@@ -75,7 +76,10 @@ json to_json(const BenchReport& r) {
   const double best = best_of(r.step_seconds), median = median_of(r.step_seconds);
   json j = {{"format", format_name},
             {"workload", r.setup.workload},
-            {"machine", {{"cpu", r.setup.machine.cpu}, {"cores", r.setup.machine.cores}}},
+            {"machine",
+             {{"cpu", r.setup.machine.cpu},
+              {"cores", r.setup.machine.cores},
+              {"instructions", r.setup.machine.instructions}}},
             {"threads", r.setup.threads},
             {"warmup_steps", r.warmup_steps},
             {"parameters", r.parameters},

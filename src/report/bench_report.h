@@ -6,7 +6,8 @@
 //   format      "strand bench 1"
 //   workload    {key: value}    the configuration's keys that decide the work, values as text ("moe.top_k": "2")
 //               also "ranks"
-//   machine     {cpu, cores}    of the first rank, like all that is not said to be of all
+//   machine     {cpu, cores, instructions}    of the first rank, like all that is not said to be of all; instructions:
+//               what the kernels and oneDNN use (absent in results of earlier versions)
 //   threads, warmup_steps       threads of each rank
 //   parameters, active_parameters, training_flops_per_token, tokens_per_step
 //   peak        {fp32_flops, bf16_flops, used}     measured multiply-add rates of all ranks at once; `used` names the

@@ -31,7 +31,7 @@ Machine this_machine() {
   std::string cpu = fields["model name"].empty() ? "unknown CPU" : fields["model name"];
   if (fields.count("cpu family") && fields.count("model"))
     cpu += fmt::format(" (family {}, model {})", fields["cpu family"], fields["model"]);
-  return {cpu, omp_get_num_procs()};
+  return {.cpu = cpu, .cores = omp_get_num_procs()};
 }
 
 uint64_t peak_resident_bytes() {

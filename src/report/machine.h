@@ -6,8 +6,9 @@
 namespace strand {
 
 struct Machine {
-  std::string cpu;  ///< "AMD EPYC 9654 (family 25, model 17)": the model name alone is not always telling
-  int cores = 0;    ///< that this process may use
+  std::string cpu;                ///< "AMD EPYC 9654 (family 25, model 17)": the model name alone is not always telling
+  int cores = 0;                  ///< that this process may use
+  std::string instructions = {};  ///< that the kernels use: "avx2, products avx2"; "" = unknown
 
   bool operator==(const Machine&) const = default;
 };

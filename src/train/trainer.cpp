@@ -11,6 +11,7 @@
 #include "config/schema.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "kernels/cpu/isa.h"
 #include "kernels/cpu/peak.h"
 #include "model/memory_check.h"
 #include "train/agreed.h"
@@ -227,6 +228,11 @@ void Trainer::announce() {
   if (grid_.ranks() > 1)
     news(fmt::format("{}; each has {:.2f} GiB of memory as planned", layout_text(grid_.shape()),
                      static_cast<double>(session_->plan().bytes()) / 0x1p30));
+  if (config_.run.device == DeviceKind::cpu) {
+    news(fmt::format("instructions of the kernels: {}", cpu_isa_text()));
+    if (const std::string remark = bf16_remark(); config_.run.precision == Precision::bf16 && !remark.empty())
+      news(remark);
+  }
   if (peak_flops_ > 0)
     news(fmt::format("measured peak of {}: {:.0f} GFLOP/s; MFU is against that",
                      grid_.ranks() > 1 ? "all ranks" : "this machine", peak_flops_ / 1e9));

@@ -5,7 +5,7 @@
 #include <functional>
 
 #include "infer/generate.h"
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/backend.h"
 #include "kernels/reference/reference_ops.h"
 #include "kernels/staging.h"
 #include "tests/catch.h"
@@ -191,7 +191,8 @@ TEST_CASE("cached logits are those of whole passes, on the reference") {
 }
 
 TEST_CASE("cached logits are those of whole passes, on the CPU") {
-  CpuOps ops;
+  const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
+  Ops& ops = *cpu_ops;
   for (const Variant& variant : variants) {
     INFO(variant.name);
     CHECK(worst_difference(ops, config_of(variant, Precision::fp32)) < 2e-5);
@@ -201,7 +202,8 @@ TEST_CASE("cached logits are those of whole passes, on the CPU") {
 // bf16 keeps 8 bits: a rounding is 0.4 %, and several lie between an embedding and a logit. Where two experts are
 // nearly even, another rounding chooses another expert, so only a model that uses all of them can be compared.
 TEST_CASE("cached logits are close to those of whole passes, in bf16") {
-  CpuOps ops;
+  const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
+  Ops& ops = *cpu_ops;
   for (const Variant& variant : variants) {
     Config config = config_of(variant, Precision::bf16);
     config.moe.top_k = config.moe.num_experts;
@@ -212,7 +214,8 @@ TEST_CASE("cached logits are close to those of whole passes, in bf16") {
 
 TEST_CASE("greedy ids are those of whole passes, for prompts of any lengths together") {
   ReferenceOps reference;
-  CpuOps cpu;
+  const std::unique_ptr<Ops> cpu_backend = make_cpu_ops();
+  Ops& cpu = *cpu_backend;
   for (const Variant& variant : variants) {
     for (Ops* ops : {static_cast<Ops*>(&reference), static_cast<Ops*>(&cpu)}) {
       const Config config = config_of(variant, ops == &cpu ? Precision::fp32 : Precision::fp64);
@@ -228,7 +231,8 @@ TEST_CASE("greedy ids are those of whole passes, for prompts of any lengths toge
 }
 
 TEST_CASE("texts end at the stop id, after max_tokens, or when the context is full") {
-  CpuOps ops;
+  const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
+  Ops& ops = *cpu_ops;
   const Config config = tiny_config(Precision::fp32);
   Twins twins(ops, config, 2, 12);
   const Ids prompt = random_text(config, 4, 5);
@@ -272,7 +276,8 @@ TEST_CASE("texts end at the stop id, after max_tokens, or when the context is fu
 
 // As for a tokenizer with fewer pieces than the model has rows.
 TEST_CASE("ids that are not in use are never drawn, and no prompt has them") {
-  CpuOps ops;
+  const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
+  Ops& ops = *cpu_ops;
   const Config config = tiny_config(Precision::fp32);
   Twins twins(ops, config, 2);
   const Ids prompt = {1, 3, 0, 2};
@@ -303,7 +308,8 @@ TEST_CASE("ids that are not in use are never drawn, and no prompt has them") {
 }
 
 TEST_CASE("tokens are told as they are chosen, and counted") {
-  CpuOps ops;
+  const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
+  Ops& ops = *cpu_ops;
   const Config config = tiny_config(Precision::fp32);
   Twins twins(ops, config, 3);
   const std::vector<Ids> prompts = {random_text(config, 3, 5), random_text(config, 8, 6), random_text(config, 5, 7)};
@@ -344,7 +350,8 @@ TEST_CASE("the plan of a generation session is what it takes, and the cache is m
   // Keys and values, 2 layers, 2 heads of 6 numbers of 2 bytes; rotary rows, ids and places besides.
   const double cache = 2 * 2 * 2 * 6 * 2 * 64.0 * 1000;
   CHECK(model_bytes(64, 1100) - model_bytes(64, 100) == Approx(cache).epsilon(0.01));
-  CpuOps ops;
+  const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
+  Ops& ops = *cpu_ops;
   ProcessGrid self;
   Session session(ops, self, config, {Purpose::generation, 3, 10});
   CHECK_THROWS_WITH(session.transformer(), Catch::Contains("generation"));

@@ -2,14 +2,14 @@
 
 #include <algorithm>
 #include <bit>
-#include "tests/catch.h"
 #include <cmath>
 #include <limits>
 #include <numeric>
 
 #include "core/random.h"
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/backend.h"
 #include "kernels/reference/reference_ops.h"
+#include "tests/catch.h"
 
 namespace strand::test {
 
@@ -34,8 +34,8 @@ Ops& reference_ops() {
 }
 
 const std::vector<Backend>& backends() {
-  static CpuOps cpu;
-  static const std::vector<Backend> all = {{"cpu f32", &cpu, DType::f32}, {"cpu bf16", &cpu, DType::bf16}};
+  static const std::unique_ptr<Ops> cpu = make_cpu_ops();
+  static const std::vector<Backend> all = {{"cpu f32", cpu.get(), DType::f32}, {"cpu bf16", cpu.get(), DType::bf16}};
   return all;
 }
 

@@ -1,11 +1,11 @@
 // Initial weights: a pure function of (seed, name, element), with the deviations of SPEC section 2.
-#include "tests/catch.h"
 #include <cmath>
 
 #include "config/model_size.h"
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/backend.h"
 #include "kernels/reference/reference_ops.h"
 #include "kernels/staging.h"
+#include "tests/catch.h"
 #include "tests/model/harness.h"
 
 namespace strand::test {
@@ -18,7 +18,8 @@ NamedValues initial(Ops& ops, const Config& config, uint64_t seed) {
 }
 
 TEST_CASE("Initial weights are the same in every precision and on every backend") {
-  CpuOps cpu;
+  const std::unique_ptr<Ops> cpu_backend = make_cpu_ops();
+  Ops& cpu = *cpu_backend;
   ReferenceOps reference;
   const NamedValues fp64 = initial(reference, tiny_config(Precision::fp64), 42);
   CHECK(initial(cpu, tiny_config(Precision::fp32), 42) == fp64);
@@ -27,7 +28,8 @@ TEST_CASE("Initial weights are the same in every precision and on every backend"
 }
 
 TEST_CASE("A weight does not depend on which others exist") {
-  CpuOps cpu;
+  const std::unique_ptr<Ops> cpu_backend = make_cpu_ops();
+  Ops& cpu = *cpu_backend;
   Config small = tiny_config(Precision::fp32), other = small;
   other.moe.num_experts = 7;
   other.moe.shared_experts = 1;
@@ -52,7 +54,8 @@ TEST_CASE("Each element is its deviation times the normal number of its tensor")
 }
 
 TEST_CASE("Deviations: init_std, less by sqrt(2L) for projections back into the residual stream; norms are 1") {
-  CpuOps ops;
+  const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
+  Ops& ops = *cpu_ops;
   Config config = tiny_config(Precision::fp32);
   config.model.hidden_size = 64;
   config.model.head_dim = 16;

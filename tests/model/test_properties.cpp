@@ -1,12 +1,12 @@
 // What must not depend on how a step is cut into micro-steps, and what must; Proposition 4.1; sampling for SP.
-#include "tests/catch.h"
 #include <cmath>
 #include <memory>
 #include <numeric>
 
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/backend.h"
 #include "kernels/reference/reference_ops.h"
 #include "kernels/staging.h"
+#include "tests/catch.h"
 #include "tests/model/harness.h"
 
 namespace strand::test {
@@ -25,7 +25,7 @@ struct Precise {
 std::vector<Precise> backends() {
   std::vector<Precise> all;
   all.push_back({std::make_unique<ReferenceOps>(), Precision::fp64, 1e-12});
-  all.push_back({std::make_unique<CpuOps>(), Precision::fp32, 1e-5});
+  all.push_back({make_cpu_ops(), Precision::fp32, 1e-5});
   return all;
 }
 

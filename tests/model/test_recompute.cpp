@@ -1,8 +1,7 @@
 // Recomputation gives the same bits for less memory, and the plan is the truth about memory.
-#include "tests/catch.h"
-
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/backend.h"
 #include "kernels/reference/reference_ops.h"
+#include "tests/catch.h"
 #include "tests/model/harness.h"
 
 namespace strand::test {
@@ -45,7 +44,8 @@ struct Outcome {
 };
 
 TEST_CASE("Recomputation changes no bit of terms and gradients") {
-  CpuOps ops;
+  const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
+  Ops& ops = *cpu_ops;
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     for (const Shape3& shape : shapes) {
       DYNAMIC_SECTION((precision == Precision::fp32 ? "fp32, " : "bf16, ") << shape.name) {
@@ -124,7 +124,9 @@ class CountingOps final : public Ops {
   void synchronize() override { ++waits; }
 
 #define STRAND_FORWARD_RUN(Name, family) \
-  void run(const Name& op) override { ops_(op); }
+  void run(const Name& op) override {    \
+    ops_(op);                            \
+  }
   STRAND_FOR_EACH_OP(STRAND_FORWARD_RUN)
 #undef STRAND_FORWARD_RUN
 
@@ -136,7 +138,8 @@ class CountingOps final : public Ops {
 };
 
 TEST_CASE("A session allocates what was planned, once, and a step reads nothing back but its terms") {
-  CpuOps cpu;
+  const std::unique_ptr<Ops> cpu_backend = make_cpu_ops();
+  Ops& cpu = *cpu_backend;
   ReferenceOps reference;
   for (const bool on_cpu : {true, false}) {
     for (const Recompute recompute : {Recompute::none, Recompute::experts, Recompute::block}) {

@@ -1,9 +1,8 @@
 // Experts spread over ranks compute what one process computes, to the last loss term: ranks as threads
 // (tests/parallel/thread_grid.h) against one process, and against reference files.
-#include "tests/catch.h"
-
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/backend.h"
 #include "kernels/reference/reference_ops.h"
+#include "tests/catch.h"
 #include "tests/model/harness.h"
 #include "tests/parallel/thread_grid.h"
 #include "tests/train/reference_files.h"
@@ -56,14 +55,15 @@ StepData monotonous_step(const Config& config, uint64_t index) {
 }
 
 /// Three steps of AdamW from the initial weights.
-template <typename Backend>
+template <auto make_backend>
 Outcome train(const Config& config, Layout layout, Happens happens = Happens::at_wait,
               StepData (*data_of)(const Config&, uint64_t) = whole_step) {
   std::vector<Outcome> outcomes(size_t(layout.ranks));
   run_ranks(
       layout.ranks, layout.expert_parallel,
       [&](ProcessGrid& grid) {
-        Backend ops;
+        const std::unique_ptr<Ops> backend = make_backend();
+        Ops& ops = *backend;
         Outcome& out = outcomes[size_t(grid.rank())];
         Session session(ops, grid, config, {Purpose::training, sequences / grid.ranks(), tokens});
         StepRunner runner(session);
@@ -131,10 +131,10 @@ TEST_CASE("Every term and gradient is that of one process") {
   SECTION("blocks computed again") {
     config.train.recompute = Recompute::block;
   }
-  const Outcome one = train<ReferenceOps>(config, {1, 1});
+  const Outcome one = train<std::make_unique<ReferenceOps>>(config, {1, 1});
   for (const Layout layout : layouts) {
     INFO(layout.ranks << " ranks, expert_parallel " << layout.expert_parallel);
-    check_agrees(train<ReferenceOps>(config, layout), one);
+    check_agrees(train<std::make_unique<ReferenceOps>>(config, layout), one);
   }
 }
 
@@ -142,8 +142,8 @@ TEST_CASE("Experts that nobody chose, and ranks to which no row comes, are legal
   Config config = every_term();
   config.moe.top_k = GENERATE(1, 2);
   config.moe.bias_rate = 0;
-  const Outcome one = train<ReferenceOps>(config, {1, 1}, Happens::at_wait, monotonous_step);
-  const Outcome four = train<ReferenceOps>(config, {4, 4}, Happens::at_wait, monotonous_step);
+  const Outcome one = train<std::make_unique<ReferenceOps>>(config, {1, 1}, Happens::at_wait, monotonous_step);
+  const Outcome four = train<std::make_unique<ReferenceOps>>(config, {4, 4}, Happens::at_wait, monotonous_step);
   for (const auto& layer : one.counts)  // two experts a rank, at most two chosen: two ranks at least have no row
     CHECK(std::count(layer.begin(), layer.end(), 0.0) == 8 - config.moe.top_k);
   CHECK(four.counts == one.counts);
@@ -166,10 +166,10 @@ TEST_CASE("Experts that nobody chose, and ranks to which no row comes, are legal
 TEST_CASE("The CPU backend, fp32: terms and gradients within 1e-5 of one process") {
   Config config = every_term();
   config.run.precision = Precision::fp32;
-  const Outcome one = train<CpuOps>(config, {1, 1});
+  const Outcome one = train<make_cpu_ops>(config, {1, 1});
   for (const Layout layout : layouts) {
     INFO(layout.ranks << " ranks, expert_parallel " << layout.expert_parallel);
-    const Outcome got = train<CpuOps>(config, layout);
+    const Outcome got = train<make_cpu_ops>(config, layout);
     for (size_t t = 0; t < term_count; ++t) CHECK(got.terms[0].value[t] == Approx(one.terms[0].value[t]).epsilon(1e-5));
     CHECK(relative_error(got.gradients, one.gradients) < 1e-5);
     CHECK(relative_error(got.trained, one.trained) < 1e-4);
@@ -180,19 +180,19 @@ TEST_CASE("Overlap, recomputation and the moment of a collective change no bit; 
   Config config = every_term();
   config.run.precision = GENERATE(Precision::fp32, Precision::bf16);
   const Layout layout{4, 2};
-  const Outcome reference = train<CpuOps>(config, layout, Happens::at_begin);
-  CHECK(same_bits(train<CpuOps>(config, layout, Happens::at_wait), reference));
+  const Outcome reference = train<make_cpu_ops>(config, layout, Happens::at_begin);
+  CHECK(same_bits(train<make_cpu_ops>(config, layout, Happens::at_wait), reference));
   config.parallel.overlap = false;
-  CHECK(same_bits(train<CpuOps>(config, layout), reference));
+  CHECK(same_bits(train<make_cpu_ops>(config, layout), reference));
   config.parallel.overlap = true;
   for (const int64_t chunks : {1, 3, 4, 64}) {
     config.parallel.exchange_chunks = chunks;
     INFO(chunks << " chunks");
-    CHECK(same_bits(train<CpuOps>(config, layout), reference));
+    CHECK(same_bits(train<make_cpu_ops>(config, layout), reference));
   }
   for (const Recompute recompute : {Recompute::experts, Recompute::block}) {
     config.train.recompute = recompute;
-    CHECK(same_bits(train<CpuOps>(config, layout), reference));
+    CHECK(same_bits(train<make_cpu_ops>(config, layout), reference));
   }
 }
 
@@ -232,9 +232,10 @@ TEST_CASE("Reference files replayed with experts over ranks") {
   };
   for (const char* file : {"ranks_softmax_bias", "ranks_sigmoid_o_v"})
     for (const Layout layout : layouts) {
-      replay(file, layout, [] { return std::make_unique<ReferenceOps>(); }, Precision::fp64);
-      replay(file, layout, [] { return std::make_unique<CpuOps>(); }, Precision::fp32);
-      replay(file, layout, [] { return std::make_unique<CpuOps>(); }, Precision::bf16);
+      replay(
+          file, layout, [] { return std::make_unique<ReferenceOps>(); }, Precision::fp64);
+      replay(file, layout, make_cpu_ops, Precision::fp32);
+      replay(file, layout, make_cpu_ops, Precision::bf16);
     }
 }
 

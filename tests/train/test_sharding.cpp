@@ -1,8 +1,7 @@
 // Training does not depend on the number of processes: ranks as threads (tests/parallel/thread_grid.h) against one.
-#include "tests/catch.h"
-
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/backend.h"
 #include "kernels/staging.h"
+#include "tests/catch.h"
 #include "tests/model/harness.h"
 #include "tests/parallel/thread_grid.h"
 #include "tests/train/reference_files.h"
@@ -64,7 +63,8 @@ Outcome train(const Config& config, Layout layout, Happens happens = Happens::at
   run_ranks(
       layout.ranks, layout.expert_parallel,
       [&](ProcessGrid& grid) {
-        CpuOps ops;
+        const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
+        Ops& ops = *cpu_ops;
         Outcome& out = outcomes[size_t(grid.rank())];
         Session session(ops, grid, config, {Purpose::training, sequences / grid.ranks(), tokens});
         StepRunner runner(session);
@@ -160,7 +160,8 @@ TEST_CASE("A rank has a part of the moments, and the memory that the plan says")
     std::vector<int64_t> owned(size_t(layout.ranks)), total(owned.size());
     std::vector<size_t> held(owned.size()), planned(owned.size());
     run_ranks(layout.ranks, layout.expert_parallel, [&](ProcessGrid& grid) {
-      CpuOps ops;
+      const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
+      Ops& ops = *cpu_ops;
       Session session(ops, grid, config, {Purpose::training, 1, tokens});
       const auto rank = size_t(grid.rank());
       for (const Bucket& b : session.parameters().buckets()) {
@@ -240,7 +241,8 @@ void steps(StepRunner& runner, const Config& config, ProcessGrid& grid, int64_t 
 Run run_and_save(const Config& config, Layout layout, const std::string& directory, CheckpointSaver::Mode mode) {
   Run run;
   run_ranks(layout.ranks, layout.expert_parallel, [&](ProcessGrid& grid) {
-    CpuOps ops;
+    const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
+    Ops& ops = *cpu_ops;
     Session session(ops, grid, config, {Purpose::training, sequences / grid.ranks(), tokens});
     StepRunner runner(session);
     CheckpointSaver saver(directory, session, mode, Retention{});
@@ -269,7 +271,8 @@ TEST_CASE("A checkpoint of any layout is resumed on any other, bit for bit; and 
                         << other.expert_parallel);
       std::vector<Everything> loaded(size_t(other.ranks)), after(loaded.size());
       run_ranks(other.ranks, other.expert_parallel, [&](ProcessGrid& grid) {
-        CpuOps ops;
+        const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
+        Ops& ops = *cpu_ops;
         Session session(ops, grid, config, {Purpose::training, sequences / grid.ranks(), tokens});
         StepRunner runner(session);
         load_model(session, checkpoint.model());
@@ -297,7 +300,8 @@ TEST_CASE("Reference files replayed on several ranks") {
     const ReferenceCase reference(reference_file(c.file));
     std::vector<std::string> reports(size_t(c.layout.ranks));
     run_ranks(c.layout.ranks, c.layout.expert_parallel, [&](ProcessGrid& grid) {
-      CpuOps ops;
+      const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
+      Ops& ops = *cpu_ops;
       const VerifyReport report = verify_case(reference, ops, grid, Precision::fp32);
       reports[size_t(grid.rank())] = (report.pass() ? "pass " : "FAIL ") + format_report(report);
     });
@@ -311,7 +315,8 @@ TEST_CASE("A reference file whose micro-steps or experts do not divide is refuse
   const ReferenceCase reference(reference_file("ranks_softmax_bias"));
   const auto replay = [&](int ranks, int expert_parallel) {
     run_ranks(ranks, expert_parallel, [&](ProcessGrid& grid) {
-      CpuOps ops;
+      const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
+      Ops& ops = *cpu_ops;
       verify_case(reference, ops, grid, Precision::fp32);
     });
   };

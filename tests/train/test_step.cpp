@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/backend.h"
 #include "kernels/reference/reference_ops.h"
 #include "kernels/staging.h"
 #include "tests/catch.h"
@@ -151,7 +151,8 @@ TEST_CASE("A non-finite number is traced to where it first shows") {
 
 NamedValues after_three_steps(Precision precision, int threads) {
   omp_set_num_threads(threads);
-  CpuOps ops;
+  const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
+  Ops& ops = *cpu_ops;
   Config config = tiny_config(precision);
   config.model.hidden_size = 48;
   config.model.head_dim = 16;

@@ -1,11 +1,11 @@
 // The training loop on several ranks, which are threads: one log, one set of checkpoints, whatever the layout.
-#include "tests/catch.h"
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "driven_run.h"
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/backend.h"
+#include "tests/catch.h"
 #include "tests/parallel/thread_grid.h"
 #include "train/trainer.h"
 
@@ -36,7 +36,8 @@ Config eight_sequences() {
 
 void train(const Config& config, int ranks) {
   run_ranks(ranks, static_cast<int>(config.parallel.expert_parallel), [&](ProcessGrid& grid) {
-    CpuOps ops;
+    const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
+    Ops& ops = *cpu_ops;
     Trainer(config, {}, ops, grid, ranks).run();
   });
 }

@@ -1,9 +1,9 @@
 // Reference files replayed on every backend, and what must make a replay fail.
-#include "tests/catch.h"
 #include <memory>
 
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/backend.h"
 #include "kernels/reference/reference_ops.h"
+#include "tests/catch.h"
 #include "tests/train/reference_files.h"
 #include "train/verify.h"
 
@@ -19,8 +19,8 @@ struct Place {
 std::vector<Place> places() {
   std::vector<Place> all;
   all.push_back({"reference fp64", std::make_unique<ReferenceOps>(), Precision::fp64});
-  all.push_back({"cpu fp32", std::make_unique<CpuOps>(), Precision::fp32});
-  all.push_back({"cpu bf16", std::make_unique<CpuOps>(), Precision::bf16});
+  all.push_back({"cpu fp32", make_cpu_ops(), Precision::fp32});
+  all.push_back({"cpu bf16", make_cpu_ops(), Precision::bf16});
   return all;
 }
 

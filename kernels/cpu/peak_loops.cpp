@@ -1,4 +1,4 @@
-#include "kernels/cpu/peak.h"
+#include "kernels/cpu/peak_loops.h"
 
 #include <omp.h>
 #include <unistd.h>
@@ -61,7 +61,7 @@ double best_seconds(const Loop& loop, int rounds) {
 }
 }  // namespace
 
-PeakRate measure_peak(PeakKind kind, int rounds, int processes) {
+PeakRate measure_peak_here(PeakKind kind, int rounds, int processes) {
   const double threads = omp_get_max_threads();
   const double cores = static_cast<double>(sysconf(_SC_NPROCESSORS_ONLN));
   const double running = std::min(threads, processes == 1 ? threads : cores / processes);
