@@ -21,7 +21,7 @@ constexpr const char* watchdog = "2";
 
 Ended run_with(const std::string& fault) {
   const auto begin = std::chrono::steady_clock::now();
-  const std::string command = std::string(STRAND_MPIRUN " -n 3 ") + MPI_FAULTS_DRIVER " " + fault + " " + watchdog;
+  const std::string command = std::string(STRAND_MPIRUN " -n 3 '") + MPI_FAULTS_DRIVER "' " + fault + " " + watchdog;
   FILE* pipe = popen((command + " 2>&1 </dev/null").c_str(), "r");
   REQUIRE(pipe != nullptr);
   Ended ended;
