@@ -7,10 +7,10 @@
 #   gcide      The Collaborative International Dictionary of English (package dict-gcide, GPL-2+): 30 MB of prose,
 #              several entries a document, .jsonl
 #   anarchism  An Anarchist FAQ (package anarchism, GPL-2+): 10 MB of essays, one a .txt
-#   python     The Python 3.11 manual (package python3.11-doc, PSF): 11 MB of technical prose, one page a .txt
+#   python     The manual of Debian's Python (package python3-doc, PSF): 11 MB of technical prose, one page a .txt
 # Without SOURCE: gcide and anarchism.
 #
-# Needs Debian 12 and nothing beyond its base system (apt, dpkg, gzip, awk, coreutils, findutils). As root it runs
+# Needs Debian 12 or 13 and nothing beyond its base system (apt, dpkg, gzip, awk, coreutils, findutils). As root it runs
 # `apt-get update` when the package lists are missing. A source that is there and matches its checksums is not fetched
 # again; one that is incomplete is replaced. Nothing half-done is left under a final name.
 set -eu
@@ -58,11 +58,22 @@ make_anarchism() {
   done
 }
 
+# The manual of this Debian's Python 3, by its package's name: python3.11-doc in Debian 12, python3.13-doc in 13.
+python_manual() {
+  apt-cache depends python3-doc 2>/dev/null | sed -n 's/^ *Depends: \(python3\.[0-9]*-doc\)$/\1/p'
+}
+
 make_python() {
-  unpack python3.11-doc
-  pages="$work/python3.11-doc/usr/share/doc/python3.11/html/_sources"
+  manual=$(python_manual)
+  if [ -z "$manual" ] && [ "$(id -u)" = 0 ]; then
+    apt-get -qq update || fail "apt-get update failed; is there a network?"
+    manual=$(python_manual)
+  fi
+  [ -n "$manual" ] || fail "apt knows no package python3-doc; as root, run: apt-get update"
+  unpack "$manual"
+  pages="$work/$manual/usr/share/doc/${manual%-doc}/html/_sources"
   (cd "$pages" && find . -name '*.rst.txt' | sed 's|^\./||' | sort) >"$work/pages"
-  [ -s "$work/pages" ] || fail "package python3.11-doc holds no .rst.txt pages"
+  [ -s "$work/pages" ] || fail "package $manual holds no .rst.txt pages"
   while read -r page; do
     cp "$pages/$page" "$1/$(echo "$page" | tr / - | sed 's/\.rst\.txt$/.txt/')"
   done <"$work/pages"
