@@ -18,7 +18,7 @@
 
 namespace strand::attention {
 
-constexpr int64_t block = 64;  ///< queries and keys in a block: a score tile is 16 KiB
+constexpr int64_t block = block_sizes::attention;
 constexpr int64_t block_vectors = block / simd::width;
 constexpr float log2_e = 1.44269504f;
 constexpr float ln_2 = 0.693147181f;

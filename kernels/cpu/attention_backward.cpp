@@ -163,7 +163,7 @@ struct Partition {
 
   Partition(const HeadLayout& l, int64_t threads)
       : kv_heads(l.sequences * l.kv_heads), blocks(blocks_of(l.tokens, block)), units(l.heads / l.kv_heads * blocks) {
-    const bool even = kv_heads % threads == 0 || kv_heads >= 8 * threads;
+    const bool even = kv_heads % threads == 0 || kv_heads >= block_sizes::whole_heads_per_thread * threads;
     parts = even ? 1 : std::min(units, (4 * threads + kv_heads - 1) / kv_heads);
   }
   /// First unit of a part: unit u costs u mod blocks + 1 pairs of blocks.

@@ -16,7 +16,7 @@ using simd::vfloat;
 using simd::width;
 
 constexpr float log2_e = 1.44269504f;
-constexpr int64_t key_block = 64;  ///< value rows visited column by column: they stay in the first cache
+constexpr int64_t key_block = block_sizes::cached_keys;
 
 /// The tokens of a batch as the cache knows them.
 struct Places {

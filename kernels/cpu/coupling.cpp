@@ -20,8 +20,8 @@ float sum_of_indexed(const float* row, const int32_t* index, int64_t n) {
   return total;
 }
 
-constexpr int64_t joint_rows = 8;      // lower experts of one tile
-constexpr int64_t joint_tokens = 256;  // tokens of one partial sum
+using block_sizes::joint_rows;
+using block_sizes::joint_tokens;
 
 /// panel[t, i] = p of lower expert first + i where it is a source, else 0
 void source_panel(const CouplingJoint& op, int64_t begin, int64_t end, int64_t first, int64_t rows, float* panel) {

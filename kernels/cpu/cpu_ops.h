@@ -1,7 +1,9 @@
 #pragma once
 // The CPU backend: act is f32 or bf16, acc is f32. Operations run at the call and return when done, on the OpenMP
 // threads of the process. Same shapes and same number of threads, same bits: every sum has one order, fixed by the
-// partition of the work, and no operation uses floating-point atomics.
+// partition of the work, and no operation uses floating-point atomics. Nor do the bits depend on the number of threads,
+// except for matrix products (Linear, RouterLinear, GroupedLinear and their backwards) and dk and dv of
+// AttentionBackward, which cut their sums by it.
 //
 // One file an operation family; each defines the `run` overloads of its operations.
 #include <memory>

@@ -24,15 +24,12 @@ void for_sampled_blocks(const int32_t* counts, int64_t blocks, const Visit& visi
   }
 }
 
-// Bytes a task of a parallel copy: below one task, no threads are woken.
-constexpr int64_t grain = 65536;
-
 /// The rows of `op.to` are `bytes` long each; `via` may be none.
 void gather_rows(const GatherRows& op, const int32_t* via, int64_t bytes) {
   const int32_t* index = op.index.as<int32_t>();
   const std::byte* from = static_cast<const std::byte*>(op.from.data);
   std::byte* to = static_cast<std::byte*>(op.to.data);
-  for_blocks(op.to.dim(0), blocks_of(grain, bytes), [&](int64_t begin, int64_t end, int64_t) {
+  for_blocks(op.to.dim(0), blocks_of(block_sizes::gathered_bytes, bytes), [&](int64_t begin, int64_t end, int64_t) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t row = via && index[i] >= 0 ? via[index[i]] : index[i];
       if (row < 0) {

@@ -7,7 +7,7 @@
 namespace strand {
 
 /// Tokens (or rows) that a thread takes at a time where nothing is summed over tokens.
-constexpr int64_t row_block = 16;
+constexpr int64_t row_block = block_sizes::rows;
 
 /// The rows of one token's K slots in a buffer of rows of `width`.
 template <typename T>
@@ -33,7 +33,7 @@ template <typename T>
 void zero_padding_rows(const RowMap& map, T* base, int64_t width) {
   const int64_t rows = map.offsets.as<int32_t>()[map.offsets.elements() - 1];
   const int32_t* slot_of_row = map.slot_of_row.as<int32_t>();
-  for_blocks(rows, 1024, [&](int64_t begin, int64_t end, int64_t) {
+  for_blocks(rows, block_sizes::padding_rows, [&](int64_t begin, int64_t end, int64_t) {
     for (int64_t row = begin; row < end; ++row) {
       if (slot_of_row[row] < 0) std::fill_n(base + row * width, width, T{});
     }

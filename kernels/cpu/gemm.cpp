@@ -12,8 +12,7 @@ namespace {
 
 using Memory = dnnl::memory;
 
-// More shapes than any training step has; generation with prompts of many lengths is what could exceed it.
-constexpr size_t max_products = 2048;
+constexpr size_t max_products = block_sizes::kept_products;
 
 Memory::data_type onednn_type(DType type) {
   require(type == DType::f32 || type == DType::bf16, "the cpu backend multiplies f32 or bf16, not {}", to_string(type));

@@ -14,13 +14,11 @@
 namespace strand {
 namespace {
 
-// Measured on expert shapes: 93 % of the best rate at 64 rows, all of it from 128 to 256 on.
-constexpr int64_t min_piece_rows = 64;
-constexpr int64_t max_piece_rows = 256;
-// Rows summed in one product of dW: more of them mean fewer passes over dW, which is larger than a core's cache.
-constexpr int64_t max_sum_rows = 512;
-constexpr int64_t min_piece_outputs = 64;
-constexpr int64_t max_output_pieces = 8;
+constexpr int64_t min_piece_rows = block_sizes::expert_rows_least;
+constexpr int64_t max_piece_rows = block_sizes::expert_rows_most;
+constexpr int64_t max_sum_rows = block_sizes::expert_sum_rows;
+constexpr int64_t min_piece_outputs = block_sizes::expert_outputs_least;
+constexpr int64_t max_output_pieces = block_sizes::expert_output_pieces;
 // So many tasks a thread when it can be had: what the last one leaves idle is then small.
 constexpr int64_t tasks_per_thread = 4;
 // Multiples of 8 and of 16 run at the same rate; with a cut at 256 rows, 16 means at most 16 sizes.

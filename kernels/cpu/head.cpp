@@ -28,7 +28,7 @@ float row_maximum(const float* x, int64_t count) {
 
 /// Σ exp(x − maximum). Float lanes over a stretch, double over the stretches: the error does not grow with V.
 double sum_of_exp(const float* x, int64_t count, float maximum) {
-  constexpr int64_t stretch = 1024;
+  constexpr int64_t stretch = block_sizes::exponentials;
   double sum = 0;
   for (int64_t begin = 0; begin < count; begin += stretch) {
     const int64_t end = std::min(count, begin + stretch);

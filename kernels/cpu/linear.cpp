@@ -35,8 +35,9 @@ void CpuOps::run(const LinearBackwardInput& op) {
 void CpuOps::run(const LinearBackwardWeight& op) {
   const int64_t rows = op.x.dim(0), outputs = op.dweight.dim(0), inputs = op.dweight.dim(1);
   if (rows == 0) return;
-  constexpr int64_t min_slice = 256;  // in narrower ones, threads have too little to share
-  const int64_t slice = outputs >= 2 * min_slice ? blocks_of(outputs / 2, 64) * 64 : outputs;
+  constexpr int64_t multiple = block_sizes::weight_slice_multiple;
+  const bool cut = outputs >= 2 * block_sizes::weight_slice;
+  const int64_t slice = cut ? blocks_of(outputs / 2, multiple) * multiple : outputs;
   for (int64_t begin = 0; begin < outputs; begin += slice) {
     gemm_->run({.layout = GemmLayout::tn,
                 .write = Write::accumulate,
@@ -53,9 +54,7 @@ void CpuOps::run(const LinearBackwardWeight& op) {
 
 namespace {
 
-// Rows of x that are widened at a time: few enough to be still in cache when the product reads them, and a bound on the
-// memory this takes.
-constexpr int64_t widened_rows = 1024;
+constexpr int64_t widened_rows = block_sizes::widened_rows;
 
 /// body(begin, end, x32) for blocks of rows of x, x32 being those rows in f32.
 template <typename Body>
@@ -67,7 +66,7 @@ void for_f32_rows(Scratch& scratch, const Tensor& x, const Body& body) {
   float* to = scratch.get<float>(std::min(rows, widened_rows) * columns);
   for (int64_t begin = 0; begin < rows; begin += widened_rows) {
     const int64_t end = std::min(rows, begin + widened_rows);
-    for_blocks((end - begin) * columns, 8192, [&](int64_t first, int64_t last, int64_t) {
+    for_blocks((end - begin) * columns, block_sizes::widened_elements, [&](int64_t first, int64_t last, int64_t) {
       convert(from + begin * columns + first, to + first, last - first);
     });
     body(begin, end, to);

@@ -19,9 +19,6 @@ namespace {
 // Large blocks ask for huge pages: weights are read once a step, so small pages would miss the TLB all the time.
 constexpr size_t huge_page = size_t{2} << 20;
 
-// Elements a task of a parallel loop: below one task, no threads are woken.
-constexpr int64_t grain = 65536;
-
 }  // namespace
 
 CpuOps::CpuOps() : gemm_(std::make_unique<CpuGemm>()) {}
@@ -54,7 +51,7 @@ void CpuOps::download(const Tensor& device, void* host) {
 
 void CpuOps::run(const Zero& op) {
   std::byte* to = static_cast<std::byte*>(op.x.data);
-  for_blocks(static_cast<int64_t>(op.x.bytes()), grain * 4, [&](int64_t begin, int64_t end, int64_t) {
+  for_blocks(static_cast<int64_t>(op.x.bytes()), block_sizes::copied_bytes, [&](int64_t begin, int64_t end, int64_t) {
     std::memset(to + begin, 0, static_cast<size_t>(end - begin));
   });
 }
@@ -63,9 +60,10 @@ void CpuOps::run(const Copy& op) {
   if (op.from.data == op.to.data) return;
   const std::byte* from = static_cast<const std::byte*>(op.from.data);
   std::byte* to = static_cast<std::byte*>(op.to.data);
-  for_blocks(static_cast<int64_t>(op.from.bytes()), grain * 4, [&](int64_t begin, int64_t end, int64_t) {
-    std::memcpy(to + begin, from + begin, static_cast<size_t>(end - begin));
-  });
+  for_blocks(static_cast<int64_t>(op.from.bytes()), block_sizes::copied_bytes,
+             [&](int64_t begin, int64_t end, int64_t) {
+               std::memcpy(to + begin, from + begin, static_cast<size_t>(end - begin));
+             });
 }
 
 void CpuOps::run(const Cast& op) {
@@ -75,7 +73,7 @@ void CpuOps::run(const Cast& op) {
       using To = typename decltype(to)::type;
       const From* source = op.from.as<From>();
       To* target = op.to.as<To>();
-      for_blocks(op.from.elements(), grain,
+      for_blocks(op.from.elements(), block_sizes::cast_elements,
                  [&](int64_t begin, int64_t end, int64_t) { convert(source + begin, target + begin, end - begin); });
     });
   });

@@ -12,7 +12,7 @@
 namespace strand {
 namespace {
 
-constexpr int64_t block_elements = 32768;
+constexpr int64_t block_elements = block_sizes::optimizer_elements;
 
 typedef double vdouble __attribute__((vector_size(64)));
 typedef float half_vfloat __attribute__((vector_size(32)));
@@ -84,7 +84,7 @@ void CpuOps::run(const AdamW& op) {
   const float* g = op.gradient.as<float>();
   float* m = op.m.as<float>();
   float* v = op.v.as<float>();
-  constexpr int64_t in_cache = 2048;  // rounded copies are made of weights that were just written
+  constexpr int64_t in_cache = block_sizes::updated_elements;  // rounded copies are made of weights just written
   for_blocks(op.weight.elements(), block_elements, [&](int64_t first, int64_t last, int64_t) {
     for (int64_t begin = first; begin < last; begin += in_cache) {
       const int64_t count = std::min(in_cache, last - begin);

@@ -65,7 +65,7 @@ void CpuOps::run(const RoutingStatistics& op) {
 
   float* counts = op.statistics.as<float>();
   float* step_counts = op.step_counts.as<float>();
-  for_blocks(experts, 16, [&](int64_t begin, int64_t end, int64_t) {
+  for_blocks(experts, block_sizes::statistics_experts, [&](int64_t begin, int64_t end, int64_t) {
     for (int64_t e = begin; e < end; ++e) {
       for (int64_t g = 0; g < groups; ++g) {
         double count = 0, sum = 0;

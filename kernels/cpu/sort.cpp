@@ -9,8 +9,7 @@
 namespace strand {
 namespace {
 
-// Below this many slots a range, starting a thread costs more than its share of the work.
-constexpr int64_t slots_of_range = 8192;
+constexpr int64_t slots_of_range = block_sizes::sorted_slots;
 
 /// next[range, b] counts of each range become the row where the range's first slot of bucket b goes.
 void scan(int32_t* next, int64_t ranges, int64_t buckets, int64_t alignment, int32_t* offsets, int32_t* ends) {

@@ -65,7 +65,7 @@ int64_t head_offset(const HeadLayout& l, int64_t heads, int64_t token, int64_t h
   return ((token / l.tokens * heads + h) * l.tokens + token % l.tokens) * l.head_dim;
 }
 
-constexpr int64_t run_tokens = 4;
+constexpr int64_t run_tokens = block_sizes::split_tokens;
 struct Run {
   int64_t first, count;  ///< tokens
 };

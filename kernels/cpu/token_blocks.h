@@ -8,9 +8,11 @@
 #include <cstdint>
 #include <new>
 
+#include "kernels/cpu/block_sizes.h"
+
 namespace strand {
 
-constexpr int64_t token_block = 64;
+constexpr int64_t token_block = block_sizes::tokens;
 
 inline int64_t blocks_of(int64_t count, int64_t size) {
   return (count + size - 1) / size;

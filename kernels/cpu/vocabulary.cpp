@@ -21,7 +21,7 @@ void CpuOps::run(const Embedding& op) {
 // Each task owns a slice of columns and goes through all tokens: several tokens may share a row, no two tasks an
 // element.
 void CpuOps::run(const EmbeddingBackward& op) {
-  constexpr int64_t slice = 64;
+  constexpr int64_t slice = block_sizes::embedding_columns;
   const int64_t count = op.tokens.dim(0), width = op.dtable.dim(1);
   const int32_t* tokens = op.tokens.as<int32_t>();
   const float* dx = op.dx.as<float>();

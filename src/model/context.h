@@ -37,6 +37,8 @@ struct Context {
   const ModelConfig& model;
   const MoeConfig& moe;
   const ParallelConfig& parallel;
+  /// Logits that the head computes at a time: 32 MiB of f32. Tests set it lower, so that a small batch has many chunks.
+  int64_t head_logits = int64_t{1} << 23;
 };
 
 /// The terms of the objective, as indices of the f64 vector that operations add to.

@@ -6,8 +6,8 @@
 
 namespace strand {
 
-/// Rows of a chunk: what keeps the logits near 32 MiB of f32.
-int64_t head_chunk_rows(int64_t rows, int64_t vocab_size);
+/// Rows of a chunk whose logits are at most `chunk_logits` (Context::head_logits), at least one row.
+int64_t head_chunk_rows(int64_t rows, int64_t vocab_size, int64_t chunk_logits);
 
 /// Adds CE to the terms. With dhidden [T, D] acc, also writes the gradient of hidden [T, D] act and adds to dweight [V,
 /// D]. `logits_out` [T, V] acc, when given, receives the logits (verification, evaluation).

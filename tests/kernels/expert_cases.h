@@ -5,6 +5,8 @@
 #include <numeric>
 
 #include "harness.h"
+#include "kernels/cpu/block_sizes.h"
+#include "tests/catch.h"
 
 namespace strand::test {
 
@@ -12,12 +14,17 @@ struct Size {
   int64_t tokens, experts, top_k, width;
 };
 // E = 1; K = E; K = 1; experts that nobody selects; widths beside the vector width; no token at all.
-inline const Size sizes[] = {{1, 1, 1, 1},    {5, 3, 3, 7},   {37, 8, 1, 16}, {3, 24, 2, 33},
-                             {40, 16, 4, 48}, {67, 5, 2, 65}, {0, 4, 1, 16}};
+inline const std::vector<Size> sizes = [] {
+  std::vector<Size> all = {{1, 1, 1, 1},    {5, 3, 3, 7},   {37, 8, 1, 16}, {3, 24, 2, 33},
+                           {40, 16, 4, 48}, {67, 5, 2, 65}, {0, 4, 1, 16}};
+  for (int64_t tokens : around(block_sizes::rows)) all.push_back({tokens, 3, 2, 5});
+  for (int64_t width : around(64)) all.push_back({3, 3, 2, width});  // four vectors at a time
+  return all;
+}();
 
 inline void for_each_case(const std::function<void(Stage&, const Size&)>& body) {
   for (const Size& size : sizes) {
-    for (int64_t alignment : {1, 16}) {
+    for (int64_t alignment : {16, 48}) {
       INFO("T " << size.tokens << " E " << size.experts << " K " << size.top_k << " width " << size.width
                 << " alignment " << alignment);
       compare_all([&](Stage& s) { body(s, size); }, alignment);

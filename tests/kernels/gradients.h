@@ -1,11 +1,11 @@
 #pragma once
 // Central differences of scalars on the reference backend, whose memory is the host's.
 #include <algorithm>
-#include "tests/catch.h"
 #include <cmath>
 #include <functional>
 
 #include "harness.h"
+#include "tests/catch.h"
 
 namespace strand::test {
 

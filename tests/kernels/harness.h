@@ -2,12 +2,16 @@
 // Runs operations on any backend from double-precision values, and holds what comes back against the reference backend.
 //
 // A test writes a *body*: a function that makes tensors on a Stage (inputs by name, so that every stage draws the same
-// numbers), runs operations and reports tensors. `compare` calls it on the reference and twice on a backend: the first
-// two must agree within a tolerance, the last two in every bit.
+// numbers), runs operations and reports tensors. `compare` calls it once on the reference and often on a backend: every
+// result must agree with the reference within a tolerance, and those of the backend with one another in every bit.
 //
 // Inputs are rounded to the type of the backend under test before the reference sees them, so that a tolerance is about
 // the arithmetic alone. Outputs start as NaN (ids as −123456789), so that whoever reads what it should have written, or
 // does not write what it should, shows. Every tensor stands between guard bytes that are checked at the end.
+//
+// The backend runs on 1, 2, 3, 5 and 8 threads, and on each number twice: with the blocks of parallel loops handed out
+// first to last, and last to first (loop_order.h). So a sum in order of arrival is another sum in the second run, on
+// any machine and every time, and the bits tell.
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -17,6 +21,12 @@
 #include "kernels/ops.h"
 
 namespace strand::test {
+
+/// Sizes at which a loop over blocks of `limit` shows what it does wrong: one block that is not full, one that is, a
+/// second of one item, and two full ones with a tail.
+inline std::vector<int64_t> around(int64_t limit) {
+  return {limit - 1, limit, limit + 1, limit * 5 / 2};
+}
 
 using Values = std::vector<double>;
 using Ids = std::vector<int32_t>;
@@ -40,11 +50,16 @@ struct Tolerance {
   double cancelled = 0;   ///< size of the numbers that cancel on the way to an element, where larger than any element
 };
 
+/// Between which runs of the same shapes an output must have the same bits. cpu_ops.h says which operations cut their
+/// work by the number of threads.
+enum class Bits : uint8_t { same_on_any_threads, same_on_as_many_threads };
+
 struct Report {
   std::string name;
   DType dtype;
   Values values;
   Tolerance tolerance;
+  Bits bits;
 };
 
 class Stage {
@@ -74,7 +89,8 @@ class Stage {
     ops_(op);
   }
   Values read(const Tensor& tensor);
-  void report(const std::string& name, const Tensor& tensor, Tolerance tolerance = {});
+  void report(const std::string& name, const Tensor& tensor, Tolerance tolerance = {},
+              Bits bits = Bits::same_on_any_threads);
 
   /// Row blocks start at multiples of this, on every stage of a comparison.
   int64_t alignment() const { return alignment_; }

@@ -1,12 +1,14 @@
 // Attention over a prefix cache.
 #include <fmt/core.h>
 
-#include "tests/catch.h"
 #include <cmath>
 #include <functional>
+#include <numeric>
 
 #include "harness.h"
+#include "kernels/cpu/block_sizes.h"
 #include "kernels/plan/plan_ops.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using namespace strand::test;
@@ -18,18 +20,32 @@ struct Case {
   int64_t cached, positions;
   Ids sequence, position;
 };
-const Case cases[] = {
-    // one key: its probability is 1
-    {{.sequences = 1, .tokens = 1, .heads = 1, .kv_heads = 1, .head_dim = 1}, 1, 1, {0}, {0}},
-    // a new token for each of some sequences, in any order, at any length; position 16 is 17 keys: a vector and one
-    {{.sequences = 1, .tokens = 4, .heads = 6, .kv_heads = 2, .head_dim = 7}, 5, 70, {3, 0, 4, 1}, {69, 0, 16, 15}},
-    {{.sequences = 1, .tokens = 2, .heads = 4, .kv_heads = 4, .head_dim = 16}, 2, 200, {1, 0}, {199, 130}},
-    {{.sequences = 1, .tokens = 1, .heads = 8, .kv_heads = 1, .head_dim = 64}, 2, 300, {1}, {256}},
-    {{.sequences = 1, .tokens = 1, .heads = 2, .kv_heads = 2, .head_dim = 100}, 1, 65, {0}, {64}},
-    // several new tokens of one sequence, each seeing those before it; and a batch in rows of sequences
-    {{.sequences = 1, .tokens = 3, .heads = 2, .kv_heads = 1, .head_dim = 20}, 2, 9, {1, 1, 1}, {4, 5, 6}},
-    {{.sequences = 2, .tokens = 2, .heads = 2, .kv_heads = 1, .head_dim = 33}, 3, 8, {2, 2, 0, 0}, {0, 1, 6, 7}},
-};
+const std::vector<Case> cases = [] {
+  std::vector<Case> all = {
+      // one key: its probability is 1
+      {{.sequences = 1, .tokens = 1, .heads = 1, .kv_heads = 1, .head_dim = 1}, 1, 1, {0}, {0}},
+      // a new token for each of some sequences, in any order, at any length; position 16 is 17 keys: a vector and one
+      {{.sequences = 1, .tokens = 4, .heads = 6, .kv_heads = 2, .head_dim = 7}, 5, 70, {3, 0, 4, 1}, {69, 0, 16, 15}},
+      {{.sequences = 1, .tokens = 2, .heads = 4, .kv_heads = 4, .head_dim = 16}, 2, 200, {1, 0}, {199, 130}},
+      {{.sequences = 1, .tokens = 1, .heads = 8, .kv_heads = 1, .head_dim = 64}, 2, 300, {1}, {256}},
+      {{.sequences = 1, .tokens = 1, .heads = 2, .kv_heads = 2, .head_dim = 100}, 1, 65, {0}, {64}},
+      // several new tokens of one sequence, each seeing those before it; and a batch in rows of sequences
+      {{.sequences = 1, .tokens = 3, .heads = 2, .kv_heads = 1, .head_dim = 20}, 2, 9, {1, 1, 1}, {4, 5, 6}},
+      {{.sequences = 2, .tokens = 2, .heads = 2, .kv_heads = 1, .head_dim = 33}, 3, 8, {2, 2, 0, 0}, {0, 1, 6, 7}},
+  };
+  const HeadLayout one{.sequences = 1, .tokens = 1, .heads = 2, .kv_heads = 1, .head_dim = 5};
+  for (int64_t keys : around(block_sizes::cached_keys)) {
+    all.push_back({one, 2, keys + 3, {1}, {static_cast<int32_t>(keys) - 1}});
+  }
+  // A prompt: the tokens of one sequence, each after the one before it.
+  for (int64_t tokens : around(block_sizes::tokens)) {
+    Case prompt{one, 2, tokens + 1, Ids(static_cast<size_t>(tokens), 1), Ids(static_cast<size_t>(tokens))};
+    prompt.layout.tokens = tokens;
+    std::iota(prompt.position.begin(), prompt.position.end(), 0);
+    all.push_back(prompt);
+  }
+  return all;
+}();
 
 std::string describe(const Case& c) {
   const HeadLayout& l = c.layout;

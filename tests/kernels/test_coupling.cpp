@@ -1,7 +1,7 @@
 // Cross-layer coupling in both forms.
-#include "tests/catch.h"
-
 #include "harness.h"
+#include "kernels/cpu/block_sizes.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using namespace strand::test;
@@ -10,7 +10,14 @@ namespace {
 struct Size {
   int64_t tokens, lower, lower_k, upper, upper_k;
 };
-const Size sizes[] = {{1, 1, 1, 1, 1}, {5, 4, 4, 3, 2}, {37, 16, 2, 16, 2}, {70, 19, 3, 33, 5}, {33, 96, 6, 8, 8}};
+std::vector<Size> all_sizes() {
+  std::vector<Size> all = {{1, 1, 1, 1, 1}, {5, 4, 4, 3, 2}, {37, 16, 2, 16, 2}, {70, 19, 3, 33, 5}, {33, 96, 6, 8, 8}};
+  for (int64_t tokens : around(block_sizes::tokens)) all.push_back({tokens, 4, 2, 5, 2});
+  for (int64_t tokens : around(block_sizes::joint_tokens)) all.push_back({tokens, 4, 2, 5, 2});
+  for (int64_t experts : around(block_sizes::joint_rows)) all.push_back({6, experts, 2, 17, 3});
+  return all;
+}
+const std::vector<Size> sizes = all_sizes();
 const CpSources all_sources[] = {CpSources::all, CpSources::activated};
 
 /// Probabilities and selections as the router makes them.

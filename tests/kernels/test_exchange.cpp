@@ -1,7 +1,6 @@
 // Expert parallelism beside the sending: the maps of rows that travel, and gathering rows by them.
-#include "tests/catch.h"
-
 #include "expert_cases.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using namespace strand::test;

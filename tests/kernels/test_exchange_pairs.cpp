@@ -1,8 +1,8 @@
 // SP where the rows of a token meet on its home rank only: the pairs, their gradient, and the way into dz.
-#include "tests/catch.h"
 #include <cmath>
 
 #include "expert_cases.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using namespace strand::test;

@@ -1,7 +1,6 @@
 // Sort, dispatch, SwiGLU with SP, combine with O.
-#include "tests/catch.h"
-
 #include "expert_cases.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using namespace strand::test;
@@ -136,7 +135,10 @@ Values grams(int64_t tokens, int64_t k, int64_t width) {
 }  // namespace
 
 TEST_CASE("SpecializationTerm and OrthogonalityTerm, a zero vector among the tokens") {
-  for (const auto& [T, K] : {std::tuple{1, 1}, {7, 2}, {37, 3}, {130, 8}}) {
+  std::vector<std::tuple<int64_t, int64_t>> counts = {{1, 1}, {7, 2}, {37, 3}, {130, 8}};
+  for (int64_t tokens : around(block_sizes::tokens)) counts.push_back({tokens, 2});
+  for (const auto& [tokens, top_k] : counts) {
+    const int64_t T = tokens, K = top_k;
     for (double fraction : {1.0, 0.3}) {
       INFO("T " << T << " K " << K << " fraction " << fraction);
       compare_all([&](Stage& s) {
@@ -144,9 +146,9 @@ TEST_CASE("SpecializationTerm and OrthogonalityTerm, a zero vector among the tok
         const Tensor sp = s.scalar(), o = s.scalar();
         s.run(SpecializationTerm{.gram = gram,
                                  .sample = {.fraction = fraction, .key = 3, .first_token = 50},
-                                 .token_share = 1.0 / T,
+                                 .token_share = 1.0 / static_cast<double>(T),
                                  .sp = sp});
-        s.run(OrthogonalityTerm{.gram = gram, .token_share = 1.0 / T, .o = o});
+        s.run(OrthogonalityTerm{.gram = gram, .token_share = 1.0 / static_cast<double>(T), .o = o});
         s.report("sp", sp, {.terms = K * K});
         s.report("o", o, {.terms = K * K});
       });

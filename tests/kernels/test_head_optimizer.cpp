@@ -1,24 +1,29 @@
 // Cross-entropy, embedding, AdamW.
-#include "tests/catch.h"
-
 #include "harness.h"
+#include "kernels/cpu/block_sizes.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using namespace strand::test;
 
 TEST_CASE("CrossEntropy: ignored targets, evaluation without a gradient, in place, large logits") {
   enum class Gradient { none, apart, in_place };
-  for (const auto& [C, V] : {std::tuple{1, 1}, {5, 7}, {33, 50}, {16, 1003}}) {
+  std::vector<std::tuple<int64_t, int64_t>> chunks = {{1, 1}, {5, 7}, {33, 50}, {16, 1003}};
+  for (int64_t rows : around(block_sizes::tokens)) chunks.push_back({rows, 7});
+  for (int64_t words : around(block_sizes::exponentials)) chunks.push_back({2, words});
+  for (const auto& [rows, words] : chunks) {
+    const int64_t C = rows, V = words;
     for (Gradient gradient : {Gradient::none, Gradient::apart, Gradient::in_place}) {
       for (double scale : {1.0, 50.0}) {
         INFO("C " << C << " V " << V << " gradient " << int(gradient) << " scale " << scale);
         compare_all([&](Stage& s) {
           Ids targets;
-          for (int t = 0; t < C; ++t) targets.push_back(t % 4 == 2 ? -1 - t : (t * 31) % V);
+          for (int64_t t = 0; t < C; ++t)
+            targets.push_back(static_cast<int32_t>(t % 4 == 2 ? -1 - t : (t * 31 + V - 1) % V));
           CrossEntropy op{.logits = s.acc("logits", {C, V}, scale),
                           .targets = s.ids_of({C}, targets),
-                          .value_share = 1.0 / C,
-                          .grad_scale = 2.0 / C,
+                          .value_share = 1.0 / static_cast<double>(C),
+                          .grad_scale = 2.0 / static_cast<double>(C),
                           .ce = s.scalar()};
           const bool types_agree = s.act_type() != DType::bf16;
           if (gradient != Gradient::none) {
@@ -51,11 +56,15 @@ TEST_CASE("CrossEntropy: all targets ignored leave the sum alone and give zero g
 }
 
 TEST_CASE("Embedding and its backward: tokens that repeat") {
-  for (const auto& [T, V, D] : {std::tuple{1, 1, 1}, {6, 3, 7}, {70, 11, 33}, {300, 1000, 16}}) {
+  std::vector<std::tuple<int64_t, int64_t, int64_t>> tables = {{1, 1, 1}, {6, 3, 7}, {70, 11, 33}, {300, 1000, 16}};
+  for (int64_t tokens : around(block_sizes::tokens)) tables.push_back({tokens, 9, 3});
+  for (int64_t columns : around(block_sizes::embedding_columns)) tables.push_back({7, 3, columns});
+  for (const auto& [tokens_, words, width] : tables) {
+    const int64_t T = tokens_, V = words, D = width;
     INFO("T " << T << " V " << V << " D " << D);
     compare_all([&](Stage& s) {
       Ids tokens;
-      for (int t = 0; t < T; ++t) tokens.push_back((t * t + 3) % V);
+      for (int64_t t = 0; t < T; ++t) tokens.push_back(static_cast<int32_t>((t * t + 3) % V));
       const Embedding op{.tokens = s.ids_of({T}, tokens), .table = s.act("table", {V, D}), .x = s.acc_out({T, D})};
       s.run(op);
       s.report("x", op.x);
@@ -68,7 +77,9 @@ TEST_CASE("Embedding and its backward: tokens that repeat") {
 }
 
 TEST_CASE("SumOfSquares") {
-  for (int64_t n : {1, 17, 1000, 100003}) {
+  std::vector<int64_t> counts = {1, 17, 1000, 100003};
+  for (int64_t n : around(block_sizes::optimizer_elements)) counts.push_back(n);
+  for (int64_t n : counts) {
     INFO("n " << n);
     compare_all([&](Stage& s) {
       const Tensor sum = s.scalar();
@@ -79,9 +90,13 @@ TEST_CASE("SumOfSquares") {
 }
 
 TEST_CASE("AdamW: first and later updates, with and without decay and the copy in act") {
-  for (int64_t n : {1, 37, 4099}) {
+  std::vector<int64_t> counts = {1, 37, 4099};
+  for (int64_t n : around(block_sizes::updated_elements)) counts.push_back(n);
+  for (int64_t n : around(block_sizes::optimizer_elements)) counts.push_back(n);
+  for (int64_t n : counts) {
     for (int64_t updates : {1, 2, 1000}) {
       for (double decay : {0.0, 0.1}) {
+        if (n > 5000 && (updates != 2 || decay == 0)) continue;
         for (bool copy : {false, true}) {
           INFO("n " << n << " updates " << updates << " decay " << decay << " copy " << copy);
           compare_all([&](Stage& s) {

@@ -1,8 +1,10 @@
 // Matrix products, dense and grouped by expert.
-#include "tests/catch.h"
+#include <algorithm>
 #include <limits>
 
 #include "harness.h"
+#include "kernels/cpu/block_sizes.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using namespace strand::test;
@@ -12,7 +14,15 @@ struct Product {
   int64_t tokens, in, out;
 };
 // One of everything, ragged against every vector and block width, and one that spans several blocks.
-const Product products[] = {{1, 1, 1}, {5, 7, 3}, {16, 32, 48}, {37, 48, 33}, {33, 1, 17}, {2, 130, 1}, {130, 96, 80}};
+const std::vector<Product> products = [] {
+  std::vector<Product> all = {{1, 1, 1},   {5, 7, 3},   {16, 32, 48}, {37, 48, 33},
+                              {33, 1, 17}, {2, 130, 1}, {130, 96, 80}};
+  // From two slices on, the gradient of a weight is computed slice by slice.
+  for (int64_t outputs : around(2 * block_sizes::weight_slice)) all.push_back({3, 5, outputs});
+  for (int64_t outputs : around(block_sizes::weight_slice_multiple))
+    all.push_back({3, 2, 2 * block_sizes::weight_slice + 2 * outputs});
+  return all;
+}();
 
 enum class OutputType { act, acc };
 Tensor out(Stage& s, OutputType type, const Shape& shape) {
@@ -30,7 +40,7 @@ TEST_CASE("Linear: y = x W^T in act and in acc") {
       compare_all([&](Stage& s) {
         const Tensor y = out(s, type, {T, O});
         s.run(Linear{.x = s.act("x", {T, I}), .weight = s.act("w", {O, I}), .y = y});
-        s.report("y", y, {.terms = I});
+        s.report("y", y, {.terms = I}, Bits::same_on_as_many_threads);
       });
     }
   }
@@ -46,7 +56,7 @@ TEST_CASE("LinearBackwardInput: dx = dy W, overwriting and accumulating") {
           s.run(LinearBackwardInput{.dy = s.act("dy", {T, O}), .weight = s.act("w", {O, I}), .dx = dx, .write = write});
           // An accumulating product may round the product before it adds, when the output is act.
           const bool rounds_twice = type == OutputType::act && write == Write::accumulate;
-          s.report("dx", dx, {.terms = O, .roundings = rounds_twice ? 1 : 0});
+          s.report("dx", dx, {.terms = O, .roundings = rounds_twice ? 1 : 0}, Bits::same_on_as_many_threads);
         });
       }
     }
@@ -59,7 +69,7 @@ TEST_CASE("LinearBackwardWeight: dW += dy^T x") {
     compare_all([&](Stage& s) {
       const Tensor dw = s.acc("dw before", {O, I});
       s.run(LinearBackwardWeight{.dy = s.act("dy", {T, O}), .x = s.act("x", {T, I}), .dweight = dw});
-      s.report("dw", dw, {.terms = T});
+      s.report("dw", dw, {.terms = T}, Bits::same_on_as_many_threads);
     });
   }
 }
@@ -70,13 +80,24 @@ struct Grouping {
   std::vector<int64_t> rows;  ///< of each expert
   int64_t in, out;
 };
-const Grouping groupings[] = {
-    {"one expert", {19}, 7, 5},
-    {"experts without rows", {0, 3, 0, 0, 21, 0}, 12, 9},
-    {"no rows at all", {0, 0, 0}, 8, 8},
-    {"one row each", {1, 1, 1, 1}, 33, 17},
-    {"uneven", {40, 2, 17, 5, 1, 16, 0, 31}, 48, 40},
-};
+const std::vector<Grouping> groupings = [] {
+  std::vector<Grouping> all = {
+      {"one expert", {19}, 7, 5},
+      {"experts without rows", {0, 3, 0, 0, 21, 0}, 12, 9},
+      {"no rows at all", {0, 0, 0}, 8, 8},
+      {"one row each", {1, 1, 1, 1}, 33, 17},
+      {"uneven", {40, 2, 17, 5, 1, 16, 0, 31}, 48, 40},
+  };
+  for (int64_t limit : {block_sizes::expert_rows_least, block_sizes::expert_rows_most, block_sizes::expert_sum_rows}) {
+    for (int64_t rows : around(limit)) all.push_back({"blocks of rows", {3, rows, 20}, 5, 3});
+  }
+  // One expert with more rows than its share has its outputs cut into 2, 4 and 8 pieces.
+  for (int64_t pieces = 2; pieces <= block_sizes::expert_output_pieces; pieces *= 2) {
+    for (int64_t outputs : around(pieces * block_sizes::expert_outputs_least))
+      all.push_back({"pieces of outputs", {5, 96}, 3, outputs});
+  }
+  return all;
+}();
 
 /// The row blocks of a grouping at the alignment of a stage.
 struct Blocks {
@@ -112,7 +133,7 @@ Tensor rows_input(Stage& s, const char* name, const Blocks& blocks, int64_t widt
 
 void for_each_grouping(const std::function<void(Stage&, const Grouping&, const Blocks&, const Tensor& offsets)>& body) {
   for (const Grouping& g : groupings) {
-    for (int64_t alignment : {1, 16}) {
+    for (int64_t alignment : {16, 48}) {
       INFO(g.name << ", row alignment " << alignment);
       compare_all(
           [&](Stage& s) {
@@ -132,7 +153,7 @@ TEST_CASE("GroupedLinear: y = W_e x over the rows of each expert") {
     const Tensor y = s.act_out({blocks.capacity, g.out});
     s.run(GroupedLinear{
         .x = rows_input(s, "x", blocks, g.in), .weight = s.act("w", {E, g.out, g.in}), .offsets = offsets, .y = y});
-    s.report("y", y, {.terms = g.in});
+    s.report("y", y, {.terms = g.in}, Bits::same_on_as_many_threads);
   });
 }
 
@@ -144,7 +165,7 @@ TEST_CASE("GroupedLinearBackwardInput: dx = W_e^T dy over the rows of each exper
                                      .weight = s.act("w", {E, g.out, g.in}),
                                      .offsets = offsets,
                                      .dx = dx});
-    s.report("dx", dx, {.terms = g.out});
+    s.report("dx", dx, {.terms = g.out}, Bits::same_on_as_many_threads);
   });
 }
 
@@ -156,7 +177,7 @@ TEST_CASE("GroupedLinearBackwardWeight: dW_e += dy^T x; an expert without rows k
                                       .x = rows_input(s, "x", blocks, g.in),
                                       .offsets = offsets,
                                       .dweight = dw});
-    s.report("dw", dw, {.terms = 41});
+    s.report("dw", dw, {.terms = *std::max_element(g.rows.begin(), g.rows.end()) + 1}, Bits::same_on_as_many_threads);
   });
 }
 

@@ -1,12 +1,12 @@
 // Memory of backends, and the operations that only move numbers. What they do is exact, so expectations are exact.
 #include <bit>
-#include "tests/catch.h"
 #include <cmath>
 #include <limits>
 
 #include "core/arena.h"
 #include "core/error.h"
 #include "harness.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using namespace strand::test;

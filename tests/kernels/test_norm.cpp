@@ -1,7 +1,7 @@
 // RMSNorm with the residual addition.
-#include "tests/catch.h"
-
 #include "harness.h"
+#include "kernels/cpu/block_sizes.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using namespace strand::test;
@@ -10,7 +10,12 @@ namespace {
 struct Size {
   int64_t tokens, width;
 };
-const Size sizes[] = {{1, 1}, {3, 7}, {17, 16}, {9, 33}, {70, 129}};
+const std::vector<Size> sizes = [] {
+  std::vector<Size> all = {{1, 1}, {3, 7}, {17, 16}, {9, 33}, {70, 129}};
+  for (int64_t tokens : around(block_sizes::norm_rows)) all.push_back({tokens, 5});
+  for (int64_t width : around(block_sizes::norm_columns)) all.push_back({35, width});
+  return all;
+}();
 constexpr double eps = 1e-5;
 }  // namespace
 

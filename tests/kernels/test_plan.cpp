@@ -1,7 +1,6 @@
 // The plan backend counts: numbers by hand.
-#include "tests/catch.h"
-
 #include "kernels/plan/plan_ops.h"
+#include "tests/catch.h"
 
 using namespace strand;
 

@@ -1,8 +1,8 @@
 // What the terms must be in cases where the answer is known without computing (SPEC section 5), on every backend.
-#include "tests/catch.h"
 #include <cmath>
 
 #include "gradients.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using namespace strand::test;

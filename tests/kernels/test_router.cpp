@@ -1,7 +1,7 @@
 // The router: scores, selection, statistics, terms, and its backward.
-#include "tests/catch.h"
-
 #include "harness.h"
+#include "kernels/cpu/block_sizes.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using namespace strand::test;
@@ -11,7 +11,14 @@ struct Size {
   int64_t tokens, experts, top_k, groups;
 };
 // K = E = 1, K = E, K = 1, experts beside the vector width, several groups.
-const Size sizes[] = {{1, 1, 1, 1}, {6, 4, 4, 3}, {37, 5, 1, 1}, {34, 16, 2, 2}, {70, 19, 3, 5}, {40, 96, 6, 1}};
+std::vector<Size> all_sizes() {
+  std::vector<Size> all = {{1, 1, 1, 1}, {6, 4, 4, 3}, {37, 5, 1, 1}, {34, 16, 2, 2}, {70, 19, 3, 5}, {40, 96, 6, 1}};
+  for (int64_t tokens : around(block_sizes::tokens)) all.push_back({tokens, 5, 2, 1});
+  all.push_back({2 * (block_sizes::tokens * 5 / 2), 5, 2, 2});  // blocks begin anew with every group
+  for (int64_t experts : around(block_sizes::statistics_experts)) all.push_back({9, experts, 2, 1});
+  return all;
+}
+const std::vector<Size> sizes = all_sizes();
 
 const Gating gatings[] = {
     {.score = Score::softmax, .renormalize = false, .routed_scale = 1.0},
@@ -74,12 +81,16 @@ Routed route(const Stage& s, const Size& n, const Gating& gating) {
 }  // namespace
 
 TEST_CASE("RouterLinear and its backward") {
-  for (const auto& [T, E, D] : {std::tuple{1, 1, 1}, {5, 3, 7}, {37, 19, 48}, {130, 96, 33}}) {
+  std::vector<std::tuple<int64_t, int64_t, int64_t>> products = {{1, 1, 1}, {5, 3, 7}, {37, 19, 48}, {130, 96, 33}};
+  for (int64_t rows : around(block_sizes::widened_rows)) products.push_back({rows, 3, 5});
+  for (int64_t elements : around(block_sizes::widened_elements)) products.push_back({1, 2, elements});
+  for (const auto& [rows, experts, width] : products) {
+    const int64_t T = rows, E = experts, D = width;
     INFO("T " << T << " E " << E << " D " << D);
     compare_all([&](Stage& s) {
       const RouterLinear op{.x = s.act("x", {T, D}), .weight = s.acc("w", {E, D}), .logits = s.acc_out({T, E})};
       s.run(op);
-      s.report("logits", op.logits, {.terms = D});
+      s.report("logits", op.logits, {.terms = D}, Bits::same_on_as_many_threads);
 
       const RouterLinearBackward backward{.dlogits = s.acc("dlogits", {T, E}),
                                           .x = op.x,
@@ -87,8 +98,8 @@ TEST_CASE("RouterLinear and its backward") {
                                           .dx = s.acc("dx before", {T, D}),
                                           .dweight = s.acc("dw before", {E, D})};
       s.run(backward);
-      s.report("dx", backward.dx, {.terms = E});
-      s.report("dweight", backward.dweight, {.terms = T});
+      s.report("dx", backward.dx, {.terms = E}, Bits::same_on_as_many_threads);
+      s.report("dweight", backward.dweight, {.terms = T}, Bits::same_on_as_many_threads);
     });
   }
 }

@@ -1,0 +1,131 @@
+// The head in chunks of rows: whatever the size of a chunk, the loss, the logits and the gradients are those of the
+// textbook, which computes all rows at once.
+#include <cmath>
+#include <vector>
+
+#include "harness.h"
+#include "kernels/staging.h"
+#include "model/backend.h"
+#include "model/head.h"
+#include "tests/catch.h"
+
+namespace strand::test {
+namespace {
+
+constexpr int64_t vocabulary = 7, width = 5, chunk = 16;
+constexpr int64_t valid_targets = 100;  // of the step: the share of one is 1/100
+
+Values random(const std::string& name, int64_t count) {
+  Values values;
+  for (int64_t i = 0; i < count; ++i)
+    values.push_back(static_cast<float>(bf16(static_cast<float>(random_normal(hash_key(3, name), uint64_t(i))))));
+  return values;
+}
+
+struct Inputs {
+  int64_t rows;
+  Values hidden = random("hidden", rows*width), weight = random("weight", vocabulary*width);
+  Values dweight = random("gradient before", vocabulary*width), targets{};
+
+  explicit Inputs(int64_t n) : rows(n) {
+    for (int64_t t = 0; t < rows; ++t) targets.push_back(t % 5 == 3 ? -1 : static_cast<double>((t * 3 + t / 7) % 7));
+  }
+};
+
+struct Outputs {
+  double ce = 0;
+  Values logits, dhidden, dweight;
+};
+
+/// CE summed with weight `share` a target, and its gradients.
+Outputs textbook(const Inputs& in, double share) {
+  Outputs out{.dhidden = Values(in.hidden.size()), .dweight = in.dweight};
+  for (int64_t t = 0; t < in.rows; ++t) {
+    Values exponential(vocabulary);
+    double sum = 0;
+    for (int64_t v = 0; v < vocabulary; ++v) {
+      double logit = 0;
+      for (int64_t d = 0; d < width; ++d) logit += in.hidden[size_t(t * width + d)] * in.weight[size_t(v * width + d)];
+      out.logits.push_back(logit);
+      sum += exponential[size_t(v)] = std::exp(logit);
+    }
+    const auto target = static_cast<int64_t>(in.targets[size_t(t)]);
+    if (target < 0) continue;
+    out.ce += share * (std::log(sum) - std::log(exponential[size_t(target)]));
+    for (int64_t v = 0; v < vocabulary; ++v) {
+      const double dlogit = share * (exponential[size_t(v)] / sum - (v == target ? 1 : 0));
+      for (int64_t d = 0; d < width; ++d) {
+        out.dhidden[size_t(t * width + d)] += dlogit * in.weight[size_t(v * width + d)];
+        out.dweight[size_t(v * width + d)] += dlogit * in.hidden[size_t(t * width + d)];
+      }
+    }
+  }
+  return out;
+}
+
+enum class Mode { training, evaluation };
+
+Outputs by_head_loss(Ops& ops, const Inputs& in, Precision precision, Mode mode) {
+  ProcessGrid self;
+  const Config config = tiny_config(precision);
+  constexpr size_t room = size_t{1} << 20;
+  void* memory[2] = {ops.allocate(room), ops.allocate(room)};
+  Arena step("step", memory[0], room), scratch("scratch", memory[1], room);
+  const NumberTypes types = NumberTypes::of(precision);
+  Context c{ops, self, step, scratch, types, config.model, config.moe, config.parallel, chunk * vocabulary + 3};
+  const auto tensor = [&](const char* name, DType type, const Shape& shape, const Values& values) {
+    const Tensor t = step.allocate(name, type, shape);
+    upload_values(ops, t, values);
+    return t;
+  };
+  const Tensor hidden = tensor("hidden", types.act, {in.rows, width}, in.hidden);
+  const Tensor weight = tensor("weight", types.act, {vocabulary, width}, in.weight);
+  const Tensor dweight = tensor("dweight", types.acc, {vocabulary, width}, in.dweight);
+  const Tensor targets = tensor("targets", DType::i32, {in.rows}, in.targets);
+  const Tensor terms = tensor("terms", DType::f64, {term_count}, Values(term_count));
+  const Tensor dhidden = step.allocate("dhidden", types.acc, {in.rows, width});
+  const Tensor logits = step.allocate("logits", types.acc, {in.rows, vocabulary});
+  const Objective objective{.losses = config.losses};
+  const StepShape step_shape{.tokens = in.rows, .valid_targets = valid_targets};
+  LossContext loss{objective, LossScale(config.losses, step_shape, 1, in.rows, in.rows), {}, terms};
+  const bool train = mode == Mode::training;
+  head_loss(c, weight, hidden, targets, loss, train ? dhidden : Tensor{}, train ? dweight : Tensor{}, logits);
+  Outputs out{.ce = download_values(ops, terms)[0], .logits = download_values(ops, logits)};
+  if (train) out.dhidden = download_values(ops, dhidden);
+  out.dweight = download_values(ops, dweight);
+  for (void* m : memory) ops.deallocate(m);
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("A chunk has at most so many logits, and at least one row") {
+  CHECK(head_chunk_rows(1000, 32000, int64_t{1} << 23) == 262);
+  CHECK(head_chunk_rows(100, 32000, int64_t{1} << 23) == 100);
+  CHECK(head_chunk_rows(100, 32000, 31999) == 1);
+}
+
+TEST_CASE("The head in chunks is the head at once: loss, logits, gradients") {
+  const std::unique_ptr<Ops> ops = make_backend({});
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    const double tolerance = precision == Precision::bf16 ? 0x1p-7 : 1e-5;
+    for (const int64_t rows : {chunk - 1, chunk, chunk + 1, 5 * chunk / 2, 5 * chunk}) {
+      const Inputs in(rows);
+      const Outputs want = textbook(in, 1.0 / valid_targets);
+      for (const Mode mode : {Mode::training, Mode::evaluation}) {
+        INFO("precision " << int(precision) << ", " << rows << " rows, mode " << int(mode));
+        const Outputs got = by_head_loss(*ops, in, precision, mode);
+        CHECK(got.ce == Approx(want.ce).epsilon(1e-5));
+        CHECK(relative_error(got.logits, want.logits) < 1e-5);
+        if (mode == Mode::evaluation) {
+          CHECK(relative_error(got.dweight, in.dweight) == 0);
+          continue;
+        }
+        CHECK(relative_error(got.dhidden, want.dhidden) < tolerance);
+        CHECK(relative_error(got.dweight, want.dweight) < tolerance);
+      }
+    }
+  }
+}
+
+}  // namespace strand::test
