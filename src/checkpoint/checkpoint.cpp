@@ -139,8 +139,7 @@ std::string CheckpointWriter::commit() {
   for (const char* needed : {state_name, config_name}) {
     require(files_.contains(needed), "a checkpoint without {} is not committed", needed);
   }
-  write_manifest(temporary_, files_);
-  sync_directory(temporary_);
+  write_manifest(temporary_, files_);  // every file has synced the directory after its rename
   publish(temporary_, final_);
   sync_directory(parent_);
   return final_;

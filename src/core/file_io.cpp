@@ -24,11 +24,18 @@ int FileLayer::open(const std::string& path, int flags, mode_t mode) {
 ssize_t FileLayer::write(int descriptor, const void* bytes, size_t count) {
   return ::write(descriptor, bytes, count);
 }
+ssize_t FileLayer::write_at(int descriptor, const void* bytes, size_t count, uint64_t offset) {
+  return ::pwrite(descriptor, bytes, count, static_cast<off_t>(offset));
+}
 int FileLayer::fsync(int descriptor) {
   return ::fsync(descriptor);
 }
 int FileLayer::close(int descriptor) {
   return ::close(descriptor);
+}
+int FileLayer::give_name(int descriptor, const std::string& path) {
+  const std::string open_file = fmt::format("/proc/self/fd/{}", descriptor);
+  return ::linkat(AT_FDCWD, open_file.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW);
 }
 int FileLayer::rename(const std::string& from, const std::string& to) {
   return ::rename(from.c_str(), to.c_str());

@@ -23,8 +23,11 @@ class FileLayer {
   virtual ~FileLayer() = default;
   virtual int open(const std::string& path, int flags, mode_t mode);
   virtual ssize_t write(int descriptor, const void* bytes, size_t count);
+  virtual ssize_t write_at(int descriptor, const void* bytes, size_t count, uint64_t offset);
   virtual int fsync(int descriptor);
   virtual int close(int descriptor);
+  /// Gives a name to an open file that was made without one (O_TMPFILE).
+  virtual int give_name(int descriptor, const std::string& path);
   virtual int rename(const std::string& from, const std::string& to);
   /// Swaps two existing names in one step (Linux renameat2); EINVAL or ENOSYS where the file system cannot.
   virtual int exchange(const std::string& one, const std::string& other);

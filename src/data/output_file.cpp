@@ -17,7 +17,7 @@ constexpr size_t buffer_bytes = size_t{1} << 20;
 
 void write_all(int descriptor, const char* data, size_t bytes, uint64_t offset, const std::string& path) {
   while (bytes > 0) {
-    const ssize_t done = pwrite(descriptor, data, bytes, static_cast<off_t>(offset));
+    const ssize_t done = file_layer().write_at(descriptor, data, bytes, offset);
     if (done < 0) {
       if (errno == EINTR) continue;
       fail_errno("write", path);
@@ -39,10 +39,10 @@ OutputFile::OutputFile(std::string path, Kind kind) : path_(std::move(path)) {
   make_directories(parent_directory(path_));
   require(!std::filesystem::is_directory(path_), "cannot write {}: it is a directory", path_);
   // What a killed writer of this path left.
-  if (unlink(temporary_.c_str()) != 0 && errno != ENOENT) fail_errno("remove", temporary_);
+  if (file_layer().unlink(temporary_) != 0 && errno != ENOENT) fail_errno("remove", temporary_);
   if (kind == Kind::with_temporary_name || !open_without_name()) {
     until_published_.emplace(temporary_);
-    descriptor_ = open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    descriptor_ = file_layer().open(temporary_, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (descriptor_ < 0) fail_errno("create", temporary_);
     has_name_ = true;
   }
@@ -51,16 +51,16 @@ OutputFile::OutputFile(std::string path, Kind kind) : path_(std::move(path)) {
 
 // False where a file without a name cannot be made, or could not be given one later.
 bool OutputFile::open_without_name() {
-  descriptor_ = open(parent_directory(path_).c_str(), O_RDWR | O_TMPFILE | O_CLOEXEC, 0666);
+  descriptor_ = file_layer().open(parent_directory(path_), O_RDWR | O_TMPFILE | O_CLOEXEC, 0666);
   if (descriptor_ < 0) return false;
   if (access(link_to(descriptor_).c_str(), F_OK) == 0) return true;
-  close(std::exchange(descriptor_, -1));
+  file_layer().close(std::exchange(descriptor_, -1));
   return false;
 }
 
 OutputFile::~OutputFile() {
-  if (descriptor_ >= 0) close(descriptor_);
-  if (has_name_) unlink(temporary_.c_str());
+  if (descriptor_ >= 0) file_layer().close(descriptor_);
+  if (has_name_) file_layer().unlink(temporary_);
 }
 
 void OutputFile::write(const void* data, size_t bytes) {
@@ -101,7 +101,7 @@ void OutputFile::read_at(uint64_t offset, void* data, size_t bytes) {
 
 void OutputFile::seal() {
   flush();
-  if (fsync(descriptor_) != 0) fail_errno("sync", path_);
+  if (file_layer().fsync(descriptor_) != 0) fail_errno("sync", path_);
   sealed_ = true;
 }
 
@@ -110,11 +110,10 @@ void OutputFile::publish() {
   if (!has_name_) {
     // A link cannot replace an older file, a rename can.
     until_published_.emplace(temporary_);
-    const int result = linkat(AT_FDCWD, link_to(descriptor_).c_str(), AT_FDCWD, temporary_.c_str(), AT_SYMLINK_FOLLOW);
-    if (result != 0) fail_errno("give a name to", temporary_);
+    if (file_layer().give_name(descriptor_, temporary_) != 0) fail_errno("give a name to", temporary_);
     has_name_ = true;
   }
-  if (close(std::exchange(descriptor_, -1)) != 0) fail_errno("close", temporary_);
+  if (file_layer().close(std::exchange(descriptor_, -1)) != 0) fail_errno("close", temporary_);
   rename_path(temporary_, path_);
   has_name_ = false;
   until_published_.reset();

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "core/error.h"
+#include "core/file_io.h"
 #include "data/megatron_index.h"
 
 namespace strand {
@@ -111,8 +112,12 @@ void TokenWriter::seal() {
 }
 
 void TokenWriter::publish() {
-  // An older index must not stand beside the new ids, not even for a moment.
-  if (unlink(index_.path().c_str()) != 0 && errno != ENOENT) fail_errno("replace", index_.path());
+  // An older index must not stand beside the new ids, not even for a moment, nor after a power cut.
+  if (file_layer().unlink(index_.path()) == 0) {
+    sync_directory(parent_directory(index_.path()));
+  } else if (errno != ENOENT) {
+    fail_errno("replace", index_.path());
+  }
   data_.publish();
   index_.publish();
 }

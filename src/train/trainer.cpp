@@ -179,7 +179,7 @@ int64_t Trainer::tokens(int64_t step) const {
 void Trainer::open_run_directory() {
   agreed(grid_.world(), [&] {
     if (!first_rank()) return;
-    fs::create_directories(directory_);
+    make_directories(directory_);
     remove_leftovers(checkpoint_directory());
   });
   if (from_elsewhere_) {

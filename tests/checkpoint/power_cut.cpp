@@ -92,6 +92,10 @@ int PowerCutLayer::open(const std::string& path, int flags, mode_t mode) {
   const std::lock_guard<std::mutex> lock(mutex_);
   const int descriptor = FileLayer::open(path, flags, mode);
   if (descriptor < 0 || !watched(path)) return descriptor;
+  if ((flags & O_TMPFILE) == O_TMPFILE) {
+    open_[descriptor] = {add_node(false), 0, false};
+    return descriptor;
+  }
   const Place place = place_of(path);
   int node = node_at(place);
   if (node == nothing) {
@@ -111,13 +115,35 @@ ssize_t PowerCutLayer::write(int descriptor, const void* bytes, size_t count) {
   const auto found = open_.find(descriptor);
   if (done <= 0 || found == open_.end()) return done;
   OpenFile& file = found->second;
-  std::string& all = nodes_[size_t(file.node)].bytes;
-  if (file.append) file.offset = all.size();
-  all.resize(std::max(all.size(), file.offset + size_t(done)));
-  std::copy_n(static_cast<const char*>(bytes), done, all.begin() + static_cast<ptrdiff_t>(file.offset));
+  if (file.append) file.offset = nodes_[size_t(file.node)].bytes.size();
+  written(file, bytes, size_t(done), file.offset);
   file.offset += size_t(done);
-  calls_.push_back({.kind = Kind::write, .node = file.node, .bytes = all});
   return done;
+}
+
+ssize_t PowerCutLayer::write_at(int descriptor, const void* bytes, size_t count, uint64_t offset) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const ssize_t done = FileLayer::write_at(descriptor, bytes, count, offset);
+  const auto found = open_.find(descriptor);
+  if (done > 0 && found != open_.end()) written(found->second, bytes, size_t(done), offset);
+  return done;
+}
+
+void PowerCutLayer::written(const OpenFile& file, const void* bytes, size_t count, size_t offset) {
+  std::string& all = nodes_[size_t(file.node)].bytes;
+  all.resize(std::max(all.size(), offset + count));
+  std::copy_n(static_cast<const char*>(bytes), count, all.begin() + static_cast<ptrdiff_t>(offset));
+  calls_.push_back({.kind = Kind::write, .node = file.node, .bytes = all});
+}
+
+int PowerCutLayer::give_name(int descriptor, const std::string& path) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const int result = FileLayer::give_name(descriptor, path);
+  const auto found = open_.find(descriptor);
+  if (result != 0 || found == open_.end()) return result;
+  const Place place = place_of(path);
+  change({{place.directory, place.name, nothing, found->second.node}});
+  return result;
 }
 
 int PowerCutLayer::fsync(int descriptor) {

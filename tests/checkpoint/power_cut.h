@@ -29,8 +29,10 @@ class PowerCutLayer : public FileLayer {
 
   int open(const std::string& path, int flags, mode_t mode) override;
   ssize_t write(int descriptor, const void* bytes, size_t count) override;
+  ssize_t write_at(int descriptor, const void* bytes, size_t count, uint64_t offset) override;
   int fsync(int descriptor) override;
   int close(int descriptor) override;
+  int give_name(int descriptor, const std::string& path) override;
   int rename(const std::string& from, const std::string& to) override;
   int exchange(const std::string& one, const std::string& other) override;
   int unlink(const std::string& path) override;
@@ -77,6 +79,7 @@ class PowerCutLayer : public FileLayer {
   int add_node(bool directory);
   void import(int directory, const std::string& path);
   void change(std::vector<Entry> entries);
+  void written(const OpenFile& file, const void* bytes, size_t count, size_t offset);
 
   std::mutex mutex_;
   std::string root_;
