@@ -157,14 +157,15 @@ void forward(Context& c, const LayerTensors& w, const Routing& r, const ExpertsK
   c.ops(SlotGram{.rows = z, .row_of_slot = r.packed_of_slot, .gram = r.gram_z});
   c.ops(SpecializationTerm{
       .gram = r.gram_z, .sample = loss.sample, .token_share = loss.scale.token_share, .sp = loss.value(Term::sp)});
-  specialization_backward(c, r, kept, loss);
+  if (loss.use == LossContext::Use::training) specialization_backward(c, r, kept, loss);
 }
 
 void recompute(Context& c, const LayerTensors& w, const Routing& r, const ExpertsKept& kept, const Tensor& x,
                const LossContext& loss) {
   const Arena::Scope scope(c.scratch);
   const Tensor home = c.scratch.allocate("experts.rows", c.types.act, {r.exchange.home_rows, c.model.hidden_size});
-  compute(c, w, r, kept, x, [] {}, home, kept.y, kept.sp_rows);
+  compute(
+      c, w, r, kept, x, [] {}, home, kept.y, kept.sp_rows);
   specialization_backward(c, r, kept, loss);
 }
 

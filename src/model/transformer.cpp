@@ -27,6 +27,10 @@ void Transformer::begin_step() {
   if (step_counts_) context_.ops(Zero{step_counts_});
 }
 
+void Transformer::begin_evaluation() {
+  context_.ops(Zero{terms_});
+}
+
 const Routing& Transformer::routing(int64_t moe_layer) const {
   return kept_.at(static_cast<size_t>(moe_layer + config_.model.dense_layers)).routing;
 }
@@ -41,10 +45,10 @@ std::vector<std::pair<std::string, Tensor>> Transformer::residual_streams() cons
   return streams;
 }
 
-LossContext Transformer::loss_context(const MicroStep& micro, const Objective& objective) const {
+LossContext Transformer::loss_context(const MicroStep& micro, const Objective& objective, LossContext::Use use) const {
   return {objective,
           LossScale(objective.losses, micro.step, micro.batch.sequences, micro.batch.tokens, micro.micro_tokens),
-          micro.sample, terms_};
+          micro.sample, terms_, use};
 }
 
 // ---- forward ------------------------------------------------------------------------------------------------------
@@ -85,6 +89,19 @@ void Transformer::attention_half(int64_t layer, const Batch& batch, Pass pass) {
   residual_ = kept.x_mid;
 }
 
+/// Scores, selection and the router's terms. The selections of an evaluation are counted where nobody reads them.
+void Transformer::route(int64_t layer, const LossContext& loss) {
+  const Arena::Scope scope(context_.scratch);
+  Tensor counts = counts_of(layer);
+  if (loss.use == LossContext::Use::evaluation) {
+    counts = context_.scratch.allocate("selection counts (evaluation)", types_.acc, counts.shape);
+    context_.ops(Zero{counts});
+  }
+  LayerKept& kept = kept_[size_t(layer)];
+  route_forward(context_, parameters_.weights().layers[size_t(layer)], parameters_.router_bias(layer), kept.ffn_normed,
+                kept.routing, loss, counts);
+}
+
 /// branch = ffn(normed), with routing and its terms.
 void Transformer::ffn_half(int64_t layer, const LossContext& loss) {
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
@@ -93,7 +110,7 @@ void Transformer::ffn_half(int64_t layer, const LossContext& loss) {
     if (has_dense(layer)) feed_forward_forward(context_, w, kept.dense, kept.ffn_normed, branch_);
   };
   if (!is_moe(layer)) return dense();
-  route_forward(context_, w, parameters_.router_bias(layer), kept.ffn_normed, kept.routing, loss, counts_of(layer));
+  route(layer, loss);
   if (layer > config_.model.dense_layers)
     coupling_forward(context_, kept_[size_t(layer - 1)].routing, kept.routing, loss);
   exchange_counts(context_, loss.sample, kept.routing);
@@ -143,14 +160,14 @@ void Transformer::forward(const Batch& batch, const LossContext& loss, Recompute
 }
 
 void Transformer::evaluate(const MicroStep& micro, const Objective& objective, const Tensor& logits) {
-  const LossContext loss = loss_context(micro, objective);
+  const LossContext loss = loss_context(micro, objective, LossContext::Use::evaluation);
   forward(micro.batch, loss, Recompute::block);
   head_loss(context_, parameters_.weights().head, final_normed_, micro.batch.targets, loss, {}, {}, logits);
 }
 
 void Transformer::predict(const MicroStep& micro, const Objective& objective, const Tensor& logits) {
   const Batch& batch = micro.batch;
-  forward(batch, loss_context(micro, objective), Recompute::block);
+  forward(batch, loss_context(micro, objective, LossContext::Use::evaluation), Recompute::block);
   for (int64_t b = 0; b < batch.sequences; ++b) {
     const int64_t last = (b + 1) * batch.tokens - 1;
     context_.ops(Linear{
@@ -165,7 +182,7 @@ void Transformer::train(const MicroStep& micro, const Objective& objective,
   const auto done = [&](int64_t layer) {
     if (layer_done) layer_done(layer);
   };
-  const LossContext loss = loss_context(micro, objective);
+  const LossContext loss = loss_context(micro, objective, LossContext::Use::training);
   const Batch& batch = micro.batch;
   const Recompute recompute = config_.train.recompute;
   forward(batch, loss, recompute);

@@ -34,12 +34,15 @@ class Transformer {
 
   /// Zeroes the terms and selection counts.
   void begin_step();
+  /// Zeroes the terms, and leaves the selection counts of the step as they are.
+  void begin_evaluation();
   /// Adds this micro-batch's part of every term, of every gradient and of the selection counts. `layer_done` is called
   /// as backward completes gradients: with L (the number of layers) when those of the final norm and of an untied head
   /// are there, with l after layer l, with −1 after the embedding.
   void train(const MicroStep& micro, const Objective& objective,
              const std::function<void(int64_t layer)>& layer_done = {});
-  /// Adds this micro-batch's part of every term. `logits` [T, V] acc receives the logits when given.
+  /// Adds this micro-batch's part of every term; gradients and selection counts stay as they are. `logits` [T, V] acc
+  /// receives the logits when given.
   void evaluate(const MicroStep& micro, const Objective& objective, const Tensor& logits = {});
 
   /// Logits of the token that follows each sequence: [B, V] acc.
@@ -87,7 +90,8 @@ class Transformer {
   void ffn_recompute(int64_t layer, const Batch& batch, const LossContext& loss);
   void backward_layer(int64_t layer, const Batch& batch, const LossContext& loss, Recompute recompute);
   void ffn_backward(int64_t layer, const LossContext& loss, const Tensor& dnormed);
-  LossContext loss_context(const MicroStep& micro, const Objective& objective) const;
+  LossContext loss_context(const MicroStep& micro, const Objective& objective, LossContext::Use use) const;
+  void route(int64_t layer, const LossContext& loss);
   Tensor gradient_act() const { return types_.one_type() ? dresidual_ : dresidual_act_; }
 
   Config config_;

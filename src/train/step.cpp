@@ -109,7 +109,7 @@ StepTerms StepRunner::accumulate(const StepData& data, const Objective& objectiv
 
 StepTerms StepRunner::evaluate(const StepData& data, const Objective& objective) {
   Transformer& model = session_.transformer();
-  model.begin_step();
+  model.begin_evaluation();
   for_each_micro_step(data, TokenSample{}, [&](const MicroStep& micro) { model.evaluate(micro, objective); });
   return read_terms(objective);
 }
@@ -146,7 +146,7 @@ double StepRunner::sum_of_squares(const Tensor& x) {
   return sum;
 }
 
-std::string StepRunner::nonfinite_part(Tensor OwnedPart::* field, const std::string& what) {
+std::string StepRunner::nonfinite_part(Tensor OwnedPart::*field, const std::string& what) {
   for (const Parameter& p : session_.parameters().all()) {
     for (const LogicalTensor& part : p.logical) {
       const ElementRange mine = intersection(part.range(), p.owned.range);

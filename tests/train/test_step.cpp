@@ -57,6 +57,44 @@ TEST_CASE("AdamW, two steps worked out by hand: decay on matrices, none on norms
   CHECK(model.runner.updates == 2);
 }
 
+TEST_CASE("An evaluation leaves gradients, weights, biases and the step's selection counts alone") {
+  const std::unique_ptr<Ops> cpu = make_cpu_ops();
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    Config config = tiny_config(precision);
+    config.moe.bias_rate = 0.01;
+    TestModel model(*cpu, config, 2, 5);
+    model.randomize(8);
+    model.accumulate(random_batch(config, 2, 5, 21), whole_objective(config));
+    const auto counts = model.runner.expert_counts();
+    const NamedValues gradients = model.gradients(), weights = model.weights();
+    const StepData other = random_batch(config, 2, 5, 22);
+    const StepTerms first = model.runner.evaluate(other, whole_objective(config));
+    const StepTerms second = model.runner.evaluate(other, whole_objective(config));
+    CHECK(std::isfinite(first.loss));
+    CHECK(first.value == second.value);
+    CHECK(model.runner.expert_counts() == counts);
+    CHECK(model.gradients() == gradients);
+    // The biases move by the selections of the step, which an evaluation in between does not change.
+    model.runner.update({}, 0.0, 1.0);
+    for (const Parameters::RouterBias& b : model.session.parameters().router_biases()) {
+      const std::vector<double> of_layer = counts[size_t(b.layer)];
+      double total = 0;
+      for (const double c : of_layer) total += c;
+      TestModel fresh(*cpu, config, 2, 5);
+      fresh.randomize(8);
+      Values before;
+      for (const Parameters::RouterBias& f : fresh.session.parameters().router_biases())
+        if (f.layer == b.layer) before = download_values(*cpu, f.bias);
+      const Values after = download_values(*cpu, b.bias);
+      for (size_t e = 0; e < after.size(); ++e) {
+        const double surplus = total - static_cast<double>(of_layer.size()) * of_layer[e];
+        CHECK(after[e] == Approx(before[e] + 0.01 * ((surplus > 0) - (surplus < 0))).margin(1e-7));
+      }
+    }
+    CHECK(model.weights() == weights);  // at a learning rate of 0
+  }
+}
+
 TEST_CASE("An idle expert decays, and its moments age") {
   ReferenceOps ops;
   const Config config = tiny_config(Precision::fp64);
