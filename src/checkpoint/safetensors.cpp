@@ -8,7 +8,6 @@
 namespace strand {
 
 namespace {
-constexpr size_t piece_bytes = size_t{4} << 20;  // large enough for a disk and a device copy, small beside any model
 
 void write_data(AtomicFile& file, const NamedTensor& tensor, uint64_t bytes, std::vector<std::byte>& piece) {
   for (uint64_t offset = 0; offset < bytes;) {
@@ -52,7 +51,7 @@ FileDigest write_safetensors(const std::string& path, std::span<const NamedTenso
 
   AtomicFile file(path);
   file.write(header);
-  std::vector<std::byte> piece(static_cast<size_t>(std::min<uint64_t>(largest, piece_bytes)));
+  std::vector<std::byte> piece(static_cast<size_t>(std::min<uint64_t>(largest, safetensors_piece_bytes)));
   for (const TensorEntry& entry : entries) write_data(file, *by_name.at(entry.name), entry.bytes(), piece);
   return file.commit();
 }

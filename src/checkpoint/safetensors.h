@@ -17,6 +17,9 @@
 
 namespace strand {
 
+/// Bytes of a tensor that are read and written at a time: enough for a disk and a device copy, few beside any model.
+inline constexpr size_t safetensors_piece_bytes = size_t{4} << 20;
+
 /// What a tensor in a file must be.
 struct TensorSpec {
   std::string name;

@@ -96,7 +96,7 @@ FileDigest DigestStream::digest() const {
 FileDigest digest_of_file(const std::string& path) {
   std::FILE* file = std::fopen(path.c_str(), "rbe");
   if (file == nullptr) fail_errno("open", path);
-  std::vector<char> buffer(size_t{1} << 20);
+  std::vector<char> buffer(digest_block_bytes);
   DigestStream stream;
   size_t count = 0;
   while ((count = std::fread(buffer.data(), 1, buffer.size(), file)) > 0) stream.add(buffer.data(), count);

@@ -72,6 +72,8 @@ class DigestStream {
   std::unique_ptr<State> state_;
 };
 
+inline constexpr size_t digest_block_bytes = size_t{1} << 20;  ///< read at a time by digest_of_file
+
 /// Reads the whole file. Throws Error when it cannot be read.
 FileDigest digest_of_file(const std::string& path);
 

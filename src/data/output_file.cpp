@@ -13,8 +13,6 @@
 namespace strand {
 
 namespace {
-constexpr size_t buffer_bytes = size_t{1} << 20;
-
 void write_all(int descriptor, const char* data, size_t bytes, uint64_t offset, const std::string& path) {
   while (bytes > 0) {
     const ssize_t done = file_layer().write_at(descriptor, data, bytes, offset);

@@ -18,6 +18,8 @@ namespace strand {
 
 class OutputFile {
  public:
+  static constexpr size_t buffer_bytes = size_t{1} << 20;  ///< gathered before they are handed to the system
+
   enum class Kind { without_name_if_possible, with_temporary_name };
 
   /// Creates the file (and the missing directories above it). Throws Error naming the path.

@@ -14,7 +14,7 @@ namespace strand {
 namespace {
 // Lengths are int32 in the index: a longer document becomes several sequences.
 constexpr int64_t max_sequence = int64_t{1} << 30;
-constexpr int64_t block = 1 << 16;  // lengths read back at once
+constexpr int64_t block = TokenWriter::lengths_at_once;
 
 template <typename T>
 void put(OutputFile& file, T value) {

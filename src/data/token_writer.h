@@ -13,6 +13,8 @@ namespace strand {
 
 class TokenWriter {
  public:
+  static constexpr int64_t lengths_at_once = 1 << 16;  ///< of documents, read back when the index is completed
+
   /// `name` is the prefix, or one of its two files. Throws Error when it names a directory.
   /// Ids are stored as uint16 when vocab_size < 65500, else as int32 (Megatron's rule).
   TokenWriter(const std::string& name, int64_t vocab_size);

@@ -1,9 +1,9 @@
 // Durable files.
-#include "tests/catch.h"
 #include <cerrno>
 
 #include "core/file_io.h"
 #include "fixtures.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using namespace strand::test;
@@ -44,6 +44,20 @@ TEST_CASE("The digest is XXH3-64 as xxhsum prints it") {
   whole.add("strand", 6);
   CHECK(pieces.digest() == whole.digest());
   CHECK(pieces.digest().bytes == 6);
+}
+
+TEST_CASE("The digest of a file around the block that is read at a time") {
+  const TemporaryDirectory directory;
+  for (const size_t bytes :
+       {digest_block_bytes - 1, digest_block_bytes, digest_block_bytes + 1, digest_block_bytes * 5 / 2}) {
+    std::string text(bytes, 'a');
+    for (size_t i = 0; i < bytes; i += 1000) text[i] = static_cast<char>(i / 1000);
+    put(directory / "file", text);
+    DigestStream whole;
+    whole.add(text.data(), text.size());
+    CHECK(digest_of_file(directory / "file") == whole.digest());
+    CHECK(read_file(directory / "file", bytes) == text);
+  }
 }
 
 TEST_CASE("A file appears whole or not at all") {

@@ -1,9 +1,9 @@
 // Safetensors: what the format's specification allows is read, everything else is refused with its reason.
-#include "tests/catch.h"
 #include <limits>
 
 #include "checkpoint/describe.h"
 #include "fixtures.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using namespace strand::test;
@@ -205,6 +205,33 @@ TEST_CASE("What is written is read back: all types, not-a-numbers, large tensors
   }
   CHECK(file.find("absent") == nullptr);
   CHECK_THAT(describe_safetensors(path), Contains("large") && Contains("[3000001]") && Contains("12.0 MB"));
+}
+
+TEST_CASE("Tensors around the size of a piece arrive whole") {
+  UnsyncedLayer layer;
+  const InterposedFileLayer unsynced(layer);
+  const TemporaryDirectory directory;
+  constexpr size_t piece = safetensors_piece_bytes;
+  std::vector<NamedTensor> tensors;
+  std::map<std::string, std::vector<uint16_t>> expected;
+  for (const size_t bytes : {piece - 2, piece, piece + 2, piece * 5 / 2}) {
+    std::vector<uint16_t> values(bytes / 2);
+    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<uint16_t>(i * 40503 >> 4);
+    const std::string name = "of " + std::to_string(bytes);
+    expected[name] = values;
+    tensors.push_back(tensor_of(name, {static_cast<int64_t>(values.size())}, std::move(values)));
+  }
+  const std::string path = directory / "file.safetensors";
+  CHECK(write_safetensors(path, tensors) == digest_of_file(path));
+  const SafetensorsFile file(path);
+  for (const auto& [name, values] : expected) {
+    INFO(name);
+    const TensorEntry* entry = file.find(name);
+    REQUIRE(entry != nullptr);
+    const auto bytes = file.bytes(*entry);
+    REQUIRE(bytes.size() == values.size() * 2);
+    CHECK(std::memcmp(bytes.data(), values.data(), bytes.size()) == 0);
+  }
 }
 
 TEST_CASE("The writer refuses names that no reader would accept, and leaves nothing behind") {

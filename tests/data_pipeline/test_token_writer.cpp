@@ -1,6 +1,7 @@
 // The writer against the published layout of a Megatron pair, byte for byte.
 #include <vector>
 
+#include "data/output_file.h"
 #include "data/token_writer.h"
 #include "files.h"
 
@@ -67,6 +68,50 @@ TEST_CASE("many documents come back as they were written") {
   }
   CHECK(same);
   CHECK(file.tokens() == begin);
+}
+
+TEST_CASE("as many documents as lengths are read back at once, one less, one more, and many more") {
+  const TemporaryDirectory dir;
+  constexpr int64_t limit = TokenWriter::lengths_at_once;
+  for (const int64_t documents : {limit - 1, limit, limit + 1, limit * 5 / 2}) {
+    const std::vector<int32_t> ids = {1, 2, 3};
+    TokenWriter writer(dir / "x", 100);
+    for (int64_t d = 0; d < documents; ++d) {
+      writer.append(std::span(ids).first(static_cast<size_t>(1 + d % 3)));
+      writer.end_document();
+    }
+    writer.seal();
+    writer.publish();
+    const TokenFile file(dir / "x");
+    REQUIRE(file.documents() == documents);
+    bool same = true;
+    for (int64_t d = 0; d < documents; ++d) same &= file.document_begin(d) == d / 3 * 6 + d % 3 * (d % 3 + 1) / 2;
+    CHECK(same);
+  }
+}
+
+TEST_CASE("bytes around the buffer of an output file arrive, in pieces of every size, overwritten and read back") {
+  const TemporaryDirectory dir;
+  constexpr size_t limit = OutputFile::buffer_bytes;
+  for (const size_t bytes : {limit - 1, limit, limit + 1, limit * 5 / 2}) {
+    for (const size_t piece : {size_t{1000}, limit - 1, limit, limit + 1}) {
+      std::string text(bytes, ' ');
+      for (size_t i = 0; i < bytes; ++i) text[i] = static_cast<char>('a' + i * 7 % 26 + i / 100000 % 3);
+      OutputFile file(dir / "file");
+      for (size_t at = 0; at < bytes; at += piece) file.write(std::string_view(text).substr(at, piece));
+      std::string back(10, ' ');
+      file.read_at(bytes - 10, back.data(), back.size());
+      CHECK(back == text.substr(bytes - 10));
+      file.write_at(5, "HEADER", 6);
+      text.replace(5, 6, "HEADER");
+      file.write("tail");
+      text += "tail";
+      file.seal();
+      file.publish();
+      const bool same = read_file(dir / "file") == text;
+      CHECK(same);
+    }
+  }
 }
 
 TEST_CASE("nothing is left under any name when a writer is given up") {
