@@ -51,5 +51,5 @@ TEST_CASE("Token files after a power cut at any moment") {
     const bool newer = ids == versions[1];
     CHECK((newer || (promise < 1 && ids == versions[0])));
   });
-  CHECK(states > 20);
+  CHECK(states > 10);
 }
