@@ -74,6 +74,33 @@ Tensor Stage::allocate(DType dtype, const Shape& shape) {
   return {bytes_at(memory, guard_bytes, bytes).data, dtype, shape};
 }
 
+std::vector<size_t> Stage::tensors_in(const void* operation, size_t bytes) const {
+  std::vector<size_t> offsets;
+  for (size_t at = 0; at + sizeof(Tensor) <= bytes; at += alignof(Tensor)) {
+    const std::byte* address = nullptr;
+    std::memcpy(&address, static_cast<const std::byte*>(operation) + at, sizeof address);
+    const auto here = [&](const Allocation& a) {
+      const auto* begin = static_cast<const std::byte*>(a.memory) + guard_bytes;
+      return address >= begin && address <= begin + a.bytes;
+    };
+    if (address != nullptr && std::any_of(allocations_.begin(), allocations_.end(), here)) offsets.push_back(at);
+  }
+  return offsets;
+}
+
+Tensor with_another_dimension(const Tensor& tensor) {
+  const Shape& s = tensor.shape;
+  Shape longer{1};
+  if (s.rank() == 1) longer = {s[0], 1};
+  if (s.rank() == 2) longer = {s[0], s[1], 1};
+  if (s.rank() == 3) longer = {s[0], s[1], s[2], 1};
+  return {tensor.data, tensor.dtype, longer};
+}
+
+void should_have_been_refused(const char* operation, size_t tensor, const Tensor& spoiled) {
+  FAIL_CHECK(operation << " accepts, as its tensor number " << tensor << ", " << spoiled.to_string());
+}
+
 std::string Stage::broken_guard() {
   std::vector<uint8_t> guard(guard_bytes);
   for (size_t i = 0; i < allocations_.size(); ++i) {

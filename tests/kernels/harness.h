@@ -12,12 +12,18 @@
 // The backend runs on 1, 2, 3, 5 and 8 threads, and on each number twice: with the blocks of parallel loops handed out
 // first to last, and last to first (loop_order.h). So a sum in order of arrival is another sum in the second run, on
 // any machine and every time, and the bits tell.
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
+#include <type_traits>
+#include <typeinfo>
 #include <vector>
 
+#include "core/error.h"
 #include "kernels/ops.h"
 
 namespace strand::test {
@@ -84,8 +90,11 @@ class Stage {
   Tensor acc_out(const Shape& shape);
   Tensor ids_out(const Shape& shape);
 
+  /// On the reference, the first operation of its kind and set of tensors is also spoiled in each of its tensors, which
+  /// its check() must refuse.
   template <typename Op>
   void run(const Op& op) {
+    if (act_ == DType::f64) check_that_spoiled_ones_are_refused(op);
     ops_(op);
   }
   Values read(const Tensor& tensor);
@@ -105,6 +114,10 @@ class Stage {
     void* memory;
     size_t bytes;  ///< between the guards
   };
+  /// Offsets of the tensors in the bytes of an operation: where they point into memory of this stage.
+  std::vector<size_t> tensors_in(const void* operation, size_t bytes) const;
+  template <typename Op>
+  void check_that_spoiled_ones_are_refused(const Op& op) const;
   Tensor allocate(DType dtype, const Shape& shape);
   void store(const Tensor& tensor, const Values& values);
   Tensor fill(const Tensor& tensor, double value);
@@ -115,6 +128,45 @@ class Stage {
   std::vector<Allocation> allocations_;
   std::vector<Report> reports_;
 };
+
+/// Operations on elements, or with indices, of any shape; and the one that takes any type.
+template <typename Op>
+constexpr bool takes_any_shape = std::is_same_v<Op, Zero> || std::is_same_v<Op, Copy> || std::is_same_v<Op, Cast> ||
+                                 std::is_same_v<Op, SumOfSquares> || std::is_same_v<Op, GatherRows>;
+template <typename Op>
+constexpr bool takes_any_type = std::is_same_v<Op, Zero>;
+
+/// A tensor as other operations never want it: with one dimension more.
+Tensor with_another_dimension(const Tensor& tensor);
+/// Reports a test failure.
+void should_have_been_refused(const char* operation, size_t tensor, const Tensor& spoiled);
+
+template <typename Op>
+void Stage::check_that_spoiled_ones_are_refused(const Op& op) const {
+  static_assert(std::is_trivially_copyable_v<Op>);
+  static std::set<std::vector<size_t>> seen;
+  const std::vector<size_t> tensors = tensors_in(&op, sizeof op);
+  if (!seen.insert(tensors).second) return;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    Tensor tensor;
+    std::memcpy(&tensor, reinterpret_cast<const std::byte*>(&op) + tensors[i], sizeof tensor);
+    std::vector<Tensor> spoiled;
+    if (!takes_any_type<Op>) spoiled.push_back({tensor.data, DType::u8, tensor.shape});
+    if (!takes_any_shape<Op> && tensor.shape.rank() < Shape::max_rank)
+      spoiled.push_back(with_another_dimension(tensor));
+    for (const Tensor& bad : spoiled) {
+      Op wrong = op;
+      std::memcpy(reinterpret_cast<std::byte*>(&wrong) + tensors[i], &bad, sizeof bad);
+      bool refused = false;
+      try {
+        wrong.check();
+      } catch (const Error&) {
+        refused = true;
+      }
+      if (!refused) should_have_been_refused(typeid(Op).name(), i, bad);
+    }
+  }
+}
 
 using Body = std::function<void(Stage&)>;
 
