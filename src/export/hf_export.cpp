@@ -50,8 +50,7 @@ class PendingDirectory {
     write_file_atomically((fs::path(temporary_) / name).string(), bytes);
   }
   void publish() {
-    sync_directory(temporary_);
-    rename_path(temporary_, final_.string());
+    rename_path(temporary_, final_.string());  // its files are synced, and so is each one's name in it
     sync_directory(parent_directory(final_.string()));
     published_ = true;
   }
