@@ -6,6 +6,7 @@
 #include "kernels/cpu/backend.h"
 #include "kernels/reference/reference_ops.h"
 #include "kernels/staging.h"
+#include "model/backend.h"
 #include "tests/catch.h"
 #include "tests/model/harness.h"
 
@@ -58,7 +59,7 @@ TEST_CASE("AdamW, two steps worked out by hand: decay on matrices, none on norms
 }
 
 TEST_CASE("An evaluation leaves gradients, weights, biases and the step's selection counts alone") {
-  const std::unique_ptr<Ops> cpu = make_cpu_ops();
+  const std::unique_ptr<Ops> cpu = make_backend({});
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     Config config = tiny_config(precision);
     config.moe.bias_rate = 0.01;
