@@ -9,15 +9,19 @@
 #include "cli/commands.h"
 #include "cli/config_arguments.h"
 #include "cli/errors.h"
+#include "cli/number_option.h"
+#include "cli/place_locks.h"
 #include "core/error.h"
 #include "core/file_io.h"
 #include "core/standard_streams.h"
 #include "kernels/cpu/isa.h"
+#include "train/agreed.h"
 
 namespace strand::cli {
 
 namespace {
 constexpr uint64_t largest_report = uint64_t{16} << 20;
+constexpr int64_t most_steps = 1'000'000;
 
 struct Options {
   ConfigArguments config;
@@ -52,6 +56,13 @@ void run(const Options& options, Processes& processes) {
   if (const std::string remark = bf16_remark(); processes.rank() == 0 && config.run.device == DeviceKind::cpu &&
                                                 config.run.precision == Precision::bf16 && !remark.empty())
     print_out("{}\n", remark);
+  std::optional<PlaceLock> json_lock, checkpoint_lock;
+  agreed(grid->world(), [&] {
+    if (grid->rank() == 0 && !options.json.empty()) json_lock.emplace(lock_output(options.json, "bench"));
+  });
+  if (!bench.checkpoint_directory.empty())
+    checkpoint_lock.emplace(lock_directory(grid->world(), bench.checkpoint_directory,
+                                           {.command = "strand bench", .otherwise = "choose another place"}));
   BenchReport report;
   run_together(processes, [&] { report = run_bench(config, bench, *grid); });
   if (processes.rank() != 0) return;
@@ -67,11 +78,10 @@ void add_bench_command(CLI::App& app, Processes& processes) {
       "bench", "Time training steps on random tokens: tokens a second, MFU, time by operation family, memory");
   const auto options = std::make_shared<Options>();
   add_config_arguments(*command, options->config)->required();
-  command->add_option("--steps", options->bench.steps, "Timed steps (default 10)")->check(CLI::Range(1, 1'000'000));
-  command->add_option("--warmup", options->bench.warmup, "Steps before them (default 2)")
-      ->check(CLI::Range(0, 1'000'000));
-  command->add_option("--profiled", options->bench.profiled, "Steps after them, for the time by family (default 3)")
-      ->check(CLI::Range(1, 1'000'000));
+  add_number(*command, "--steps", options->bench.steps, int64_t{1}, most_steps, "Timed steps (default 10)");
+  add_number(*command, "--warmup", options->bench.warmup, int64_t{0}, most_steps, "Steps before them (default 2)");
+  add_number(*command, "--profiled", options->bench.profiled, int64_t{1}, most_steps,
+             "Steps after them, for the time by family (default 3)");
   command->add_flag("--losses-overhead", options->losses_overhead,
                     "Also time steps with and without sp and cp, in alternation");
   command

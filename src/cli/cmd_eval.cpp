@@ -3,9 +3,12 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "cli/commands.h"
 #include "cli/model_arguments.h"
+#include "cli/number_option.h"
+#include "cli/place_locks.h"
 #include "core/error.h"
 #include "core/standard_streams.h"
 #include "kernels/staging.h"
@@ -15,6 +18,8 @@
 namespace strand::cli {
 
 namespace {
+constexpr int64_t max_batches = 1'000'000'000;
+
 struct Arguments {
   ModelArguments model;
   std::string data;
@@ -52,6 +57,8 @@ StepTerms evaluate_with_logits(Session& session, const StepData& data, const Obj
 }
 
 void run(const Arguments& a) {
+  std::optional<PlaceLock> lock;
+  if (!a.logits.empty()) lock.emplace(lock_output(a.logits, "eval"));
   OpenModel model(a.model, a.batch_size);
   Config config = model.config();
   config.train.micro_batch_size = a.batch_size;
@@ -89,13 +96,10 @@ void add_eval_command(CLI::App& app) {
   command->add_option("--data", a->data, "Token files: a Megatron prefix, or a .bin")->required();
   command->add_option("--format", a->format, "auto, megatron, llmc, raw_u16 or raw_i32 (default auto)")
       ->check(CLI::IsMember({"auto", "megatron", "llmc", "raw_u16", "raw_i32"}));
-  command
-      ->add_option(
-          "--batches", a->batches,
-          "Batches at most, spread evenly over the data; 0 = all of the data (default). With --batch-size a run's "
-          "global_batch_size and --batches its eval_batches: the windows that its validation takes")
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--batch-size", a->batch_size, "Sequences in a batch (default 8)")->check(CLI::PositiveNumber);
+  add_number(*command, "--batches", a->batches, int64_t{0}, max_batches,
+             "Batches at most, spread evenly over the data; 0 = all of the data (default). With --batch-size a run's "
+             "global_batch_size and --batches its eval_batches: the windows that its validation takes");
+  add_number(*command, "--batch-size", a->batch_size, int64_t{1}, max_batch_size, "Sequences in a batch (default 8)");
   command->add_option("--logits", a->logits, "Also write tokens and logits to this safetensors file");
   command->add_flag("--json", a->json, "Print JSON");
   command->callback([a] { run(*a); });

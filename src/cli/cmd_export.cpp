@@ -4,6 +4,8 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/number_option.h"
+#include "cli/place_locks.h"
 #include "core/log.h"
 #include "core/standard_streams.h"
 #include "export/hf_export.h"
@@ -25,6 +27,7 @@ void run(const Arguments& a) {
   Config config = checkpoint_config(checkpoint);
   resolve_vocabulary(config);
   const hf::ExportOptions options{a.dtype == "bf16" ? DType::bf16 : DType::f32, a.shard_megabytes << 20};
+  const PlaceLock lock = lock_output(a.out, "export");
   const hf::ExportSummary summary = hf::export_model(checkpoint, config, a.out, options);
   for (const std::string& caveat : summary.caveats) log_warning(caveat);
   if (!summary.has_tokenizer)
@@ -44,8 +47,8 @@ void add_export_command(CLI::App& app) {
   command->add_option("--out", a->out, "Directory to write; must not be there yet")->required();
   command->add_option("--dtype", a->dtype, "f32 (default) or bf16; router weights stay f32")
       ->check(CLI::IsMember({"f32", "bf16"}));
-  command->add_option("--shard-size", a->shard_megabytes, "MiB in a file of weights at most (default 5120)")
-      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40));
+  add_number(*command, "--shard-size", a->shard_megabytes, uint64_t{1}, uint64_t{1} << 40,
+             "MiB in a file of weights at most (default 5120)");
   command->callback([a] { run(*a); });
 }
 

@@ -2,9 +2,11 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "cli/commands.h"
 #include "cli/model_arguments.h"
+#include "cli/number_option.h"
 #include "core/error.h"
 #include "core/file_io.h"
 #include "core/log.h"
@@ -17,6 +19,7 @@ namespace strand::cli {
 namespace {
 constexpr uint64_t max_prompt_file_bytes = uint64_t{1} << 30;
 constexpr int64_t max_context = int64_t{1} << 20;
+constexpr int64_t max_tokens = int64_t{1} << 31;
 
 struct Arguments {
   ModelArguments model;
@@ -169,29 +172,24 @@ void add_generate_command(CLI::App& app) {
   add_model_arguments(*command, a->model);
   command->add_option("--prompt", a->prompts, "Text to continue; may be repeated")->allow_extra_args(false);
   command->add_option("--prompt-file", a->prompt_file, "Texts to continue, one a line; - is standard input");
-  command->add_option("--max-tokens", a->generation.max_tokens, "Tokens to add at most (default 128)")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--temperature", sampling.temperature, "0 = always the most likely token (default 1)")
-      ->check(CLI::Range(0.0, 100.0));
-  command->add_option("--top-k", sampling.top_k, "Choose among the k most likely; 0 = all (default)")
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--top-p", sampling.top_p, "Choose among the fewest that reach this probability (default 1)")
-      ->check(CLI::Range(1e-6, 1.0));
-  command
-      ->add_option("--min-p", sampling.min_p,
-                   "Choose among those at least this share as likely as the most likely one; 0 = all (default)")
-      ->check(CLI::Range(0.0, 1.0));
-  command
-      ->add_option("--repetition-penalty", sampling.repetition_penalty,
-                   "Make what was there before less likely by this factor of its logit; 1 = no (default)")
-      ->check(CLI::Range(1e-3, 1e3));
-  command->add_option("--seed", sampling.seed, "Of the choices; text i draws with seed + i, from 0 (default 1)");
-  command
-      ->add_option("--context", a->context,
-                   "Positions of prompt and new tokens together (default: the model's data.sequence_length)")
-      ->check(CLI::Range(int64_t{1}, max_context));
-  command->add_option("--batch-size", a->batch_size, "Texts that are continued together (default 8)")
-      ->check(CLI::PositiveNumber);
+  add_number(*command, "--max-tokens", a->generation.max_tokens, int64_t{1}, max_tokens,
+             "Tokens to add at most (default 128)");
+  add_number(*command, "--temperature", sampling.temperature, 0.0, 100.0,
+             "0 = always the most likely token (default 1)");
+  add_number(*command, "--top-k", sampling.top_k, int64_t{0}, max_tokens,
+             "Choose among the k most likely; 0 = all (default)");
+  add_number(*command, "--top-p", sampling.top_p, 1e-6, 1.0,
+             "Choose among the fewest that reach this probability (default 1)");
+  add_number(*command, "--min-p", sampling.min_p, 0.0, 1.0,
+             "Choose among those at least this share as likely as the most likely one; 0 = all (default)");
+  add_number(*command, "--repetition-penalty", sampling.repetition_penalty, 1e-3, 1e3,
+             "Make what was there before less likely by this factor of its logit; 1 = no (default)");
+  add_number(*command, "--seed", sampling.seed, uint64_t{0}, std::numeric_limits<uint64_t>::max(),
+             "Of the choices; text i draws with seed + i, from 0 (default 1)");
+  add_number(*command, "--context", a->context, int64_t{1}, max_context,
+             "Positions of prompt and new tokens together (default: the model's data.sequence_length)");
+  add_number(*command, "--batch-size", a->batch_size, int64_t{1}, max_batch_size,
+             "Texts that are continued together (default 8)");
   command->add_flag("--ignore-eos", a->ignore_eos, "Go on past the end of a text");
   command->add_flag("--print-ids", a->print_ids, "Print the ids of the new tokens, one line a text");
   command->callback([a] { run(*a); });

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/number_option.h"
 #include "core/log.h"
 #include "core/standard_streams.h"
 #include "export/hf_import.h"
@@ -34,10 +35,8 @@ void add_import_command(CLI::App& app) {
   const auto a = std::make_shared<Arguments>();
   command->add_option("DIR", a->directory, "Directory with config.json and model.safetensors (or shards)")->required();
   command->add_option("--out", a->out, "The checkpoint (…/step_00000000), or a run directory to put it in")->required();
-  command
-      ->add_option("--sequence-length", a->options.longest_sequence,
-                   "Longest sequence to prepare for, if the model allows it (default 4096)")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
+  add_number(*command, "--sequence-length", a->options.longest_sequence, int64_t{1}, int64_t{1} << 24,
+             "Longest sequence to prepare for, if the model allows it (default 4096)");
   command->callback([a] { run(*a); });
 }
 

@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/config_arguments.h"
 #include "cli/device_arguments.h"
+#include "cli/number_option.h"
 #include "core/log.h"
 #include "core/standard_streams.h"
 #include "report/plan_report.h"
@@ -55,11 +56,9 @@ void add_plan_command(CLI::App& app) {
       "plan", "Print what a run of a configuration takes: parameters, memory, FLOPs, traffic; nothing is allocated");
   const auto options = std::make_shared<Options>();
   add_config_arguments(*command, options->config)->required();
-  command->add_option("--ranks", options->ranks, "Processes to plan for (default 1)")->check(CLI::Range(1, 1'000'000));
-  command
-      ->add_option("--expert-parallel", options->expert_parallel,
-                   "Ranks over which experts are spread (default: the configuration's)")
-      ->check(CLI::Range(1, 65536));
+  add_number(*command, "--ranks", options->ranks, int64_t{1}, int64_t{1'000'000}, "Processes to plan for (default 1)");
+  add_number(*command, "--expert-parallel", options->expert_parallel, int64_t{1}, int64_t{65536},
+             "Ranks over which experts are spread (default: the configuration's)");
   add_device_arguments(*command, options->device);
   command->add_flag("--json", options->json, "Print the plan as JSON");
   command->callback([options] { run(*options); });

@@ -3,12 +3,16 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <memory>
+#include <optional>
 #include <string>
-#include <thread>
 
 #include "cli/commands.h"
+#include "cli/number_option.h"
+#include "cli/place_locks.h"
 #include "cli/text_arguments.h"
+#include "core/cores.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/standard_streams.h"
@@ -31,11 +35,14 @@ void run(const Options& options) {
   TokenizeOptions task = options.tokenize;
   task.add_bos = !options.no_bos;
   task.add_eos = !options.no_eos;
-  if (task.threads == 0) task.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  task.threads = threads_for(task.threads);
   if (task.val_output.empty() != (task.val_fraction == 0)) {
     throw UsageError("strand tokenize: --val-out and --val-fraction belong together");
   }
   if (std::filesystem::exists("/proc/meminfo")) task.available_memory = available_memory().bytes;
+  const PlaceLock lock = lock_output(task.output, "tokenize");
+  std::optional<PlaceLock> val_lock;
+  if (!task.val_output.empty()) val_lock.emplace(lock_output(task.val_output, "tokenize"));
   const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
   double next_report = report_seconds;
   const TokenizeSummary summary = tokenize(task, tokenizer, [&](const TokenizeSummary& so_far) {
@@ -62,12 +69,11 @@ void add_tokenize_command(CLI::App& app) {
       "Make several documents of a .txt: none (default), blank-lines, lines, or a TOKEN that stands between them, such "
       "as '<|endoftext|>'");
   command->add_option("--val-out", task.val_output, "Prefix of a second pair, for validation");
-  command->add_option("--val-fraction", task.val_fraction, "Part of the documents that go to --val-out, in (0, 1)")
-      ->check(CLI::Range(0.0, 1.0));
-  command->add_option("--seed", task.seed, "Seed of the choice of validation documents")->capture_default_str();
-  command->add_option("--threads", task.threads, "Threads; 0 = all cores")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 1024));
+  add_number(*command, "--val-fraction", task.val_fraction, 0.0, 1.0,
+             "Part of the documents that go to --val-out, in (0, 1)");
+  add_number(*command, "--seed", task.seed, uint64_t{0}, std::numeric_limits<uint64_t>::max(),
+             "Seed of the choice of validation documents (default 1)");
+  add_threads(*command, task.threads);
   command->add_flag("--no-bos", options->no_bos, "Do not begin documents with BOS");
   command->add_flag("--no-eos", options->no_eos, "Do not end documents with EOS");
   command->callback([options] { run(*options); });

@@ -4,12 +4,14 @@
 #include "cli/commands.h"
 #include "cli/config_arguments.h"
 #include "cli/errors.h"
+#include "cli/place_locks.h"
 #include "config/schema.h"
 #include "core/file_io.h"
 #include "kernels/cpu/isa.h"
 #include "model/backend.h"
 #include "parallel/agreement.h"
 #include "train/shared_directory.h"
+#include "train/signals.h"
 #include "train/trainer.h"
 
 namespace strand::cli {
@@ -36,10 +38,13 @@ void require_same_run(Communicator& all, const Config& config, const ResumeChoic
 }
 
 void run(const Arguments& a, Processes& processes) {
+  const SignalThread signals;
   const Config config = a.config.load();
   const std::unique_ptr<ProcessGrid> grid =
       processes.grid(config.parallel.expert_parallel, static_cast<double>(config.parallel.watchdog_seconds));
   require_same_run(grid->world(), config, a.resume);
+  const PlaceLock lock = lock_directory(grid->world(), run_directory(config.run),
+                                        {.command = "strand train", .otherwise = "set another run.name"});
   RunConfig backend = config.run;
   backend.threads = processes.threads_for(backend.threads);
   const std::unique_ptr<Ops> ops = make_backend(backend);

@@ -1,10 +1,13 @@
 // strand train-tokenizer: text in, a SentencePiece model out.
 #include <fmt/core.h>
 
+#include <limits>
 #include <memory>
 #include <string>
 
 #include "cli/commands.h"
+#include "cli/number_option.h"
+#include "cli/place_locks.h"
 #include "cli/text_arguments.h"
 #include "core/log.h"
 #include "core/standard_streams.h"
@@ -28,6 +31,7 @@ std::string left_out(const TokenizerTrainingSummary& summary) {
 
 void run(const TokenizerTraining& options) {
   uint64_t next_report = report_bytes;
+  const PlaceLock lock = lock_output(options.output, "train-tokenizer");
   const TokenizerTrainingSummary summary = train_tokenizer(options, [&](uint64_t bytes) {
     if (bytes < next_report) return;
     log_info(fmt::format("{} MB of text read", bytes / 1000000));
@@ -45,13 +49,14 @@ void add_train_tokenizer_command(CLI::App& app) {
   const auto options = std::make_shared<TokenizerTraining>();
   add_text_arguments(*command, options->inputs, options->text);
   command->add_option("--out", options->output, "The .model to write")->required();
-  command->add_option("--vocab-size", options->vocab_size, "Pieces, the 3 special and 256 byte ones included")
-      ->capture_default_str();
-  command
-      ->add_option("--sample-bytes", options->sample_bytes,
-                   "Train on about this many bytes, drawn line by line from all text (bounds time and memory)")
-      ->capture_default_str();
-  command->add_option("--seed", options->seed, "Seed of that draw")->capture_default_str();
+  const auto shown = [](auto value) { return fmt::format(" (default {})", value); };
+  add_number(*command, "--vocab-size", options->vocab_size, int64_t{1}, (int64_t{1} << 24) - 1,
+             "Pieces, the 3 special and 256 byte ones included" + shown(options->vocab_size));
+  add_number(*command, "--sample-bytes", options->sample_bytes, uint64_t{1}, uint64_t{1} << 60,
+             "Train on about this many bytes, drawn line by line from all text (bounds time and memory)" +
+                 shown(options->sample_bytes));
+  add_number(*command, "--seed", options->seed, uint64_t{0}, std::numeric_limits<uint64_t>::max(),
+             "Seed of that draw" + shown(options->seed));
   command->callback([options] { run(*options); });
 }
 

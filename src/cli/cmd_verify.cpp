@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include "cli/commands.h"
+#include "cli/number_option.h"
 #include "core/error.h"
 #include "core/standard_streams.h"
 #include "kernels/cpu/isa.h"
@@ -74,9 +75,9 @@ void add_verify_command(CLI::App& app, Processes& processes) {
           {"cpu", DeviceKind::cpu}, {"reference", DeviceKind::reference}, {"cuda", DeviceKind::cuda}}));
   command->add_option("--precision", a->precision, "fp32 or bf16 (default fp32); fp64 on the reference device")
       ->check(CLI::IsMember({"fp64", "fp32", "bf16"}));
-  command->add_option("--expert-parallel", a->expert_parallel, "Processes that share a layer's experts (default 1)")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--threads", a->threads, "CPU threads (default: every core)")->check(CLI::NonNegativeNumber);
+  add_number(*command, "--expert-parallel", a->expert_parallel, int64_t{1}, int64_t{65536},
+             "Processes that share a layer's experts (default 1)");
+  add_threads(*command, a->threads);
   command->callback([a, &processes] { run(*a, processes); });
 }
 

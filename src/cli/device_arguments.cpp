@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cli/number_option.h"
 #include "kernels/cpu/peak.h"
 #include "model/backend.h"
 #include "model/memory_check.h"
@@ -41,18 +42,22 @@ void add_device_arguments(CLI::App& command, DeviceArguments& a) {
                       "Estimate the time of a step on this device: " + names + "or cpu (this machine)")
           ->type_name("NAME");
   // More than any machine has, and still a number to compute with.
-  const CLI::Range positive(1e-12, 1e30), share(1e-6, 1.0);
-  const auto number = [&](const char* option, auto& value, const char* help, const CLI::Range& range) {
-    command.add_option(option, value, help)->check(range)->needs(device);
+  constexpr double least = 1e-12, most = 1e30;
+  const auto positive = [&](const char* option, std::optional<double>& value, const char* help) {
+    add_number(command, option, value, least, most, help)->needs(device);
   };
-  number("--efficiency", a.efficiency, "Share of the peak that matrix products reach (default 0.5)", share);
-  number("--flops", a.flops, "Its peak, FLOP/s", positive);
-  number("--memory", a.memory, "Its memory, bytes", positive);
-  number("--memory-bandwidth", a.memory_bandwidth, "Bytes a second between it and its memory", positive);
-  number("--link", a.link, "Bytes a second from it to others of its host", positive);
-  number("--network", a.network, "Bytes a second from it to other hosts", positive);
-  number("--message-seconds", a.message_seconds, "Latency of one message", positive);
-  number("--ranks-per-host", a.ranks_per_host, "Consecutive ranks on one host", CLI::Range(1, 1'000'000));
+  add_number(command, "--efficiency", a.efficiency, 1e-6, 1.0,
+             "Share of the peak that matrix products reach (default 0.5)")
+      ->needs(device);
+  positive("--flops", a.flops, "Its peak, FLOP/s");
+  positive("--memory", a.memory, "Its memory, bytes");
+  positive("--memory-bandwidth", a.memory_bandwidth, "Bytes a second between it and its memory");
+  positive("--link", a.link, "Bytes a second from it to others of its host");
+  positive("--network", a.network, "Bytes a second from it to other hosts");
+  positive("--message-seconds", a.message_seconds, "Latency of one message");
+  add_number(command, "--ranks-per-host", a.ranks_per_host, int64_t{1}, int64_t{1'000'000},
+             "Consecutive ranks on one host")
+      ->needs(device);
 }
 
 }  // namespace strand::cli

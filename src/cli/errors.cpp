@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <exception>
+#include <filesystem>
 #include <new>
 #include <thread>
 
@@ -15,6 +16,13 @@ namespace {
 constexpr int exit_error = 1;
 constexpr auto time_for_rank_0 = std::chrono::seconds(1);
 }  // namespace
+
+std::string words_of(const std::exception& error) {
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return "out of memory";
+  const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&error);
+  if (file == nullptr) return error.what();
+  return fmt::format("cannot use {}: {}", file->path1().string(), file->code().message());
+}
 
 int report_error(std::string message, int code) {
   while (!message.empty() && message.back() == '\n') message.pop_back();
@@ -36,10 +44,8 @@ void run_together(Processes& processes, const std::function<void()>& work) {
   if (processes.size() == 1) return work();
   try {
     work();
-  } catch (const std::bad_alloc&) {
-    end_with_error(processes, "out of memory", exit_error);
   } catch (const std::exception& error) {
-    end_with_error(processes, error.what(), exit_error);
+    end_with_error(processes, words_of(error), exit_error);
   }
 }
 

@@ -1,11 +1,15 @@
 #pragma once
 // How the program ends when something went wrong: one line on stderr, whatever the number of processes.
+#include <exception>
 #include <functional>
 #include <string>
 
 #include "parallel/launch.h"
 
 namespace strand::cli {
+
+/// What an exception says, in strand's words where the standard library's speak of its functions.
+std::string words_of(const std::exception& error);
 
 /// Prints "strand: error: MESSAGE" on one line; returns `code`.
 int report_error(std::string message, int code);

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <exception>
-#include <new>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -33,7 +32,8 @@ std::unique_ptr<strand::Processes> start_processes(const std::string& command) {
   if (std::find(commands_of_many.begin(), commands_of_many.end(), command) != commands_of_many.end())
     return strand::Processes::start(strand::received_signal);
   const strand::Launcher launcher = strand::Launcher::of([](const char* name) { return std::getenv(name); });
-  strand::require(launcher.alone(), "strand {} is one process; start it without {}", command, launcher.name);
+  strand::require(launcher.alone(), "strand {} is one process; start it without {} ({})", command, launcher.name,
+                  launcher.said);
   return strand::Processes::alone();
 }
 
@@ -93,10 +93,8 @@ int run_or_end(int argc, char** argv, strand::Processes& processes) {
   if (processes.rank() != 0) strand::log_quiet();
   try {
     return run(argc, argv, processes);
-  } catch (const std::bad_alloc&) {
-    return end_with_error(processes, "out of memory", exit_error);
   } catch (const std::exception& error) {
-    return end_with_error(processes, error.what(), exit_error);
+    return end_with_error(processes, strand::cli::words_of(error), exit_error);
   }
 }
 
@@ -111,6 +109,6 @@ int main(int argc, char** argv) {
     if (code == 0) strand::finish_output();
     return code;
   } catch (const std::exception& error) {
-    return strand::cli::report_error(error.what(), exit_error);
+    return strand::cli::report_error(strand::cli::words_of(error), exit_error);
   }
 }

@@ -1,5 +1,6 @@
 #include "cli/model_arguments.h"
 
+#include "cli/number_option.h"
 #include "core/error.h"
 #include "model/backend.h"
 #include "model/memory_check.h"
@@ -13,7 +14,7 @@ void add_model_arguments(CLI::App& command, ModelArguments& a) {
       ->check(CLI::IsMember({"cpu", "reference", "cuda"}));
   command.add_option("--precision", a.precision, "fp32 or bf16 (default: as trained)")
       ->check(CLI::IsMember({"fp64", "fp32", "bf16"}));
-  command.add_option("--threads", a.threads, "CPU threads (default: every core)")->check(CLI::NonNegativeNumber);
+  add_threads(command, a.threads);
 }
 
 namespace {

@@ -11,6 +11,8 @@
 
 namespace strand::cli {
 
+constexpr int64_t max_batch_size = 65536;
+
 struct ModelArguments {
   std::string path;
   std::string device;     ///< "" = the checkpoint's own

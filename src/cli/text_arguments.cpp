@@ -2,11 +2,13 @@
 
 #include <cstdint>
 
+#include "cli/number_option.h"
+
 namespace strand::cli {
 
 namespace {
 // SentencePiece counts bytes in 32 bits, and a byte may become three.
-constexpr size_t largest_document_mebibytes = 512;
+constexpr uint64_t largest_document_mebibytes = 512;
 }  // namespace
 
 void add_text_arguments(CLI::App& command, std::vector<std::string>& inputs, TextOptions& options) {
@@ -16,16 +18,17 @@ void add_text_arguments(CLI::App& command, std::vector<std::string>& inputs, Tex
                   ".zst, or directories of them")
       ->required();
   command.add_option("--text-key", options.text_key, "Key of the text in .jsonl and .json")->capture_default_str();
+  add_number(command, "--skip-bad-records", options.skip_bad_records, uint64_t{0}, uint64_t{1} << 62,
+             "Lines of .jsonl and .json that may be bad; each is named and left out (default 0)");
+  const auto set_max_document = [&options](const std::string& text) {
+    options.max_document = parse_number("--max-document", text, uint64_t{1}, largest_document_mebibytes) << 20;
+  };
   command
-      .add_option("--skip-bad-records", options.skip_bad_records,
-                  "Lines of .jsonl and .json that may be bad; each is named and left out (default 0)")
-      ->check(CLI::Range(uint64_t{0}, uint64_t{1} << 62));
-  command
-      .add_option_function<size_t>(
-          "--max-document", [&options](const size_t& mebibytes) { options.max_document = mebibytes << 20; },
-          "MiB of text to hold in memory as one, where a document cannot be cut; also of a line of .jsonl "
-          "(default 128); to encode a document that cannot be cut takes some 100 times its size")
-      ->check(CLI::Range(size_t{1}, largest_document_mebibytes));
+      .add_option_function<std::string>(
+          "--max-document", set_max_document,
+          "MiB of text to hold in memory as one, where a document cannot be cut; also of "
+          "a line of .jsonl (default 128); to encode a document that cannot be cut takes some 100 times its size")
+      ->type_name("INTEGER");
 }
 
 }  // namespace strand::cli

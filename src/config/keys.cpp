@@ -70,7 +70,8 @@ std::vector<Key> run_keys() {
        "backend; reference is slow double precision, to compare with"},
       {"run", "precision", choice<g, &C::precision>({"fp64", "fp32", "bf16"}),
        "of weights and activations in the matrix products; fp64 belongs to the reference device"},
-      {"run", "threads", integer<g, &C::threads>(0, 4096), "CPU threads; 0 = all cores this process may use"},
+      {"run", "threads", integer<g, &C::threads>(0, 4096), "CPU threads; 0 = all cores this process may use: its affinity, the CPU quota of its control groups and "
+       "OMP_NUM_THREADS, whichever is the least"},
   };
 }
 

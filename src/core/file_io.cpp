@@ -129,10 +129,23 @@ void write_all(int descriptor, const char* bytes, size_t count, const std::strin
     count -= static_cast<size_t>(done);
   }
 }
+
+std::string replaceable(std::string path) {
+  require_replaceable(path);
+  return path;
+}
 }  // namespace
 
+void require_replaceable(const std::string& path) {
+  std::error_code error;
+  const auto kind = std::filesystem::status(path, error).type();
+  require(kind != std::filesystem::file_type::directory, "cannot write {}: it is a directory", path);
+  const bool fine = kind == std::filesystem::file_type::regular || kind == std::filesystem::file_type::not_found;
+  require(fine || error, "cannot write {}: it is not a file", path);
+}
+
 AtomicFile::AtomicFile(std::string path)
-    : path_(std::move(path)),
+    : path_(replaceable(std::move(path))),
       temporary_(path_ + ".tmp"),
       on_signal_(temporary_),
       descriptor_(open_or_fail(temporary_, O_WRONLY | O_CREAT | O_TRUNC)) {}

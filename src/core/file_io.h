@@ -120,6 +120,10 @@ class AppendFile {
   int descriptor_ = -1;
 };
 
+/// Throws Error when a new file cannot take the place of what is at `path`: a directory, or a device, pipe or socket
+/// (a rename would remove /dev/null).
+void require_replaceable(const std::string& path);
+
 FileDigest write_file_atomically(const std::string& path, std::string_view bytes);
 
 /// The whole file, or all that comes out of a pipe. Throws Error when it cannot be read or is larger than `limit` bytes

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <filesystem>
 #include <utility>
 
 #include "core/error.h"
@@ -35,7 +34,7 @@ std::string link_to(int descriptor) {
 OutputFile::OutputFile(std::string path, Kind kind) : path_(std::move(path)) {
   temporary_ = path_ + ".tmp";
   make_directories(parent_directory(path_));
-  require(!std::filesystem::is_directory(path_), "cannot write {}: it is a directory", path_);
+  require_replaceable(path_);
   // What a killed writer of this path left.
   if (file_layer().unlink(temporary_) != 0 && errno != ENOENT) fail_errno("remove", temporary_);
   if (kind == Kind::with_temporary_name || !open_without_name()) {

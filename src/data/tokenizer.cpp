@@ -9,6 +9,7 @@
 #include "core/mapped_file.h"
 #include "data/safe_cuts.h"
 #include "data/sentencepiece_model.h"
+#include "data/sentencepiece_reason.h"
 
 namespace strand {
 
@@ -18,12 +19,17 @@ constexpr size_t block_bytes = size_t{1} << 14;  // small enough for SentencePie
 }  // namespace
 
 namespace {
+std::string colon_reason(const std::string& status) {
+  const std::string reason = sentencepiece_reason(status);
+  return reason.empty() ? "" : ": " + reason;
+}
+
 using Processor = sentencepiece::SentencePieceProcessor;
 
 std::unique_ptr<Processor> load_processor(std::string_view bytes, const std::string& name) {
   auto processor = std::make_unique<Processor>();
   const auto status = processor->LoadFromSerializedProto(absl::string_view(bytes.data(), bytes.size()));
-  require(status.ok(), "{} is not a SentencePiece model: {}", name, status.ToString());
+  require(status.ok(), "{} is not a SentencePiece model{}", name, colon_reason(status.ToString()));
   require(processor->GetPieceSize() > 0, "{}: the model has no pieces", name);
   return processor;
 }
@@ -47,7 +53,7 @@ struct Tokenizer::Impl {
   void encode(const Processor& with, std::string_view text, std::vector<int32_t>& ids) const {
     std::vector<int> found;
     const auto status = with.Encode(absl::string_view(text.data(), text.size()), &found);
-    require(status.ok(), "{}: cannot encode text: {}", name, status.ToString());
+    require(status.ok(), "{}: cannot encode text: {}", name, sentencepiece_reason(status.ToString()));
     ids.insert(ids.end(), found.begin(), found.end());
   }
 
@@ -119,7 +125,7 @@ std::string Tokenizer::decode(std::span<const int32_t> ids) const {
   }
   std::string text;
   const auto status = impl_->processor->Decode(std::vector<int>(ids.begin(), ids.end()), &text);
-  require(status.ok(), "{}: cannot decode ids: {}", impl_->name, status.ToString());
+  require(status.ok(), "{}: cannot decode ids: {}", impl_->name, sentencepiece_reason(status.ToString()));
   return text;
 }
 

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "data/output_file.h"
+#include "data/sentencepiece_reason.h"
 #include "data/text_files.h"
 #include "data/tokenizer.h"
 
@@ -178,8 +179,8 @@ TokenizerTrainingSummary train_tokenizer(const TokenizerTraining& options,
   LineIterator iterator(lines);
   std::string model;
   const auto status = sentencepiece::SentencePieceTrainer::Train(sentencepiece_options(options), &iterator, &model);
-  require(status.ok(), "cannot train a tokenizer of {} pieces on {} bytes of text (less text than pieces?): {}",
-          options.vocab_size, summary.sampled_bytes, status.ToString());
+  require(status.ok(), "cannot train a tokenizer of {} pieces on {} bytes of text: {}", options.vocab_size,
+          summary.sampled_bytes, sentencepiece_training_reason(status.ToString()));
   summary.vocab_size = Tokenizer::from_bytes(model, options.output).vocab_size();
   output.write(model);
   output.seal();

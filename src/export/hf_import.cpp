@@ -7,6 +7,7 @@
 #include "config/schema.h"
 #include "core/error.h"
 #include "core/file_io.h"
+#include "core/place_lock.h"
 #include "data/tokenizer.h"
 #include "export/model_config.h"
 #include "export/tensor_import.h"
@@ -27,10 +28,19 @@ std::string parent_of_checkpoint(const std::string& out) {
   const fs::path parent = name == checkpoint_name(0) ? fs::path(parent_directory(path.string())) : path / "checkpoints";
   require(name == checkpoint_name(0) || !name.starts_with("step_"),
           "{}: an imported model has made no steps, so its checkpoint is called {}", out, checkpoint_name(0));
-  const fs::path target = parent / checkpoint_name(0);
+  return parent.string();
+}
+
+void require_no_checkpoint(const std::string& parent) {
+  const fs::path target = fs::path(parent) / checkpoint_name(0);
   require(!fs::exists(fs::symlink_status(target)), "{} is already there: remove it, or choose another place",
           target.string());
-  return parent.string();
+}
+
+/// Nobody else writes there meanwhile: into the run whose `checkpoints` this is, or into a directory of its own.
+PlaceLock lock_place(const std::string& parent) {
+  const std::string place = fs::path(parent).filename() == "checkpoints" ? parent_directory(parent) : parent;
+  return PlaceLock::of_directory(place, {.command = "strand import", .otherwise = "choose another place"});
 }
 
 /// What a run needs besides a model; whoever trains on sets its own.
@@ -71,6 +81,8 @@ std::string tokenizer_bytes(const std::string& directory, const Config& config, 
 
 ImportSummary import_model(const std::string& directory, const std::string& out, const ImportOptions& options) {
   const std::string parent = parent_of_checkpoint(out);
+  const PlaceLock lock = lock_place(parent);
+  require_no_checkpoint(parent);
   const std::string config_path = (fs::path(directory) / "config.json").string();
   ForeignConfig foreign =
       read_config_json(read_file(config_path, max_config_bytes), config_path, options.longest_sequence);

@@ -2,6 +2,7 @@
 
 #include <omp.h>
 
+#include "core/cores.h"
 #include "core/error.h"
 #include "kernels/cpu/backend.h"
 #include "kernels/plan/plan_ops.h"
@@ -10,7 +11,7 @@
 namespace strand {
 
 std::unique_ptr<Ops> make_backend(const RunConfig& run) {
-  omp_set_num_threads(run.threads > 0 ? run.threads : omp_get_num_procs());
+  omp_set_num_threads(threads_for(run.threads));
   switch (run.device) {
     case DeviceKind::cpu:
       return make_cpu_ops();

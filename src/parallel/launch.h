@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "core/cores.h"
 #include "parallel/process_grid.h"
 
 namespace strand {
@@ -13,18 +14,26 @@ namespace strand {
 struct Launcher {
   std::string name;  ///< "mpirun", "srun"; "" = nobody
   int size = 1;      ///< processes of the run; 0 = a launcher that does not say
+  int rank = -1;     ///< of this process; -1 = it does not say
+  std::string said;  ///< the variables that say it: "PMI_RANK=0 PMI_SIZE=2"
 
   bool alone() const { return size == 1; }
-  /// `variable` is std::getenv, or a test's. Throws Error for several tasks of Slurm that were not told of each other.
+  /// Throws Error unless MPI sees the processes that the launcher started. An MPI that does not know the launcher makes
+  /// each of them a run of its own.
+  void require_agreement(int mpi_rank, int mpi_size) const;
+  /// `variable` is std::getenv, or a test's. Throws Error for several tasks of Slurm that were not told of each other,
+  /// and for a variable of a launcher that is no number.
   static Launcher of(const std::function<const char*(const char*)>& variable);
 };
 
 /// The cores of a process, as the system and its neighbours on the host see them.
 struct CoreShare {
-  int usable = 1;       ///< cores this process may run on
-  int sharing = 1;      ///< processes of this run that may run on the same ones, this one included
-  int host_cores = 1;   ///< cores that the launcher had to give on this host
-  int local_ranks = 1;  ///< processes of this run on this host
+  int usable = 1;              ///< cores this process may run on
+  int sharing = 1;             ///< processes of this run that may run on the same ones, this one included
+  int host_cores = 1;          ///< cores that the launcher had to give on this host
+  int local_ranks = 1;         ///< processes of this run on this host
+  int quota = no_limit;        ///< cores' worth of time that all processes of this run on this host have together
+  int environment = no_limit;  ///< threads of a process at most, by OpenMP's variables
 
   int threads() const;
   /// The launcher bound processes to fewer cores than there are for each.
@@ -54,8 +63,8 @@ class Processes {
   /// size(), or ranks ask for different ones.
   virtual std::unique_ptr<ProcessGrid> grid(int64_t expert_parallel, double watchdog_seconds) = 0;
 
-  /// `asked` when above 0, otherwise this process's share of the cores it may use. Warns, on rank 0, when a launcher
-  /// left it few of the host's.
+  /// `asked` when above 0, otherwise this process's share of the cores it may use (core/cores.h). Warns, on rank 0,
+  /// when a launcher left it few of the host's.
   int threads_for(int asked) const;
 
   /// Ends all ranks with this exit code, from any state.

@@ -1,6 +1,5 @@
 #include "parallel/mpi_processes.h"
 
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -46,21 +45,31 @@ MPI_Comm ranks_of_this_host() {
   return host;
 }
 
+/// 0 when the system does not tell: the daemon may be another user's.
+int cores_of_daemon() {
+  try {
+    return affinity_of(getppid()).count();
+  } catch (const Error&) {
+    return 0;
+  }
+}
+
 /// The launcher's daemon, this process's parent, is bound to nothing: it may use all that a launcher can give here.
 CoreShare shares_of_cores(MPI_Comm host) {
-  cpu_set_t mine, daemon;
-  CPU_ZERO(&mine);
-  CPU_ZERO(&daemon);
-  if (sched_getaffinity(0, sizeof mine, &mine) != 0) CPU_SET(0, &mine);
-  if (sched_getaffinity(getppid(), sizeof daemon, &daemon) != 0) daemon = mine;
-  CoreShare share;
-  share.local_ranks = size_of_comm(host);
-  std::vector<cpu_set_t> all(static_cast<size_t>(share.local_ranks));
-  check_mpi(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all.data(), sizeof mine, MPI_BYTE, host), "MPI_Allgather");
-  share.usable = CPU_COUNT(&mine);
-  share.host_cores = std::max(share.usable, CPU_COUNT(&daemon));
-  share.sharing = static_cast<int>(
-      std::count_if(all.begin(), all.end(), [&](const cpu_set_t& other) { return CPU_EQUAL(&other, &mine) != 0; }));
+  const CpuSet mine = affinity_of(0);
+  CoreShare share{.usable = mine.count(),
+                  .sharing = 0,
+                  .host_cores = std::max(mine.count(), cores_of_daemon()),
+                  .local_ranks = size_of_comm(host),
+                  .quota = quota_cores(),
+                  .environment = environment_threads()};
+  const size_t words = mine.bits.size();
+  std::vector<unsigned long> all(words * static_cast<size_t>(share.local_ranks));
+  check_mpi(MPI_Allgather(mine.bits.data(), static_cast<int>(words), MPI_UNSIGNED_LONG, all.data(),
+                          static_cast<int>(words), MPI_UNSIGNED_LONG, host),
+            "MPI_Allgather");
+  for (auto theirs = all.begin(); theirs != all.end(); theirs += static_cast<std::ptrdiff_t>(words))
+    share.sharing += std::equal(mine.bits.begin(), mine.bits.end(), theirs);
   return share;
 }
 

@@ -1,11 +1,12 @@
 #include "report/machine.h"
 
 #include <fmt/core.h>
-#include <omp.h>
 #include <sys/resource.h>
 
 #include <fstream>
 #include <map>
+
+#include "core/cores.h"
 
 namespace strand {
 
@@ -31,7 +32,7 @@ Machine this_machine() {
   std::string cpu = fields["model name"].empty() ? "unknown CPU" : fields["model name"];
   if (fields.count("cpu family") && fields.count("model"))
     cpu += fmt::format(" (family {}, model {})", fields["cpu family"], fields["model"]);
-  return {.cpu = cpu, .cores = omp_get_num_procs()};
+  return {.cpu = cpu, .cores = available_cores()};
 }
 
 uint64_t peak_resident_bytes() {

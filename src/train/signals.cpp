@@ -65,4 +65,21 @@ int StopSignals::received() const {
   return received_signal();
 }
 
+SignalThread::SignalThread() {
+  sigset_t stop;
+  sigemptyset(&stop);
+  for (const int signal : stop_signals) sigaddset(&stop, signal);
+  pthread_sigmask(SIG_BLOCK, &stop, &before_);
+  thread_ = std::thread([this, stop] {
+    pthread_sigmask(SIG_UNBLOCK, &stop, nullptr);
+    end_.acquire();
+  });
+}
+
+SignalThread::~SignalThread() {
+  end_.release();
+  thread_.join();
+  pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+}
+
 }  // namespace strand

@@ -8,6 +8,10 @@
 //
 // The last four may come several times, or be followed by SIGTERM while the checkpoint is being written, so only a
 // second SIGINT or SIGTERM ends the process at once.
+#include <signal.h>
+
+#include <semaphore>
+#include <thread>
 
 namespace strand {
 
@@ -25,6 +29,25 @@ class StopSignals {
 
   /// The number of the first signal that arrived, or 0.
   int received() const;
+};
+
+/// For its lifetime, a thread of its own is the one that stop signals interrupt. The thread that creates the object,
+/// and all threads that are started later, block them.
+///
+/// Threads that compute must not be interrupted: kernels that oneDNN generates use the stack pointer as one register
+/// more, and the system would write the signal's frame over the data that lies there. So this comes before the first
+/// parallel region.
+class SignalThread {
+ public:
+  SignalThread();
+  ~SignalThread();
+  SignalThread(const SignalThread&) = delete;
+  SignalThread& operator=(const SignalThread&) = delete;
+
+ private:
+  sigset_t before_;
+  std::binary_semaphore end_{0};
+  std::thread thread_;
 };
 
 }  // namespace strand

@@ -32,6 +32,10 @@ Start start_from(const std::string& named, const std::string& run_directory, con
 }
 }  // namespace
 
+std::string run_directory(const RunConfig& run) {
+  return (fs::path(run.dir) / run.name).string();
+}
+
 Start choose_start(const ResumeChoice& resume, const std::string& run_directory, const std::string& own) {
   const bool named = resume.text != "auto" && resume.text != "never";
   if (resume.weights_only) {

@@ -2,7 +2,12 @@
 // Where a run begins: from nothing, or from which checkpoint.
 #include <string>
 
+#include "config/config.h"
+
 namespace strand {
+
+/// The directory of a run: run.dir/run.name.
+std::string run_directory(const RunConfig& run);
 
 /// `auto` continues from the run directory's newest checkpoint when there is one; `never` refuses a run directory that
 /// holds a run; any other text is a checkpoint, or a directory of checkpoints, to continue from.

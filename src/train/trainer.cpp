@@ -44,7 +44,7 @@ Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGri
     : config_(std::move(config)),
       grid_(grid),
       local_ranks_(local_ranks),
-      directory_((fs::path(config_.run.dir) / config_.run.name).string()),
+      directory_(run_directory(config_.run)),
       console_(grid.ranks() > 1 ? Console::Lines::lasting_only : Console::Lines::all) {
   require(!config_.data.train.empty(), "data.train is empty: name token files to train on (see strand tokenize)");
   check_layout(grid);

@@ -64,6 +64,24 @@ TEST_CASE("config --help-keys needs no configuration") {
   CHECK_THAT(outcome.out, Contains("losses.cp_sources") && Contains("all | activated"));
 }
 
+TEST_CASE("a path that the system refuses is named, and the standard library's functions are not") {
+  const std::string name(300, 'x');
+  const std::vector<std::vector<std::string>> commands = {{"inspect", name},
+                                                          {"config", name},
+                                                          {"plan", name},
+                                                          {"eval", name, "--data", "x"},
+                                                          {"export", name, "--out", name},
+                                                          {"import", name, "--out", name},
+                                                          {"tokenize", name, "--tokenizer", "x", "--out", name},
+                                                          {"train", quickstart, "--set", "run.name=" + name}};
+  for (const auto& command : commands) {
+    const Outcome outcome = run_strand(command);
+    INFO(command[0]);
+    check_refused(outcome, 1);
+    CHECK_THAT(outcome.err, Contains(name) && !Contains("filesystem error"));
+  }
+}
+
 TEST_CASE("an error exits with 1 and says where") {
   const Outcome misspelt = run_strand({"config", quickstart, "--set", "moe.topk=3"});
   check_refused(misspelt, 1);

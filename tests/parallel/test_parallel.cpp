@@ -1,11 +1,11 @@
 // What needs no second process: groups and counts on paper, what the environment says of a launcher, shares of cores,
 // and how ranks that differ are told so.
-#include "tests/catch.h"
 #include <map>
 
 #include "core/error.h"
 #include "parallel/agreement.h"
 #include "parallel/launch.h"
+#include "tests/catch.h"
 
 namespace strand {
 namespace {
@@ -121,6 +121,35 @@ TEST_CASE("The environment says who started a process") {
   CHECK(launcher_in({{"PMI_RANK", "1"}, {"PMI_SIZE", "2"}}).size == 2);
   CHECK(!launcher_in({{"PMIX_RANK", "0"}}).alone());
   CHECK_THROWS_WITH(launcher_in({{"SLURM_STEP_NUM_TASKS", "8"}}), Catch::Contains("srun --mpi=pmix"));
+  for (const auto& [rank, size] : {std::pair{"PMI_RANK", "PMI_SIZE"},
+                                   {"MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"},
+                                   {"JSM_NAMESPACE_RANK", "JSM_NAMESPACE_SIZE"}}) {
+    const Launcher launcher = launcher_in({{rank, "1"}, {size, "2"}});
+    CHECK(launcher.rank == 1);
+    CHECK(launcher.size == 2);
+    CHECK(launcher.said == std::string(rank) + "=1 " + size + "=2");
+    CHECK(launcher_in({{size, "2"}}).size == 2);
+  }
+  CHECK(launcher_in({{"RANK", "0"}, {"WORLD_SIZE", "2"}}).alone());  // anybody's words
+  CHECK(launcher_in({{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"TORCHELASTIC_RUN_ID", "none"}}).size == 2);
+}
+
+TEST_CASE("Numbers of launchers are numbers") {
+  for (const char* text : {"", "two", "2x", "-1", "99999999999999999999", " 2"})
+    CHECK_THROWS_WITH(launcher_in({{"PMI_RANK", "0"}, {"PMI_SIZE", text}}),
+                      Catch::Contains("PMI_SIZE=" + std::string(text)));
+}
+
+TEST_CASE("What MPI sees has to be what the launcher says") {
+  CHECK_NOTHROW(launcher_in({{"PMI_RANK", "1"}, {"PMI_SIZE", "2"}}).require_agreement(1, 2));
+  CHECK_NOTHROW(launcher_in({{"PMIX_RANK", "3"}}).require_agreement(3, 4));
+  CHECK_NOTHROW(launcher_in({{"OMPI_COMM_WORLD_SIZE", "4"}}).require_agreement(2, 4));
+  CHECK_THROWS_WITH(launcher_in({{"PMI_RANK", "0"}, {"PMI_SIZE", "2"}}).require_agreement(0, 1),
+                    Catch::Contains("PMI_RANK=0 PMI_SIZE=2") && Catch::Contains("process 0 of 2") &&
+                        Catch::Contains("process 0 of 1"));
+  CHECK_THROWS(launcher_in({{"PMI_RANK", "1"}, {"PMI_SIZE", "2"}}).require_agreement(0, 2));
+  CHECK_THROWS(launcher_in({{"PMIX_RANK", "0"}}).require_agreement(0, 1));
+  CHECK_THROWS(launcher_in({{"PMIX_RANK", "1"}}).require_agreement(0, 1));
 }
 
 TEST_CASE("Threads: the cores that a process may use, shared with those that may use the same") {

@@ -58,6 +58,15 @@ void check_saved(const std::string& name, const Outcome& outcome, int signal) {
   CHECK(fs::exists(workspace().checkpoint(name, last) / "model.safetensors"));
 }
 
+/// The mask of a thread, as its status says it.
+uint64_t blocked_signals(const fs::path& status) {
+  std::string word, mask;
+  std::ifstream in(status);
+  while (in >> word)
+    if (word == "SigBlk:" && in >> mask) return std::stoull(mask, nullptr, 16);
+  return 0;
+}
+
 std::string first_line(const fs::path& file) {
   std::string line;
   std::ifstream in(file);
@@ -103,6 +112,24 @@ TEST_CASE("A signal that was ignored when the run was started stays ignored") {
   INFO(outcome.err);
   CHECK(outcome.status == 0);
   CHECK_THAT(outcome.out, Contains("done: 300 steps"));
+}
+
+TEST_CASE("No thread that computes can be interrupted by a signal") {
+  std::vector<std::string> open;  // threads that take SIGTERM
+  pid_t main_thread = 0;
+  size_t threads = 0;
+  const Outcome outcome = signalled("interrupted", [&](pid_t process) {
+    main_thread = process;
+    for (const auto& task : fs::directory_iterator(fs::path("/proc") / std::to_string(process) / "task")) {
+      ++threads;
+      if ((blocked_signals(task.path() / "status") >> (SIGTERM - 1) & 1u) == 0) open.push_back(task.path().filename());
+    }
+    kill(process, SIGTERM);
+  });
+  check_saved("interrupted", outcome, SIGTERM);
+  CHECK(threads >= 3);  // tiny.yaml computes on two
+  REQUIRE(open.size() == 1);
+  CHECK(open[0] != std::to_string(main_thread));
 }
 
 TEST_CASE("A process has the name of the file that started it, though it starts itself again") {

@@ -1,0 +1,32 @@
+#pragma once
+// Options that take a number, read strictly: the whole word is the number, and it is in the option's range. (CLI11's
+// own conversion makes 2^64 - 1 of -1 and of 2^64, reads 010 as 8, and lets nan pass any range.)
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+#include <type_traits>
+
+namespace strand::cli {
+
+/// The number that `text` is; throws UsageError naming option, text and range for anything else. Reals are finite.
+int64_t parse_number(const std::string& option, const std::string& text, int64_t min, int64_t max);
+uint64_t parse_number(const std::string& option, const std::string& text, uint64_t min, uint64_t max);
+double parse_number(const std::string& option, const std::string& text, double min, double max);
+
+/// Registers an option whose value is from `min` to `max`, both included. `target` (a number, or std::optional of one)
+/// outlives the parse; where the option is not given, it stays as it is.
+template <typename Number, typename Target>
+CLI::Option* add_number(CLI::App& command, const std::string& option, Target& target, Number min, Number max,
+                        const std::string& help) {
+  static_assert(std::is_same_v<Number, int64_t> || std::is_same_v<Number, uint64_t> || std::is_same_v<Number, double>);
+  const auto read = [&target, option, min, max](const std::string& text) {
+    target = static_cast<std::decay_t<decltype(target)>>(parse_number(option, text, min, max));
+  };
+  return command.add_option_function<std::string>(option, read, help)
+      ->type_name(std::is_same_v<Number, double> ? "REAL" : "INTEGER");
+}
+
+/// `--threads N`; 0 asks for all cores, as threads_for() of core/cores.h counts them.
+CLI::Option* add_threads(CLI::App& command, int& threads);
+
+}  // namespace strand::cli
