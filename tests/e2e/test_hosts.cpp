@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <thread>
 
@@ -34,12 +35,10 @@ Outcome two_hosts(const std::vector<std::string>& arguments) {
 /// does not let us make them.
 class Hosts {
  public:
-  explicit Hosts(const std::string& private_folder = "") {
+  Hosts() {
     static int number = 0;
     folder_ = (workspace().root() / fmt::format("hosts_{}", ++number)).string();
-    std::vector<std::string> up = {"up", folder_};
-    if (!private_folder.empty()) up.push_back(private_folder);
-    const Outcome outcome = two_hosts(up);
+    const Outcome outcome = two_hosts({"up", folder_});
     made = outcome.status == 0;
     if (made) return;
     std::fputs(outcome.err.c_str(), stdout);  // CTest looks for this line
@@ -53,7 +52,7 @@ class Hosts {
   Outcome run(const std::vector<std::string>& command, const std::function<void(pid_t)>& meanwhile = {}) const {
     std::vector<std::string> words = {"/usr/bin/env",
                                       "AGENT=" + folder_ + "/agent",
-                                      "STRAND=" + strand_program(),
+                                      "STRAND=" + program,
                                       STRAND_SOURCE_DIR "/tests/e2e/two_hosts.sh",
                                       "on",
                                       folder_,
@@ -67,6 +66,7 @@ class Hosts {
   void kill_second() const { REQUIRE(two_hosts({"kill", folder_}).status == 0); }
 
   bool made = false;
+  std::string program = strand_program();
 
  private:
   std::string folder_;
@@ -175,13 +175,21 @@ TEST_CASE("all processes of one host are killed: the others end, and one host go
 }
 
 TEST_CASE("a run directory that the hosts do not share is refused, and nothing is written") {
-  const fs::path runs = workspace().root() / "runs_of_each";
-  fs::create_directory(runs);
-  const Hosts hosts(runs.string());
+  // On host-b the same relative paths are those of another folder.
+  const fs::path other = workspace().root() / "other_disk", starter = workspace().root() / "start_elsewhere";
+  fs::create_directory(other);
+  for (const char* file : {"train.bin", "train.idx", "val.bin", "val.idx", "tokenizer.model", "tiny.yaml"})
+    fs::copy_file(workspace().root() / file, other / file);
+  std::ofstream(starter) << "#!/bin/sh\n[ \"$(hostname)\" != host-b ] || cd '" << other.string()
+                         << "' || exit 1\nexec '" << strand_program() << "' \"$@\"\n";
+  fs::permissions(starter, fs::perms::owner_all);
+  Hosts hosts;
   if (!hosts.made) return;
-  const Outcome outcome = hosts.run(training("apart", 10, {"--set", "run.dir=" + runs.string()}));
+  hosts.program = starter.string();
+  const Outcome outcome = hosts.run(training("apart", 10, {"--set", "run.dir=runs_of_each"}));
   INFO(outcome.out << outcome.err);
   CHECK(outcome.status != 0);
   CHECK_THAT(outcome.err, Contains("apart of rank 0 on host-a is not shared: rank 1 on host-b does not see"));
-  CHECK(fs::is_empty(runs));
+  CHECK_FALSE(fs::exists(workspace().root() / "runs_of_each"));
+  CHECK_FALSE(fs::exists(other / "runs_of_each"));
 }

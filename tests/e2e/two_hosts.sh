@@ -2,8 +2,7 @@
 # Two hosts on one machine: two network namespaces, host-a and host-b, with host names of their own and one cable (a veth
 # pair) between them. Their addresses, 10.77.0.1 and 10.77.0.2, exist inside these namespaces only.
 #
-#   two_hosts.sh up FOLDER [PRIVATE]     makes them; FOLDER gets hosts.txt for mpirun and agent, which stands for ssh;
-#                                        host-b sees an empty file system of its own in the folder PRIVATE
+#   two_hosts.sh up FOLDER               makes them; FOLDER gets hosts.txt for mpirun and agent, which stands for ssh
 #   two_hosts.sh on FOLDER a|b COMMAND...
 #   two_hosts.sh cut FOLDER              pulls the cable
 #   two_hosts.sh kill FOLDER             kills every process of host-b but its namespaces' keeper
@@ -16,7 +15,7 @@ inside() { # HOST COMMAND...: in the namespaces of a host
   local keeper
   keeper=$(cat "$folder/$1.pid")
   shift
-  exec nsenter --target "$keeper" --net --uts --mount --wd="$PWD" -- "$@"
+  exec nsenter --target "$keeper" --net --uts -- "$@"
 }
 
 # The processes in a host's network, its keeper excepted.
@@ -32,7 +31,7 @@ processes_of() {
 
 keeper() { # HOST: a process that holds new namespaces, with the host name set
   # It gives up on its own after an hour, should nobody end it.
-  unshare --net --uts --mount sh -c "hostname host-$1 && exec sleep 3600" </dev/null >/dev/null 2>"$folder/$1.log" &
+  unshare --net --uts sh -c "hostname host-$1 && exec sleep 3600" </dev/null >/dev/null 2>"$folder/$1.log" &
   echo $! >"$folder/$1.pid"
   local _
   for _ in $(seq 100); do
@@ -64,7 +63,6 @@ up() {
     (inside $host ip link set cable up)
     number=$((number + 1))
   done
-  [ -z "${1:-}" ] || (inside b mount -t tmpfs -o size=64m strand "$1")
   printf '10.77.0.1 slots=1\n10.77.0.2 slots=1\n' >"$folder/hosts.txt"
   # mpirun calls the agent as `ssh HOST COMMAND LINE`; like ssh it starts a shell there with an environment of its own.
   cat >"$folder/agent" <<END
