@@ -45,11 +45,17 @@ for name in OMP_WAIT_POLICY GOMP_SPINCOUNT KMP_BLOCKTIME; do
   [ -z "${!name+set}" ] || MPIRUN_OPTIONS="${MPIRUN_OPTIONS:-} -x $name"
 done
 
+# Open MPI 5's mpirun says that it lost a host and returns 0, so its errors pass through here on their way.
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+mkfifo "$scratch/errors"
+tee >(grep -a 'lost communication with a remote daemon' >"$scratch/lost") <"$scratch/errors" >&2 &
+errors=$!
 # shellcheck disable=SC2086 # options are words
-mpirun --hostfile "$hostfile" --map-by slot --bind-to none ${MPIRUN_OPTIONS:-} "$strand" "$@" &
+mpirun --hostfile "$hostfile" --map-by slot --bind-to none ${MPIRUN_OPTIONS:-} "$strand" "$@" 2>"$scratch/errors" &
 mpirun=$!
 for signal in TERM INT HUP; do
-  # shellcheck disable=SC2064 # now
+  # shellcheck disable=SC2064 # the number is that of now
   trap "kill -$signal $mpirun 2>/dev/null || true" $signal
 done
 
@@ -99,4 +105,11 @@ fi
 for agent in "${agents[@]}"; do
   [ "$agent" != "${agent%:*}:$(start_of "${agent%:*}")" ] || kill "${agent%:*}" 2>/dev/null || true
 done
+
+# Its last words, for which a daemon that is left over may keep us waiting.
+for _ in $(seq 20); do
+  kill -0 "$errors" 2>/dev/null || break
+  sleep 0.1
+done
+if [ -s "$scratch/lost" ] && [ "$status" = 0 ]; then status=1; fi
 exit "$status"
