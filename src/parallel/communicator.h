@@ -35,6 +35,10 @@ enum class Direction : uint8_t { to_experts, home };
 class Communicator {
  public:
   static constexpr size_t small_bytes = size_t{1} << 16;
+  /// Elements that the MPI transport sums or rounds at a time: some tens of microseconds.
+  static constexpr int64_t slice_elements = 1 << 16;
+  /// Elements of a slice to which the parts of all ranks are added in turn, in the first-level cache.
+  static constexpr int64_t block_elements = 1024;
 
   /// A collective in progress; complete when default-constructed.
   struct Work {

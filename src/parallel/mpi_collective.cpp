@@ -10,7 +10,7 @@ namespace strand {
 namespace {
 using Op = MpiOrder::Op;
 
-constexpr int64_t slice = collective_slice;
+constexpr int64_t slice = Communicator::slice_elements;
 
 MPI_Datatype mpi_type(DType type) {
   switch (type) {
@@ -52,7 +52,7 @@ T widened(Travel value) {
 /// out[i] = ((part 0 + part 1) + part 2) + ..., in blocks that stay in the first-level cache.
 template <typename T, typename Travel>
 void sum_in_rank_order(void* to, const void* from, int64_t stride, int ranks, int64_t begin, int64_t end) {
-  constexpr int64_t block = collective_block;
+  constexpr int64_t block = Communicator::block_elements;
   T* out = static_cast<T*>(to);
   const Travel* parts = static_cast<const Travel*>(from);
   for (int64_t b = begin; b < end; b += block) {

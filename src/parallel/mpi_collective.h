@@ -18,9 +18,6 @@ namespace strand {
 enum class Lane : uint8_t { foreground, background };
 constexpr int lane_count = 2;
 
-constexpr int64_t collective_slice = 1 << 16;  ///< elements summed or rounded at a time: some tens of microseconds
-constexpr int64_t collective_block = 1024;     ///< elements of a slice to which all ranks' parts are added in turn
-
 /// A group of ranks, with communicators of its own for each lane.
 struct MpiGroup {
   const char* name = "";   ///< "experts group"

@@ -4,7 +4,6 @@
 
 #include "core/random.h"
 #include "parallel/agreement.h"
-#include "parallel/mpi_collective.h"
 #include "parallel/mpi_main.h"
 #include "tests/catch.h"
 
@@ -63,7 +62,8 @@ TEST_CASE("All-reduce: small and large, of sizes that do not divide") {
   const auto grid = make_grid();
   for (const int64_t n : {1, 2, 3, 1000, 16384, 16385, 100'003, 300'000}) check_all_reduce<float>(grid->world(), n);
   for (const int64_t n : {1, 8192, 8193, 50'001}) check_all_reduce<double>(grid->world(), n);
-  for (const int64_t part : {collective_slice - 1, collective_slice, collective_slice + 1, collective_slice * 5 / 2})
+  for (const int64_t part : {Communicator::slice_elements - 1, Communicator::slice_elements,
+                             Communicator::slice_elements + 1, Communicator::slice_elements * 5 / 2})
     check_all_reduce<float>(grid->world(), part * grid->world().size());
 }
 
@@ -88,7 +88,7 @@ TEST_CASE("Reduce-scatter: the own part is the sum, in the type of the tensor or
     check_reduce_scatter<double>(grid->world(), part, DType::f64);
   }
   check_reduce_scatter<double>(grid->world(), 100, DType::bf16);
-  for (const int64_t limit : {collective_block, collective_slice}) {
+  for (const int64_t limit : {Communicator::block_elements, Communicator::slice_elements}) {
     for (const int64_t part : {limit - 1, limit, limit + 1, limit * 5 / 2}) {
       check_reduce_scatter<float>(grid->world(), part, DType::f32);
       check_reduce_scatter<float>(grid->world(), part, DType::bf16);
