@@ -8,8 +8,8 @@ std::unique_ptr<Ops> make_cpu_ops() {
   return cpu_level().make_ops();
 }
 
-PeakRate measure_peak(PeakKind kind, int rounds, int processes) {
-  return cpu_level().measure_peak(kind, rounds, processes);
+PeakRate measure_peak(PeakKind kind, int rounds) {
+  return cpu_level().measure_peak(kind, rounds);
 }
 
 }  // namespace strand

@@ -29,7 +29,7 @@ struct CpuLevel {
   std::unique_ptr<Ops> (*make_ops)();
   /// Whether oneDNN has bf16 products here; where not, they are emulated by fp32 products.
   bool (*multiplies_bf16)();
-  PeakRate (*measure_peak)(PeakKind kind, int rounds, int processes);
+  PeakRate (*measure_peak)(PeakKind kind, int rounds);
 };
 
 }  // namespace strand

@@ -9,10 +9,12 @@ struct PeakRate {
   const char* instruction = "";  ///< what was measured, for people
 };
 
-/// Multiply-adds on registers only, on as many OpenMP threads as a parallel region gets, best of several rounds of a
-/// few milliseconds (other work on the machine only takes away). bf16: AVX512-BF16 dot products where the CPU has them
-/// and the build may use them, otherwise the fp32 rate, as that is what bf16 products then run at. Where `processes` of
-/// as many threads share this host, each gets its share of the cores: a round is too short to see that they take turns.
-PeakRate measure_peak(PeakKind kind, int rounds = 7, int processes = 1);
+/// Multiply-adds on registers only, with the instructions of the level that the kernels run on (isa.h), on as many
+/// OpenMP threads as a parallel region gets: the best of several rounds of 30 ms, as other work on the machine only
+/// takes away. A round begins when all threads have met, so waking them is not in it. bf16: AVX512-BF16 dot products
+/// where the level has them, otherwise the fp32 rate, as that is what bf16 products then run at. Where oneDNN
+/// multiplies on the tiles of AMX, whose rate is far above that of registers, the rate of a large product of oneDNN
+/// stands for it.
+PeakRate measure_peak(PeakKind kind, int rounds = 7);
 
 }  // namespace strand

@@ -4,6 +4,6 @@
 
 namespace strand {
 
-PeakRate measure_peak_here(PeakKind kind, int rounds, int processes);
+PeakRate measure_peak_here(PeakKind kind, int rounds);
 
 }  // namespace strand

@@ -56,7 +56,26 @@ double median_of(std::vector<double> seconds) {
   return n % 2 ? seconds[n / 2] : (seconds[n / 2 - 1] + seconds[n / 2]) / 2;
 }
 
+std::vector<std::string> beyond_peak(const BenchReport& r) {
+  std::vector<std::string> names;
+  if (!r.step_seconds.empty() && r.mfu(best_of(r.step_seconds)) > 1) names.push_back("MFU");
+  for (const FamilyTime& f : r.profile.families)
+    if (f.calls > 0 && f.flops / f.seconds > r.peak() / static_cast<double>(r.rank_count())) names.push_back(f.name);
+  return names;
+}
+
 namespace {
+/// Says so when a figure is beyond its own limit.
+std::string doubt(const BenchReport& r) {
+  std::string names;
+  for (const std::string& name : beyond_peak(r)) names += (names.empty() ? "" : ", ") + name;
+  if (names.empty()) return "";
+  return fmt::format(
+      "  MORE THAN THE PEAK: {}. So the peak was measured too low, also when it was measured again, and "
+      "MFU and shares of the\n  peak are too high; other programs may have been running.\n",
+      names);
+}
+
 std::string heading(const BenchReport& r) {
   const std::map<std::string, std::string>& w = r.setup.workload;
   const auto value = [&](const char* key) {
@@ -107,7 +126,8 @@ std::string profile_table(const BenchReport& r) {
              fmt::format("{:.2f}", 1e3 * p.outside_seconds()), percent_text(p.outside_seconds() / p.step_seconds), "",
              "", "", "", ""});
   table.add({"step", fmt::format("{:.2f}", 1e3 * p.step_seconds), "", "", "", "", "", ""});
-  return table.text() + "\n";
+  return table.text() + "  (GB/s counts what operations read and write, also where it stays in a cache)\n" + doubt(r) +
+         "\n";
 }
 
 std::string memory_table(const BenchReport& r) {

@@ -99,6 +99,10 @@ struct BenchReport {
 double best_of(const std::vector<double>& seconds);
 double median_of(std::vector<double> seconds);
 
+/// What computed faster than the measured peak that it is compared with ("expert GEMM", "MFU"): the peak was measured
+/// too low. Empty when all is well.
+std::vector<std::string> beyond_peak(const BenchReport& report);
+
 std::string to_text(const BenchReport& report);
 nlohmann::ordered_json to_json(const BenchReport& report);
 /// Throws Error naming `origin` unless the text is such a report.

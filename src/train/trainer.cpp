@@ -12,10 +12,10 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "kernels/cpu/isa.h"
-#include "kernels/cpu/peak.h"
 #include "model/memory_check.h"
 #include "train/agreed.h"
 #include "train/model_state.h"
+#include "train/rank_peak.h"
 #include "train/schedule.h"
 
 namespace strand {
@@ -43,7 +43,6 @@ Trainer::~Trainer() = default;
 Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGrid& grid, int local_ranks)
     : config_(std::move(config)),
       grid_(grid),
-      local_ranks_(local_ranks),
       directory_(run_directory(config_.run)),
       console_(grid.ranks() > 1 ? Console::Lines::lasting_only : Console::Lines::all) {
   require(!config_.data.train.empty(), "data.train is empty: name token files to train on (see strand tokenize)");
@@ -67,7 +66,7 @@ Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGri
   session_ = std::make_unique<Session>(ops, grid, config_, shape);
   runner_ = std::make_unique<StepRunner>(*session_);
   flops_per_token_ = model_size(config_).training_flops_per_token;
-  measure_peak_again(7);
+  measure_peak_again(3);
   saver_ = std::make_unique<CheckpointSaver>(checkpoint_directory(), *session_, saver_mode(),
                                              Retention{config_.train.keep, config_.train.keep_every});
   start(resume);
@@ -204,14 +203,37 @@ void Trainer::news(const std::string& text) {
 
 // ---- the loop -----------------------------------------------------------------------------------------------------
 
-/// Other work on the machine only ever hides part of the peak, so the best rate seen so far stands. Ranks measure at
-/// the same time.
+/// Other work on the machine only ever hides part of the peak, so the best rate seen so far stands.
 void Trainer::measure_peak_again(int rounds) {
   if (config_.run.device != DeviceKind::cpu) return;
   const PeakKind kind = config_.run.precision == Precision::bf16 ? PeakKind::bf16 : PeakKind::fp32;
-  grid_.world().barrier();
-  const std::vector<double> of_ranks = grid_.world().all_gather(measure_peak(kind, rounds, local_ranks_).flops);
-  peak_flops_ = std::max(peak_flops_, std::accumulate(of_ranks.begin(), of_ranks.end(), 0.0));
+  peak_flops_ = std::max(peak_flops_, measure_peak_of_ranks(grid_.world(), kind, rounds));
+  peak_measured_ = now();
+}
+
+/// A machine that was busy at the start may be idle now: one round (30 ms) a minute. And what exceeds the peak shows
+/// that it was measured too low: several rounds at once, and a word when that does not help.
+void Trainer::check_peak(StepReport& report) {
+  if (peak_flops_ == 0) return;
+  constexpr double minute = 60;
+  if (grid_.world().all_reduce_max(static_cast<int64_t>(now() - peak_measured_ > minute)) == 1) measure_peak_again(1);
+  const auto exceeded = [&] {
+    report.mfu = mfu(report);
+    return grid_.world().all_reduce_max(static_cast<int64_t>(report.mfu > 1)) == 1;
+  };
+  if (!exceeded()) return;
+  measure_peak_again(7);
+  if (exceeded() && !peak_doubted_) {
+    news(fmt::format(
+        "step {}: an MFU of {:.0f} % cannot be: the peak of {:.0f} GFLOP/s was measured too low, perhaps as "
+        "other programs were running",
+        report.step, 100 * report.mfu, peak_flops_ / 1e9));
+    peak_doubted_ = true;
+  }
+}
+
+double Trainer::mfu(const StepReport& report) const {
+  return peak_flops_ > 0 ? report.tokens_per_second * flops_per_token_ / peak_flops_ : 0;
 }
 
 void Trainer::announce() {
@@ -299,9 +321,9 @@ void Trainer::train_step(int64_t index) {
   if (shown) {
     row.ranks = compare_ranks(seconds, traffic);
     if (row.ranks) report.exposed_share = row.ranks->exposed_share();
-    measure_peak_again(1);
   }
   measure(report, seconds);
+  if (shown) check_peak(report);
   if (first_rank()) console_.step(report, shown ? Console::Kind::lasting : Console::Kind::passing);
   if (val_data_ && (report.step % config_.train.eval_every == 0 || report.step == config_.train.steps))
     row.validation = validate(report.step);
@@ -320,7 +342,7 @@ void Trainer::measure(StepReport& report, double seconds) {
   seconds_ += seconds;
   report.tokens = tokens(report.step);
   report.tokens_per_second = static_cast<double>(tokens(report.step) - tokens(report.step - 1)) / seconds;
-  report.mfu = peak_flops_ > 0 ? report.tokens_per_second * flops_per_token_ / peak_flops_ : 0;
+  report.mfu = mfu(report);
   report.loss_z = loss_score_.score(report.terms.loss);
   report.gradient_norm_z = norm_score_.score(report.gradient_norm);
   const std::vector<std::vector<double>> counts = runner_->expert_counts();

@@ -52,6 +52,8 @@ class Trainer {
   CheckpointSaver::Mode saver_mode() const;
   void open_run_directory();
   void measure_peak_again(int rounds);
+  void check_peak(StepReport& report);
+  double mfu(const StepReport& report) const;
   void announce();
   void train_step(int64_t index);
   void measure(StepReport& report, double seconds);
@@ -81,7 +83,6 @@ class Trainer {
 
   Config config_;
   ProcessGrid& grid_;
-  int local_ranks_;
   std::string directory_;
   std::string tokenizer_model_;  ///< bytes; "" = none
   std::unique_ptr<DataFeed> train_data_;
@@ -102,6 +103,8 @@ class Trainer {
   int64_t last_whole_ = -1;          ///< step of the newest that is on the disk
   int64_t skipped_ = 0;              ///< updates left out because of non-finite numbers
   double peak_flops_ = 0;            ///< best rate measured so far, of all ranks; 0 = unknown
+  double peak_measured_ = 0;         ///< when, by now()
+  bool peak_doubted_ = false;        ///< the user was told that it cannot be
   double flops_per_token_ = 0;
   double seconds_ = 0;  ///< this process has spent in steps
 };

@@ -1,10 +1,10 @@
 // Benchmark results: arithmetic, JSON and back, and what may be compared with what.
-#include "tests/catch.h"
 #include <nlohmann/json.hpp>
 
 #include "../checkpoint/fixtures.h"
 #include "report/bench_report.h"
 #include "small_config.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using Catch::Contains;
@@ -122,6 +122,32 @@ TEST_CASE("the table for people names workload, machine and peak") {
   r.losses_overhead = LossesOverhead{2e-3, 1e-3, {1.0, 1.0}, {1.01, 1.01}, {1.0, 1.0}, {1.02, 1.02}};
   CHECK_THAT(to_text(r), Contains("a CPU") && Contains("4 threads") && Contains("fp32") && Contains("attention") &&
                              Contains("48.0 %") && Contains("+2.00 %") && Contains("outside operations"));
+}
+
+TEST_CASE("A figure beyond the peak that it is compared with is printed with a word of doubt") {
+  BenchReport r = example();
+  CHECK(beyond_peak(r).empty());
+  CHECK_THAT(to_text(r), !Contains("MORE THAN THE PEAK"));
+  SECTION("a family") {
+    r.profile.families[0].flops = 1.25e5 + 1e3;  // in an eighth of a second, against a peak of 1e6
+    CHECK(beyond_peak(r) == std::vector<std::string>{"attention"});
+    CHECK_THAT(to_text(r), Contains("MORE THAN THE PEAK: attention."));
+    r.profile.families[0].flops = 1.25e5 - 1e3;
+    CHECK(beyond_peak(r).empty());
+    r.ranks = RanksResult{.expert_parallel = 1, .each = {{0.2, 0, 0, 1}, {0.2, 0, 0, 1}}};
+    r.setup.workload["ranks"] = "2";  // each has half of the peak
+    CHECK(beyond_peak(r) == std::vector<std::string>{"attention"});
+  }
+  SECTION("the whole step") {
+    r.training_flops_per_token = 7000;  // 160 tokens a second at best
+    CHECK(beyond_peak(r) == std::vector<std::string>{"MFU"});
+    CHECK_THAT(to_text(r), Contains("MORE THAN THE PEAK: MFU."));
+  }
+  SECTION("bf16 is compared with the peak of bf16") {
+    r.training_flops_per_token = 7000;
+    r.peak_used = "bf16";
+    CHECK(beyond_peak(r).empty());
+  }
 }
 
 namespace {
