@@ -38,7 +38,7 @@ StepTerms evaluate_with_logits(Session& session, const StepData& data, const Obj
   StepRunner runner(session);
   const int64_t vocab = session.config().model.vocab_size;
   std::vector<float> logits;
-  model.begin_step();
+  model.begin_evaluation();
   runner.for_each_micro_step(data, {}, [&](const MicroStep& micro) {
     const DType type = model.types().acc;
     const Shape shape = {micro.batch.rows(), vocab};
@@ -69,7 +69,7 @@ void run(const Arguments& a) {
   const StepTerms terms = a.logits.empty() ? runner.evaluate(data, objective)
                                            : evaluate_with_logits(model.session(), data, objective, a.logits);
   const int64_t tokens = data.sequences() * data.tokens;
-  const double worst = worst_expert_load(runner.expert_counts());
+  const double worst = worst_expert_load(runner.evaluation_counts());
   if (a.json) {
     nlohmann::ordered_json out = {{"checkpoint", model.checkpoint().path()},
                                   {"data", a.data},

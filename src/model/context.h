@@ -61,7 +61,7 @@ struct LossContext {
   LossScale scale;
   TokenSample sample;  ///< tokens that SP sees
   Tensor terms;        ///< [term_count] f64, accumulated: unweighted values
-  /// An evaluation computes values alone: no gradient, and no selections that count for the step.
+  /// An evaluation computes values alone: no gradient, and its selections do not count for the step.
   enum class Use : uint8_t { training, evaluation } use = Use::training;
 
   Tensor value(Term term) const { return terms.rows(static_cast<int>(term), static_cast<int>(term) + 1); }

@@ -17,8 +17,10 @@ Transformer::Transformer(Ops& ops, ProcessGrid& grid, const Config& config, cons
       parameters_(parameters) {
   rotary_ = upload_rotary_table(context_, model, positions);
   terms_ = model.allocate("terms", DType::f64, {term_count});
-  if (moe_layers() > 0)
-    step_counts_ = model.allocate("selection counts", types_.acc, {moe_layers(), config_.moe.num_experts});
+  if (moe_layers() == 0) return;
+  const Shape counts{moe_layers(), config_.moe.num_experts};
+  step_counts_ = model.allocate("selection counts", types_.acc, counts);
+  evaluation_counts_ = model.allocate("selection counts (evaluation)", types_.acc, counts);
 }
 
 void Transformer::begin_step() {
@@ -29,6 +31,7 @@ void Transformer::begin_step() {
 
 void Transformer::begin_evaluation() {
   context_.ops(Zero{terms_});
+  if (evaluation_counts_) context_.ops(Zero{evaluation_counts_});
 }
 
 const Routing& Transformer::routing(int64_t moe_layer) const {
@@ -89,19 +92,6 @@ void Transformer::attention_half(int64_t layer, const Batch& batch, Pass pass) {
   residual_ = kept.x_mid;
 }
 
-/// Scores, selection and the router's terms. The selections of an evaluation are counted where nobody reads them.
-void Transformer::route(int64_t layer, const LossContext& loss) {
-  const Arena::Scope scope(context_.scratch);
-  Tensor counts = counts_of(layer);
-  if (loss.use == LossContext::Use::evaluation) {
-    counts = context_.scratch.allocate("selection counts (evaluation)", types_.acc, counts.shape);
-    context_.ops(Zero{counts});
-  }
-  LayerKept& kept = kept_[size_t(layer)];
-  route_forward(context_, parameters_.weights().layers[size_t(layer)], parameters_.router_bias(layer), kept.ffn_normed,
-                kept.routing, loss, counts);
-}
-
 /// branch = ffn(normed), with routing and its terms.
 void Transformer::ffn_half(int64_t layer, const LossContext& loss) {
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
@@ -110,12 +100,14 @@ void Transformer::ffn_half(int64_t layer, const LossContext& loss) {
     if (has_dense(layer)) feed_forward_forward(context_, w, kept.dense, kept.ffn_normed, branch_);
   };
   if (!is_moe(layer)) return dense();
-  route(layer, loss);
+  route_forward(context_, w, parameters_.router_bias(layer), kept.ffn_normed, kept.routing, loss,
+                counts_of(layer, loss.use));
   if (layer > config_.model.dense_layers)
     coupling_forward(context_, kept_[size_t(layer - 1)].routing, kept.routing, loss);
   exchange_counts(context_, loss.sample, kept.routing);
-  expert_rows_ +=
-      context_.grid.expert_parallel() > 1 ? kept.routing.exchange.arrivals : kept.routing.selected.elements();
+  if (loss.use == LossContext::Use::training)
+    expert_rows_ +=
+        context_.grid.expert_parallel() > 1 ? kept.routing.exchange.arrivals : kept.routing.selected.elements();
   kept.experts = ExpertsKept::allocate(context_, kept.routing, loss);
   experts_forward(context_, w, kept.routing, kept.experts, kept.ffn_normed, loss, dense,
                   has_dense(layer) ? Write::accumulate : Write::overwrite, branch_);

@@ -34,14 +34,15 @@ class Transformer {
 
   /// Zeroes the terms and selection counts.
   void begin_step();
-  /// Zeroes the terms, and leaves the selection counts of the step as they are.
+  /// Zeroes the terms and the selection counts of evaluations; those of the step stay as they are.
   void begin_evaluation();
   /// Adds this micro-batch's part of every term, of every gradient and of the selection counts. `layer_done` is called
   /// as backward completes gradients: with L (the number of layers) when those of the final norm and of an untied head
   /// are there, with l after layer l, with −1 after the embedding.
   void train(const MicroStep& micro, const Objective& objective,
              const std::function<void(int64_t layer)>& layer_done = {});
-  /// Adds this micro-batch's part of every term; gradients and selection counts stay as they are. `logits` [T, V] acc
+  /// Adds this micro-batch's part of every term and of the evaluation's selection counts; gradients and the step's
+  /// counts stay as they are. `logits` [T, V] acc
   /// receives the logits when given.
   void evaluate(const MicroStep& micro, const Objective& objective, const Tensor& logits = {});
 
@@ -51,11 +52,13 @@ class Transformer {
   Tensor terms() const { return terms_; }  ///< [term_count] f64: unweighted, this rank's part
   /// Selections of the step, one row a MoE layer, this rank's part. [MoE layers, E] acc; none without a MoE layer.
   Tensor step_counts() const { return step_counts_; }
+  /// The same of the evaluation since begin_evaluation.
+  Tensor evaluation_counts() const { return evaluation_counts_; }
   /// What the last train or evaluate left behind in MoE layer `i` (counted from the first MoE layer).
   const Routing& routing(int64_t moe_layer) const;
   /// The residual streams of the last micro-step that still lie in memory, by name ("layers.3.x_in"), in forward order.
   std::vector<std::pair<std::string, Tensor>> residual_streams() const;
-  /// Rows that the experts of this rank have computed since begin_step, forward.
+  /// Rows that the experts of this rank have computed since begin_step, in the forward passes of training.
   int64_t expert_rows() const { return expert_rows_; }
   int64_t moe_layers() const { return config_.model.num_layers - config_.model.dense_layers; }
   NumberTypes types() const { return types_; }
@@ -81,7 +84,10 @@ class Transformer {
   bool has_dense(int64_t layer) const {
     return static_cast<bool>(parameters_.weights().layers[size_t(layer)].dense_down);
   }
-  Tensor counts_of(int64_t layer) const { return step_counts_[layer - config_.model.dense_layers]; }
+  Tensor counts_of(int64_t layer, LossContext::Use use) const {
+    const Tensor& counts = use == LossContext::Use::training ? step_counts_ : evaluation_counts_;
+    return counts[layer - config_.model.dense_layers];
+  }
   void forward(const Batch& batch, const LossContext& loss, Recompute recompute);
   void allocate_block(LayerKept& kept, const Batch& batch);
   void allocate_dense(LayerKept& kept, int64_t layer, const Batch& batch);
@@ -91,16 +97,15 @@ class Transformer {
   void backward_layer(int64_t layer, const Batch& batch, const LossContext& loss, Recompute recompute);
   void ffn_backward(int64_t layer, const LossContext& loss, const Tensor& dnormed);
   LossContext loss_context(const MicroStep& micro, const Objective& objective, LossContext::Use use) const;
-  void route(int64_t layer, const LossContext& loss);
   Tensor gradient_act() const { return types_.one_type() ? dresidual_ : dresidual_act_; }
 
   Config config_;
   NumberTypes types_;
   Context context_;
   const Parameters& parameters_;
-  Tensor rotary_;       ///< [positions, R] acc
-  Tensor terms_;        ///< [term_count] f64
-  Tensor step_counts_;  ///< [MoE layers, E] acc
+  Tensor rotary_;                           ///< [positions, R] acc
+  Tensor terms_;                            ///< [term_count] f64
+  Tensor step_counts_, evaluation_counts_;  ///< [MoE layers, E] acc
   int64_t expert_rows_ = 0;
   // Of the micro-step in progress:
   std::vector<LayerKept> kept_;

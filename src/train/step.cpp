@@ -214,14 +214,21 @@ void StepRunner::update(const OptimizerConfig& optimizer, double lr, double grad
   for (size_t i = 0; i < buckets.size(); ++i) buckets[i].group(grid).wait(gathers_[i]);
 }
 
-std::vector<std::vector<double>> StepRunner::expert_counts() {
-  const Tensor counts = session_.transformer().step_counts();
+std::vector<std::vector<double>> StepRunner::rows_of(const Tensor& counts) {
   if (!counts) return {};
   const std::vector<double> flat = download_values(session_.ops(), counts);
   const int64_t experts = counts.dim(1);
   std::vector<std::vector<double>> rows;
   for (auto layer = flat.begin(); layer != flat.end(); layer += experts) rows.emplace_back(layer, layer + experts);
   return rows;
+}
+
+std::vector<std::vector<double>> StepRunner::expert_counts() {
+  return rows_of(session_.transformer().step_counts());
+}
+
+std::vector<std::vector<double>> StepRunner::evaluation_counts() {
+  return rows_of(session_.transformer().evaluation_counts());
 }
 
 }  // namespace strand

@@ -61,13 +61,16 @@ class StepRunner {
   void update(const OptimizerConfig& optimizer, double lr, double gradient_scale);
   /// Selections of the last accumulate: [MoE layers][E], all ranks.
   std::vector<std::vector<double>> expert_counts();
+  /// Selections of the last evaluation: [MoE layers][E], this rank's part.
+  std::vector<std::vector<double>> evaluation_counts();
 
   int64_t updates = 0;  ///< optimizer updates so far (AdamW's bias correction)
 
  private:
   StepShape shape_of(const StepData& data) const;
+  std::vector<std::vector<double>> rows_of(const Tensor& counts);
   double sum_of_squares(const Tensor& x);
-  std::string nonfinite_part(Tensor OwnedPart::* field, const std::string& what);
+  std::string nonfinite_part(Tensor OwnedPart::*field, const std::string& what);
   std::string nonfinite_stream();
 
   Session& session_;

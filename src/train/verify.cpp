@@ -226,7 +226,7 @@ void Replay::compare_outputs() {
   const auto append_all = [&](std::vector<double>& to, const Tensor& mine) {
     append(to, gather_values(world, download_values(ops, mine)));
   };
-  model.begin_step();
+  model.begin_evaluation();
   runner_.for_each_micro_step(data_, {}, [&](const MicroStep& micro) {
     const size_t bytes = static_cast<size_t>(micro.batch.rows() * vocab) * size_of(model.types().acc);
     const Tensor device{ops.allocate(bytes), model.types().acc, {micro.batch.rows(), vocab}};
@@ -238,7 +238,7 @@ void Replay::compare_outputs() {
       append_all(selected[size_t(l)], model.routing(l).selected);
     }
   });
-  if (model.step_counts()) world.all_reduce_sum(Traffic::statistics, model.step_counts());
+  if (model.evaluation_counts()) world.all_reduce_sum(Traffic::statistics, model.evaluation_counts());
   const StepTerms terms = runner_.read_terms(objective());
   const auto concatenate = [&](const std::vector<std::vector<double>>& parts) {
     std::vector<double> all;
@@ -253,7 +253,7 @@ void Replay::compare_outputs() {
   comparison_.add("choices of experts that differ", differing_choices(concatenate(selected)), tolerance_.selection);
   if (tolerance_.selection == 0) {
     compare("out.selected", "out.selected", {layers, tokens, config_.moe.top_k}, concatenate(selected), 0.0);
-    compare("out.counts", "out.counts", {layers, experts}, concatenate(runner_.expert_counts()), 0.0);
+    compare("out.counts", "out.counts", {layers, experts}, concatenate(runner_.evaluation_counts()), 0.0);
   }
   compare("out.loss", "out.loss", {1}, {terms.loss}, tolerance_.output);
   for (int i = 0; i < term_count; ++i)

@@ -222,7 +222,8 @@ TEST_CASE("Tensors around the size of a piece arrive whole") {
     tensors.push_back(tensor_of(name, {static_cast<int64_t>(values.size())}, std::move(values)));
   }
   const std::string path = directory / "file.safetensors";
-  CHECK(write_safetensors(path, tensors) == digest_of_file(path));
+  const FileDigest written = write_safetensors(path, tensors);
+  CHECK(written == digest_of_file(path));
   const SafetensorsFile file(path);
   for (const auto& [name, values] : expected) {
     INFO(name);

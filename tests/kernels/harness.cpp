@@ -83,7 +83,12 @@ std::vector<size_t> Stage::tensors_in(const void* operation, size_t bytes) const
       const auto* begin = static_cast<const std::byte*>(a.memory) + guard_bytes;
       return address >= begin && address <= begin + a.bytes;
     };
-    if (address != nullptr && std::any_of(allocations_.begin(), allocations_.end(), here)) offsets.push_back(at);
+    if (address == nullptr || std::none_of(allocations_.begin(), allocations_.end(), here)) continue;
+    // An old address may lie in the padding between two fields; then what follows it is no tensor of the reference.
+    Tensor tensor;
+    std::memcpy(&tensor, static_cast<const std::byte*>(operation) + at, sizeof tensor);
+    const bool type = tensor.dtype == DType::f64 || tensor.dtype == DType::i32 || tensor.dtype == DType::u8;
+    if (type && tensor.shape.rank() >= 1 && tensor.shape.rank() <= Shape::max_rank) offsets.push_back(at);
   }
   return offsets;
 }

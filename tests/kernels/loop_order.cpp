@@ -1,6 +1,7 @@
 #include "loop_order.h"
 
 #include <dlfcn.h>
+#include <omp.h>
 
 #include <atomic>
 
@@ -21,7 +22,12 @@ struct Loop {
     past = start + (count - begin) * increment;
   }
 };
-thread_local Loop loop;
+// A region inside a region has a loop of its own, and the outer one goes on after it.
+constexpr int deepest = 8;
+thread_local Loop loops[deepest];
+Loop& loop() {
+  return loops[omp_get_level() < deepest ? omp_get_level() : deepest - 1];
+}
 
 /// A parallel region that is one loop: every thread of the team has to know the loop's ends.
 struct Region {
@@ -31,10 +37,8 @@ struct Region {
 };
 void enter(void* region) {
   const Region& r = *static_cast<const Region*>(region);
-  const Loop outer = loop;
-  loop = r.loop;
+  loop() = r.loop;
   r.body(r.data);
-  loop = outer;
 }
 
 template <typename Function>
@@ -63,9 +67,9 @@ bool GOMP_loop_nonmonotonic_dynamic_start(long start, long end, long increment, 
   using namespace strand::test;
   static const auto real =
       of_libgomp<decltype(GOMP_loop_nonmonotonic_dynamic_start)>("GOMP_loop_nonmonotonic_dynamic_start");
-  loop = {start, end, increment};
+  loop() = {start, end, increment};
   const bool any = real(start, end, increment, chunk, first, past);
-  if (any) loop.mirror(*first, *past);
+  if (any) loop().mirror(*first, *past);
   return any;
 }
 
@@ -74,7 +78,7 @@ bool GOMP_loop_nonmonotonic_dynamic_next(long* first, long* past) {
   static const auto real =
       of_libgomp<decltype(GOMP_loop_nonmonotonic_dynamic_next)>("GOMP_loop_nonmonotonic_dynamic_next");
   const bool any = real(first, past);
-  if (any) loop.mirror(*first, *past);
+  if (any) loop().mirror(*first, *past);
   return any;
 }
 

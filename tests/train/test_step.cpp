@@ -74,6 +74,11 @@ TEST_CASE("An evaluation leaves gradients, weights, biases and the step's select
     CHECK(std::isfinite(first.loss));
     CHECK(first.value == second.value);
     CHECK(model.runner.expert_counts() == counts);
+    // Each token of the evaluation selects K experts in each layer, and those of `other` alone are counted.
+    double selections = 0;
+    for (const auto& layer : model.runner.evaluation_counts())
+      for (const double count : layer) selections += count;
+    CHECK(selections == 2 * 5 * config.moe.top_k * config.model.num_layers);
     CHECK(model.gradients() == gradients);
     // The biases move by the selections of the step, which an evaluation in between does not change.
     model.runner.update({}, 0.0, 1.0);
