@@ -219,7 +219,8 @@ TEST_CASE("Tensors around the size of a piece arrive whole") {
     for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<uint16_t>(i * 40503 >> 4);
     const std::string name = "of " + std::to_string(bytes);
     expected[name] = values;
-    tensors.push_back(tensor_of(name, {static_cast<int64_t>(values.size())}, std::move(values)));
+    const auto elements = static_cast<int64_t>(values.size());
+    tensors.push_back(tensor_of(name, {elements}, std::move(values)));
   }
   const std::string path = directory / "file.safetensors";
   const FileDigest written = write_safetensors(path, tensors);

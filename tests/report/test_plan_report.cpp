@@ -47,9 +47,9 @@ TEST_CASE("memory of the weights, their gradients and moments") {
   CHECK(report.model.gradients == weights);
   CHECK(report.model.moments == 2 * weights);
   CHECK(report.model.act_copies == 0);
-  // Cosines and sines of 2 angles at 8 positions; and five of at most 64 bytes, padded to that: inputs and targets (16
-  // ids), one number, the terms, the counts of selections (2 layers of 4 experts).
-  const size_t buffers = 8 * 2 * 2 * 4 + 5 * 64;
+  // Cosines and sines of 2 angles at 8 positions; and six of at most 64 bytes, padded to that: inputs and targets (16
+  // ids), one number, the terms, the counts of selections in training and in evaluation (2 layers of 4 experts).
+  const size_t buffers = 8 * 2 * 2 * 4 + 6 * 64;
   CHECK(report.model.buffers == buffers);
   CHECK(report.session.model.bytes == 4 * weights + buffers);
   CHECK(report.size.parameters == embed + 2 * (qkv + o_proj + router + gate_up + down) + 5 * 8);
