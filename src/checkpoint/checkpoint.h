@@ -24,6 +24,19 @@
 
 namespace strand {
 
+/// What the samples of a run are cut from. Sample i means another text when any of this changes. The names of the files
+/// do not belong to it: a file may move.
+struct DataState {
+  struct Source {
+    double weight = 1.0;      ///< of this source among the others
+    std::string fingerprint;  ///< of its ids (data/fingerprint.h)
+    bool operator==(const Source&) const = default;
+  };
+  int64_t sequence_length = 0;  ///< tokens; 0 = not recorded: a checkpoint of strand 0.1.0 or an imported one
+  std::vector<Source> sources;
+  bool operator==(const DataState&) const = default;
+};
+
 /// Where a run stands, between two steps. Numbers survive exactly.
 struct RunState {
   int64_t step = 0;           ///< optimizer steps done; the next one has this index
@@ -31,6 +44,7 @@ struct RunState {
   int64_t schedule_step = 0;  ///< index at which the schedule continues (differs from step after fine-tuning began)
   int64_t tokens = 0;         ///< trained on so far
   uint64_t seed = 0;
+  DataState data;
   std::map<std::string, std::vector<double>> series;  ///< running statistics by name; finite
   std::map<std::string, std::string> versions;        ///< program, compiler, layout: to be logged, not to be obeyed
 };

@@ -33,7 +33,8 @@ void require_same_run(Communicator& all, const Config& config, const ResumeChoic
   require_agreement(all, "build", this_build());
   require_agreement(all, "configuration", to_yaml(config));
   if (config.run.device == DeviceKind::cpu) require_agreement(all, "instruction set (see STRAND_ISA)", cpu_isa_text());
-  require_agreement(all, "--resume", fmt::format("{}{}", resume.text, resume.weights_only ? " --weights-only" : ""));
+  require_agreement(all, "--resume", fmt::format("{}{}{}", resume.text, resume.weights_only ? " --weights-only" : "",
+                                             resume.accept_data_change ? " --accept-data-change" : ""));
   require_shared_directory(all, config.run.dir + "/" + config.run.name);
 }
 
@@ -62,6 +63,10 @@ void add_train_command(CLI::App& app, Processes& processes) {
                       "and refuse a directory that holds a run; DIR: continue from this checkpoint");
   command->add_flag("--weights-only", a->resume.weights_only,
                     "With --resume DIR: start a new run from that checkpoint's weights (fine-tuning)");
+  command->add_flag("--accept-data-change", a->resume.accept_data_change,
+                    "Continue although data.train or data.sequence_length is not what the checkpoint was trained on. "
+                    "The run goes on with the sample of the same number, but the order of samples is another one: text "
+                    "that was seen may come again before all has been seen");
   command->callback([a, &processes] { run(*a, processes); });
 }
 

@@ -132,6 +132,7 @@ struct TrainConfig {
   int64_t log_every = 10;
   Recompute recompute = Recompute::none;
   OnNonfinite on_nonfinite = OnNonfinite::stop;
+  int64_t max_skips_in_a_row = 10;  ///< with OnNonfinite::skip: the run stops when more steps in a row are skipped
 
   bool operator==(const TrainConfig&) const = default;
 };

@@ -210,6 +210,8 @@ std::vector<Key> train_keys() {
        "what backward computes again instead of keeping it; the same bits, less memory"},
       {"train", "on_nonfinite", choice<g, &C::on_nonfinite>({"stop", "skip"}),
        "on a loss or gradient that is not finite: stop the run, or skip the step"},
+      {"train", "max_skips_in_a_row", integer<g, &C::max_skips_in_a_row>(1, max_steps),
+       "with on_nonfinite: skip, the run stops with an error when more steps than this are skipped one after another"},
   };
 }
 

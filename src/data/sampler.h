@@ -48,6 +48,8 @@ class Sampler {
 
   int64_t windows() const;            ///< of all sources together
   int64_t windows(int source) const;  ///< in one epoch of it
+  int sources() const { return static_cast<int>(parts_.size()); }
+  const Source& source(int k) const { return parts_.at(static_cast<size_t>(k)).source; }
   int64_t sequence_length() const { return sequence_length_; }
 
  private:

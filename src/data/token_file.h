@@ -10,6 +10,7 @@
 // Every header field is checked against the size of the file before it is used; nothing is allocated from what a header
 // claims. Errors name the file and the byte (in headers) or the token (in ids) that is wrong.
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "core/mapped_file.h"
@@ -44,6 +45,11 @@ class TokenFile {
   /// Copies ids [begin, begin + count) to `out` [count]. Throws Error naming file and token when an id is negative or
   /// >= vocab_size: an embedding table is never indexed with what a file says before this check.
   void read(int64_t begin, int64_t count, int64_t vocab_size, int32_t* out) const;
+
+  /// The ids as they are stored, tokens() of type().
+  std::span<const std::byte> stored_ids() const {
+    return {data_.data() + ids_offset_, static_cast<size_t>(tokens_) * size_of(type_)};
+  }
 
   /// Number of documents, or -1 where the format does not record them.
   int64_t documents() const { return documents_; }

@@ -17,6 +17,8 @@ std::string run_directory(const RunConfig& run);
 struct ResumeChoice {
   std::string text = "auto";
   bool weights_only = false;
+  /// Continue although the training data, or how it is cut into samples, is not what it was.
+  bool accept_data_change = false;
 };
 
 struct Start {

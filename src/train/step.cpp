@@ -164,15 +164,20 @@ std::string StepRunner::nonfinite_stream() {
   return "";
 }
 
+std::string StepRunner::first_of_ranks(const std::string& mine) {
+  for (const std::string& found : session_.grid().world().all_gather(mine))
+    if (!found.empty()) return found;
+  return "";
+}
+
+std::string StepRunner::nonfinite_weight() {
+  return first_of_ranks(nonfinite_part(&OwnedPart::master, "weight "));
+}
+
 std::string StepRunner::find_nonfinite() {
-  const auto agreed = [&](const std::string& mine) -> std::string {
-    for (const std::string& found : session_.grid().world().all_gather(mine))
-      if (!found.empty()) return found;
-    return "";
-  };
-  if (const std::string found = agreed(nonfinite_part(&OwnedPart::master, "weight ")); !found.empty()) return found;
-  if (const std::string found = agreed(nonfinite_stream()); !found.empty()) return found;
-  return agreed(nonfinite_part(&OwnedPart::gradient, "gradient of "));
+  if (const std::string found = nonfinite_weight(); !found.empty()) return found;
+  if (const std::string found = first_of_ranks(nonfinite_stream()); !found.empty()) return found;
+  return first_of_ranks(nonfinite_part(&OwnedPart::gradient, "gradient of "));
 }
 
 double StepRunner::clip_factor(double norm, double clip) {

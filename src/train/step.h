@@ -54,6 +54,8 @@ class StepRunner {
   /// micro-step; it names the layer) or gradient that is not finite, as "weight layers.3...", or "". Of several ranks
   /// that find one, the lowest speaks for all.
   std::string find_nonfinite();
+  /// "weight NAME" of the first weight that is not finite, over all ranks, or "". All ranks call it.
+  std::string nonfinite_weight();
   /// Clip factor for a norm: clip/norm when norm > clip, else 1; clip 0 = never.
   static double clip_factor(double norm, double clip);
   /// AdamW with `gradient_scale` times the gradient on what this rank owns, whose weights then go to all who read them;
@@ -72,6 +74,8 @@ class StepRunner {
   double sum_of_squares(const Tensor& x);
   std::string nonfinite_part(Tensor OwnedPart::*field, const std::string& what);
   std::string nonfinite_stream();
+  /// What the lowest rank found that found anything.
+  std::string first_of_ranks(const std::string& mine);
 
   Session& session_;
   GradientReduction reduction_;

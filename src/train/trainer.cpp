@@ -16,6 +16,7 @@
 #include "train/agreed.h"
 #include "train/model_state.h"
 #include "train/rank_peak.h"
+#include "train/resume_checks.h"
 #include "train/schedule.h"
 
 namespace strand {
@@ -36,6 +37,9 @@ std::string layout_text(const GridShape& shape) {
 const std::vector<std::string> model_groups = {"model", "moe"};
 /// Config groups that may change on resume; what changed is said.
 const std::vector<std::string> other_groups = {"run", "losses", "data", "optimizer", "schedule", "train", "parallel"};
+
+/// Stands among the numbers of signals for a batch that cannot be read.
+constexpr int64_t unreadable_data = 1 << 20;
 }  // namespace
 
 Trainer::~Trainer() = default;
@@ -50,6 +54,7 @@ Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGri
   if (const std::optional<Tokenizer> tokenizer = resolve_vocabulary(config_)) tokenizer_model_ = tokenizer->bytes();
   check_config(config_);
   train_data_ = std::make_unique<DataFeed>(config_.data.train, config_);
+  data_ = data_state(config_.data.train, train_data_->sampler());
   if (config_.train.eval_every > 0) {
     require(!config_.data.val.empty(), "train.eval_every is {}, but data.val is empty", config_.train.eval_every);
     val_data_ = std::make_unique<DataFeed>(config_.data.val, config_);
@@ -103,7 +108,7 @@ void Trainer::start(const ResumeChoice& resume) {
   from_elsewhere_ = grid_.world().all_reduce_max(static_cast<int64_t>(chosen.from_elsewhere)) == 1;
   if (path.empty()) return session_->parameters().initialize(session_->ops(), config_.run.seed);
   const Checkpoint checkpoint(path, Verification::done);
-  resume.weights_only ? start_from_weights(checkpoint) : continue_from(checkpoint);
+  resume.weights_only ? start_from_weights(checkpoint) : continue_from(checkpoint, resume);
 }
 
 void Trainer::start_from_weights(const Checkpoint& checkpoint) {
@@ -133,18 +138,38 @@ Config Trainer::require_same_model(const Checkpoint& checkpoint) const {
   return saved;
 }
 
-void Trainer::continue_from(const Checkpoint& checkpoint) {
+/// The position in the data means something only while the data is the same.
+void Trainer::check_data(const Checkpoint& checkpoint, const ResumeChoice& resume) {
+  const DataState& saved = checkpoint.state().data;
+  if (saved.sequence_length == 0)
+    return say(
+        fmt::format("{} does not record what its training data held; it is taken to be the same", checkpoint.path()));
+  std::string text;
+  for (const std::string& d : data_differences(saved, data_)) text += "; " + d;
+  if (text.empty()) return;
+  require(resume.accept_data_change,
+          "cannot continue from {}: the training data is not what it was{}. The position in the data, sample {}, now "
+          "means another text. Restore the data, or continue with --accept-data-change: the run then goes on with "
+          "sample {} of the new data, and text that was seen may come again before all has been seen",
+          checkpoint.path(), text, checkpoint.state().next_sample, checkpoint.state().next_sample);
+  say(fmt::format("the training data is not what it was, which --accept-data-change accepts{}", text));
+}
+
+void Trainer::continue_from(const Checkpoint& checkpoint, const ResumeChoice& resume) {
   const std::string& path = checkpoint.path();
   const Config saved = require_same_model(checkpoint);
   take_tokenizer(checkpoint);
-  for (const std::string& d : config_differences(saved, config_, other_groups))
+  for (const std::string& d : config_differences(saved, config_, other_groups)) {
     say(fmt::format("changed since the checkpoint: {}", d));
+    changed_ = true;
+  }
   const RunState& state = checkpoint.state();
   require(state.seed == config_.run.seed,
           "cannot continue from {}: its run.seed is {}, this one's is {}, and the order of the data follows from it",
           path, state.seed, config_.run.seed);
   require(state.step <= config_.train.steps, "{} is at step {}, beyond train.steps {}", path, state.step,
           config_.train.steps);
+  check_data(checkpoint, resume);
   load_model(*session_, checkpoint.model());
   load_optimizer(*session_, checkpoint.optimizer());
   start_ = state.step;
@@ -160,7 +185,10 @@ void Trainer::continue_from(const Checkpoint& checkpoint) {
   const std::vector<double> skipped = series("skipped_updates");
   skipped_ = skipped.empty() ? 0 : static_cast<int64_t>(skipped[0]);
   runner_->updates = start_ - skipped_;
-  say(fmt::format("continuing from {} at step {}", path, start_));
+  const std::vector<double> row = series("skipped_in_a_row");
+  skipped_in_a_row_ = row.empty() ? 0 : static_cast<int64_t>(row[0]);
+  if (const std::string jump = learning_rate_jump(saved, config_, start_); !jump.empty()) say(jump);
+  if (start_ < config_.train.steps) say(fmt::format("continuing from {} at step {}", path, start_));
 }
 
 std::string Trainer::checkpoint_directory() const {
@@ -187,7 +215,9 @@ void Trainer::open_run_directory() {
     last_saved_ = start_;
   }
   if (!first_rank()) return;
-  write_file_atomically((fs::path(directory_) / "config.yaml").string(), to_yaml(config_));
+  // The configuration of a run that is finished stays what it was trained with.
+  if (start_ < config_.train.steps || !fs::exists(fs::path(directory_) / "config.yaml"))
+    write_file_atomically((fs::path(directory_) / "config.yaml").string(), to_yaml(config_));
   const int64_t first_row = start_ == 0 ? 0 : start_ + 1;
   log_ = std::make_unique<RunLog>((fs::path(directory_) / "log.jsonl").string(), first_row);
   events_ = std::make_unique<EventFile>(directory_, first_row);
@@ -263,6 +293,15 @@ void Trainer::announce() {
 void Trainer::run() {
   const StopSignals signals;
   announce();
+  if (start_ == config_.train.steps)
+    return news(fmt::format("nothing was trained: {} already has the {} steps that train.steps asks for{}", directory_,
+                            config_.train.steps,
+                            changed_ ? ", and the changed configuration takes effect only in further steps" : ""));
+  agreed(grid_.world(), [this] {
+    fetch(start_);
+    require(data_error_.empty(), "{}", data_error_);
+  });
+  if (first_rank()) scan_ = std::make_unique<VocabularyScan>(all_files(), config_.model.vocab_size);
   if (start_ == 0 && val_data_) {
     const std::optional<Validation> first = validate(0);
     if (log_) log_->write(LogRow(0).add("val_loss", first->loss).add("val_perplexity", std::exp(first->loss)));
@@ -272,7 +311,10 @@ void Trainer::run() {
     const int64_t done = index + 1;
     const bool due = config_.train.checkpoint_every > 0 && done % config_.train.checkpoint_every == 0;
     attend([this] { return saver_->poll(); });
-    const int64_t signal = grid_.world().all_reduce_max(signals.received());  // whichever rank it reached
+    if (data_error_.empty() && scan_) data_error_ = scan_->found();
+    // Whichever rank it reached. A batch that cannot be read outranks every signal.
+    const int64_t signal = grid_.world().all_reduce_max(data_error_.empty() ? signals.received() : unreadable_data);
+    if (signal == unreadable_data) end_by_data(done);
     if (due || done == config_.train.steps || signal != 0) save(done);
     if (signal != 0) {
       attend([this] { return saver_->finish(); });
@@ -284,8 +326,36 @@ void Trainer::run() {
   news(fmt::format("done: {} steps, {} of training", config_.train.steps, format_duration(seconds_)));
 }
 
+void Trainer::end_by_data(int64_t done) {
+  save(done);
+  attend([this] { return saver_->finish(); });
+  for (const std::string& error : grid_.world().all_gather(data_error_))
+    if (!error.empty()) fail("{}. Stopped after step {}; {}", error, done, what_is_kept());
+  fail("a batch could not be read, and no rank says why");
+}
+
+void Trainer::fetch(int64_t index) {
+  if (index >= config_.train.steps) return;
+  try {
+    next_ = train_data_->training_step(config_.train, next_sample(index), grid_.rank(), grid_.ranks());
+  } catch (const Error& error) {
+    data_error_ = error.what();
+  }
+}
+
+std::vector<std::shared_ptr<const TokenFile>> Trainer::all_files() const {
+  std::vector<std::shared_ptr<const TokenFile>> files;
+  for (const DataFeed* feed : {train_data_.get(), val_data_.get()})
+    for (int k = 0; feed != nullptr && k < feed->sampler().sources(); ++k)
+      files.push_back(feed->sampler().source(k).file);
+  return files;
+}
+
 bool Trainer::accept(int64_t step, const StepTerms& terms, double norm) {
-  if (std::isfinite(terms.loss) && std::isfinite(norm)) return true;
+  if (std::isfinite(terms.loss) && std::isfinite(norm)) {
+    skipped_in_a_row_ = 0;
+    return true;
+  }
   attend([this] { return saver_->finish(); });  // so that what is said below of checkpoints is true
   const std::string where = runner_->find_nonfinite();
   const std::string what = fmt::format("step {}: loss {}, gradient norm {}; first non-finite tensor: {}", step,
@@ -293,8 +363,15 @@ bool Trainer::accept(int64_t step, const StepTerms& terms, double norm) {
   if (config_.train.on_nonfinite == OnNonfinite::stop) {
     fail("{}. Stopped; {}. Lower optimizer.lr, or set train.on_nonfinite: skip", what, what_is_kept());
   }
+  require(where.rfind("weight ", 0) != 0, "{}. Stopped, because no later step can be finite either; {}", what,
+          what_is_kept());
+  const int64_t most = config_.train.max_skips_in_a_row;
+  require(skipped_in_a_row_ < most,
+          "{}. Stopped: {} steps in a row were skipped before it (train.max_skips_in_a_row); {}", what, most,
+          what_is_kept());
   news(fmt::format("skipped the update of {}", what));
   ++skipped_;
+  ++skipped_in_a_row_;
   return false;
 }
 
@@ -302,7 +379,7 @@ void Trainer::train_step(int64_t index) {
   const double begin = now();
   const TrafficCounts traffic = grid_.traffic();
   grid_.progress().step = index;
-  const StepData data = train_data_->training_step(config_.train, next_sample(index), grid_.rank(), grid_.ranks());
+  const StepData data = std::move(next_);
   StepReport report{.step = index + 1, .steps = config_.train.steps};
   // What a row holds follows from its step alone, not from where this process began.
   const bool logged = report.step % config_.train.log_every == 0 || report.step == config_.train.steps || index == 0;
@@ -316,6 +393,7 @@ void Trainer::train_step(int64_t index) {
     runner_->update(config_.optimizer, report.lr,
                     StepRunner::clip_factor(report.gradient_norm, config_.optimizer.clip_norm));
   session_->ops().synchronize();
+  fetch(index + 1);
   const double seconds = now() - begin;
   Row row{.report = report, .validation = {}, .ranks = {}, .logged = logged};
   if (shown) {
@@ -403,6 +481,9 @@ void Trainer::write_row(const Row& of_step) {
 
 void Trainer::save(int64_t step) {
   if (step == last_saved_) return;
+  const std::string bad = runner_->nonfinite_weight();
+  require(bad.empty(), "after step {}, {} is not finite, so no checkpoint is written. Stopped; {}. Lower optimizer.lr",
+          step, bad, what_is_kept());
   if (log_) log_->sync();
   attend([&] { return saver_->save(content(step)); });
   last_saved_ = step;
@@ -414,9 +495,11 @@ CheckpointSaver::Content Trainer::content(int64_t step) const {
   content.state.next_sample = next_sample(step);
   content.state.tokens = tokens(step);
   content.state.seed = config_.run.seed;
+  content.state.data = data_;
   content.state.series = {{"loss", loss_score_.values()},
                           {"grad_norm", norm_score_.values()},
-                          {"skipped_updates", {static_cast<double>(skipped_)}}};
+                          {"skipped_updates", {static_cast<double>(skipped_)}},
+                          {"skipped_in_a_row", {static_cast<double>(skipped_in_a_row_)}}};
   if (grid_.ranks() > 1) content.state.versions["layout"] = layout_text(grid_.shape());
   content.config_yaml = to_yaml(config_);
   content.tokenizer_model = tokenizer_model_;

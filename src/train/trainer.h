@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "data/vocabulary_scan.h"
 #include "model/session.h"
 #include "train/checkpoint_saver.h"
 #include "train/console.h"
@@ -45,7 +46,7 @@ class Trainer {
   void check_layout(const ProcessGrid& grid) const;
   void start(const ResumeChoice& resume);
   void start_from_weights(const Checkpoint& checkpoint);
-  void continue_from(const Checkpoint& checkpoint);
+  void continue_from(const Checkpoint& checkpoint, const ResumeChoice& resume);
   Config require_same_model(const Checkpoint& checkpoint) const;
   void take_tokenizer(const Checkpoint& checkpoint);
   std::string checkpoint_directory() const;
@@ -56,6 +57,12 @@ class Trainer {
   double mfu(const StepReport& report) const;
   void announce();
   void train_step(int64_t index);
+  /// Takes the batch of step `index`, if there is one. What goes wrong is kept in data_error_.
+  void fetch(int64_t index);
+  std::vector<std::shared_ptr<const TokenFile>> all_files() const;  ///< of training and validation
+  /// Saves what was trained and throws the error in the data that some rank has met.
+  [[noreturn]] void end_by_data(int64_t done);
+  void check_data(const Checkpoint& checkpoint, const ResumeChoice& resume);
   void measure(StepReport& report, double seconds);
   std::optional<RankReport> compare_ranks(double seconds, const TrafficCounts& before);
   bool first_rank() const { return grid_.rank() == 0; }
@@ -94,17 +101,23 @@ class Trainer {
   std::unique_ptr<CheckpointSaver> saver_;
   Console console_;
   ZScore loss_score_, norm_score_;
-  bool from_elsewhere_ = false;      ///< starts from a checkpoint that is not in this run's directory
-  int64_t start_ = 0;                ///< steps done before this process
-  int64_t start_sample_ = 0;         ///< index of the first sample after them
-  int64_t start_tokens_ = 0;         ///< trained on in them
-  std::vector<double> expert_load_;  ///< share of each expert in its layer's selections of the last step, flat
-  int64_t last_saved_ = -1;          ///< step of the newest checkpoint, begun or done
-  int64_t last_whole_ = -1;          ///< step of the newest that is on the disk
-  int64_t skipped_ = 0;              ///< updates left out because of non-finite numbers
-  double peak_flops_ = 0;            ///< best rate measured so far, of all ranks; 0 = unknown
-  double peak_measured_ = 0;         ///< when, by now()
-  bool peak_doubted_ = false;        ///< the user was told that it cannot be
+  bool from_elsewhere_ = false;           ///< starts from a checkpoint that is not in this run's directory
+  int64_t start_ = 0;                     ///< steps done before this process
+  int64_t start_sample_ = 0;              ///< index of the first sample after them
+  int64_t start_tokens_ = 0;              ///< trained on in them
+  std::vector<double> expert_load_;       ///< share of each expert in its layer's selections of the last step, flat
+  int64_t last_saved_ = -1;               ///< step of the newest checkpoint, begun or done
+  int64_t last_whole_ = -1;               ///< step of the newest that is on the disk
+  int64_t skipped_ = 0;                   ///< updates left out because of non-finite numbers
+  int64_t skipped_in_a_row_ = 0;          ///< of these, the ones since the last update
+  StepData next_;                         ///< the batch of the next step
+  std::string data_error_;                ///< of this rank: an id outside the vocabulary, with its place
+  std::unique_ptr<VocabularyScan> scan_;  ///< on the first rank
+  DataState data_;                        ///< what train_data_ holds
+  bool changed_ = false;                  ///< the configuration is not the checkpoint's
+  double peak_flops_ = 0;                 ///< best rate measured so far, of all ranks; 0 = unknown
+  double peak_measured_ = 0;              ///< when, by now()
+  bool peak_doubted_ = false;             ///< the user was told that it cannot be
   double flops_per_token_ = 0;
   double seconds_ = 0;  ///< this process has spent in steps
 };

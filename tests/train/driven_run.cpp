@@ -112,6 +112,10 @@ Ended DrivenRun::train_weights_only(const std::string& from, const std::string& 
   return drive({fault, from, "weights-only"});
 }
 
+Ended DrivenRun::train_accepting_data_change() {
+  return drive({"none", "auto", "accept-data-change"});
+}
+
 void DrivenRun::complete(const std::string& resume) {
   const Ended ended = train("none", resume);
   require(ended.status == 0, "the run ended with {}: {}", ended.status, ended.errors);

@@ -40,6 +40,7 @@ class DrivenRun {
 
   /// Trains with this fault (fault_layer.h). Throws Error when the driver cannot be started.
   Ended train(const std::string& fault = "none", const std::string& resume = "auto");
+  Ended train_accepting_data_change();
   Ended train_weights_only(const std::string& from, const std::string& fault = "none");
   /// Throws Error with the run's own words unless it ended well.
   void complete(const std::string& resume = "auto");

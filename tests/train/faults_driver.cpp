@@ -1,7 +1,8 @@
-// A training run with a fault: faults_driver CONFIG FAULT [RESUME [weights-only]]. For tests that let it be killed.
-// Exit codes are those of `strand train`.
+// A training run with a fault: faults_driver CONFIG FAULT [RESUME [weights-only | accept-data-change]]. For tests that
+// let it be killed. Exit codes are those of `strand train`.
 #include <cstdio>
 #include <exception>
+#include <string>
 
 #include "config/schema.h"
 #include "fault_layer.h"
@@ -11,11 +12,14 @@
 int main(int argc, char** argv) {
   using namespace strand;
   try {
-    require(argc >= 3, "faults_driver CONFIG FAULT [RESUME [weights-only]]");
+    require(argc >= 3, "faults_driver CONFIG FAULT [RESUME [weights-only | accept-data-change]]");
     test::FaultLayer layer(argv[2]);
     const InterposedFileLayer interposed(layer);
     const Config config = load_config(argv[1]);
-    const ResumeChoice resume{argc > 3 ? argv[3] : "auto", argc > 4};
+    const std::string how = argc > 4 ? argv[4] : "";
+    const ResumeChoice resume{.text = argc > 3 ? argv[3] : "auto",
+                              .weights_only = how == "weights-only",
+                              .accept_data_change = how == "accept-data-change"};
     const std::unique_ptr<Ops> ops = make_backend(config.run);
     ProcessGrid self;
     Trainer(config, resume, *ops, self).run();

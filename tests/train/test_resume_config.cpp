@@ -75,7 +75,8 @@ TEST_CASE("Optimizer, schedule and losses may change, and what changed is said")
        {"optimizer.lr: 0.01 became 0.5", "schedule.kind: constant became linear", "schedule.warmup_steps: 0 became 1",
         "losses.z_weight: 0.0 became 0.25", "train.steps: 4 became 6"})
     CHECK_THAT(ended.errors, Contains(std::string("changed since the checkpoint: ") + change));
-  CHECK(std::count(ended.errors.begin(), ended.errors.end(), '\n') == 6);  // these and where it continues
+  CHECK(std::count(ended.errors.begin(), ended.errors.end(), '\n') == 7);  // these, the jump of the rate and where it continues
+  CHECK_THAT(ended.errors, Contains("the learning rate jumps: step 4 had 0.01, step 5 has 0.1"));
   const auto row = nlohmann::json::parse(run.remains().rows[5]);
   CHECK(row["lr"] == c.optimizer.min_lr);  // linear to the last step
   CHECK(row["loss"].get<double>() == Approx(row["ce"].get<double>() + 0.25 * row["z"].get<double>()).epsilon(1e-12));

@@ -1,0 +1,66 @@
+#include "train/resume_checks.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "data/fingerprint.h"
+#include "train/schedule.h"
+
+namespace strand {
+
+namespace {
+double total_weight(const DataState& data) {
+  double sum = 0;
+  for (const DataState::Source& source : data.sources) sum += source.weight;
+  return sum;
+}
+
+bool near(double a, double b, double tolerance) {
+  return std::abs(a - b) <= tolerance * std::max(std::abs(a), std::abs(b));
+}
+}  // namespace
+
+DataState data_state(const std::vector<DataSource>& sources, const Sampler& data) {
+  DataState state{.sequence_length = data.sequence_length(), .sources = {}};
+  for (size_t k = 0; k < sources.size(); ++k)
+    state.sources.push_back({sources[k].weight, fingerprint(*data.source(static_cast<int>(k)).file)});
+  return state;
+}
+
+std::vector<std::string> data_differences(const DataState& saved, const DataState& now) {
+  std::vector<std::string> differences;
+  if (saved.sequence_length != now.sequence_length)
+    differences.push_back(
+        fmt::format("data.sequence_length: {} became {}", saved.sequence_length, now.sequence_length));
+  if (saved.sources.size() != now.sources.size()) {
+    differences.push_back(fmt::format("data.train: {} sources became {}", saved.sources.size(), now.sources.size()));
+    return differences;
+  }
+  const double weight_before = total_weight(saved), weight_now = total_weight(now);
+  for (size_t k = 0; k < saved.sources.size(); ++k) {
+    const DataState::Source &before = saved.sources[k], &after = now.sources[k];
+    if (before.fingerprint != after.fingerprint)
+      differences.push_back(fmt::format("data.train[{}]: {} became {}", k, before.fingerprint, after.fingerprint));
+    if (before.weight * weight_now != after.weight * weight_before)
+      differences.push_back(fmt::format("data.train[{}]: weight {} became {}", k, before.weight, after.weight));
+  }
+  return differences;
+}
+
+std::string learning_rate_jump(const Config& saved, const Config& now, int64_t start) {
+  if (start == 0 || start >= now.train.steps) return "";
+  const auto rate = [](const Config& c, int64_t step) {
+    return learning_rate(c.optimizer, c.schedule, c.train.steps, step);
+  };
+  const double before = rate(saved, start - 1), next = rate(now, start);
+  const bool as_planned = start < saved.train.steps && near(rate(saved, start), next, 1e-9);
+  if (as_planned || near(before, next, 0.01)) return "";
+  return fmt::format(
+      "the learning rate jumps: step {} had {:.3g}, step {} has {:.3g}, because the schedule or its {} steps are not "
+      "those of the checkpoint ({} steps)",
+      start, before, start + 1, next, now.train.steps, saved.train.steps);
+}
+
+}  // namespace strand

@@ -1,0 +1,25 @@
+#pragma once
+// What a resumed run says of itself, or refuses, before its first step: training data that is not what it was, and a
+// learning rate that jumps.
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "config/config.h"
+#include "data/sampler.h"
+
+namespace strand {
+
+/// What the samples of `data` are cut from, with a fingerprint of each file: reads at most 64 MiB of each.
+DataState data_state(const std::vector<DataSource>& sources, const Sampler& data);
+
+/// Differences between the data of a checkpoint and that of now, one a line of text, for people; none where every
+/// sample is the same text as before. Paths do not count, only what the files hold; of weights only the ratios count.
+std::vector<std::string> data_differences(const DataState& saved, const DataState& now);
+
+/// "" or a sentence on a learning rate that jumps at step `start` (from 0) because the schedule, its rates or the
+/// number of steps changed: from the rate of the last step before it to that of this one, when they differ by more than
+/// 1 % and the old configuration would have continued otherwise.
+std::string learning_rate_jump(const Config& saved, const Config& now, int64_t start);
+
+}  // namespace strand
