@@ -10,7 +10,7 @@ struct SumOfSquares {
   void check() const;
 };
 
-/// AdamW, decoupled decay, bias-corrected (SPEC section 4):
+/// AdamW, decoupled decay, bias-corrected (docs/mathematics.md, section 4):
 ///   m = β1 m + (1−β1) g,  v = β2 v + (1−β2) g²,  w −= lr (m̂ / (√v̂ + eps) + decay · w),  w as before the update.
 /// g = gradient_scale · gradient (the clip factor). One pass; also rounds w into the copy that the GEMMs read.
 struct AdamW {

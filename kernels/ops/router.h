@@ -60,7 +60,7 @@ struct GroupScale {
   double share = 0;   ///< weight of one group in the step's mean over groups: 1 / number of groups in the step
 };
 
-/// Adds this micro-batch's part of the unweighted terms (SPEC section 3) to f64 scalars:
+/// Adds this micro-batch's part of the unweighted terms (docs/mathematics.md, section 3) to f64 scalars:
 ///   lb += lb_share Σ_groups E / (K tokens²) Σ_e c_e Σp_e       z += token_share Σ_t logsumexp(q_t)²
 ///   v  −= v_share/tokens Σ_groups Σ_t (1/E) Σ_e (p_te − P_e)²   with P = Σp / tokens
 /// LB is computed from statistics that all ranks share; lb_share is GroupScale::share divided by the ranks that hold

@@ -1,4 +1,5 @@
-// Causal grouped-query attention with optional RMSNorm of q and k and rotary embeddings. SPEC section 2.
+// Causal grouped-query attention with optional RMSNorm of q and k and rotary embeddings. docs/mathematics.md,
+// section 2.
 #include <algorithm>
 #include <cmath>
 #include <vector>

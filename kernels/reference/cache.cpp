@@ -1,4 +1,4 @@
-// Attention over a prefix cache. SPEC section 2, one token at a time.
+// Attention over a prefix cache. docs/mathematics.md, section 2, one token at a time.
 #include <algorithm>
 #include <cmath>
 #include <vector>

@@ -1,4 +1,4 @@
-// Cross-layer coupling between adjacent MoE layers: Hu et al., arXiv 2602.14159, Eq. 7; SPEC section 3.
+// Cross-layer coupling between adjacent MoE layers: Hu et al., arXiv 2602.14159, Eq. 7; docs/mathematics.md, section 3.
 #include <vector>
 
 #include "kernels/reference/reference_ops.h"

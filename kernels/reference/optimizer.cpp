@@ -1,4 +1,4 @@
-// AdamW (Loshchilov & Hutter 2019) and the sum behind the gradient norm. SPEC section 4.
+// AdamW (Loshchilov & Hutter 2019) and the sum behind the gradient norm. docs/mathematics.md, section 4.
 #include <cmath>
 
 #include "kernels/reference/reference_ops.h"

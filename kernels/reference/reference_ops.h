@@ -1,6 +1,7 @@
 #pragma once
-// The textbook: every operation in double precision as plain loops, written to be read and compared with SPEC and
-// papers. Tests hold the fast backends against it, and it against finite differences. act = acc = f64.
+// The textbook: every operation in double precision as plain loops, written to be read and compared with
+// docs/mathematics.md and papers. Tests hold the fast backends against it, and it against finite differences. act = acc
+// = f64.
 #include "kernels/ops.h"
 
 namespace strand {

@@ -1,6 +1,6 @@
 // The router: scores, selection, the terms LB, Z and V, and the gradient of all that depends on the logits.
-// SPEC section 3; LB: Fedus et al. 2021 in Megatron-Core's form; Z: Zoph et al. 2022; V: Guo et al., arXiv 2505.22323,
-// Eq. 7; aux-loss-free bias: Wang et al. 2024.
+// docs/mathematics.md, section 3; LB: Fedus et al. 2021 in Megatron-Core's form; Z: Zoph et al. 2022; V: Guo et al.,
+// arXiv 2505.22323, Eq. 7; aux-loss-free bias: Wang et al. 2024.
 #include <algorithm>
 #include <cmath>
 #include <vector>

@@ -1,5 +1,5 @@
 #pragma once
-// The one rule of every selection in SPEC: the K largest, ties to the lower index.
+// The one rule of every selection in docs/mathematics.md: the K largest, ties to the lower index.
 #include <algorithm>
 #include <cstdint>
 #include <numeric>

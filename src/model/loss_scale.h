@@ -1,8 +1,8 @@
 #pragma once
 // Every scale factor of the objective, in one place.
 //
-// The target (SPEC section 3): every term is a mean over the tokens of the optimizer step, all micro-steps and ranks
-// together, so neither its value nor its gradient depends on how the step is cut. Hence
+// The target (docs/mathematics.md, section 3): every term is a mean over the tokens of the optimizer step, all
+// micro-steps and ranks together, so neither its value nor its gradient depends on how the step is cut. Hence
 //
 //   additive terms   weight · (1/T) Σ_t f_t           T = tokens of the step         → per token: 1/T
 //   CE               (1/V) Σ_{valid t} −log p_t       V = valid targets of the step  → per target: 1/V

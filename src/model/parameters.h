@@ -130,14 +130,15 @@ class Parameters {
   /// The bias of layer `layer`, or none.
   Tensor router_bias(int64_t layer) const;
 
-  /// Initial values by SPEC section 2: element i of logical tensor `name` is a function of (seed, name, i) alone.
+  /// Initial values by docs/mathematics.md, section 2: element i of logical tensor `name` is a function of (seed, name,
+  /// i) alone.
   void initialize(Ops& ops, uint64_t seed);
   /// Sets a logical tensor, here and in the master copy as far as this rank owns it. `values`: part.shape in acc, on
   /// the host, at any address.
   void store(Ops& ops, const Parameter& parameter, const LogicalTensor& part, const void* values) const;
   void store(Ops& ops, const Parameter& parameter, const LogicalTensor& part, const std::vector<double>& values) const;
   /// Sets what this rank owns of a logical tensor in `field`: master, m or v.
-  void store_owned(Ops& ops, const Parameter& parameter, const LogicalTensor& part, Tensor OwnedPart::* field,
+  void store_owned(Ops& ops, const Parameter& parameter, const LogicalTensor& part, Tensor OwnedPart::*field,
                    const void* values) const;
   /// Zero moments, gradients and biases: a new optimizer. Biases are part of a trained model and may be kept.
   enum class Keep : uint8_t { nothing, biases };

@@ -1,4 +1,5 @@
-// What the terms must be in cases where the answer is known without computing (SPEC section 5), on every backend.
+// What the terms must be in cases where the answer is known without computing (docs/mathematics.md, section 5), on
+// every backend.
 #include <cmath>
 
 #include "gradients.h"

@@ -1,4 +1,4 @@
-// Initial weights: a pure function of (seed, name, element), with the deviations of SPEC section 2.
+// Initial weights: a pure function of (seed, name, element), with the deviations of docs/mathematics.md, section 2.
 #include <cmath>
 
 #include "config/model_size.h"

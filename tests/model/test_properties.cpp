@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t sequences = 4, tokens = 6;
 
 /// A backend and how far equal sums in another order may be apart on it: a few hundred additions of terms of order one
-/// in f64, and SPEC section 5's number for f32.
+/// in f64, and docs/mathematics.md, section 5's number for f32.
 struct Precise {
   std::unique_ptr<Ops> ops;
   Precision precision;
