@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 
 #include "core/error.h"
@@ -66,10 +67,15 @@ class TerminalAsOutput {
     size.ws_col = static_cast<unsigned short>(columns);
     if (ioctl(ours_, TIOCSWINSZ, &size) != 0) fail_errno("set the width of", "a terminal");
   }
-  /// All that was written, which fits a terminal's buffer of 4096 bytes.
-  std::string written() const {
-    std::string text(4096, ' ');
-    text.resize(static_cast<size_t>(read(ours_, text.data(), text.size())));
+  /// All that was written, up to this text; less than a terminal holds. It may arrive in several parts.
+  std::string written_until(const std::string& end) const {
+    std::string text;
+    std::array<char, 4096> part{};
+    while (text.find(end) == std::string::npos) {
+      const ssize_t count = read(ours_, part.data(), part.size());
+      if (count <= 0) fail_errno("read", "a pseudo-terminal");
+      text.append(part.data(), static_cast<size_t>(count));
+    }
     return text;
   }
 
@@ -110,8 +116,8 @@ TEST_CASE("A window that changes: each passing line fits the width of its moment
       terminal.set_columns(columns);
       console.step(report, Console::Kind::passing);
     }
-    console.news("end");
-    passing = lines_of(terminal.written()).passing;
+    console.news("the end");
+    passing = lines_of(terminal.written_until("the end\r\n")).passing;
   }
   REQUIRE(passing.size() == widths.size());
   for (size_t i = 0; i < widths.size(); ++i) {
