@@ -9,6 +9,7 @@
 // After Dao et al. 2022 (FlashAttention, arXiv 2205.14135); scores are kept in units of log 2, so exp is one exp2.
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "kernels/cpu/simd.h"
@@ -106,7 +107,9 @@ constexpr bool needs_widening = !std::is_same_v<T, float>;
 
 /// Lanes before key `row` of a 16 x 16 square on the diagonal are queries that may not see it.
 inline simd::vint before(int64_t row) {
-  const simd::vint lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  constexpr int32_t numbers[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  simd::vint lane;
+  std::memcpy(&lane, numbers, sizeof lane);
   return lane < static_cast<int32_t>(row);
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// Sixteen floats at a time through the compiler's vector extension: one source for AVX-512, AVX2 and NEON, which GCC
-// and clang lower to what the machine has. Sums run in one fixed order, so results do not depend on the instruction
+// Sixteen floats at a time: the compiler's vectors of 64 bytes with AVX-512, arrays of smaller vectors elsewhere
+// (wide_vector.h), and one source for both. Sums run in one fixed order, so results do not depend on the instruction
 // set's width.
 #ifdef __AVX512F__
 #include <immintrin.h>
@@ -10,24 +10,84 @@
 #include <cstring>
 
 #include "core/dtype.h"
+#ifndef __AVX512F__
+#include "kernels/cpu/wide_vector.h"
+#endif
 
 namespace strand::simd {
 
 constexpr int width = 16;
+#ifdef __AVX512F__
 typedef float vfloat __attribute__((vector_size(64)));
 typedef int32_t vint __attribute__((vector_size(64)));
 typedef uint32_t vuint __attribute__((vector_size(64)));
 typedef uint16_t vhalf __attribute__((vector_size(32)));
 
+/// Lane-wise choice; `mask` lanes are 0 or −1, as comparisons give them.
+inline vfloat select(vint mask, vfloat yes, vfloat no) {
+  return mask ? yes : no;
+}
+inline vuint select(vint mask, vuint yes, vuint no) {
+  return mask ? yes : no;
+}
+/// Towards zero.
+inline vint to_int(vfloat v) {
+  return __builtin_convertvector(v, vint);
+}
+/// Lanes a0 b0 a1 b1 ... a7 b7, and a8 b8 ... a15 b15.
+inline void interleave(vfloat a, vfloat b, vfloat& low, vfloat& high) {
+  low = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  high = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+#else
+using vfloat = Wide<float>;
+using vint = Wide<int32_t>;
+using vuint = Wide<uint32_t>;
+#endif
+
+/// The same bits as another type of vector.
+template <typename To, typename From>
+To bits_as(const From& v) {
+#ifdef __AVX512F__
+  return reinterpret_cast<To>(v);
+#else
+  To r;
+  for (int i = 0; i < To::parts; ++i) r.part[i] = reinterpret_cast<decltype(r.part[i] + r.part[i])>(v.part[i]);
+  return r;
+#endif
+}
+
+#ifdef __AVX512F__
 inline vfloat splat(float x) {
   return vfloat{} + x;
 }
-
 inline vfloat load(const float* p) {
   vfloat v;
   std::memcpy(&v, p, sizeof v);
   return v;
 }
+inline void store(float* p, const vfloat& v) {
+  std::memcpy(p, &v, sizeof v);
+}
+#else
+// Part by part: what is copied as a whole is kept in memory.
+inline vfloat splat(float x) {
+  return by_parts<float>([&](int) { return Part<float>::type{} + x; });
+}
+inline vfloat load(const float* p) {
+  return by_parts<float>([&](int i) {
+    Part<float>::type part;
+    std::memcpy(&part, p + i * (part_bytes / 4), sizeof part);
+    return part;
+  });
+}
+inline void store(float* p, const vfloat& v) {
+  for (int i = 0; i < vfloat::parts; ++i) {
+    const Part<float>::type part = v.part[i];
+    std::memcpy(p + i * (part_bytes / 4), &part, sizeof part);
+  }
+}
+#endif
 
 // 16 bits to 32 and back. GCC 12 makes five instructions of the portable conversion where AVX-512 has one,
 // and warns of its own unmasked intrinsics.
@@ -38,45 +98,64 @@ inline vuint widen(vhalf h) {
 inline vhalf narrow(vuint u) {
   return reinterpret_cast<vhalf>(_mm512_maskz_cvtepi32_epi16(0xffff, reinterpret_cast<__m512i>(u)));
 }
-#else
-inline vuint widen(vhalf h) {
-  return __builtin_convertvector(h, vuint);
-}
-inline vhalf narrow(vuint u) {
-  return __builtin_convertvector(u, vhalf);
-}
 #endif
 
 /// The bits of v rounded to nearest even bf16, in the upper halves; the lower halves are undefined. NaN stays NaN.
 inline vuint bf16_bits(vfloat v) {
-  const vuint u = reinterpret_cast<vuint>(v);
+  const vuint u = bits_as<vuint>(v);
   const vuint rounded = u + 0x7fffu + ((u >> 16) & 1u);
-  return v == v ? rounded : u | 0x400000u;
+  return select(v == v, rounded, u | 0x400000u);
 }
 
+#ifdef __AVX512F__
 inline vfloat load(const bf16* p) {
   vhalf h;
   std::memcpy(&h, p, sizeof h);
-  return reinterpret_cast<vfloat>(widen(h) << 16);
+  return bits_as<vfloat>(widen(h) << 16);
 }
-inline void store(float* p, vfloat v) {
-  std::memcpy(p, &v, sizeof v);
-}
-inline void store(bf16* p, vfloat v) {
+inline void store(bf16* p, const vfloat& v) {
   const vhalf h = narrow(bf16_bits(v) >> 16);
   std::memcpy(static_cast<void*>(p), &h, sizeof h);
 }
+#else
+inline vfloat load(const bf16* p) {
+  return by_parts<float>([&](int i) {
+    half_part half;
+    std::memcpy(&half, p + i * (part_bytes / 4), sizeof half);
+    return reinterpret_cast<Part<float>::type>(__builtin_convertvector(half, Part<uint32_t>::type) << 16);
+  });
+}
+inline void store(bf16* p, const vfloat& v) {
+  const vuint bits = bf16_bits(v) >> 16;
+  for (int i = 0; i < vuint::parts; ++i) {
+    const half_part half = __builtin_convertvector(bits.part[i], half_part);
+    std::memcpy(static_cast<void*>(p + i * (part_bytes / 4)), &half, sizeof half);
+  }
+}
+#endif
 
 /// The first n < 16 elements; the others read as `fill` and are not written.
 template <typename T>
 vfloat load_partial(const T* p, int64_t n, float fill = 0.0f) {
+#ifdef __AVX512F__
   vfloat v = splat(fill);
   for (int64_t i = 0; i < n; ++i) v[i] = static_cast<float>(p[i]);
   return v;
+#else
+  float lanes[width];
+  for (int i = 0; i < width; ++i) lanes[i] = i < n ? static_cast<float>(p[i]) : fill;
+  return load(lanes);
+#endif
 }
 template <typename T>
 void store_partial(T* p, vfloat v, int64_t n) {
+#ifdef __AVX512F__
   for (int64_t i = 0; i < n; ++i) p[i] = static_cast<T>(v[i]);
+#else
+  float lanes[width];
+  store(lanes, v);
+  for (int64_t i = 0; i < n; ++i) p[i] = static_cast<T>(lanes[i]);
+#endif
 }
 
 /// A whole vector or, at the end of a row, its first n elements.
@@ -89,10 +168,6 @@ void store_up_to(T* p, vfloat v, int64_t n) {
   n >= width ? store(p, v) : store_partial(p, v, n);
 }
 
-/// Lane-wise choice; `mask` lanes are 0 or −1, as comparisons give them.
-inline vfloat select(vint mask, vfloat yes, vfloat no) {
-  return mask ? yes : no;
-}
 inline vfloat max(vfloat a, vfloat b) {
   return select(a > b, a, b);
 }
@@ -141,10 +216,10 @@ inline vfloat exp(vfloat x) {
   p = p * r + 1.0f;
   p = p * r + 1.0f;
   // 2^n in two factors, so that n = 128 does not overflow the exponent field.
-  const vint k = __builtin_convertvector(n, vint);
+  const vint k = to_int(n);
   const vint half = k >> 1;
-  const vfloat scale_low = reinterpret_cast<vfloat>((half + 127) << 23);
-  const vfloat scale_high = reinterpret_cast<vfloat>((k - half + 127) << 23);
+  const vfloat scale_low = bits_as<vfloat>((half + 127) << 23);
+  const vfloat scale_high = bits_as<vfloat>((k - half + 127) << 23);
   vfloat y = p * scale_low * scale_high;
   y = select(x < -87.33655f, splat(0.0f), y);
   y = select(x > 88.72284f, splat(__builtin_inff()), y);
@@ -154,7 +229,7 @@ inline vfloat exp(vfloat x) {
 /// 2^x for x ≤ 0 (and harmlessly a little above), relative error below 2 ulp; below 2^-125 it is 0, NaN stays NaN. The
 /// exponential of softmax once the maximum is subtracted, at half the cost of exp. Polynomial: Cephes exp2f.
 inline vfloat exp2_nonpositive(vfloat x) {
-  const vfloat clamped = x < -125.0f ? splat(-125.0f) : x;
+  const vfloat clamped = select(x < -125.0f, splat(-125.0f), x);
   const vfloat shifter = splat(12582912.0f + 127.0f);  // 1.5 · 2^23 + the exponent's bias: t ends in the bits of 2^n
   const vfloat t = clamped + shifter;
   const vfloat r = clamped - (t - shifter);
@@ -165,8 +240,8 @@ inline vfloat exp2_nonpositive(vfloat x) {
   p = p * r + 2.402264791363012e-1f;
   p = p * r + 6.931472028550421e-1f;
   p = p * r + 1.0f;
-  const vfloat y = p * reinterpret_cast<vfloat>(reinterpret_cast<vint>(t) << 23);
-  return x < -125.0f ? vfloat{} : y;
+  const vfloat y = p * bits_as<vfloat>(bits_as<vint>(t) << 23);
+  return select(x < -125.0f, vfloat{}, y);
 }
 
 /// Transposes a 16 × 16 block in place: four rounds of interleaving row i with row i + 8.
@@ -174,10 +249,7 @@ inline void transpose(vfloat (&rows)[width]) {
   vfloat other[width];
   for (int round = 0; round < 4; ++round) {
     for (int i = 0; i < 8; ++i) {
-      other[2 * i] =
-          __builtin_shufflevector(rows[i], rows[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-      other[2 * i + 1] =
-          __builtin_shufflevector(rows[i], rows[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+      interleave(rows[i], rows[i + 8], other[2 * i], other[2 * i + 1]);
     }
     for (int i = 0; i < width; ++i) rows[i] = other[i];
   }
@@ -186,8 +258,8 @@ inline void transpose(vfloat (&rows)[width]) {
 /// 1 / (1 + e^-x) from e^-|x| ≤ 1, which spares exp's care for large results. Relative error below 3 ulp; the lower
 /// tail below 2^-126 flushes to 0, NaN stays NaN.
 inline vfloat sigmoid(vfloat x) {
-  const vfloat negative = reinterpret_cast<vfloat>(reinterpret_cast<vint>(x) | INT32_MIN);
-  const vfloat clamped = negative < -88.0f ? splat(-88.0f) : negative;
+  const vfloat negative = bits_as<vfloat>(bits_as<vint>(x) | INT32_MIN);
+  const vfloat clamped = select(negative < -88.0f, splat(-88.0f), negative);
   const vfloat shifter = splat(12582912.0f + 127.0f);  // as in exp2_nonpositive; −88 gives exponent bits 0
   const vfloat t = clamped * 1.44269504f + shifter;
   const vfloat n = t - shifter;
@@ -200,8 +272,8 @@ inline vfloat sigmoid(vfloat x) {
   p = p * r + 0.5f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  const vfloat e = p * reinterpret_cast<vfloat>(reinterpret_cast<vint>(t) << 23);
-  return (x < 0.0f ? e : splat(1.0f)) / (1.0f + e);
+  const vfloat e = p * bits_as<vfloat>(bits_as<vint>(t) << 23);
+  return select(x < 0.0f, e, splat(1.0f)) / (1.0f + e);
 }
 
 // One body for the full vectors of a row and for its tail: the second argument of the body says which, and picks the
@@ -242,7 +314,7 @@ inline vfloat round_to<float>(vfloat v) {
 }
 template <>
 inline vfloat round_to<bf16>(vfloat v) {
-  return reinterpret_cast<vfloat>(bf16_bits(v) & 0xffff0000u);
+  return bits_as<vfloat>(bf16_bits(v) & 0xffff0000u);
 }
 
 /// ⟨a, b⟩ in four interleaved partial sums.

@@ -40,9 +40,12 @@ namespace tile_gemm_detail {
 #if defined(__AVX512F__)
 constexpr int panel_vectors = 4;
 constexpr int accumulators = 24;
-#else
-constexpr int panel_vectors = 2;
+#elif defined(__AVX__) || defined(__aarch64__)
+constexpr int panel_vectors = 1;  // 2 of 16 registers, or 4 of 32
 constexpr int accumulators = 6;
+#else
+constexpr int panel_vectors = 1;  // 4 of 16 registers
+constexpr int accumulators = 2;
 #endif
 constexpr int max_rows(int vectors) {
   return accumulators / vectors < 12 ? accumulators / vectors : 12;
@@ -113,8 +116,8 @@ void tile_gemm(TileA a, TileB b, TileC c, int64_t m, int64_t vectors, int64_t de
   while (vectors > 0) {
     const int64_t now = vectors < panel_vectors ? vectors : panel_vectors;
     if (now == 1) panel<1, update>(a, b, c, m, depth);
-    if (now == 2) panel<2, update>(a, b, c, m, depth);
     if constexpr (panel_vectors > 2) {
+      if (now == 2) panel<2, update>(a, b, c, m, depth);
       if (now == 3) panel<3, update>(a, b, c, m, depth);
       if (now == 4) panel<4, update>(a, b, c, m, depth);
     }
