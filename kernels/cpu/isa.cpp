@@ -88,9 +88,20 @@ const CpuLevel& decide() {
 
 CpuTier cpu_tier() {
 #if defined(__x86_64__)
-  if (!__builtin_cpu_supports("x86-64-v2")) return CpuTier::any;
-  if (!__builtin_cpu_supports("x86-64-v3")) return CpuTier::x86_v2;
-  if (!__builtin_cpu_supports("x86-64-v4")) return CpuTier::x86_v3;
+#if defined(__clang__) && __clang_major__ < 18  // knows no names of levels: what no CPU of a lower level has
+  const bool v2 = __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt");
+  const bool v3 = v2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                  __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+  const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                  __builtin_cpu_supports("avx512vl");
+#else
+  const bool v2 = __builtin_cpu_supports("x86-64-v2"), v3 = __builtin_cpu_supports("x86-64-v3"),
+             v4 = __builtin_cpu_supports("x86-64-v4");
+#endif
+  if (!v2) return CpuTier::any;
+  if (!v3) return CpuTier::x86_v2;
+  if (!v4) return CpuTier::x86_v3;
   return __builtin_cpu_supports("avx512bf16") ? CpuTier::x86_v4_bf16 : CpuTier::x86_v4;
 #else
   return CpuTier::any;
