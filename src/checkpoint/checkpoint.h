@@ -32,7 +32,7 @@ struct DataState {
     std::string fingerprint;  ///< of its ids (data/fingerprint.h)
     bool operator==(const Source&) const = default;
   };
-  int64_t sequence_length = 0;  ///< tokens; 0 = not recorded: a checkpoint of strand 0.1.0 or an imported one
+  int64_t sequence_length = 0;  ///< tokens; 0 = not recorded: an imported or an older checkpoint
   std::vector<Source> sources;
   bool operator==(const DataState&) const = default;
 };

@@ -34,8 +34,7 @@ TEST_CASE("An id outside the vocabulary ends a run with a checkpoint, and names 
   INFO(ended.errors);
   CHECK(ended.status == 1);
   CHECK_THAT(ended.errors, Contains("tokens.bin: token 96 has the id 19, outside a vocabulary of 19"));
-  // Whether the scan found it or a batch: when it was in the very first batch nothing had been trained.
-  if (ended.errors.find("Stopped after step") == std::string::npos) return;
+  // Found by the scan or by a later batch, never by the first: the order of the windows follows from the seed.
   REQUIRE(run.steps().size() == 1);
   CHECK_THAT(ended.errors, Contains(fmt::format("Stopped after step {}; the checkpoint of step {} is intact",
                                                 run.steps()[0], run.steps()[0])));
