@@ -29,6 +29,13 @@ DataState data_state(const std::vector<DataSource>& sources, const Sampler& data
   return state;
 }
 
+std::string to_text(const DataState& data) {
+  std::string text = fmt::format("data.sequence_length: {}\n", data.sequence_length);
+  for (size_t k = 0; k < data.sources.size(); ++k)
+    text += fmt::format("data.train[{}]: {}, weight {}\n", k, data.sources[k].fingerprint, data.sources[k].weight);
+  return text;
+}
+
 std::vector<std::string> data_differences(const DataState& saved, const DataState& now) {
   std::vector<std::string> differences;
   if (saved.sequence_length != now.sequence_length)

@@ -13,6 +13,9 @@ namespace strand {
 /// What the samples of `data` are cut from, with a fingerprint of each file: reads at most 64 MiB of each.
 DataState data_state(const std::vector<DataSource>& sources, const Sampler& data);
 
+/// One line for the sequence length and one for each source: equal where samples are the same text.
+std::string to_text(const DataState& data);
+
 /// Differences between the data of a checkpoint and that of now, one a line of text, for people; none where every
 /// sample is the same text as before. Paths do not count, only what the files hold; of weights only the ratios count.
 std::vector<std::string> data_differences(const DataState& saved, const DataState& now);

@@ -13,6 +13,7 @@
 #include "core/log.h"
 #include "kernels/cpu/isa.h"
 #include "model/memory_check.h"
+#include "parallel/agreement.h"
 #include "train/agreed.h"
 #include "train/model_state.h"
 #include "train/rank_peak.h"
@@ -55,6 +56,8 @@ Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGri
   check_config(config_);
   train_data_ = std::make_unique<DataFeed>(config_.data.train, config_);
   data_ = data_state(config_.data.train, train_data_->sampler());
+  // Hosts may have copies of their own under the same path.
+  require_agreement(grid.world(), "training data", to_text(data_));
   if (config_.train.eval_every > 0) {
     require(!config_.data.val.empty(), "train.eval_every is {}, but data.val is empty", config_.train.eval_every);
     val_data_ = std::make_unique<DataFeed>(config_.data.val, config_);

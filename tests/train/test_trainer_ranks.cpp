@@ -110,6 +110,24 @@ TEST_CASE("Ranks that cannot share the step or the experts are refused, all with
   CHECK(!std::filesystem::exists(run.run()));
 }
 
+TEST_CASE("Ranks whose copies of the training data differ are refused, before anything is written") {
+  DrivenRun run(eight_sequences());
+  const Config config = config_in(run, 1);
+  const std::string other = (std::filesystem::path(run.directory()) / "other.bin").string();
+  std::string bytes = file_bytes(config.data.train[0].path);
+  bytes[20] = static_cast<char>(bytes[20] ^ 1);
+  put_file_bytes(other, bytes);
+  CHECK_THROWS_WITH(run_ranks(2, 1,
+                              [&](ProcessGrid& grid) {
+                                Config mine = config;
+                                if (grid.rank() == 1) mine.data.train[0].path = other;
+                                const std::unique_ptr<Ops> ops = make_cpu_ops();
+                                Trainer(mine, {}, *ops, grid, 2).run();
+                              }),
+                    Catch::Contains("training data") && Catch::Contains("97 ids of u16"));
+  CHECK(!std::filesystem::exists(run.run()));
+}
+
 TEST_CASE("A directory that only the first rank finds unusable stops every rank") {
   DrivenRun run(eight_sequences());
   const Config config = config_in(run, 1);
