@@ -44,7 +44,7 @@ double Ops::profile_start() {
 }
 
 void Ops::book(OpFamily family, double start) {
-  synchronize();
+  device_.synchronize();
   if (family == OpFamily::dense_gemm) family = dense_gemm_as_;
   profile_->seconds[static_cast<int>(family)] += now() - start;
   ++profile_->calls[static_cast<int>(family)];

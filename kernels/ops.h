@@ -5,9 +5,8 @@
 //     ops(Linear{.x = normed, .weight = w_qkv, .y = qkv});
 //
 // holds an `Ops&` and never asks which backend it is. Every call is checked (shapes, types) in one place for all
-// backends, and may be asynchronous: it enqueues work in program order and returns. Only upload, download and
-// synchronize wait, and model code calls none of them, so nothing in a step depends on data that the host would have to
-// read.
+// backends, and may be asynchronous: it enqueues its work on the compute stream of the device (kernels/device.h) that
+// the operations were made from, and returns. No operation waits for the device or reads from it.
 //
 // Types: `act` is the type of activations and of the weights inside GEMMs: bf16, f32 or f64. `acc` is the type of
 // everything that accumulates or decides: f64 when act is f64, else f32. Gradients of weights, the residual stream and
@@ -20,6 +19,7 @@
 #include <cstdint>
 
 #include "core/tensor.h"
+#include "kernels/device.h"
 #include "kernels/ops/attention.h"
 #include "kernels/ops/cache.h"
 #include "kernels/ops/coupling.h"
@@ -110,6 +110,7 @@ struct OpProfile {
 
 class Ops {
  public:
+  explicit Ops(Device& device) : device_(device) {}
   virtual ~Ops() = default;
 
   /// Checks the arguments (throws Error naming operation and field), then runs the operation.
@@ -123,16 +124,8 @@ class Ops {
   }
 
   virtual const char* name() const = 0;
-  /// Row blocks of experts start at multiples of this (padding rows are zero), so that GEMM shapes repeat.
-  virtual int64_t row_alignment() const { return 1; }
-
-  /// Device memory, aligned to Arena::alignment. Contents undefined. Throws Error when there is not enough.
-  virtual void* allocate(size_t bytes) = 0;
-  virtual void deallocate(void* memory) noexcept = 0;
-  /// Host to device and back. Complete on return (download waits for what was enqueued before).
-  virtual void upload(const void* host, const Tensor& device) = 0;
-  virtual void download(const Tensor& device, void* host) = 0;
-  virtual void synchronize() = 0;
+  /// Where these operations run. It outlives them.
+  Device& device() const { return device_; }
 
   /// From here on, dense products are booked on `family` (FamilyScope: the head's are LinearXxx like any other).
   void book_dense_gemm_as(OpFamily family) { dense_gemm_as_ = family; }
@@ -151,11 +144,14 @@ class Ops {
     book(family_of(static_cast<const Op*>(nullptr)), start);
   }
   void book(OpFamily family, double start);
-#define STRAND_FAMILY_OF(Name, family) \
-  static constexpr OpFamily family_of(const Name*) { return OpFamily::family; }
+#define STRAND_FAMILY_OF(Name, family)               \
+  static constexpr OpFamily family_of(const Name*) { \
+    return OpFamily::family;                         \
+  }
   STRAND_FOR_EACH_OP(STRAND_FAMILY_OF)
 #undef STRAND_FAMILY_OF
 
+  Device& device_;
   OpProfile* profile_ = nullptr;
 
  protected:

@@ -15,13 +15,13 @@ void upload_as(Ops& ops, const Tensor& tensor, const std::vector<double>& values
     else
       converted.push_back(static_cast<T>(v));
   }
-  ops.upload(converted.data(), tensor);
+  ops.device().upload(converted.data(), tensor);
 }
 
 template <typename T>
 std::vector<double> download_as(Ops& ops, const Tensor& tensor) {
   std::vector<T> raw(static_cast<size_t>(tensor.elements()));
-  ops.download(tensor, raw.data());
+  ops.device().download(tensor, raw.data());
   std::vector<double> values;
   values.reserve(raw.size());
   for (const T& v : raw) {

@@ -12,9 +12,11 @@ namespace strand::block_sizes {
 constexpr int64_t tokens = 64;          ///< tokens behind one partial sum, and of a task where there is no sum
 constexpr int64_t rows = 16;            ///< tokens or expert rows of a task where nothing is summed over them
 constexpr int64_t padding_rows = 1024;  ///< expert rows looked at for padding at a time
-constexpr int64_t norm_rows = 32;       ///< rows behind one partial sum of the gradient of a norm's weight
-constexpr int64_t norm_columns = 128;   ///< columns of a task that adds these partial sums
-constexpr int64_t split_tokens = 4;     ///< tokens whose heads are split off and joined together
+constexpr int64_t row_alignment =
+    16;  ///< the row blocks of experts start at multiples of this, so that product shapes repeat
+constexpr int64_t norm_rows = 32;      ///< rows behind one partial sum of the gradient of a norm's weight
+constexpr int64_t norm_columns = 128;  ///< columns of a task that adds these partial sums
+constexpr int64_t split_tokens = 4;    ///< tokens whose heads are split off and joined together
 
 // ---- attention ----------------------------------------------------------------------------------------------------
 constexpr int64_t attention = 64;    ///< queries and keys in a block: a score tile is 16 KiB

@@ -16,16 +16,10 @@ class CpuGemm;  // gemm.h: matrix products by oneDNN, primitives cached by shape
 
 class CpuOps final : public Ops {
  public:
-  CpuOps();
+  explicit CpuOps(Device& device);
   ~CpuOps() override;
 
   const char* name() const override { return "cpu"; }
-  int64_t row_alignment() const override;
-  void* allocate(size_t bytes) override;
-  void deallocate(void* memory) noexcept override;
-  void upload(const void* host, const Tensor& device) override;
-  void download(const Tensor& device, void* host) override;
-  void synchronize() override {}
 
 #define STRAND_OVERRIDE_RUN(Name, family) void run(const Name&) override;
   STRAND_FOR_EACH_OP(STRAND_OVERRIDE_RUN)

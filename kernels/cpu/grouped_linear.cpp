@@ -22,7 +22,7 @@ constexpr int64_t max_output_pieces = block_sizes::expert_output_pieces;
 // So many tasks a thread when it can be had: what the last one leaves idle is then small.
 constexpr int64_t tasks_per_thread = 4;
 // Multiples of 8 and of 16 run at the same rate; with a cut at 256 rows, 16 means at most 16 sizes.
-constexpr int64_t alignment = 16;
+constexpr int64_t alignment = block_sizes::row_alignment;
 
 int64_t round_up(int64_t x, int64_t to) {
   return (x + to - 1) / to * to;
@@ -111,10 +111,6 @@ void multiply_rows(CpuGemm& gemm, GemmLayout layout, const Tensor& from, const T
 }
 
 }  // namespace
-
-int64_t CpuOps::row_alignment() const {
-  return alignment;
-}
 
 void CpuOps::run(const GroupedLinear& op) {
   multiply_rows(*gemm_, GemmLayout::nt, op.x, op.weight, op.offsets, op.y);

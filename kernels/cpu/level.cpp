@@ -31,7 +31,7 @@ const strand::CpuLevel* STRAND_CPU_LEVEL_FUNCTION(STRAND_CPU_LEVEL)() {
   static const CpuLevel level{
       .name = STRAND_TEXT(STRAND_CPU_LEVEL),
       .needs = compiled_for,
-      .make_ops = []() -> std::unique_ptr<Ops> { return std::make_unique<CpuOps>(); },
+      .make_ops = [](Device& device) -> std::unique_ptr<Ops> { return std::make_unique<CpuOps>(device); },
       .multiplies_bf16 = onednn_multiplies_bf16,
       .measure_peak = measure_peak_here,
   };

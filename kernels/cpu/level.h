@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <memory>
 
-#include "kernels/cpu/peak.h"
 #include "kernels/ops.h"
 
 namespace strand {
@@ -26,7 +25,7 @@ enum class CpuTier : uint8_t {
 struct CpuLevel {
   const char* name;  ///< "avx2": the word for STRAND_ISA
   CpuTier needs;
-  std::unique_ptr<Ops> (*make_ops)();
+  std::unique_ptr<Ops> (*make_ops)(Device& device);
   /// Whether oneDNN has bf16 products here; where not, they are emulated by fp32 products.
   bool (*multiplies_bf16)();
   PeakRate (*measure_peak)(PeakKind kind, int rounds);

@@ -33,8 +33,8 @@ struct LinearBackwardWeight {
 };
 
 // The same three over the row blocks of experts. `offsets` [E + 1] i32 on the device: the rows of expert e are
-// [offsets[e], offsets[e+1]), starts and ends multiples of Ops::row_alignment(). Padding rows inside a block are zero
-// on input and come out zero. Rows from offsets[E] on are neither read nor written. A block may be empty.
+// [offsets[e], offsets[e+1]), starts and ends multiples of Device::row_alignment(). Padding rows inside a block are
+// zero on input and come out zero. Rows from offsets[E] on are neither read nor written. A block may be empty.
 
 /// y[r] = W_e x[r] for every row r of expert e
 struct GroupedLinear {

@@ -1,5 +1,7 @@
 #include "kernels/plan/plan_ops.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 namespace strand {
@@ -16,14 +18,37 @@ double PlanCounts::total_bytes() const {
   return sum;
 }
 
-void* PlanOps::allocate(size_t bytes) {
+std::unique_ptr<Ops> PlanDevice::make_ops() {
+  return std::make_unique<PlanOps>(*this);
+}
+
+void* PlanDevice::allocate(MemoryKind kind, size_t bytes) {
+  if (kind == MemoryKind::staging) return std::malloc(std::max<size_t>(bytes, 1));  // the host writes there
   void* address = reinterpret_cast<void*>((uintptr_t{1} << 61) + allocated_);
   allocated_ += (bytes + 63) / 64 * 64;
   return address;
 }
 
-void PlanOps::download(const Tensor& device, void* host) {
+void PlanDevice::deallocate(MemoryKind kind, void* memory) noexcept {
+  if (kind == MemoryKind::staging) std::free(memory);
+}
+
+void PlanDevice::download(const Tensor& device, void* host) {
   std::memset(host, 0, device.bytes());
+}
+
+namespace {
+class PlannedEvent final : public Event {
+ public:
+  void record(Stream) override {}
+  void hold(Stream) override {}
+  bool happened() const override { return true; }
+  void wait() override {}
+};
+}  // namespace
+
+std::unique_ptr<Event> PlanDevice::make_event() {
+  return std::make_unique<PlannedEvent>();
 }
 
 void PlanOps::count(OpFamily family, double flops, std::initializer_list<Tensor> tensors) {

@@ -20,24 +20,40 @@ struct PlanCounts {
   double total_bytes() const;
 };
 
-class PlanOps final : public Ops {
+/// Stands for a device of these traits, which need not be there. Its memory is addresses that are never mapped.
+class PlanDevice final : public Device {
  public:
-  /// `row_alignment` is that of the backend being planned for, as it sets the size of expert buffers.
-  explicit PlanOps(int64_t row_alignment) : row_alignment_(row_alignment) {}
+  explicit PlanDevice(const DeviceTraits& traits) : traits_(traits) {}
 
   const char* name() const override { return "plan"; }
-  int64_t row_alignment() const override { return row_alignment_; }
-  /// Addresses that are never mapped.
-  void* allocate(size_t bytes) override;
-  void deallocate(void*) noexcept override {}
+  DeviceTraits traits() const override { return traits_; }
+  std::unique_ptr<Ops> make_ops() override;
+  void* allocate(MemoryKind kind, size_t bytes) override;
+  void deallocate(MemoryKind kind, void* memory) noexcept override;
+  AvailableMemory available_memory() const override { return {UINT64_MAX, "a plan, which takes no memory"}; }
   void upload(const void*, const Tensor&) override {}
   /// Zeros: there is no data.
   void download(const Tensor& device, void* host) override;
+  void enqueue_upload(const void*, const Tensor&, Stream) override {}
+  void enqueue_download(const Tensor& device, void* staging, Stream) override { download(device, staging); }
   void synchronize() override {}
+  std::unique_ptr<Event> make_event() override;
+  PeakRate measure_peak(PeakKind, int) override { return {}; }
+  std::string description() const override { return "a plan: nothing is computed"; }
+
+ private:
+  DeviceTraits traits_;
+  size_t allocated_ = 0;
+};
+
+class PlanOps final : public Ops {
+ public:
+  explicit PlanOps(Device& device) : Ops(device) {}
+
+  const char* name() const override { return "plan"; }
 
   const PlanCounts& counts() const { return counts_; }
   void reset_counts() { counts_ = {}; }
-  size_t allocated_bytes() const { return allocated_; }
 
 #define STRAND_OVERRIDE_RUN(Name, family) void run(const Name&) override;
   STRAND_FOR_EACH_OP(STRAND_OVERRIDE_RUN)
@@ -46,8 +62,6 @@ class PlanOps final : public Ops {
  private:
   void count(OpFamily family, double flops, std::initializer_list<Tensor> tensors);
 
-  int64_t row_alignment_;
-  size_t allocated_ = 0;
   PlanCounts counts_;
 };
 

@@ -1,9 +1,6 @@
-// Host memory, and the operations that only move numbers.
+// Construction, and the operations that only move numbers.
 #include <cstring>
-#include <new>
 
-#include "core/arena.h"
-#include "core/error.h"
 #include "kernels/reference/reference_ops.h"
 #include "kernels/reference/view.h"
 
@@ -11,23 +8,18 @@ namespace strand {
 
 using namespace reference;
 
-void* ReferenceOps::allocate(size_t bytes) {
-  void* memory = ::operator new(bytes, std::align_val_t{Arena::alignment}, std::nothrow);
-  require(memory != nullptr, "the reference backend has no {} bytes of memory", bytes);
-  return memory;
+std::unique_ptr<Ops> ReferenceDevice::make_ops() {
+  return std::make_unique<ReferenceOps>(*this);
 }
 
-void ReferenceOps::deallocate(void* memory) noexcept {
-  ::operator delete(memory, std::align_val_t{Arena::alignment});
+namespace {
+Device& process_device() {
+  static ReferenceDevice device;
+  return device;
 }
+}  // namespace
 
-void ReferenceOps::upload(const void* host, const Tensor& device) {
-  if (device.bytes() > 0) std::memcpy(device.data, host, device.bytes());
-}
-
-void ReferenceOps::download(const Tensor& device, void* host) {
-  if (device.bytes() > 0) std::memcpy(host, device.data, device.bytes());
-}
+ReferenceOps::ReferenceOps() : Ops(process_device()) {}
 
 void ReferenceOps::run(const Zero& op) {
   std::memset(op.x.data, 0, op.x.bytes());  // all bits zero is 0 in every element type

@@ -1,7 +1,5 @@
 #include "cli/bench_run.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -14,7 +12,6 @@
 #include "config/schema.h"
 #include "core/error.h"
 #include "core/random.h"
-#include "kernels/cpu/isa.h"
 #include "model/backend.h"
 #include "model/memory_check.h"
 #include "report/term_switch.h"
@@ -104,7 +101,7 @@ class Bench {
     const StepTerms terms = runner_.accumulate(data, objective, index_++);
     const double norm = runner_.gradient_norm();
     runner_.update(config_.optimizer, config_.optimizer.lr, StepRunner::clip_factor(norm, config_.optimizer.clip_norm));
-    session_.ops().synchronize();
+    session_.device().synchronize();
     const double seconds = now() - begin;
     require(std::isfinite(terms.loss) && std::isfinite(norm),
             "step {} of the benchmark: loss {}, gradient norm {}; lower optimizer.lr", index_, terms.loss, norm);
@@ -139,7 +136,7 @@ class Bench {
     session_.ops().attach_profile(&totals);
     const std::vector<double> seconds = steps(count);
     session_.ops().attach_profile(nullptr);
-    const PlanCounts counts = count_step(config_, grid_.shape()).ops;
+    const PlanCounts counts = count_step(config_, session_.device().traits(), grid_.shape()).ops;
     const auto n = static_cast<double>(count);
     StepProfile profile;
     for (const double s : seconds) profile.step_seconds += s / n;
@@ -211,42 +208,41 @@ uint64_t most(Communicator& world, uint64_t bytes) {
 }
 
 /// Other work on the machine only lowers a measured peak, so the best one is the truest.
-void raise_peaks(BenchReport& report, Communicator& world) {
-  report.fp32_peak = std::max(report.fp32_peak, measure_peak_of_ranks(world, PeakKind::fp32));
-  report.bf16_peak = std::max(report.bf16_peak, measure_peak_of_ranks(world, PeakKind::bf16));
+void raise_peaks(BenchReport& report, Device& device, Communicator& world) {
+  report.fp32_peak = std::max(report.fp32_peak, measure_peak_of_ranks(device, world, PeakKind::fp32));
+  report.bf16_peak = std::max(report.bf16_peak, measure_peak_of_ranks(device, world, PeakKind::bf16));
 }
 
 /// What exceeds the peak shows that it was measured too low: measured again, up to three times.
-void raise_exceeded_peaks(BenchReport& report, Communicator& world) {
+void raise_exceeded_peaks(BenchReport& report, Device& device, Communicator& world) {
   constexpr int tries = 3;
   for (int i = 0; i < tries; ++i) {
     if (world.all_reduce_max(static_cast<int64_t>(!beyond_peak(report).empty())) == 0) return;
-    raise_peaks(report, world);
+    raise_peaks(report, device, world);
   }
 }
 }  // namespace
 
-BenchSetup bench_setup(const Config& config, int ranks) {
-  make_backend(config.run);
-  BenchSetup setup{workload_of(config, ranks), this_machine(), omp_get_max_threads()};
-  if (config.run.device == DeviceKind::cpu) setup.machine.instructions = cpu_isa_text();
+BenchSetup bench_setup(const Config& config, const Device& device, int ranks) {
+  BenchSetup setup{workload_of(config, ranks), this_machine(), device.threads()};
+  setup.machine.instructions = device.arithmetic();
   return setup;
 }
 
-BenchReport run_bench(const Config& config, const BenchOptions& options, ProcessGrid& grid) {
+BenchReport run_bench(const Config& config, const BenchOptions& options, Device& device, ProcessGrid& grid) {
   const bool overhead = options.losses_overhead == MeasureOverhead::yes;
   const LossConfig& losses = config.losses;
   require(!overhead || losses.sp_weight != 0 || losses.cp_weight != 0,
           "the overhead of sp and cp was asked for, but both weights are 0: --set losses.sp_weight=2e-3 --set "
           "losses.cp_weight=1e-3");
   BenchReport report;
-  report.setup = bench_setup(config, grid.ranks());
-  const std::unique_ptr<Ops> backend = make_backend(config.run);
+  report.setup = bench_setup(config, device, grid.ranks());
+  const std::unique_ptr<Ops> backend = device.make_ops();
   agreed(grid.world(), [&] {
-    check_memory(plan_session(config, shape_of(config), backend->row_alignment(), grid.shape()),
-                 share_of(available_memory(), options.local_ranks));
+    check_memory(plan_session(config, shape_of(config), device.traits(), grid.shape()),
+                 share_of(device.available_memory(), options.local_ranks));
   });
-  raise_peaks(report, grid.world());
+  raise_peaks(report, device, grid.world());
 
   TermSwitch terms(*backend);
   Bench bench(config, overhead ? static_cast<Ops&>(terms) : *backend, grid);
@@ -257,7 +253,7 @@ BenchReport run_bench(const Config& config, const BenchOptions& options, Process
   report.peak_resident_bytes =
       most(grid.world(), peak_resident_bytes());  // a checkpoint's copy in memory is not the plan's
   if (!options.checkpoint_directory.empty()) report.checkpoint = bench.checkpoint(options.checkpoint_directory);
-  raise_peaks(report, grid.world());
+  raise_peaks(report, device, grid.world());
 
   const ModelSize size = model_size(config);
   report.warmup_steps = options.warmup;
@@ -267,7 +263,7 @@ BenchReport run_bench(const Config& config, const BenchOptions& options, Process
   report.tokens_per_step = config.train.global_batch_size * config.data.sequence_length;
   report.peak_used = config.run.precision == Precision::bf16 ? "bf16" : "fp32";
   report.planned_bytes = bench.planned_bytes();
-  raise_exceeded_peaks(report, grid.world());
+  raise_exceeded_peaks(report, device, grid.world());
   return report;
 }
 

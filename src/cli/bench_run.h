@@ -4,6 +4,7 @@
 #include <string>
 
 #include "config/config.h"
+#include "kernels/device.h"
 #include "parallel/process_grid.h"
 #include "report/bench_report.h"
 
@@ -20,13 +21,13 @@ struct BenchOptions {
   std::string checkpoint_directory;  ///< write one checkpoint below it, in the background; "" = none
 };
 
-/// Sets the threads of the process and says what a result will be comparable to.
-BenchSetup bench_setup(const Config& config, int ranks);
+/// What a result will be comparable to.
+BenchSetup bench_setup(const Config& config, const Device& device, int ranks);
 
 /// Every step is a whole optimizer step on fresh random tokens, of which each rank of `grid` has its part: forward and
 /// backward of each micro-batch, clipping and update, at the configuration's learning rate. Making the tokens is not
 /// timed. All ranks call it; the first one's result is the one to report. Throws Error when the batch does not divide,
 /// the plan does not fit into memory or a loss is not finite.
-BenchReport run_bench(const Config& config, const BenchOptions& options, ProcessGrid& grid);
+BenchReport run_bench(const Config& config, const BenchOptions& options, Device& device, ProcessGrid& grid);
 
 }  // namespace strand::cli

@@ -14,7 +14,7 @@
 #include "core/error.h"
 #include "core/file_io.h"
 #include "core/standard_streams.h"
-#include "kernels/cpu/isa.h"
+#include "model/backend.h"
 #include "train/agreed.h"
 
 namespace strand::cli {
@@ -38,12 +38,13 @@ BenchReport earlier(const std::string& path) {
 void run(const Options& options, Processes& processes) {
   Config config = options.config.load_with_vocabulary();
   config.run.threads = processes.threads_for(config.run.threads);
+  const std::unique_ptr<Device> device = make_device(config.run);
   const std::unique_ptr<ProcessGrid> grid =
       processes.grid(config.parallel.expert_parallel, static_cast<double>(config.parallel.watchdog_seconds));
   BenchOptions bench = options.bench;
   if (options.losses_overhead) bench.losses_overhead = MeasureOverhead::yes;
   bench.local_ranks = processes.local_ranks();
-  const BenchSetup setup = bench_setup(config, grid->ranks());
+  const BenchSetup setup = bench_setup(config, *device, grid->ranks());
   std::optional<BenchReport> before, fewer;
   if (!options.against.empty()) {
     before = earlier(options.against);
@@ -53,8 +54,8 @@ void run(const Options& options, Processes& processes) {
     fewer = earlier(options.scaling);
     scaling_of(setup, fewer->setup, options.scaling);
   }
-  if (const std::string remark = bf16_remark(); processes.rank() == 0 && config.run.device == DeviceKind::cpu &&
-                                                config.run.precision == Precision::bf16 && !remark.empty())
+  if (const std::string remark = device->bf16_remark();
+      processes.rank() == 0 && config.run.precision == Precision::bf16 && !remark.empty())
     print_out("{}\n", remark);
   std::optional<PlaceLock> json_lock, checkpoint_lock;
   agreed(grid->world(), [&] {
@@ -64,7 +65,7 @@ void run(const Options& options, Processes& processes) {
     checkpoint_lock.emplace(lock_directory(grid->world(), bench.checkpoint_directory,
                                            {.command = "strand bench", .otherwise = "choose another place"}));
   BenchReport report;
-  run_together(processes, [&] { report = run_bench(config, bench, *grid); });
+  run_together(processes, [&] { report = run_bench(config, bench, *device, *grid); });
   if (processes.rank() != 0) return;
   if (!options.json.empty()) write_file_atomically(options.json, to_json(report).dump(2) + "\n");
   print_out("{}", to_text(report));

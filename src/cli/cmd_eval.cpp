@@ -42,10 +42,10 @@ StepTerms evaluate_with_logits(Session& session, const StepData& data, const Obj
   runner.for_each_micro_step(data, {}, [&](const MicroStep& micro) {
     const DType type = model.types().acc;
     const Shape shape = {micro.batch.rows(), vocab};
-    const Tensor device{ops.allocate(static_cast<size_t>(shape.elements()) * size_of(type)), type, shape};
+    const DeviceMemory memory(ops.device(), MemoryKind::device, static_cast<size_t>(shape.elements()) * size_of(type));
+    const Tensor device = memory.tensor(type, shape);
     model.evaluate(micro, objective, device);
     for (const double x : download_values(ops, device)) logits.push_back(static_cast<float>(x));
-    ops.deallocate(device.data);
   });
   std::vector<int32_t> tokens = data.inputs;
   const int64_t sequences = data.sequences();

@@ -10,6 +10,7 @@
 #include "cli/number_option.h"
 #include "core/log.h"
 #include "core/standard_streams.h"
+#include "model/backend.h"
 #include "report/plan_report.h"
 #include "report/table.h"
 #include "train/step_counts.h"
@@ -32,9 +33,8 @@ Config load(const Options& options) {
   return arguments.load_with_vocabulary();
 }
 
-void add_estimate(PlanReport& report, const DeviceArguments& arguments) {
-  const Device device = arguments.device(report.config.run, report.grid.ranks);
-  report.estimate = estimate_step(report.config, report.grid, report.step, device, arguments.efficiency);
+void add_estimate(PlanReport& report, const DeviceSpec& device, double efficiency) {
+  report.estimate = estimate_step(report.config, report.grid, report.step, device, efficiency);
   if (!report.fits())
     log_warning(fmt::format("each rank needs {}, but {} has {}",
                             bytes_text(static_cast<double>(report.session.bytes())), device.name,
@@ -45,8 +45,12 @@ void run(const Options& options) {
   const Config config = load(options);
   const GridShape grid{.ranks = options.ranks, .expert_parallel = static_cast<int>(config.parallel.expert_parallel)};
   require_grid(grid.ranks, grid.expert_parallel);
-  PlanReport report = make_plan_report(config, count_step, grid);
-  if (!options.device.name.empty()) add_estimate(report, options.device);
+  std::optional<DeviceSpec> device;
+  if (!options.device.name.empty()) device = options.device.device(config.run, grid.ranks);
+  RunConfig here = config.run;
+  if (here.device == DeviceKind::cuda) here.device = DeviceKind::cpu;  // a plan needs no GPU
+  PlanReport report = make_plan_report(config, device ? device->traits : make_device(here)->traits(), count_step, grid);
+  if (device) add_estimate(report, *device, options.device.efficiency);
   print_out("{}", options.json ? to_json(report).dump(2) + "\n" : to_text(report));
 }
 }  // namespace

@@ -12,12 +12,12 @@
 #include "cli/number_option.h"
 #include "cli/place_locks.h"
 #include "cli/text_arguments.h"
+#include "core/available_memory.h"
 #include "core/cores.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/standard_streams.h"
 #include "data/tokenize.h"
-#include "model/memory_check.h"
 
 namespace strand::cli {
 namespace {

@@ -7,7 +7,6 @@
 #include "cli/place_locks.h"
 #include "config/schema.h"
 #include "core/file_io.h"
-#include "kernels/cpu/isa.h"
 #include "model/backend.h"
 #include "parallel/agreement.h"
 #include "train/shared_directory.h"
@@ -28,27 +27,29 @@ std::string this_build() {
                      digest_of_file("/proc/self/exe").xxh3);
 }
 
-void require_same_run(Communicator& all, const Config& config, const ResumeChoice& resume) {
+void require_same_run(Communicator& all, const Config& config, const Device& device, const ResumeChoice& resume) {
   if (all.size() == 1) return;
   require_agreement(all, "build", this_build());
   require_agreement(all, "configuration", to_yaml(config));
-  if (config.run.device == DeviceKind::cpu) require_agreement(all, "instruction set (see STRAND_ISA)", cpu_isa_text());
-  require_agreement(all, "--resume", fmt::format("{}{}{}", resume.text, resume.weights_only ? " --weights-only" : "",
-                                             resume.accept_data_change ? " --accept-data-change" : ""));
+  require_agreement(all, "arithmetic of the device (on a CPU, see STRAND_ISA)", device.arithmetic());
+  require_agreement(all, "--resume",
+                    fmt::format("{}{}{}", resume.text, resume.weights_only ? " --weights-only" : "",
+                                resume.accept_data_change ? " --accept-data-change" : ""));
   require_shared_directory(all, config.run.dir + "/" + config.run.name);
 }
 
 void run(const Arguments& a, Processes& processes) {
   const SignalThread signals;
   const Config config = a.config.load();
+  RunConfig here = config.run;
+  here.threads = processes.threads_for(here.threads);
+  const std::unique_ptr<Device> device = make_device(here);
   const std::unique_ptr<ProcessGrid> grid =
       processes.grid(config.parallel.expert_parallel, static_cast<double>(config.parallel.watchdog_seconds));
-  require_same_run(grid->world(), config, a.resume);
+  require_same_run(grid->world(), config, *device, a.resume);
   const PlaceLock lock = lock_directory(grid->world(), run_directory(config.run),
                                         {.command = "strand train", .otherwise = "set another run.name"});
-  RunConfig backend = config.run;
-  backend.threads = processes.threads_for(backend.threads);
-  const std::unique_ptr<Ops> ops = make_backend(backend);
+  const std::unique_ptr<Ops> ops = device->make_ops();
   Trainer trainer(config, a.resume, *ops, *grid, processes.local_ranks());
   run_together(processes, [&] { trainer.run(); });
 }

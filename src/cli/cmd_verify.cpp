@@ -5,7 +5,6 @@
 #include "cli/number_option.h"
 #include "core/error.h"
 #include "core/standard_streams.h"
-#include "kernels/cpu/isa.h"
 #include "model/backend.h"
 #include "parallel/agreement.h"
 #include "train/verify.h"
@@ -40,13 +39,14 @@ void run(const Arguments& a, Processes& processes) {
   run.precision = chosen_precision(a);
   run.threads = processes.threads_for(a.threads);
   const std::unique_ptr<ProcessGrid> grid = processes.grid(a.expert_parallel, watchdog_seconds);
-  const std::unique_ptr<Ops> ops = make_backend(run);
+  const std::unique_ptr<Device> device = make_device(run);
+  const std::unique_ptr<Ops> ops = device->make_ops();
   const bool speaks = processes.rank() == 0;
-  if (a.device == DeviceKind::cpu) require_agreement(grid->world(), "instruction set (see STRAND_ISA)", cpu_isa_text());
+  require_agreement(grid->world(), "arithmetic of the device (on a CPU, see STRAND_ISA)", device->arithmetic());
   int failed = 0;
-  if (speaks && a.device == DeviceKind::cpu) {
-    print_out("instructions of the kernels: {}\n", cpu_isa_text());
-    if (const std::string remark = bf16_remark(); run.precision == Precision::bf16 && !remark.empty())
+  if (speaks) {
+    print_out("{}\n", device->description());
+    if (const std::string remark = device->bf16_remark(); run.precision == Precision::bf16 && !remark.empty())
       print_out("{}\n", remark);
   }
   for (const std::string& file : a.files) {

@@ -3,26 +3,27 @@
 #include <algorithm>
 
 #include "cli/number_option.h"
-#include "kernels/cpu/peak.h"
 #include "model/backend.h"
-#include "model/memory_check.h"
 
 namespace strand::cli {
 
 namespace {
 /// This machine with all of its cores, however many a rank is told to use.
-Device this_cpu(RunConfig run, int64_t ranks) {
+DeviceSpec this_cpu(RunConfig run, int64_t ranks) {
   run.threads = 0;
-  make_backend(run);  // sets the threads that the measurement uses
-  return cpu_device({.bf16_flops = measure_peak(PeakKind::bf16).flops,
-                     .fp32_flops = measure_peak(PeakKind::fp32).flops,
-                     .memory_bytes = static_cast<double>(available_memory().bytes)},
+  run.device = DeviceKind::cpu;
+  const std::unique_ptr<Device> device = make_device(run);
+  constexpr int rounds = 7;
+  return cpu_device({.bf16_flops = device->measure_peak(PeakKind::bf16, rounds).flops,
+                     .fp32_flops = device->measure_peak(PeakKind::fp32, rounds).flops,
+                     .memory_bytes = static_cast<double>(device->available_memory().bytes),
+                     .traits = device->traits()},
                     ranks);
 }
 }  // namespace
 
-Device DeviceArguments::device(const RunConfig& run, int64_t ranks) const {
-  Device d = name == "cpu" ? this_cpu(run, std::min(ranks, ranks_per_host.value_or(ranks))) : find_device(name);
+DeviceSpec DeviceArguments::device(const RunConfig& run, int64_t ranks) const {
+  DeviceSpec d = name == "cpu" ? this_cpu(run, std::min(ranks, ranks_per_host.value_or(ranks))) : find_device(name);
   if (flops) d.bf16_flops = d.fp32_flops = *flops;
   d.memory_bytes = memory.value_or(d.memory_bytes);
   d.memory_bandwidth = memory_bandwidth.value_or(d.memory_bandwidth);

@@ -16,7 +16,7 @@ struct DeviceArguments {
   std::optional<int64_t> ranks_per_host;
 
   /// Throws Error for an unknown name. "cpu" takes a moment: it measures this machine's arithmetic.
-  Device device(const RunConfig& run, int64_t ranks) const;
+  DeviceSpec device(const RunConfig& run, int64_t ranks) const;
 };
 
 /// `arguments` outlives the parse.

@@ -35,8 +35,7 @@ RunConfig run_config(const ModelArguments& a, RunConfig run) {
 }  // namespace
 
 namespace {
-void require_memory(const SessionPlan& plan, const SessionShape& shape) {
-  const AvailableMemory available = available_memory();
+void require_memory(const SessionPlan& plan, const SessionShape& shape, const AvailableMemory& available) {
   constexpr double gib = 1 << 30;
   require(plan.bytes() <= available.bytes,
           "not enough memory: {:.2f} GiB needed for {} sequences of {} tokens, with {:.2f} GiB available ({}); lower "
@@ -51,9 +50,10 @@ OpenModel::OpenModel(const ModelArguments& a, SessionShape shape)
     : checkpoint_(open_checkpoint(a.path)), config_(checkpoint_config(checkpoint_)) {
   tokenizer_ = resolve_vocabulary(config_);
   config_.run = run_config(a, config_.run);
-  ops_ = make_backend(config_.run);
+  device_ = make_device(config_.run);
+  ops_ = device_->make_ops();
   if (shape.tokens == 0) shape.tokens = config_.data.sequence_length;
-  require_memory(plan_session(config_, shape, ops_->row_alignment()), shape);
+  require_memory(plan_session(config_, shape, device_->traits()), shape, device_->available_memory());
   session_ = std::make_unique<Session>(*ops_, self_, config_, shape);
   load_model(*session_, checkpoint_.model());
 }

@@ -42,6 +42,7 @@ class OpenModel {
   Checkpoint checkpoint_;
   Config config_;
   std::optional<Tokenizer> tokenizer_;
+  std::unique_ptr<Device> device_;
   std::unique_ptr<Ops> ops_;
   ProcessGrid self_;
   std::unique_ptr<Session> session_;

@@ -1,7 +1,5 @@
 #include "model/backend.h"
 
-#include <omp.h>
-
 #include "core/cores.h"
 #include "core/error.h"
 #include "kernels/cpu/backend.h"
@@ -10,19 +8,18 @@
 
 namespace strand {
 
-std::unique_ptr<Ops> make_backend(const RunConfig& run) {
-  omp_set_num_threads(threads_for(run.threads));
+std::unique_ptr<Device> make_device(const RunConfig& run) {
   switch (run.device) {
     case DeviceKind::cpu:
-      return make_cpu_ops();
+      return std::make_unique<CpuDevice>(threads_for(run.threads));
     case DeviceKind::reference:
-      return std::make_unique<ReferenceOps>();
+      return std::make_unique<ReferenceDevice>();
     case DeviceKind::plan:
-      return std::make_unique<PlanOps>(make_cpu_ops()->row_alignment());
+      return std::make_unique<PlanDevice>(CpuDevice().traits());
     case DeviceKind::cuda:
       break;
   }
-  fail("run.device: this build has no cuda backend; use cpu");
+  fail("run.device: this build has no cuda device; use cpu");
 }
 
 }  // namespace strand

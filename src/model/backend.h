@@ -1,14 +1,15 @@
 #pragma once
-// From the configuration to a backend.
+// From the configuration to a device.
 #include <memory>
 
 #include "config/config.h"
+#include "kernels/device.h"
 #include "kernels/ops.h"
 
 namespace strand {
 
-/// The backend of run.device. Sets the number of OpenMP threads to run.threads (0 = every core this process may use).
-/// Throws Error when this build has no such backend.
-std::unique_ptr<Ops> make_backend(const RunConfig& run);
+/// The device of run.device; on the CPU with run.threads OpenMP threads (0 = every core that this process may use).
+/// Throws Error when this build has no such device, or this machine has none.
+std::unique_ptr<Device> make_device(const RunConfig& run);
 
 }  // namespace strand

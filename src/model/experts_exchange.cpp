@@ -58,7 +58,7 @@ void sort_arrivals(Context& c, const Routing& r, const RowChunk& chunk, const Ar
                    .experts = kept.experts,
                    .packed_of_arrival = kept.packed_of_arrival,
                    .arrival_of_packed = kept.arrival_of_packed});
-  c.ops(SortSlots{.selected = kept.experts, .alignment = c.ops.row_alignment(), .map = kept.map});
+  c.ops(SortSlots{.selected = kept.experts, .alignment = c.ops.device().row_alignment(), .map = kept.map});
 }
 
 /// SP's gradient of z, in z's own memory, while its values are still there.
@@ -122,7 +122,7 @@ void allocate(Context& c, const Routing& r, const LossContext& loss, ExpertsKept
   const LossConfig& losses = loss.objective.losses;
   const int64_t d = c.model.hidden_size, f = c.moe.expert_ffn;
   for (const RowChunk& chunk : r.exchange.chunks) {
-    const int64_t rows = chunk.arrivals + chunk.experts * (c.ops.row_alignment() - 1);
+    const int64_t rows = chunk.arrivals + chunk.experts * (c.ops.device().row_alignment() - 1);
     const auto index = [&](const char* name, const Shape& shape) { return c.step.allocate(name, DType::i32, shape); };
     ArrivalsKept k;
     k.map.row_of_slot = index("experts.row_of_arrival", {chunk.arrivals, 1});

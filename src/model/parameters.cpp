@@ -131,7 +131,7 @@ void Parameters::declare_layer(Builder& b, const Config& config, int64_t n) {
   const int64_t d = c.hidden_size, q = c.num_heads * c.head_dim, kv = c.num_kv_heads * c.head_dim;
   const double in = c.init_std, out = c.init_std / std::sqrt(2.0 * static_cast<double>(c.num_layers));
   const std::string layer = fmt::format("layers.{}", n);
-  const auto to = [n](Tensor LayerTensors::* field) {
+  const auto to = [n](Tensor LayerTensors::*field) {
     return [n, field](ModelTensors& m) -> Tensor& { return m.layers[static_cast<size_t>(n)].*field; };
   };
   b.complete_after = n;
@@ -265,7 +265,7 @@ void initial_values(std::vector<T>& values, const LogicalTensor& part, uint64_t 
 
 /// `values`, of type acc and at any address, to a tensor of that type or bf16.
 void upload_rounded(Ops& ops, const Tensor& tensor, const void* values, DType acc) {
-  if (tensor.dtype == acc) return ops.upload(values, tensor);
+  if (tensor.dtype == acc) return ops.device().upload(values, tensor);
   require(tensor.dtype == DType::bf16 && acc == DType::f32, "no rounding from {} to {}", to_string(acc),
           to_string(tensor.dtype));
   const auto* from = static_cast<const std::byte*>(values);
@@ -275,7 +275,7 @@ void upload_rounded(Ops& ops, const Tensor& tensor, const void* values, DType ac
     std::memcpy(&value, from + i * sizeof value, sizeof value);
     rounded[i] = bf16(value);
   }
-  ops.upload(rounded.data(), tensor);
+  ops.device().upload(rounded.data(), tensor);
 }
 }  // namespace
 
@@ -311,12 +311,12 @@ void Parameters::store(Ops& ops, const Parameter& p, const LogicalTensor& part,
   store(ops, p, part, rounded.data());
 }
 
-void Parameters::store_owned(Ops& ops, const Parameter& p, const LogicalTensor& part, Tensor OwnedPart::* field,
+void Parameters::store_owned(Ops& ops, const Parameter& p, const LogicalTensor& part, Tensor OwnedPart::*field,
                              const void* values) const {
   const ElementRange shared = intersection(part.range(), p.owned.range);
   if (shared.elements == 0) return;
   const Tensor to = elements_of(p.owned.*field, {shared.first - p.owned.range.first, shared.elements});
-  ops.upload(
+  ops.device().upload(
       static_cast<const std::byte*>(values) + static_cast<size_t>(shared.first - part.offset) * size_of(types_.acc),
       to);
 }

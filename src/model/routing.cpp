@@ -16,7 +16,7 @@ CpSources sources(const LossConfig& losses) {
 Routing Routing::allocate_inference(Context& c, int64_t t) {
   const int64_t e = c.moe.num_experts, k = c.moe.top_k;
   const bool spread = c.grid.expert_parallel() > 1;
-  const int64_t rows = t * k + (spread ? 0 : e * (c.ops.row_alignment() - 1));
+  const int64_t rows = t * k + (spread ? 0 : e * (c.ops.device().row_alignment() - 1));
   const DType acc = c.types.acc;
   Routing r;
   r.logits = c.step.allocate("router.logits", acc, {t, e});
@@ -66,7 +66,7 @@ void choose_experts(Context& c, const LayerTensors& w, const Tensor& bias, const
 /// Phase three: sort. Rows that travel need no padding, but their sampled ones first.
 void sort(Context& c, const TokenSample& sample, const Routing& r) {
   if (c.grid.expert_parallel() == 1)
-    return c.ops(SortSlots{.selected = r.selected, .alignment = c.ops.row_alignment(), .map = r.map});
+    return c.ops(SortSlots{.selected = r.selected, .alignment = c.ops.device().row_alignment(), .map = r.map});
   c.ops(SortForExchange{.selected = r.selected, .sample = sample, .map = r.map, .counts = r.counts[0]});
   c.ops(SampledSlots{.counts = r.counts[0], .row_of_slot = r.map.row_of_slot, .packed_of_slot = r.packed_of_slot});
 }
@@ -91,7 +91,7 @@ void exchange_counts(Context& c, const TokenSample& sample, Routing& r) {
     const std::vector<int32_t> even = even_counts(r.selected.elements(), experts, sample.fraction);
     for (size_t i = 0; i < 2 * numbers; ++i) counts[i] = even[i % numbers];
   } else {
-    c.ops.download(r.counts, counts.data());
+    c.ops.device().download(r.counts, counts.data());
   }
   const std::span<const int32_t> both(counts);
   r.exchange = RowExchange(both.first(numbers), both.last(numbers), ranks, c.parallel.exchange_chunks);

@@ -73,9 +73,10 @@ void plan_micro_step(PlanOps& ops, Transformer& transformer, const Parameters& p
 }
 }  // namespace
 
-SessionPlan plan_session(const Config& config, const SessionShape& shape, int64_t row_alignment,
+SessionPlan plan_session(const Config& config, const SessionShape& shape, const DeviceTraits& device,
                          const GridShape& place) {
-  PlanOps ops(row_alignment);
+  PlanDevice paper_device(device);
+  PlanOps ops(paper_device);
   const std::unique_ptr<ProcessGrid> paper = ProcessGrid::counting(place);
   ProcessGrid& grid = *paper;
   Arena model = Arena::counting("model"), step = Arena::counting("step"), scratch = Arena::counting("scratch");
@@ -100,7 +101,7 @@ Session::Session(Ops& ops, ProcessGrid& grid, const Config& config, const Sessio
       grid_(grid),
       config_(config),
       shape_(shape),
-      plan_(plan_session(config, shape, ops.row_alignment(), grid.shape())),
+      plan_(plan_session(config, shape, ops.device().traits(), grid.shape())),
       ignored_(static_cast<size_t>(shape.purpose == Purpose::generation ? 0 : shape.sequences * shape.tokens), -1) {
   Arena* arenas[3] = {&model_, &step_, &scratch_};
   const SessionPlan::ArenaPlan* plans[3] = {&plan_.model, &plan_.step, &plan_.scratch};
@@ -108,13 +109,14 @@ Session::Session(Ops& ops, ProcessGrid& grid, const Config& config, const Sessio
   for (int i = 0; i < 3; ++i) {
     if (arenas[i] != &model_ && grid.expert_parallel() > 1) {
       // How many rows come to this rank's experts, only routing tells.
-      const Arena::Source source{.allocate = [&ops](size_t bytes) { return ops.allocate(bytes); },
-                                 .deallocate = [&ops](void* memory) { ops.deallocate(memory); }};
+      const Arena::Source source{
+          .allocate = [&ops](size_t bytes) { return ops.device().allocate(MemoryKind::device, bytes); },
+          .deallocate = [&ops](void* memory) { ops.device().deallocate(MemoryKind::device, memory); }};
       *arenas[i] = Arena::growing(names[i], source, plans[i]->bytes);
       continue;
     }
-    memory_[i] = ops_.allocate(plans[i]->bytes);
-    *arenas[i] = Arena(names[i], memory_[i], plans[i]->bytes);
+    memory_[i] = DeviceMemory(ops_.device(), MemoryKind::device, plans[i]->bytes);
+    *arenas[i] = Arena(names[i], memory_[i].data(), plans[i]->bytes);
   }
   parameters_ = std::make_unique<Parameters>(model_, config_, NumberTypes::of(config_.run.precision), shape_.purpose,
                                              grid_.shape());
@@ -138,11 +140,6 @@ Decoder& Session::decoder() {
   return *decoder_;
 }
 
-Session::~Session() {
-  for (void* memory : memory_)
-    if (memory) ops_.deallocate(memory);
-}
-
 Batch Session::stage(int64_t sequences, int64_t tokens, const int32_t* inputs, const int32_t* targets) {
   const int64_t rows = sequences * tokens;
   require(sequences <= shape_.sequences && tokens <= shape_.tokens, "a batch of {} x {} in a session for {} x {}",
@@ -156,8 +153,8 @@ Batch Session::stage(int64_t sequences, int64_t tokens, const int32_t* inputs, c
               vocab);
   }
   const Batch batch{sequences, tokens, buffers_.inputs.rows(0, rows), buffers_.targets.rows(0, rows)};
-  ops_.upload(inputs, batch.inputs);
-  ops_.upload(targets ? targets : ignored_.data(), batch.targets);
+  ops_.device().upload(inputs, batch.inputs);
+  ops_.device().upload(targets ? targets : ignored_.data(), batch.targets);
   return batch;
 }
 
@@ -177,9 +174,9 @@ NewTokens Session::stage(std::span<const PlacedToken> tokens) {
     position.push_back(t.position);
   }
   const NewTokens staged = new_tokens(buffers_, count);
-  ops_.upload(ids.data(), staged.ids);
-  ops_.upload(sequence.data(), staged.places.sequence);
-  ops_.upload(position.data(), staged.places.position);
+  ops_.device().upload(ids.data(), staged.ids);
+  ops_.device().upload(sequence.data(), staged.places.sequence);
+  ops_.device().upload(position.data(), staged.places.position);
   return staged;
 }
 

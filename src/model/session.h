@@ -38,8 +38,8 @@ struct SessionPlan {
   size_t bytes() const { return model.bytes + step.bytes + scratch.bytes; }
 };
 
-/// Runs one step on the plan backend, for a backend whose row blocks have this alignment, at one place in a grid.
-SessionPlan plan_session(const Config& config, const SessionShape& shape, int64_t row_alignment,
+/// Runs one step on the plan backend, as it would run on such a device at one place in a grid.
+SessionPlan plan_session(const Config& config, const SessionShape& shape, const DeviceTraits& device,
                          const GridShape& grid = {});
 
 /// What a session keeps on the device besides the model, to go in and out.
@@ -62,11 +62,11 @@ class Session {
  public:
   /// Plans, allocates from `ops` and builds the model; weights are undefined until Parameters::initialize or a load.
   Session(Ops& ops, ProcessGrid& grid, const Config& config, const SessionShape& shape);
-  ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
   Ops& ops() { return ops_; }
+  Device& device() { return ops_.device(); }
   ProcessGrid& grid() { return grid_; }
   const Config& config() const { return config_; }
   const SessionPlan& plan() const { return plan_; }
@@ -91,7 +91,7 @@ class Session {
   Config config_;
   SessionShape shape_;
   SessionPlan plan_;
-  void* memory_[3] = {};
+  DeviceMemory memory_[3];
   Arena model_, step_, scratch_;
   std::unique_ptr<Parameters> parameters_;
   std::unique_ptr<Transformer> transformer_;

@@ -33,7 +33,7 @@ json speed_json(const PlanReport& r, double seconds) {
 
 json estimate_json(const PlanReport& r) {
   const StepEstimate& e = *r.estimate;
-  const Device& d = e.device;
+  const DeviceSpec& d = e.device;
   json families = json::array(), transfers = json::array();
   for (const auto& f : e.families)
     families.push_back({{"name", to_string(f.family)}, {"seconds", f.seconds}, {"bound", to_string(f.bound)}});

@@ -67,30 +67,29 @@ std::vector<KeptTensors> grouped_by_name(const std::vector<Arena::Record>& recor
   return groups;
 }
 
-RecomputeChoice choice_of(Config config, const GridShape& grid, Recompute recompute, int64_t row_alignment,
+RecomputeChoice choice_of(Config config, const GridShape& grid, Recompute recompute, const DeviceTraits& device,
                           StepCounter count_step) {
   config.train.recompute = recompute;
-  const SessionPlan plan = plan_session(config, shape_of(config), row_alignment, grid);
-  return {recompute, plan.step.bytes, plan.scratch.bytes, plan.bytes(), count_step(config, grid).ops.total_flops()};
+  const SessionPlan plan = plan_session(config, shape_of(config), device, grid);
+  return {recompute, plan.step.bytes, plan.scratch.bytes, plan.bytes(),
+          count_step(config, device, grid).ops.total_flops()};
 }
 }  // namespace
 
-PlanReport make_plan_report(const Config& config, StepCounter count_step, const GridShape& grid) {
-  RunConfig run = config.run;
-  run.device = DeviceKind::plan;
-  const int64_t row_alignment = make_backend(run)->row_alignment();
+PlanReport make_plan_report(const Config& config, const DeviceTraits& device, StepCounter count_step,
+                            const GridShape& grid) {
   PlanReport report;
   report.config = config;
   report.size = model_size(config);
   report.grid = grid;
   report.micro_steps = micro_steps_per_rank(config.train, grid.ranks);
   report.tokens_per_step = config.train.global_batch_size * config.data.sequence_length;
-  report.session = plan_session(config, shape_of(config), row_alignment, grid);
+  report.session = plan_session(config, shape_of(config), device, grid);
   report.model = model_memory(config, grid, report.session.model.bytes);
   report.kept = grouped_by_name(report.session.step.records);
-  report.step = count_step(config, grid);
+  report.step = count_step(config, device, grid);
   for (const Recompute recompute : {Recompute::none, Recompute::experts, Recompute::block})
-    report.choices.push_back(choice_of(config, grid, recompute, row_alignment, count_step));
+    report.choices.push_back(choice_of(config, grid, recompute, device, count_step));
   return report;
 }
 

@@ -83,11 +83,12 @@ struct PlanReport {
 };
 
 /// Counts one optimizer step of a configuration (train/step_counts.h; this room does not know the training loop).
-using StepCounter = StepWork (*)(const Config&, const GridShape&);
+using StepCounter = StepWork (*)(const Config&, const DeviceTraits&, const GridShape&);
 
-/// Without an estimate. `config` is checked, its vocabulary's size known. Throws Error when batch or experts do not
-/// divide over the ranks.
-PlanReport make_plan_report(const Config& config, StepCounter count_step, const GridShape& grid = {});
+/// What the run would take on such a device; without an estimate. `config` is checked, its vocabulary's size known.
+/// Throws Error when batch or experts do not divide over the ranks.
+PlanReport make_plan_report(const Config& config, const DeviceTraits& device, StepCounter count_step,
+                            const GridShape& grid = {});
 
 std::string to_text(const PlanReport& report);
 nlohmann::ordered_json to_json(const PlanReport& report);

@@ -112,7 +112,7 @@ std::string traffic_table(const PlanReport& r) {
 // ---- the estimate ---------------------------------------------------------------------------------------------------
 
 std::string device_text(const StepEstimate& e) {
-  const Device& d = e.device;
+  const DeviceSpec& d = e.device;
   return fmt::format(
       "estimate for {}: {}FLOP/s bf16, {}FLOP/s fp32, of which matrix products reach {}; memory {}, {}B/s;\n"
       "each rank sends {}B/s within its host of {} rank{}, {}B/s beyond; a message costs {:.1f} us\n\n",

@@ -11,7 +11,7 @@ bool within_host(RankGroup group, const GridShape& grid, int64_t per_host) {
   return group == RankGroup::experts && per_host % grid.expert_parallel == 0;
 }
 
-double peak_flops(const Device& device, Precision precision) {
+double peak_flops(const DeviceSpec& device, Precision precision) {
   require(precision != Precision::fp64, "no device is rated for run.precision fp64; choose fp32 or bf16");
   return precision == Precision::bf16 ? device.bf16_flops : device.fp32_flops;
 }
@@ -19,7 +19,7 @@ double peak_flops(const Device& device, Precision precision) {
 namespace {
 using Path = StepEstimate::Path;
 
-StepEstimate::Family family_time(OpFamily family, const PlanCounts& work, const Device& device, double flops) {
+StepEstimate::Family family_time(OpFamily family, const PlanCounts& work, const DeviceSpec& device, double flops) {
   const auto i = static_cast<size_t>(family);
   const double arithmetic = work.flops[i] / flops, memory = work.bytes[i] / device.memory_bandwidth;
   using Bound = StepEstimate::Bound;
@@ -27,7 +27,7 @@ StepEstimate::Family family_time(OpFamily family, const PlanCounts& work, const 
 }
 
 StepEstimate::Transfer transfer_time(Traffic kind, RankGroup group, const TrafficCounts::Kind& counts,
-                                     const GridShape& grid, const Device& device) {
+                                     const GridShape& grid, const DeviceSpec& device) {
   const Path path = within_host(group, grid, device.per_host) ? Path::link : Path::network;
   const double bandwidth = path == Path::link ? device.link_bandwidth : device.network_bandwidth;
   return {kind, group, path,
@@ -67,7 +67,7 @@ double hidden_gradients(const StepEstimate& e, const Config& config, const GridS
 }
 }  // namespace
 
-StepEstimate estimate_step(const Config& config, const GridShape& grid, const StepWork& work, const Device& device,
+StepEstimate estimate_step(const Config& config, const GridShape& grid, const StepWork& work, const DeviceSpec& device,
                            double efficiency) {
   StepEstimate e{.device = device, .efficiency = efficiency};
   for (int i = 0; i < op_family_count; ++i) {

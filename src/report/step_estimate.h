@@ -37,7 +37,7 @@ struct StepEstimate {
     double seconds = 0;
   };
 
-  Device device;
+  DeviceSpec device;
   double efficiency = 0;
   std::vector<Family> families;     ///< those with work
   std::vector<Transfer> transfers;  ///< those with calls
@@ -59,10 +59,10 @@ constexpr const char* to_string(StepEstimate::Path path) {
 /// Whether every group of this kind has all its ranks on one host of `per_host` ranks.
 bool within_host(RankGroup group, const GridShape& grid, int64_t per_host);
 /// FLOP/s that a device is rated for in the GEMMs of this precision. Throws Error for fp64.
-double peak_flops(const Device& device, Precision precision);
+double peak_flops(const DeviceSpec& device, Precision precision);
 
 /// `work`: one step of one rank of `grid`. `efficiency`: the share of the peak that matrix products reach.
-StepEstimate estimate_step(const Config& config, const GridShape& grid, const StepWork& work, const Device& device,
+StepEstimate estimate_step(const Config& config, const GridShape& grid, const StepWork& work, const DeviceSpec& device,
                            double efficiency);
 
 }  // namespace strand

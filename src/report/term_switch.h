@@ -9,7 +9,7 @@ enum class Computed : uint8_t { yes, no };
 
 class TermSwitch final : public Ops {
  public:
-  explicit TermSwitch(Ops& behind) : behind_(behind) {}
+  explicit TermSwitch(Ops& behind) : Ops(behind.device()), behind_(behind) {}
 
   /// `no` drops the operations that compute the term's value (Gram matrices of z; masses and joint matrices). Its
   /// weight must then be 0, and the value stays 0.
@@ -17,12 +17,6 @@ class TermSwitch final : public Ops {
   void coupling(Computed computed) { coupling_ = computed; }
 
   const char* name() const override { return behind_.name(); }
-  int64_t row_alignment() const override { return behind_.row_alignment(); }
-  void* allocate(size_t bytes) override { return behind_.allocate(bytes); }
-  void deallocate(void* memory) noexcept override { behind_.deallocate(memory); }
-  void upload(const void* host, const Tensor& device) override { behind_.upload(host, device); }
-  void download(const Tensor& device, void* host) override { behind_.download(device, host); }
-  void synchronize() override { behind_.synchronize(); }
 
 #define STRAND_OVERRIDE_RUN(Name, family) void run(const Name&) override;
   STRAND_FOR_EACH_OP(STRAND_OVERRIDE_RUN)

@@ -31,7 +31,7 @@ NamedTensor named(Ops& ops, const std::string& name, const Tensor& tensor) {
   out.shape = dims_of(tensor.shape);
   out.read = [&ops, tensor](void* host, size_t offset, size_t bytes) {
     const auto size = static_cast<int64_t>(bytes / size_of(tensor.dtype));
-    ops.download({static_cast<std::byte*>(tensor.data) + offset, tensor.dtype, {size}}, host);
+    ops.device().download({static_cast<std::byte*>(tensor.data) + offset, tensor.dtype, {size}}, host);
   };
   return out;
 }
@@ -137,7 +137,7 @@ void load_model(Session& session, const TensorSource& source) {
     parameters.store(session.ops(), p, part, AccValues(source, name, part.shape, parameters.acc()).data());
   });
   for (const Parameters::RouterBias& b : parameters.router_biases())
-    session.ops().upload(AccValues(source, b.name, b.bias.shape, parameters.acc()).data(), b.bias);
+    session.device().upload(AccValues(source, b.name, b.bias.shape, parameters.acc()).data(), b.bias);
   require_nothing_else(source, parameters.tensors() + static_cast<int64_t>(parameters.router_biases().size()),
                        "the checkpoint's weights");
 }

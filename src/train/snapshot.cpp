@@ -5,10 +5,10 @@
 namespace strand {
 
 namespace {
-constexpr Tensor OwnedPart::* fields[] = {&OwnedPart::master, &OwnedPart::m, &OwnedPart::v};
+constexpr Tensor OwnedPart::*fields[] = {&OwnedPart::master, &OwnedPart::m, &OwnedPart::v};
 
 /// The same of a bucket.
-Tensor of_bucket(const Bucket& b, Tensor OwnedPart::* field) {
+Tensor of_bucket(const Bucket& b, Tensor OwnedPart::*field) {
   if (field == &OwnedPart::master) return b.master;
   return field == &OwnedPart::m ? b.m : b.v;
 }
@@ -45,7 +45,7 @@ void Snapshot::add(File file, const std::string& name, DType dtype, const Shape&
   bytes_ += static_cast<size_t>(shape.elements()) * size_of(dtype);
 }
 
-void Snapshot::add_weights_or_moments(File file, const std::string& prefix, Tensor OwnedPart::* field) {
+void Snapshot::add_weights_or_moments(File file, const std::string& prefix, Tensor OwnedPart::*field) {
   const Parameters& parameters = session_.parameters();
   std::vector<std::pair<size_t, int64_t>> places(parameters.all().size());  // bucket, and first element in it
   for (size_t b = 0; b < parameters.buckets().size(); ++b) {
@@ -65,24 +65,24 @@ void Snapshot::add_weights_or_moments(File file, const std::string& prefix, Tens
 void Snapshot::take() {
   session_.grid().progress().now("the snapshot for a checkpoint", -1);
   for (size_t b = 0; b < session_.parameters().buckets().size(); ++b)
-    for (Tensor OwnedPart::* field : fields) copy_bucket(b, field);
+    for (Tensor OwnedPart::*field : fields) copy_bucket(b, field);
   for (size_t i = 0; i < bias_at_.size(); ++i)
-    session_.ops().download(session_.parameters().router_biases()[i].bias, memory_.data() + bias_at_[i]);
+    session_.device().download(session_.parameters().router_biases()[i].bias, memory_.data() + bias_at_[i]);
 }
 
-void Snapshot::copy_bucket(size_t bucket, Tensor OwnedPart::* field) {
+void Snapshot::copy_bucket(size_t bucket, Tensor OwnedPart::*field) {
   const Tensor whole = gathered(bucket, field);
   if (!whole) return;
   for (const Copy& copy : copies_[bucket]) {
     if (copy.field != field) continue;
     const Tensor from{static_cast<std::byte*>(whole.data) + static_cast<size_t>(copy.first) * size_of(whole.dtype),
                       whole.dtype, copy.shape};
-    session_.ops().download(from, memory_.data() + copy.at);
+    session_.device().download(from, memory_.data() + copy.at);
   }
 }
 
 /// The whole bucket on the rank that keeps it, none on others.
-Tensor Snapshot::gathered(size_t bucket, Tensor OwnedPart::* field) {
+Tensor Snapshot::gathered(size_t bucket, Tensor OwnedPart::*field) {
   const Bucket& b = session_.parameters().buckets()[bucket];
   const Tensor mine = of_bucket(b, field);
   const bool keep = keeps(bucket), everywhere = field == &OwnedPart::master && mine.dtype == b.weights.dtype;

@@ -118,7 +118,7 @@ StepTerms StepRunner::read_terms(const Objective& objective) {
   StepTerms terms;
   const Tensor device = session_.transformer().terms();
   session_.grid().world().all_reduce_sum(Traffic::statistics, device);
-  session_.ops().download(device, terms.value.data());
+  session_.device().download(device, terms.value.data());
   for (int i = 0; i < term_count; ++i)
     terms.loss += term_weight(objective, static_cast<Term>(i)) * terms.value[static_cast<size_t>(i)];
   const bool left_out = session_.grid().expert_parallel() > 1 && objective.losses.sp_weight == 0 &&
@@ -134,7 +134,7 @@ double StepRunner::gradient_norm() {
     if (p.owned.gradient) ops(SumOfSquares{.x = p.owned.gradient, .sum = norm_});
   session_.grid().world().all_reduce_sum(Traffic::statistics, norm_);
   double sum = 0;
-  ops.download(norm_, &sum);
+  ops.device().download(norm_, &sum);
   return std::sqrt(sum);
 }
 
@@ -142,7 +142,7 @@ double StepRunner::sum_of_squares(const Tensor& x) {
   double sum = 0;
   session_.ops()(Zero{norm_});
   session_.ops()(SumOfSquares{.x = x, .sum = norm_});
-  session_.ops().download(norm_, &sum);
+  session_.device().download(norm_, &sum);
   return sum;
 }
 

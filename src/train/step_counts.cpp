@@ -1,15 +1,13 @@
 #include "train/step_counts.h"
 
-#include "model/backend.h"
+#include "kernels/plan/plan_ops.h"
 #include "train/step.h"
 
 namespace strand {
 
-StepWork count_step(const Config& config, const GridShape& shape) {
-  RunConfig run = config.run;
-  run.device = DeviceKind::plan;
-  const std::unique_ptr<Ops> backend = make_backend(run);
-  auto& ops = dynamic_cast<PlanOps&>(*backend);
+StepWork count_step(const Config& config, const DeviceTraits& traits, const GridShape& shape) {
+  PlanDevice device(traits);
+  PlanOps ops(device);
   const std::unique_ptr<ProcessGrid> grid = ProcessGrid::counting(shape);
   const TrainConfig& train = config.train;
   const int64_t micro_steps = micro_steps_per_rank(train, shape.ranks);

@@ -11,7 +11,6 @@
 #include "config/schema.h"
 #include "core/error.h"
 #include "core/log.h"
-#include "kernels/cpu/isa.h"
 #include "model/memory_check.h"
 #include "parallel/agreement.h"
 #include "train/agreed.h"
@@ -63,10 +62,10 @@ Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGri
     val_data_ = std::make_unique<DataFeed>(config_.data.val, config_);
   }
   const SessionShape shape{Purpose::training, config_.train.micro_batch_size, config_.data.sequence_length};
-  const SessionPlan plan = plan_session(config_, shape, ops.row_alignment(), grid.shape());
+  const SessionPlan plan = plan_session(config_, shape, ops.device().traits(), grid.shape());
   // Together: nobody allocates before everybody has looked at what is free.
   agreed(grid.world(), [&] {
-    const AvailableMemory available = share_of(available_memory(), local_ranks);
+    const AvailableMemory available = share_of(ops.device().available_memory(), local_ranks);
     check_memory(plan, available);
     if (saver_mode() == CheckpointSaver::Mode::background || grid.ranks() > 1)
       check_snapshot_memory(plan, grid.ranks(), available);
@@ -238,9 +237,8 @@ void Trainer::news(const std::string& text) {
 
 /// Other work on the machine only ever hides part of the peak, so the best rate seen so far stands.
 void Trainer::measure_peak_again(int rounds) {
-  if (config_.run.device != DeviceKind::cpu) return;
   const PeakKind kind = config_.run.precision == Precision::bf16 ? PeakKind::bf16 : PeakKind::fp32;
-  peak_flops_ = std::max(peak_flops_, measure_peak_of_ranks(grid_.world(), kind, rounds));
+  peak_flops_ = std::max(peak_flops_, measure_peak_of_ranks(session_->device(), grid_.world(), kind, rounds));
   peak_measured_ = now();
 }
 
@@ -283,11 +281,10 @@ void Trainer::announce() {
   if (grid_.ranks() > 1)
     news(fmt::format("{}; each has {:.2f} GiB of memory as planned", layout_text(grid_.shape()),
                      static_cast<double>(session_->plan().bytes()) / 0x1p30));
-  if (config_.run.device == DeviceKind::cpu) {
-    news(fmt::format("instructions of the kernels: {}", cpu_isa_text()));
-    if (const std::string remark = bf16_remark(); config_.run.precision == Precision::bf16 && !remark.empty())
-      news(remark);
-  }
+  news(session_->device().description());
+  if (const std::string remark = session_->device().bf16_remark();
+      config_.run.precision == Precision::bf16 && !remark.empty())
+    news(remark);
   if (peak_flops_ > 0)
     news(fmt::format("measured peak of {}: {:.0f} GFLOP/s; MFU is against that",
                      grid_.ranks() > 1 ? "all ranks" : "this machine", peak_flops_ / 1e9));
@@ -395,7 +392,7 @@ void Trainer::train_step(int64_t index) {
   if (accept(report.step, report.terms, report.gradient_norm))
     runner_->update(config_.optimizer, report.lr,
                     StepRunner::clip_factor(report.gradient_norm, config_.optimizer.clip_norm));
-  session_->ops().synchronize();
+  session_->device().synchronize();
   fetch(index + 1);
   const double seconds = now() - begin;
   Row row{.report = report, .validation = {}, .ranks = {}, .logged = logged};

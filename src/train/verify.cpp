@@ -229,10 +229,10 @@ void Replay::compare_outputs() {
   model.begin_evaluation();
   runner_.for_each_micro_step(data_, {}, [&](const MicroStep& micro) {
     const size_t bytes = static_cast<size_t>(micro.batch.rows() * vocab) * size_of(model.types().acc);
-    const Tensor device{ops.allocate(bytes), model.types().acc, {micro.batch.rows(), vocab}};
+    const DeviceMemory memory(ops.device(), MemoryKind::device, bytes);
+    const Tensor device = memory.tensor(model.types().acc, {micro.batch.rows(), vocab});
     model.evaluate(micro, objective(), device);
     append_all(logits, device);
-    ops.deallocate(device.data);
     for (int64_t l = 0; l < layers; ++l) {
       append_all(router_logits[size_t(l)], model.routing(l).logits);
       append_all(selected[size_t(l)], model.routing(l).selected);

@@ -107,7 +107,8 @@ inline double value_of(const std::string& name, int64_t i) {
 /// A model of random weights under `parent`/step_00000000. Returns its path.
 inline std::string make_checkpoint(const Config& config, const std::string& parent, const std::string& tokenizer = "") {
   check_config(config);
-  const auto ops = make_backend(config.run);
+  const auto ops_device = make_device(config.run);
+  const auto ops = ops_device->make_ops();
   ProcessGrid self;
   Session session(*ops, self, config, {Purpose::inference, 1, 4});
   const auto values = [](const std::string& name, int64_t count) {

@@ -345,7 +345,8 @@ TEST_CASE("a sampled text depends on its prompt and seed, not on its company") {
 TEST_CASE("the plan of a generation session is what it takes, and the cache is most of its growth") {
   const Config config = tiny_config(Precision::bf16);
   const auto model_bytes = [&](int64_t sequences, int64_t tokens) {
-    return static_cast<double>(plan_session(config, {Purpose::generation, sequences, tokens}, 16).model.bytes);
+    return static_cast<double>(
+        plan_session(config, {Purpose::generation, sequences, tokens}, {.row_alignment = 16}).model.bytes);
   };
   // Keys and values, 2 layers, 2 heads of 6 numbers of 2 bytes; rotary rows, ids and places besides.
   const double cache = 2 * 2 * 2 * 6 * 2 * 64.0 * 1000;

@@ -61,16 +61,16 @@ Stage::Stage(Ops& ops, DType act, DType input_type, int64_t alignment)
     : ops_(ops), act_(act), input_type_(input_type), alignment_(alignment) {}
 
 Stage::~Stage() {
-  for (const Allocation& a : allocations_) ops_.deallocate(a.memory);
+  for (const Allocation& a : allocations_) ops_.device().deallocate(MemoryKind::device, a.memory);
 }
 
 Tensor Stage::allocate(DType dtype, const Shape& shape) {
   const size_t bytes = static_cast<size_t>(shape.elements()) * size_of(dtype);
-  void* memory = ops_.allocate(std::max<size_t>(1, bytes + 2 * guard_bytes));
+  void* memory = ops_.device().allocate(MemoryKind::device, std::max<size_t>(1, bytes + 2 * guard_bytes));
   allocations_.push_back({memory, bytes});
   const std::vector<uint8_t> guard(guard_bytes, guard_value);
-  ops_.upload(guard.data(), bytes_at(memory, 0, guard_bytes));
-  ops_.upload(guard.data(), bytes_at(memory, guard_bytes + bytes, guard_bytes));
+  ops_.device().upload(guard.data(), bytes_at(memory, 0, guard_bytes));
+  ops_.device().upload(guard.data(), bytes_at(memory, guard_bytes + bytes, guard_bytes));
   return {bytes_at(memory, guard_bytes, bytes).data, dtype, shape};
 }
 
@@ -110,7 +110,7 @@ std::string Stage::broken_guard() {
   std::vector<uint8_t> guard(guard_bytes);
   for (size_t i = 0; i < allocations_.size(); ++i) {
     for (size_t offset : {size_t{0}, guard_bytes + allocations_[i].bytes}) {
-      ops_.download(bytes_at(allocations_[i].memory, offset, guard_bytes), guard.data());
+      ops_.device().download(bytes_at(allocations_[i].memory, offset, guard_bytes), guard.data());
       for (uint8_t byte : guard)
         if (byte != guard_value)
           return "tensor number " + std::to_string(i) + (offset ? " was written beyond its end" : " before its start");
@@ -128,7 +128,7 @@ void Stage::store(const Tensor& tensor, const Values& values) {
       else
         host[i] = static_cast<T>(values[i]);
     }
-    ops_.upload(host.data(), tensor);
+    ops_.device().upload(host.data(), tensor);
   };
   REQUIRE(static_cast<int64_t>(values.size()) == tensor.elements());
   switch (tensor.dtype) {
@@ -149,7 +149,7 @@ Values Stage::read(const Tensor& tensor) {
   Values values(static_cast<size_t>(tensor.elements()));
   const auto convert = [&]<typename T>(T) {
     std::vector<T> host(values.size());
-    ops_.download(tensor, host.data());
+    ops_.device().download(tensor, host.data());
     for (size_t i = 0; i < values.size(); ++i) {
       if constexpr (std::is_same_v<T, bf16>)
         values[i] = static_cast<double>(static_cast<float>(host[i]));
@@ -306,7 +306,7 @@ std::vector<Report> reports_of(const Body& body, Ops& ops, DType act, DType inpu
 
 void compare(const Backend& backend, const Body& body, int64_t alignment) {
   INFO("backend " << backend.name);
-  const int64_t rows = std::lcm(alignment, backend.ops->row_alignment());
+  const int64_t rows = std::lcm(alignment, backend.ops->device().row_alignment());
   const auto expected = reports_of(body, reference_ops(), DType::f64, backend.act, rows);
   std::vector<Report> first;  // on one thread
   for (const int threads : thread_counts) {

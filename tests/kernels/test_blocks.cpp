@@ -41,8 +41,8 @@ TEST_CASE("Copy and Zero around their blocks") {
       s.run(Copy{.from = {from.data, DType::u8, shape}, .to = {to.data, DType::u8, shape}});
       s.run(Zero{.x = {from.data, DType::u8, shape}});
       std::vector<uint8_t> copied(static_cast<size_t>(4 * ids)), cleared(copied.size());
-      backend.ops->download(to, copied.data());
-      backend.ops->download(from, cleared.data());
+      backend.ops->device().download(to, copied.data());
+      backend.ops->device().download(from, cleared.data());
       INFO(bytes << " bytes");
       CHECK(std::count(copied.begin(), copied.end(), 1) == bytes);
       CHECK(std::count(cleared.begin(), cleared.end(), 0) == bytes);

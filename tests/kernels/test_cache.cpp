@@ -157,9 +157,11 @@ TEST_CASE("a sequence appended and attended token by token is causal attention")
 }
 
 TEST_CASE("a cache of another shape or type is refused") {
-  PlanOps ops(1);
+  PlanDevice device({.row_alignment = 1});
+  PlanOps ops(device);
   const auto tensor = [&](DType type, const Shape& shape) {
-    return Tensor{ops.allocate(static_cast<size_t>(shape.elements()) * size_of(type)), type, shape};
+    return Tensor{ops.device().allocate(MemoryKind::device, static_cast<size_t>(shape.elements()) * size_of(type)),
+                  type, shape};
   };
   const HeadLayout l{.sequences = 1, .tokens = 3, .heads = 4, .kv_heads = 2, .head_dim = 8};
   const CacheAttention good{.layout = l,

@@ -14,13 +14,13 @@ using namespace strand::test;
 TEST_CASE("allocate gives memory aligned for every tensor") {
   for (const Backend& backend : backends()) {
     for (size_t bytes : {1, 63, 64, 1000}) {
-      void* memory = backend.ops->allocate(bytes);
+      void* memory = backend.ops->device().allocate(MemoryKind::device, bytes);
       CHECK(reinterpret_cast<uintptr_t>(memory) % Arena::alignment == 0);
-      backend.ops->deallocate(memory);
+      backend.ops->device().deallocate(MemoryKind::device, memory);
     }
-    CHECK_THROWS_AS(backend.ops->allocate(size_t{1} << 60), Error);
+    CHECK_THROWS_AS(backend.ops->device().allocate(MemoryKind::device, size_t{1} << 60), Error);
   }
-  CHECK_THROWS_AS(reference_ops().allocate(size_t{1} << 60), Error);
+  CHECK_THROWS_AS(reference_ops().device().allocate(MemoryKind::device, size_t{1} << 60), Error);
 }
 
 TEST_CASE("Zero and Copy: any type") {

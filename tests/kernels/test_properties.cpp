@@ -14,7 +14,7 @@ void on_every_backend(const std::function<void(Stage&)>& body) {
   body(reference);
   for (const Backend& backend : backends()) {
     INFO(backend.name);
-    Stage s(*backend.ops, backend.act, backend.act, backend.ops->row_alignment());
+    Stage s(*backend.ops, backend.act, backend.act, backend.ops->device().row_alignment());
     body(s);
   }
 }

@@ -69,7 +69,7 @@ Outputs by_head_loss(Ops& ops, const Inputs& in, Precision precision, Mode mode)
   ProcessGrid self;
   const Config config = tiny_config(precision);
   constexpr size_t room = size_t{1} << 20;
-  void* memory[2] = {ops.allocate(room), ops.allocate(room)};
+  void* memory[2] = {ops.device().allocate(MemoryKind::device, room), ops.device().allocate(MemoryKind::device, room)};
   Arena step("step", memory[0], room), scratch("scratch", memory[1], room);
   const NumberTypes types = NumberTypes::of(precision);
   Context c{ops, self, step, scratch, types, config.model, config.moe, config.parallel, chunk * vocabulary + 3};
@@ -93,7 +93,7 @@ Outputs by_head_loss(Ops& ops, const Inputs& in, Precision precision, Mode mode)
   Outputs out{.ce = download_values(ops, terms)[0], .logits = download_values(ops, logits)};
   if (train) out.dhidden = download_values(ops, dhidden);
   out.dweight = download_values(ops, dweight);
-  for (void* m : memory) ops.deallocate(m);
+  for (void* m : memory) ops.device().deallocate(MemoryKind::device, m);
   return out;
 }
 
@@ -106,7 +106,8 @@ TEST_CASE("A chunk has at most so many logits, and at least one row") {
 }
 
 TEST_CASE("The head in chunks is the head at once: loss, logits, gradients") {
-  const std::unique_ptr<Ops> ops = make_backend({});
+  const std::unique_ptr<Device> ops_device = make_device({});
+  const std::unique_ptr<Ops> ops = ops_device->make_ops();
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     const double tolerance = precision == Precision::bf16 ? 0x1p-7 : 1e-5;
     for (const int64_t rows : {chunk - 1, chunk, chunk + 1, 5 * chunk / 2, 5 * chunk}) {

@@ -2,6 +2,7 @@
 #include "kernels/cpu/backend.h"
 #include "kernels/reference/reference_ops.h"
 #include "tests/catch.h"
+#include "tests/model/counting_device.h"
 #include "tests/model/harness.h"
 
 namespace strand::test {
@@ -79,7 +80,7 @@ TEST_CASE("Each kind of recomputation takes less memory than the one before") {
     config.model.num_layers = 6;  // so that what a layer keeps outweighs what one layer in progress takes
     const auto step_bytes = [&](Recompute recompute) {
       config.train.recompute = recompute;
-      return plan_session(config, {Purpose::training, 4, 64}, 4).step.bytes;
+      return plan_session(config, {Purpose::training, 4, 64}, {.row_alignment = 4}).step.bytes;
     };
     const size_t none = step_bytes(Recompute::none), experts = step_bytes(Recompute::experts),
                  block = step_bytes(Recompute::block);
@@ -90,7 +91,7 @@ TEST_CASE("Each kind of recomputation takes less memory than the one before") {
 
 TEST_CASE("A plan's records fill its memory") {
   Config config = tiny_config(Precision::fp32);
-  const SessionPlan plan = plan_session(config, {Purpose::training, 4, 64}, 1);
+  const SessionPlan plan = plan_session(config, {Purpose::training, 4, 64}, {});
   for (const SessionPlan::ArenaPlan* arena : {&plan.model, &plan.step, &plan.scratch}) {
     size_t top = 0;
     for (const Arena::Record& r : arena->records) {
@@ -99,66 +100,31 @@ TEST_CASE("A plan's records fill its memory") {
     }
     CHECK(top == arena->bytes);
   }
-  CHECK(plan_session(config, {Purpose::inference, 4, 64}, 1).bytes() < plan.bytes());
+  CHECK(plan_session(config, {Purpose::inference, 4, 64}, {}).bytes() < plan.bytes());
 }
 
-/// Counts what a session asks of its backend.
-class CountingOps final : public Ops {
- public:
-  explicit CountingOps(Ops& ops) : ops_(ops) {}
-  const char* name() const override { return ops_.name(); }
-  int64_t row_alignment() const override { return ops_.row_alignment(); }
-  void* allocate(size_t bytes) override {
-    sizes.push_back(bytes);
-    return ops_.allocate(bytes);
-  }
-  void deallocate(void* memory) noexcept override { ops_.deallocate(memory); }
-  void upload(const void* host, const Tensor& device) override {
-    ++uploads;
-    ops_.upload(host, device);
-  }
-  void download(const Tensor& device, void* host) override {
-    ++downloads;
-    ops_.download(device, host);
-  }
-  void synchronize() override { ++waits; }
-
-#define STRAND_FORWARD_RUN(Name, family) \
-  void run(const Name& op) override {    \
-    ops_(op);                            \
-  }
-  STRAND_FOR_EACH_OP(STRAND_FORWARD_RUN)
-#undef STRAND_FORWARD_RUN
-
-  std::vector<size_t> sizes;
-  int uploads = 0, downloads = 0, waits = 0;
-
- private:
-  Ops& ops_;
-};
-
 TEST_CASE("A session allocates what was planned, once, and a step reads nothing back but its terms") {
-  const std::unique_ptr<Ops> cpu_backend = make_cpu_ops();
-  Ops& cpu = *cpu_backend;
-  ReferenceOps reference;
+  CpuDevice cpu;
+  ReferenceDevice reference;
   for (const bool on_cpu : {true, false}) {
     for (const Recompute recompute : {Recompute::none, Recompute::experts, Recompute::block}) {
       Config config = tiny_config(on_cpu ? Precision::bf16 : Precision::fp64);
       config.train.recompute = recompute;
-      CountingOps ops(on_cpu ? static_cast<Ops&>(cpu) : reference);
-      const SessionPlan plan = plan_session(config, {Purpose::training, sequences, tokens}, ops.row_alignment());
-      TestModel model(ops, config, sequences, tokens);
-      CHECK(ops.sizes == std::vector<size_t>{plan.model.bytes, plan.step.bytes, plan.scratch.bytes});
+      CountingDevice device(on_cpu ? static_cast<Device&>(cpu) : reference);
+      const std::unique_ptr<Ops> ops = device.make_ops();
+      const SessionPlan plan = plan_session(config, {Purpose::training, sequences, tokens}, device.traits());
+      TestModel model(*ops, config, sequences, tokens);
+      CHECK(device.requests.allocations == std::vector<size_t>{plan.model.bytes, plan.step.bytes, plan.scratch.bytes});
       model.randomize(1);
       const StepData data = cut(random_batch(config, 2 * sequences, tokens, 1), {sequences, sequences});
-      ops.uploads = ops.downloads = 0;
+      device.requests.uploads = device.requests.downloads = 0;
       model.accumulate(data, whole_objective(config));
-      CHECK(ops.uploads == 4);    // inputs and targets of two micro-steps
-      CHECK(ops.downloads == 1);  // the terms
-      CHECK(ops.waits == 0);
+      CHECK(device.requests.uploads == 4);    // inputs and targets of two micro-steps
+      CHECK(device.requests.downloads == 1);  // the terms
+      CHECK(device.requests.waits == 0);
       model.runner.update(config.optimizer, 1e-3, 1.0);
       model.runner.evaluate(data, whole_objective(config));
-      CHECK(ops.sizes.size() == 3);
+      CHECK(device.requests.allocations.size() == 3);
     }
   }
 }

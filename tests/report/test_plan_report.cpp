@@ -14,7 +14,7 @@ using strand_test::small_config;
 
 namespace {
 PlanReport plan(const Config& config) {
-  return make_plan_report(config, count_step);
+  return make_plan_report(config, {.row_alignment = 16}, count_step);
 }
 
 double family_flops(const PlanReport& report, OpFamily family) {
@@ -32,7 +32,7 @@ const KeptTensors& kept(const PlanReport& report, const std::string& name) {
 size_t expert_rows() {
   RunConfig run;
   run.device = DeviceKind::plan;
-  return 32 + 4 * static_cast<size_t>(make_backend(run)->row_alignment() - 1);
+  return 32 + 4 * static_cast<size_t>(make_device(run)->row_alignment() - 1);
 }
 
 constexpr size_t embed = 16 * 8, qkv = 3 * 8 * 8, o_proj = 8 * 8, router = 4 * 8, gate_up = 4 * 32 * 8,

@@ -1,12 +1,13 @@
 // The messages and bytes of a plan are those of a run: one optimizer step on 2 and 4 ranks that really exchange rows,
 // against the same step counted on paper.
-#include "tests/catch.h"
 #include <mutex>
 
 #include "../parallel/thread_grid.h"
 #include "core/random.h"
+#include "kernels/cpu/backend.h"
 #include "model/backend.h"
 #include "small_config.h"
+#include "tests/catch.h"
 #include "train/step.h"
 #include "train/step_counts.h"
 
@@ -58,7 +59,8 @@ StepData random_step(const Config& config, int rank, int64_t micro_steps) {
 std::vector<GroupTraffic> run_step(const Config& config, const GridShape& shape) {
   std::vector<GroupTraffic> booked(static_cast<size_t>(shape.ranks));
   test::run_ranks(shape.ranks, shape.expert_parallel, [&](ProcessGrid& grid) {
-    const std::unique_ptr<Ops> ops = make_backend(config.run);
+    const std::unique_ptr<Device> ops_device = make_device(config.run);
+    const std::unique_ptr<Ops> ops = ops_device->make_ops();
     Session session(*ops, grid, config,
                     {Purpose::training, config.train.micro_batch_size, config.data.sequence_length});
     session.parameters().initialize(*ops, 1);
@@ -83,7 +85,7 @@ bool carries_rows(Traffic kind) {
 enum class Sampled : uint8_t { all, half };
 
 void check_traffic(const Config& config, const GridShape& shape, Sampled sampled = Sampled::all) {
-  const GroupTraffic planned = count_step(config, shape).traffic;
+  const GroupTraffic planned = count_step(config, CpuDevice().traits(), shape).traffic;
   const std::vector<GroupTraffic> booked = run_step(config, shape);
   CHECK(planned.total().total().calls > 0);
   for (int g = 0; g < rank_groups; ++g) {
@@ -144,7 +146,9 @@ TEST_CASE("without overlap, without SP, with O, with gradients in bf16") {
 
 TEST_CASE("half of SP's tokens: as many messages, and half of the bytes in the plan") {
   Config config = vanilla();
-  const auto rows = [&] { return count_step(config, {4, 2}).traffic.total()[Traffic::specialization].payload_bytes; };
+  const auto rows = [&] {
+    return count_step(config, CpuDevice().traits(), {4, 2}).traffic.total()[Traffic::specialization].payload_bytes;
+  };
   const double all = rows();
   config.losses.sp_token_fraction = 0.5;
   CHECK(rows() == all / 2);

@@ -1,15 +1,15 @@
 // Estimates against sums worked out by hand.
 #include <algorithm>
-#include "tests/catch.h"
 
 #include "report/step_estimate.h"
 #include "small_config.h"
+#include "tests/catch.h"
 
 using namespace strand;
 
 namespace {
 /// Round numbers: 1000 FLOP/s in bf16, 100 in fp32, 10 bytes/s to memory, 4 to the host's ranks, 2 to others.
-Device device() {
+DeviceSpec device() {
   return {.name = "round",
           .bf16_flops = 1000,
           .fp32_flops = 100,
@@ -138,7 +138,7 @@ TEST_CASE("overlap never makes a step shorter than its computation or its commun
 TEST_CASE("devices: known by name, the CPU shared by its ranks") {
   CHECK(find_device("h100").bf16_flops == 989.5e12);
   CHECK_THROWS_WITH(find_device("h1000"), Catch::Contains("h1000") && Catch::Contains("a100, h100, h200, b200, cpu"));
-  const Device half = cpu_device({.bf16_flops = 8e11, .fp32_flops = 4e11, .memory_bytes = 64e9}, 2);
+  const DeviceSpec half = cpu_device({.bf16_flops = 8e11, .fp32_flops = 4e11, .memory_bytes = 64e9}, 2);
   CHECK(half.bf16_flops == 4e11);
   CHECK(half.memory_bytes == 32e9);
   CHECK(half.per_host == 2);

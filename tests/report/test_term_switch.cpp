@@ -1,9 +1,8 @@
 // Leaving out SP and CP altogether is the same training step as giving them the weight 0: only their values are gone.
-#include "tests/catch.h"
-
 #include "model/backend.h"
 #include "report/term_switch.h"
 #include "small_config.h"
+#include "tests/catch.h"
 #include "train/step.h"
 
 using namespace strand;
@@ -17,7 +16,8 @@ struct Outcome {
 Outcome first_step(const Config& config, Computed specialization, Computed coupling) {
   RunConfig run;
   run.device = DeviceKind::reference;
-  const std::unique_ptr<Ops> backend = make_backend(run);
+  const std::unique_ptr<Device> backend_device = make_device(run);
+  const std::unique_ptr<Ops> backend = backend_device->make_ops();
   TermSwitch ops(*backend);
   ops.specialization(specialization);
   ops.coupling(coupling);

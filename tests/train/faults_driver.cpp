@@ -20,7 +20,8 @@ int main(int argc, char** argv) {
     const ResumeChoice resume{.text = argc > 3 ? argv[3] : "auto",
                               .weights_only = how == "weights-only",
                               .accept_data_change = how == "accept-data-change"};
-    const std::unique_ptr<Ops> ops = make_backend(config.run);
+    const std::unique_ptr<Device> ops_device = make_device(config.run);
+    const std::unique_ptr<Ops> ops = ops_device->make_ops();
     ProcessGrid self;
     Trainer(config, resume, *ops, self).run();
     return 0;

@@ -63,7 +63,8 @@ TEST_CASE("A power cut at any moment of a run: checkpoints, log and configuratio
   WatchedRun layer((root / "disk").string(), config.train.checkpoint_every);
   {
     const InterposedFileLayer interposed(layer);
-    const std::unique_ptr<Ops> ops = make_backend(config.run);
+    const std::unique_ptr<Device> ops_device = make_device(config.run);
+    const std::unique_ptr<Ops> ops = ops_device->make_ops();
     ProcessGrid self;
     Trainer(config, {"auto", false}, *ops, self).run();
     layer.promise(config.train.steps);

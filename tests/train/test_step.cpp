@@ -59,7 +59,8 @@ TEST_CASE("AdamW, two steps worked out by hand: decay on matrices, none on norms
 }
 
 TEST_CASE("An evaluation leaves gradients, weights, biases and the step's selection counts alone") {
-  const std::unique_ptr<Ops> cpu = make_backend({});
+  const std::unique_ptr<Device> cpu_device = make_device({});
+  const std::unique_ptr<Ops> cpu = cpu_device->make_ops();
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     Config config = tiny_config(precision);
     config.moe.bias_rate = 0.01;

@@ -1,0 +1,145 @@
+#pragma once
+// A Device is the machine that operations run on: its memory, its streams, the way numbers get in and out, and what it
+// knows about itself. Operations (kernels/ops.h) and communicators (parallel/communicator.h) are made from a device and
+// work in its order; nothing above kernels/ asks OpenMP, /proc or a driver.
+//
+// A device has three streams. What is enqueued on one stream runs in the order in which it was enqueued; streams run
+// side by side, unless one waits for an event of another. The host enqueues and goes on. It waits in download(),
+// synchronize() and Event::wait() only, and each of these says so. On the CPU a stream is the program's own order: what
+// is enqueued is done when the call returns, and every event has happened.
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "core/available_memory.h"
+#include "core/tensor.h"
+
+namespace strand {
+
+class Device;
+class Ops;
+
+enum class Stream : uint8_t {
+  compute,        ///< operations
+  communication,  ///< collectives between ranks
+  copy,           ///< between the host and the device
+};
+constexpr int stream_count = 3;
+
+/// A point in the order of a stream, made once by Device::make_event() and recorded again and again. An event that was
+/// never recorded has happened.
+class Event {
+ public:
+  virtual ~Event() = default;
+  /// Everything enqueued on `stream` so far has to be done before this event has happened.
+  virtual void record(Stream stream) = 0;
+  /// What is enqueued on `stream` from now on starts after the event as it was last recorded. The host does not wait.
+  virtual void hold(Stream stream) = 0;
+  /// Whether the event has happened. The host does not wait.
+  virtual bool happened() const = 0;
+  /// The host waits until the event has happened. Throws Error when the device failed meanwhile.
+  virtual void wait() = 0;
+};
+
+enum class MemoryKind : uint8_t {
+  device,   ///< where operations work
+  staging,  ///< host memory that the device reads and writes itself (pinned)
+};
+
+/// Owns a block of memory of a device. The device outlives it.
+class DeviceMemory {
+ public:
+  DeviceMemory() = default;
+  DeviceMemory(Device& device, MemoryKind kind, size_t bytes);
+  ~DeviceMemory();
+  DeviceMemory(DeviceMemory&& other) noexcept;
+  DeviceMemory& operator=(DeviceMemory&& other) noexcept;
+
+  void* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+  explicit operator bool() const { return data_ != nullptr; }
+  /// The memory as a tensor that begins at byte `offset`. Throws Error when it is too small.
+  Tensor tensor(DType dtype, const Shape& shape, size_t offset = 0) const;
+
+ private:
+  Device* device_ = nullptr;
+  MemoryKind kind_ = MemoryKind::device;
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+enum class PeakKind : uint8_t { fp32, bf16 };
+
+struct PeakRate {
+  double flops = 0;              ///< FLOP/s, 2 per multiply-add; 0 = this device cannot tell
+  const char* instruction = "";  ///< what was measured, for people
+};
+
+/// What a plan has to know of a device that need not be there.
+struct DeviceTraits {
+  /// The row blocks of experts start at multiples of this (padding rows are zero), as products like it.
+  int64_t row_alignment = 1;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  virtual const char* name() const = 0;
+  virtual DeviceTraits traits() const = 0;
+  int64_t row_alignment() const { return traits().row_alignment; }
+
+  /// The operations of this device, which outlives them.
+  virtual std::unique_ptr<Ops> make_ops() = 0;
+
+  // ---- memory, aligned to Arena::alignment, contents undefined; DeviceMemory owns it
+  /// Throws Error when there is not enough.
+  virtual void* allocate(MemoryKind kind, size_t bytes) = 0;
+  virtual void deallocate(MemoryKind kind, void* memory) noexcept = 0;
+  /// What a process may still allocate on this device.
+  virtual AvailableMemory available_memory() const = 0;
+  /// Host memory that the planned device memory comes on top of: a device of its own leaves the host's alone.
+  virtual bool shares_host_memory() const { return true; }
+
+  // ---- in and out
+  /// Copies host numbers in. The host memory may be used again when the call returns. Operations enqueued later see
+  /// the numbers.
+  virtual void upload(const void* host, const Tensor& device) = 0;
+  /// Waits for the operations enqueued so far and copies the numbers out.
+  virtual void download(const Tensor& device, void* host) = 0;
+  /// The same without waiting, in the order of `stream`: `staging` belongs to the copy until an event recorded after
+  /// it has happened.
+  virtual void enqueue_upload(const void* staging, const Tensor& device, Stream stream) = 0;
+  virtual void enqueue_download(const Tensor& device, void* staging, Stream stream) = 0;
+  /// Waits for everything enqueued on all streams.
+  virtual void synchronize() = 0;
+
+  virtual std::unique_ptr<Event> make_event() = 0;
+
+  // ---- a step as one piece of work
+  /// What a device remembers of a body between its runs.
+  class Recording {
+   public:
+    virtual ~Recording() = default;
+  };
+  virtual std::unique_ptr<Recording> make_recording() { return std::make_unique<Recording>(); }
+  /// Runs what `body` enqueues on the compute stream. A device that can launches all of it at once: the body is called
+  /// every time, is to enqueue the same operations on the same memory, and must not wait.
+  virtual void run(Recording&, const std::function<void()>& body) { body(); }
+
+  // ---- about itself
+  /// Threads that work on an operation; 1 where that means nothing.
+  virtual int threads() const { return 1; }
+  /// The arithmetic limit, measured: the best of `rounds` short rounds.
+  virtual PeakRate measure_peak(PeakKind kind, int rounds) = 0;
+  /// For people, one line: "instructions of the kernels: avx512, products avx512_core".
+  virtual std::string description() const = 0;
+  /// Equal on two devices where the same operations give the same bits.
+  virtual std::string arithmetic() const { return description(); }
+  /// What somebody who asks for bf16 ought to know about it here, one line, or "".
+  virtual std::string bf16_remark() const { return ""; }
+};
+
+}  // namespace strand
