@@ -20,4 +20,15 @@ struct Report {
 /// The reports since the last call.
 std::vector<Report> take_reports();
 
+/// What the program has asked of the CUDA runtime since its start.
+struct Counters {
+  uint64_t allocations = 0;       ///< cudaMalloc and the like, device memory and pinned memory
+  uint64_t frees = 0;             ///< their opposites
+  uint64_t synchronizations = 0;  ///< calls that wait: of a device, a stream, an event, or a copy with pageable memory
+  uint64_t launches = 0;          ///< of kernels, replays of graphs not counted
+  uint64_t graph_instantiations = 0;
+  uint64_t graph_launches = 0;
+};
+Counters counters();
+
 }  // namespace gpu_emulation

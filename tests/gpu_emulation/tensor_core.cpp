@@ -1,82 +1,95 @@
-// Warp-wide PTX instructions: the last lane to arrive computes the result for all 32 from every lane's fragment.
-#include "gpu_emulation/internal.h"
+// Layouts from the PTX ISA: "Matrix Fragments for mma.m16n8k16 with floating point type", and "ldmatrix". Products are
+// exact and sums in fp32, in the order of k; tensor cores round in a way of their own.
+#include "gpu_emulation/tensor_core.h"
+
+#include <bit>
+#include <cstdint>
+
+#include "gpu_emulation/block.h"
+#include "gpu_emulation/checker.h"
+#include "gpu_emulation/reports.h"
+
 namespace gpu_emulation {
-static float bf(unsigned short h) {
-  unsigned u = (unsigned)h << 16;
-  float f;
-  memcpy(&f, &u, 4);
-  return f;
-}
-struct Mma {
+
+namespace {
+struct MmaFragments {
   float* d;
   const unsigned* a;
   const unsigned* b;
   const float* c;
 };
-static void mma_all(void** lanes, unsigned mask) {
-  if (mask != 0xffffffffu) {
-    report("mma-partial-warp", "mma.sync needs all 32 lanes, mask %08x", mask);
-    return;
-  }
-  float A[16][16], B[16][8], D[16][8];
-  for (int l = 0; l < 32; ++l) {
-    const Mma& m = *(const Mma*)lanes[l];
-    int g = l >> 2, t = l & 3;
-    for (int i = 0; i < 4; ++i)
-      for (int h = 0; h < 2; ++h)  // a0,a2: row g; a1,a3: row g+8; a2,a3: k+8; low half is the lower k
-        A[g + (i & 1) * 8][t * 2 + h + (i >> 1) * 8] = bf((unsigned short)(m.a[i] >> (16 * h)));
-    for (int i = 0; i < 2; ++i)
-      for (int h = 0; h < 2; ++h) B[t * 2 + h + i * 8][g] = bf((unsigned short)(m.b[i] >> (16 * h)));
-    for (int i = 0; i < 4; ++i) D[g + (i >> 1) * 8][t * 2 + (i & 1)] = m.c[i];
-  }
-  for (int r = 0; r < 16; ++r)
-    for (int n = 0; n < 8; ++n) {
-      float s = D[r][n];
-      for (int k = 0; k < 16; ++k) s += A[r][k] * B[k][n];
-      D[r][n] = s;
-    }
-  for (int l = 0; l < 32; ++l) {
-    const Mma& m = *(const Mma*)lanes[l];
-    int g = l >> 2, t = l & 3;
-    for (int i = 0; i < 4; ++i) m.d[i] = D[g + (i >> 1) * 8][t * 2 + (i & 1)];
-  }
-}
-void mma_m16n8k16_bf16(float* d, const unsigned* a, const unsigned* b, const float* c, const char* f, int l) {
-  Mma m{d, a, b, c};
-  warp_collective(WarpOp::mma, 0xffffffffu, &m, mma_all, f, l);
-}
-struct Ldm {
+struct LdmatrixFragments {
   unsigned* r;
   const void* row;
-  bool trans;
-  const char* f;
-  int l;
+  Transposed transposed;
 };
-static void ldmatrix_all(void** lanes, unsigned mask) {
-  if (mask != 0xffffffffu) {
-    report("mma-partial-warp", "ldmatrix needs all 32 lanes, mask %08x", mask);
-    return;
-  }
-  for (int j = 0; j < 4; ++j)
-    for (int l = 0; l < 32; ++l) {
-      const Ldm& me = *(const Ldm*)lanes[l];
-      unsigned short h[2];
-      for (int e = 0; e < 2; ++e) {
-        int row = me.trans ? (l & 3) * 2 + e : l >> 2, col = me.trans ? l >> 2 : (l & 3) * 2 + e;
-        h[e] = ((const unsigned short*)((const Ldm*)lanes[j * 8 + row])->row)[col];
-      }
-      me.r[j] = h[0] | (unsigned)h[1] << 16;
-    }
+
+/// The lower (0) or upper (1) bf16 of a register.
+float bf16_of(unsigned reg, int half) {
+  return std::bit_cast<float>((reg >> (16 * half) & 0xffffu) << 16);
 }
-void ldmatrix_x4(unsigned* r, const void* row, bool trans, const char* f, int l) {
-  if ((uintptr_t)row % 16) report("misaligned", "ldmatrix row address %p at %s:%d", row, f, l);
-  if ((char*)row >= smem_base && (char*)row < smem_base + (1 << 20) ? (char*)row + 16 > smem_base + smem_bytes
-                                                                    : false) {
-    report("out-of-bounds", "ldmatrix past dynamic shared memory at %s:%d", f, l);
+
+void mma_of_warp(void* const (&fragments)[32]) {
+  float a[16][16], b[16][8], c[16][8];
+  const auto of = [&](int lane) -> const MmaFragments& { return *static_cast<const MmaFragments*>(fragments[lane]); };
+  for (int lane = 0; lane < 32; ++lane) {
+    const MmaFragments& m = of(lane);
+    const int group = lane / 4, pair = 2 * (lane % 4);
+    for (int i = 0; i < 4; ++i)  // odd registers: 8 rows further; the upper two: 8 columns further
+      for (int half = 0; half < 2; ++half) a[group + 8 * (i % 2)][pair + half + 8 * (i / 2)] = bf16_of(m.a[i], half);
+    for (int i = 0; i < 2; ++i)
+      for (int half = 0; half < 2; ++half) b[pair + half + 8 * i][group] = bf16_of(m.b[i], half);
+    for (int i = 0; i < 4; ++i) c[group + 8 * (i / 2)][pair + i % 2] = m.c[i];
+  }
+  for (int row = 0; row < 16; ++row)
+    for (int k = 0; k < 16; ++k)
+      for (int column = 0; column < 8; ++column) c[row][column] += a[row][k] * b[k][column];
+  for (int lane = 0; lane < 32; ++lane)
+    for (int i = 0; i < 4; ++i) of(lane).d[i] = c[lane / 4 + 8 * (i / 2)][2 * (lane % 4) + i % 2];
+}
+
+void ldmatrix_of_warp(void* const (&fragments)[32]) {
+  const auto of = [&](int lane) -> const LdmatrixFragments& {
+    return *static_cast<const LdmatrixFragments*>(fragments[lane]);
+  };
+  const auto element = [&](int matrix, int row, int column) {
+    return static_cast<unsigned>(static_cast<const uint16_t*>(of(8 * matrix + row).row)[column]);
+  };
+  for (int lane = 0; lane < 32; ++lane) {
+    const int group = lane / 4, pair = 2 * (lane % 4);
+    for (int matrix = 0; matrix < 4; ++matrix) {
+      const bool turned = of(lane).transposed == Transposed::yes;
+      const unsigned low = turned ? element(matrix, pair, group) : element(matrix, group, pair);
+      const unsigned high = turned ? element(matrix, pair + 1, group) : element(matrix, group, pair + 1);
+      of(lane).r[matrix] = low | high << 16;
+    }
+  }
+}
+}  // namespace
+
+void compute_tensor_core(WarpKind kind, void* const (&fragments)[32], unsigned lanes) {
+  if (lanes != 0xffffffffu) {
+    report("tensor-core-partial-warp", "block %u: all 32 lanes are needed, and %08x are there", block.linear, lanes);
     abort_block();
   }
-  check_access(row, 16, false, f, l);  // the row this lane points at
-  Ldm m{r, row, trans, f, l};
-  warp_collective(WarpOp::ldmatrix, 0xffffffffu, &m, ldmatrix_all, f, l);
+  if (kind == WarpKind::mma)
+    mma_of_warp(fragments);
+  else
+    ldmatrix_of_warp(fragments);
 }
+
+void warp_mma_m16n8k16_bf16(float* d, const unsigned* a, const unsigned* b, const float* c, Site site) {
+  MmaFragments fragments{d, a, b, c};
+  tensor_core_operation(WarpKind::mma, &fragments, site);
+}
+
+void warp_ldmatrix_x4(unsigned* r, const void* row, Transposed transposed, Site site) {
+  constexpr size_t row_bytes = 16;
+  check_alignment(row, row_bytes, site);
+  check_shared_range(row, row_bytes, "ldmatrix", site);
+  check_access(row, row_bytes, Access::read, site);  // each lane answers for the row whose address it gives
+  LdmatrixFragments fragments{r, row, transposed};
+  tensor_core_operation(WarpKind::ldmatrix, &fragments, site);
+}
+
 }  // namespace gpu_emulation
