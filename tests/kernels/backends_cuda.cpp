@@ -14,7 +14,8 @@ const std::vector<Backend>& backends() {
     std::fflush(stdout);
     std::_Exit(0);
   }
-  static const std::unique_ptr<Ops> cuda = make_cuda_ops(0);
+  static const std::unique_ptr<Device> device = make_cuda_device({});
+  static const std::unique_ptr<Ops> cuda = device->make_ops();
   static const std::vector<Backend> all = {{"cuda f32", cuda.get(), DType::f32},
                                            {"cuda bf16", cuda.get(), DType::bf16}};
   return all;

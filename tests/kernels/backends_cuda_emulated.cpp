@@ -10,7 +10,8 @@ using gpu_emulation::Order;
 
 const std::vector<Backend>& backends() {
   // Not destroyed: an emulated stream must not outlive main().
-  static Ops& cuda = *make_cuda_ops(0).release();
+  static Device& device = *make_cuda_device({}).release();
+  static Ops& cuda = *device.make_ops().release();
   static const std::vector<Backend> all = {{"cuda f32", &cuda, DType::f32}, {"cuda bf16", &cuda, DType::bf16}};
   return all;
 }
