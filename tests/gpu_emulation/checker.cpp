@@ -143,29 +143,28 @@ struct Visit {
   bool writes() const { return kind != Kind::read; }
   bool in_shared() const { return space == Space::shared || space == Space::image; }
 
-  template <typename... Arguments>
-  void say(const char* fault, const char* format, Arguments... arguments) {
+  /// Reports `fault`, with what `more` adds to the sentence.
+  void say(const char* fault, const std::string& more) {
     reported = true;
     const void* where = place.instruction != nullptr ? place.instruction : place.site.file;
     if (!is_first(fault, where, place.site.line)) return;
-    char text[1200];
-    std::snprintf(text, sizeof text, format, arguments...);
     report(fault, "%s of %zu bytes of %s memory at %p by block %u thread %u at %s%s", verb(), bytes, name_of(space),
-           reinterpret_cast<void*>(address), now.block, now.thread, text_of(place).c_str(), text);
+           reinterpret_cast<void*>(address), now.block, now.thread, text_of(place).c_str(), more.c_str());
   }
 };
 
+std::string who(const AccessRecord& before) {
+  return ": block " + std::to_string(before.block) + " thread " + std::to_string(before.thread) +
+         (before.readers == Readers::one ? "" : " and others");
+}
+
 void look_for_races(Visit& v, const Cell& cell) {
   if (v.reported) return;
-  const char* between = unordered_between(cell.write, v.now, v.in_shared());
-  if (*between != '\0')
-    return v.say("race", ": block %u thread %u wrote it before, unordered between %s", cell.write.block,
-                 cell.write.thread, between);
+  std::string between = unordered_between(cell.write, v.now, v.in_shared());
+  if (!between.empty()) return v.say("race", who(cell.write) + " wrote it before, unordered between " + between);
   if (!v.writes()) return;
   between = unordered_between(cell.read, v.now, v.in_shared());
-  if (*between != '\0')
-    v.say("race", ": block %u thread %u%s read it before, unordered between %s", cell.read.block, cell.read.thread,
-          cell.read.readers == Readers::one ? "" : " and others", between);
+  if (!between.empty()) v.say("race", who(cell.read) + " read it before, unordered between " + between);
 }
 
 void remember_write(Cell& cell, const AccessRecord& now) {
