@@ -4,6 +4,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/expert_scores.h"
 #include "kernels/cpu/token_blocks.h"
+#include "kernels/host_numbers.h"
 
 namespace strand {
 namespace {
@@ -113,6 +114,7 @@ void CpuOps::run(const RouterTerms& op) {
 }
 
 void CpuOps::run(const RouterBiasUpdate& op) {
+  if (step_number(op.numbers, StepNumber::apply) == 0) return;
   const int64_t experts = op.bias.elements();
   const float* counts = op.step_counts.as<float>();
   float* bias = op.bias.as<float>();

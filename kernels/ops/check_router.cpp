@@ -98,6 +98,7 @@ void RouterBiasUpdate::check() const {
   const DType acc = c.acc("bias", bias);
   c.rank("bias", bias, 1);
   c.tensor("step_counts", step_counts, acc, bias.shape);
+  c.numbers(numbers);
 }
 
 void CouplingMasses::check() const {

@@ -12,7 +12,6 @@
 // each block (source, expert) they come first. Packed together, in row order at home and in the order of arrival on the
 // expert rank, they are the *packed* rows. Any of A, S, T, R and N may be 0: a rank whose experts nobody chose still
 // takes part.
-#include "core/random.h"
 #include "core/tensor.h"
 #include "kernels/ops/experts.h"
 

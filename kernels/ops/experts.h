@@ -1,9 +1,9 @@
 #pragma once
 // From tokens to expert rows and back: stable counting sort, dispatch, SwiGLU with the specialization loss in it,
 // combine.
-#include "core/random.h"
 #include "core/tensor.h"
 #include "kernels/ops/linear.h"
+#include "kernels/ops/step_numbers.h"
 
 namespace strand {
 

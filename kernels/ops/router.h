@@ -1,7 +1,7 @@
 #pragma once
 // The router and its losses: scores, selection, statistics, the terms LB, Z and V, and one backward that gathers the
 // gradient of every router loss and of the routing weights into dlogits. All acc.
-#include "core/tensor.h"
+#include "kernels/ops/step_numbers.h"
 
 namespace strand {
 
@@ -104,11 +104,13 @@ struct RouterBackward {
   void check() const;
 };
 
-/// bias_e += rate · sign(mean(counts) − counts_e), sign(0) = 0 (aux-loss-free balancing, Wang et al. 2024).
+/// bias_e += rate · sign(mean(counts) − counts_e), sign(0) = 0 (aux-loss-free balancing, Wang et al. 2024). Nothing
+/// changes when numbers[apply] is 0.
 struct RouterBiasUpdate {
   Tensor step_counts;  ///< [E] acc
   double rate = 0;
-  Tensor bias;  ///< [E] acc
+  Tensor bias;     ///< [E] acc
+  Tensor numbers;  ///< [step_number_count] f64: apply
   void check() const;
 };
 

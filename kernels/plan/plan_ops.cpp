@@ -209,6 +209,9 @@ void PlanOps::run(const EmbeddingBackward& o) {
 void PlanOps::run(const SumOfSquares& o) {
   count(OpFamily::optimizer, 0, {o.x});
 }
+void PlanOps::run(const ClipGradient& o) {
+  count(OpFamily::optimizer, 0, {o.terms, o.numbers});
+}
 void PlanOps::run(const AdamW& o) {
   count(OpFamily::optimizer, 0, {o.weight, o.weight, o.weight_act, o.gradient, o.m, o.m, o.v, o.v});
 }

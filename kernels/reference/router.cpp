@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/host_numbers.h"
 #include "kernels/reference/reference_ops.h"
 #include "kernels/reference/top_k.h"
 #include "kernels/reference/view.h"
@@ -190,6 +191,7 @@ void ReferenceOps::run(const RouterBackward& op) {
 
 // b_e += u · sign(mean(c) − c_e)
 void ReferenceOps::run(const RouterBiasUpdate& op) {
+  if (step_number(op.numbers, StepNumber::apply) == 0) return;
   const auto counts = vector(op.step_counts), bias = vector(op.bias);
   double mean = 0;
   for (int64_t e = 0; e < bias.dim(0); ++e) mean += counts(e);

@@ -98,13 +98,11 @@ class Bench {
     grid_.world().barrier();
     const TrafficCounts traffic = grid_.traffic();
     const double begin = now();
-    const StepTerms terms = runner_.accumulate(data, objective, index_++);
-    const double norm = runner_.gradient_norm();
-    runner_.update(config_.optimizer, config_.optimizer.lr, StepRunner::clip_factor(norm, config_.optimizer.clip_norm));
-    session_.device().synchronize();
+    runner_.step(data, objective, index_++, {.optimizer = config_.optimizer, .learning_rate = config_.optimizer.lr});
+    const StepResult result = runner_.take_result();
     const double seconds = now() - begin;
-    require(std::isfinite(terms.loss) && std::isfinite(norm),
-            "step {} of the benchmark: loss {}, gradient norm {}; lower optimizer.lr", index_, terms.loss, norm);
+    require(result.finite(), "step {} of the benchmark: loss {}, gradient norm {}; lower optimizer.lr", index_,
+            result.terms.loss, result.gradient_norm);
     sums_.traffic += grid_.traffic();
     sums_.traffic -= traffic;
     sums_.seconds += seconds;

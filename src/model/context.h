@@ -60,6 +60,7 @@ struct LossContext {
   const Objective& objective;
   LossScale scale;
   TokenSample sample;  ///< tokens that SP sees
+  Tensor numbers;      ///< [step_number_count] f64, of the step
   Tensor terms;        ///< [term_count] f64, accumulated: unweighted values
   /// An evaluation computes values alone: no gradient, and its selections do not count for the step.
   enum class Use : uint8_t { training, evaluation } use = Use::training;

@@ -23,10 +23,9 @@ namespace strand {
 
 /// What the host knows about an optimizer step before it begins.
 struct StepShape {
-  int64_t tokens = 0;         ///< T, all micro-steps and ranks
-  int64_t valid_targets = 0;  ///< targets that are not ignored, likewise
-  int64_t micro_steps = 1;    ///< M
-  int64_t ranks = 1;          ///< N
+  int64_t tokens = 0;       ///< T, all micro-steps and ranks
+  int64_t micro_steps = 1;  ///< M
+  int64_t ranks = 1;        ///< N
 };
 
 /// The objective: the weights of LossConfig, and that of CE, which is 1 unless somebody asks for another term's
@@ -39,8 +38,13 @@ struct Objective {
   enum class Unweighted : uint8_t { measured, left_out } unweighted = Unweighted::measured;
 };
 
+/// CE's factor: 1 / valid targets of the step, all micro-steps and ranks; 0 when there is none. It depends on the data,
+/// so it reaches the device as StepNumber::target_share.
+inline double target_share(int64_t valid_targets) {
+  return valid_targets > 0 ? 1.0 / static_cast<double>(valid_targets) : 0.0;
+}
+
 struct LossScale {
-  double target_share = 0;  ///< 1 / valid targets of the step, 0 when there is none
   double token_share = 0;   ///< 1 / T
   double sample_scale = 1;  ///< 1 / sp_token_fraction: sampled tokens stand for all
   GroupScale group;         ///< of LB and V
@@ -55,7 +59,6 @@ struct LossScale {
     const double tokens = static_cast<double>(step.tokens);
     const double per_micro_step = 1.0 / static_cast<double>(step.micro_steps);
     const double per_rank = 1.0 / static_cast<double>(step.ranks);
-    target_share = step.valid_targets > 0 ? 1.0 / static_cast<double>(step.valid_targets) : 0.0;
     token_share = 1.0 / tokens;
     sample_scale = 1.0 / losses.sp_token_fraction;
     if (losses.lb_scope == StatisticsScope::sequence) {

@@ -51,7 +51,10 @@ std::vector<std::pair<std::string, Tensor>> Transformer::residual_streams() cons
 LossContext Transformer::loss_context(const MicroStep& micro, const Objective& objective, LossContext::Use use) const {
   return {objective,
           LossScale(objective.losses, micro.step, micro.batch.sequences, micro.batch.tokens, micro.micro_tokens),
-          micro.sample, terms_, use};
+          micro.sample,
+          micro.numbers,
+          terms_,
+          use};
 }
 
 // ---- forward ------------------------------------------------------------------------------------------------------

@@ -177,7 +177,7 @@ class Replay {
     session_.parameters().zero_training_state(session_.ops());
     for (const Parameters::RouterBias& b : session_.parameters().router_biases())
       upload_values(session_.ops(), b.bias, reference_.values("param." + b.name, dims(b.bias.shape)));
-    runner_.updates = 0;
+    runner_.set_updates(0);
   }
 
   static std::vector<int64_t> dims(const Shape& shape) {
@@ -306,13 +306,12 @@ void Replay::compare_trajectory() {
   const int64_t steps = config_.train.steps;
   std::vector<double> loss, ce, lr, grad_norm;
   for (int64_t i = 0; i < steps; ++i) {
-    const StepTerms terms = runner_.accumulate(data_, objective(), i);
-    loss.push_back(terms.loss);
-    ce.push_back(terms[Term::ce]);
     lr.push_back(learning_rate(config_.optimizer, config_.schedule, steps, i));
-    grad_norm.push_back(runner_.gradient_norm());
-    runner_.update(config_.optimizer, lr.back(),
-                   StepRunner::clip_factor(grad_norm.back(), config_.optimizer.clip_norm));
+    runner_.step(data_, objective(), i, {.optimizer = config_.optimizer, .learning_rate = lr.back()});
+    const StepResult result = runner_.take_result();
+    loss.push_back(result.terms.loss);
+    ce.push_back(result.terms[Term::ce]);
+    grad_norm.push_back(result.gradient_norm);
   }
   compare("traj.loss", "traj.loss", {steps}, loss, tolerance_.output);
   compare("traj.ce", "traj.ce", {steps}, ce, tolerance_.output);

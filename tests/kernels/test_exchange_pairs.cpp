@@ -227,8 +227,8 @@ TEST_CASE("SP from rows that travelled home is SP from rows that never left") {
     for_each_case([&](Stage& s, const Size& n) {
       INFO("fraction " << fraction);
       const double tolerance = s.act_type() == DType::f64 ? 1e-12 : s.act_type() == DType::f32 ? 1e-5 : 3 * 0x1p-8;
-      const BySlot together = backward_together(s, n, sample_of(fraction));
-      const BySlot apart = backward_apart(s, n, sample_of(fraction));
+      const BySlot together = backward_together(s, n, sample_of(s, fraction));
+      const BySlot apart = backward_apart(s, n, sample_of(s, fraction));
       check_close("sp", together.sp, apart.sp, s.act_type() == DType::f64 ? 1e-12 : 1e-5);
       check_close("dgate_up", together.dgate_up, apart.dgate_up, tolerance);
       check_close("weighted_z", together.weighted_z, apart.weighted_z, tolerance);

@@ -124,13 +124,11 @@ TEST_CASE("the first AdamW update of a unit gradient is one step of the learning
                    .gradient = s.acc_of({2}, {4, -4}),
                    .m = s.acc_of({2}, {0, 0}),
                    .v = s.acc_of({2}, {0, 0}),
-                   .gradient_scale = 0.25,
-                   .lr = 0.1,
                    .beta1 = 0.9,
                    .beta2 = 0.999,
                    .eps = 1e-8,
                    .decay = 0.5,
-                   .updates = 1};
+                   .numbers = s.numbers({{StepNumber::learning_rate, 0.1}, {StepNumber::gradient_scale, 0.25}})};
     s.run(op);
     const Values w = s.read(op.weight);
     CHECK(w[0] == Approx(1.8).epsilon(f32_error));

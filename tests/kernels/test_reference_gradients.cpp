@@ -1,6 +1,7 @@
 // Every backward operation of the reference backend is the derivative of its forward operation: central differences.
 // (The router's: test_router_gradients.cpp.)
 #include "gradients.h"
+#include "kernels/host_numbers.h"
 
 using namespace strand;
 using namespace strand::test;
@@ -206,8 +207,11 @@ TEST_CASE("gradients: SwiGLU with gates and SP, on all tokens and on a sample") 
     ReferenceStage s(4);
     const Rows rows(s);
     const int64_t F = 5, used = rows.used(s);
-    const TokenSample sample{.fraction = fraction, .key = 5};
-    if (fraction < 1) REQUIRE((sample.contains(0) || sample.contains(1) || sample.contains(2) || sample.contains(3)));
+    const TokenSample sample{.fraction = fraction, .numbers = s.numbers({{StepNumber::sample_key_low, 5}})};
+    if (fraction < 1) {
+      const HostSample on_host(sample);
+      REQUIRE((on_host.contains(0) || on_host.contains(1) || on_host.contains(2) || on_host.contains(3)));
+    }
     const Tensor gate_up = s.act("gate_up", {rows.R, 2 * F}), dz = s.act("dz", {rows.R, F});
     const Tensor gates = s.acc("gates", {rows.T, rows.K}), gram = s.acc_out({rows.T, rows.K, rows.K});
     const Tensor z = s.act_out({rows.R, F});
@@ -300,8 +304,8 @@ TEST_CASE("gradients: cross-entropy with ignored targets") {
     const Tensor ce = s.zero();
     s.run(CrossEntropy{.logits = logits,
                        .targets = targets,
-                       .value_share = share,
-                       .grad_scale = share,
+                       .numbers = s.numbers({{StepNumber::target_share, share}}),
+                       .ce_weight = 1,
                        .ce = ce,
                        .dlogits = gradient});
     return s.read(ce)[0];

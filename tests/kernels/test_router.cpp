@@ -225,12 +225,16 @@ TEST_CASE("RouterBackward: every term alone and all together") {
 
 TEST_CASE("RouterBiasUpdate: the sign of the difference, zero at the mean") {
   compare_all([](Stage& s) {
-    const RouterBiasUpdate op{.step_counts = s.acc_of({5}, {4, 4, 0, 8, 4}), .rate = 0.125, .bias = s.acc("bias", {5})};
+    const RouterBiasUpdate op{.step_counts = s.acc_of({5}, {4, 4, 0, 8, 4}),
+                              .rate = 0.125,
+                              .bias = s.acc("bias", {5}),
+                              .numbers = s.numbers()};
     s.run(op);
     s.report("bias", op.bias);
   });
   compare_all([](Stage& s) {
-    const RouterBiasUpdate op{.step_counts = s.acc_of({3}, {7, 1, 2}), .rate = 0.001, .bias = s.acc("bias", {3})};
+    const RouterBiasUpdate op{
+        .step_counts = s.acc_of({3}, {7, 1, 2}), .rate = 0.001, .bias = s.acc("bias", {3}), .numbers = s.numbers()};
     s.run(op);
     s.report("bias", op.bias);
   });

@@ -140,8 +140,10 @@ TEST_CASE("CouplingTokenTerm and CrossEntropy over many blocks, in their order")
                             .upper_top_mass = s.acc_of({T}, upper),
                             .token_share = 1024,
                             .cp = cp});
-    s.run(CrossEntropy{
-        .logits = s.acc_of({T, V}, logits), .targets = s.ids_of({T}, targets), .value_share = 1024, .ce = ce});
+    s.run(CrossEntropy{.logits = s.acc_of({T, V}, logits),
+                       .targets = s.ids_of({T}, targets),
+                       .numbers = s.numbers({{StepNumber::target_share, 1024}}),
+                       .ce = ce});
     s.report("cp", cp);
     s.report("ce", ce, {.terms = V});
   });

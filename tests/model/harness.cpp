@@ -93,7 +93,7 @@ void TestModel::randomize(uint64_t seed) {
   parameters.zero_training_state(session.ops());
   for (const Parameters::RouterBias& b : parameters.router_biases())
     upload_values(session.ops(), b.bias, random_values(seed, b.name, b.bias.elements(), 0.0, 0.2));
-  runner.updates = 0;
+  runner.set_updates(0);
 }
 
 TestModel::Place TestModel::find(const std::string& name) const {

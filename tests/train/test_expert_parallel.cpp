@@ -3,6 +3,7 @@
 #include "kernels/cpu/backend.h"
 #include "kernels/reference/reference_ops.h"
 #include "tests/catch.h"
+#include "tests/model/counting_device.h"
 #include "tests/model/harness.h"
 #include "tests/parallel/thread_grid.h"
 #include "tests/train/reference_files.h"
@@ -77,7 +78,7 @@ Outcome train(const Config& config, Layout layout, Happens happens = Happens::at
             out.expert_rows = grid.world().all_reduce_sum(session.transformer().expert_rows());
           }
           out.norms.push_back(runner.gradient_norm());
-          runner.update({.weight_decay = 0.1}, 1e-3, StepRunner::clip_factor(out.norms.back(), 1.0));
+          runner.update({.optimizer = {.weight_decay = 0.1, .clip_norm = 1.0}, .learning_rate = 1e-3});
         }
         out.trained = gather_logical(session, &OwnedPart::master);
       },
@@ -104,6 +105,25 @@ void check_agrees(const Outcome& got, const Outcome& one) {
   CHECK(relative_error(got.gradients, one.gradients) < 1e-9);
   CHECK(relative_error(got.norms, one.norms) < 1e-9);
   CHECK(relative_error(got.trained, one.trained) < 1e-9);
+}
+
+TEST_CASE("With experts spread over ranks, the host reads the counts of each layer and nothing else") {
+  Config config = every_term();
+  config.run.precision = Precision::fp32;
+  run_ranks(2, 2, [&](ProcessGrid& grid) {
+    CpuDevice cpu;
+    CountingDevice device(cpu);
+    const std::unique_ptr<Ops> ops = device.make_ops();
+    Session session(*ops, grid, config, {Purpose::training, sequences / grid.ranks(), tokens});
+    StepRunner runner(session);
+    session.parameters().initialize(*ops, 7);
+    const StepData data = part_of_rank(whole_step(config, 0), grid.rank(), grid.ranks());
+    device.requests = {};
+    runner.step(data, {.losses = config.losses}, 0, {.optimizer = config.optimizer, .learning_rate = 1e-3});
+    const int64_t micro_steps = 2;
+    CHECK(device.requests.downloads == micro_steps * session.transformer().moe_layers());
+    CHECK(device.requests.uploads + device.requests.waits == 0);
+  });
 }
 
 TEST_CASE("Every term and gradient is that of one process") {
