@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "core/error.h"
@@ -30,27 +29,6 @@ StepData part_of_rank(const StepData& whole, int rank, int ranks) {
 
 int64_t StepData::valid_targets() const {
   return std::count_if(targets.begin(), targets.end(), [](int32_t target) { return target >= 0; });
-}
-
-double term_weight(const Objective& objective, Term term) {
-  const LossConfig& l = objective.losses;
-  switch (term) {
-    case Term::ce:
-      return objective.ce_weight;
-    case Term::lb:
-      return l.lb_weight;
-    case Term::z:
-      return l.z_weight;
-    case Term::sp:
-      return l.sp_weight;
-    case Term::cp:
-      return l.cp_weight;
-    case Term::o:
-      return l.o_weight;
-    case Term::v:
-      return l.v_weight;
-  }
-  return 0;
 }
 
 StepRunner::StepRunner(Session& session)
@@ -119,11 +97,8 @@ StepTerms StepRunner::read_terms(const Objective& objective) {
   const Tensor device = session_.transformer().terms();
   session_.grid().world().all_reduce_sum(Traffic::statistics, device);
   session_.device().download(device, terms.value.data());
-  for (int i = 0; i < term_count; ++i)
-    terms.loss += term_weight(objective, static_cast<Term>(i)) * terms.value[static_cast<size_t>(i)];
-  const bool left_out = session_.grid().expert_parallel() > 1 && objective.losses.sp_weight == 0 &&
-                        objective.unweighted == Objective::Unweighted::left_out;
-  if (left_out) terms.value[static_cast<size_t>(Term::sp)] = std::numeric_limits<double>::quiet_NaN();
+  terms.measured = objective.measured();
+  for (const TermRow& row : term_table) terms.loss += objective.weight(row.term) * terms[row.term];
   return terms;
 }
 

@@ -384,8 +384,7 @@ void Trainer::train_step(int64_t index) {
   // What a row holds follows from its step alone, not from where this process began.
   const bool logged = report.step % config_.train.log_every == 0 || report.step == config_.train.steps || index == 0;
   const bool shown = logged || index == start_;
-  const Objective objective{.losses = config_.losses,
-                            .unweighted = logged ? Objective::Unweighted::measured : Objective::Unweighted::left_out};
+  const Objective objective{.losses = config_.losses, .asked = logged ? TermSet::all() : terms_of_every_step()};
   report.terms = runner_->accumulate(data, objective, index);
   report.gradient_norm = runner_->gradient_norm();
   report.lr = learning_rate(config_.optimizer, config_.schedule, config_.train.steps, index);
@@ -438,7 +437,7 @@ void Trainer::measure(StepReport& report, double seconds) {
 std::optional<Trainer::Validation> Trainer::validate(int64_t step) {
   const StepData data = val_data_->validation(config_.train.eval_batches * config_.train.global_batch_size,
                                               config_.train.micro_batch_size, grid_.rank(), grid_.ranks());
-  const StepTerms terms = runner_->evaluate(data, {.losses = config_.losses});
+  const StepTerms terms = runner_->evaluate(data, Objective::only(config_.losses, Term::ce));
   const Validation result{terms[Term::ce], grid_.world().all_reduce_sum(data.valid_targets())};
   news(fmt::format("validation after step {}: loss {:.4f}, perplexity {:.2f} ({} tokens)", step, result.loss,
                    std::exp(result.loss), result.tokens));
@@ -453,7 +452,7 @@ void Trainer::write_row(const Row& of_step) {
   const auto& [report, validation, ranks, logged] = of_step;
   LogRow row(report.step);
   row.add("loss", report.terms.loss);
-  for (int i = 0; i < term_count; ++i) row.add(term_names[i], report.terms.value[static_cast<size_t>(i)]);
+  report.terms.for_each_measured([&](const char* name, double value) { row.add(name, value); });
   row.add("lr", report.lr)
       .add("grad_norm", report.gradient_norm)
       .add("loss_z", report.loss_z)
@@ -469,9 +468,9 @@ void Trainer::write_row(const Row& of_step) {
   log_->write(row);
 
   events_->scalar("train/loss", report.step, report.terms.loss);
-  for (int i = 0; i < term_count; ++i)
-    if (const double value = report.terms.value[static_cast<size_t>(i)]; std::isfinite(value))
-      events_->scalar(fmt::format("terms/{}", term_names[i]), report.step, value);
+  report.terms.for_each_measured([&](const char* name, double value) {
+    if (std::isfinite(value)) events_->scalar(fmt::format("terms/{}", name), report.step, value);
+  });
   events_->scalar("train/lr", report.step, report.lr);
   events_->scalar("train/grad_norm", report.step, report.gradient_norm);
   events_->scalar("speed/tokens_per_second", report.step, report.tokens_per_second);

@@ -51,7 +51,7 @@ class Network {
   void check() {
     forward();
     const Tensor masks = s_.acc_out({lower_.E, upper_.E});
-    s_.run(CouplingSelect{.joint = joint_, .top_k = upper_.K, .share = 0, .mask = masks, .cp = s_.zero()});
+    s_.run(CouplingSelect{.joint = joint_, .top_k = upper_.K, .cp_scale = 0, .mask = masks, .cp = s_.zero()});
     const Tensor dlower = backward(lower_, masks, CouplingJointBackward::Side::lower);
     const Tensor dupper = backward(upper_, masks, CouplingJointBackward::Side::upper);
     check_gradient("lower logits", lower_.logits, dlower, [&] { return forward(); });
@@ -59,10 +59,13 @@ class Network {
   }
 
  private:
-  GroupScale group() const {
-    const auto groups = static_cast<double>(case_.groups);
-    return {.tokens = static_cast<double>(T) / groups, .share = 1 / groups};
+  double group_tokens() const { return static_cast<double>(T) / static_cast<double>(case_.groups); }
+  /// LB and V as their formulas have them, means over groups.
+  double lb_scale(const Layer& layer) const {
+    const double g = group_tokens();
+    return static_cast<double>(layer.E) / (static_cast<double>(layer.K) * g * g) / static_cast<double>(case_.groups);
   }
+  double v_scale(const Layer& layer) const { return 1.0 / static_cast<double>(T * layer.E); }
 
   double forward(const Layer& layer) {
     s_.run(Route{.gating = layer.gating,
@@ -85,10 +88,10 @@ class Network {
     s_.run(RouterTerms{.logits = layer.logits,
                        .probs = layer.probs,
                        .statistics = layer.statistics,
-                       .top_k = layer.K,
-                       .group = group(),
-                       .lb_share = group().share,
-                       .token_share = 1.0 / T,
+                       .mean_share = 1 / group_tokens(),
+                       .lb_scale = lb_scale(layer),
+                       .z_scale = 1.0 / T,
+                       .v_scale = v_scale(layer),
                        .lb = lb,
                        .z = z,
                        .v = v});
@@ -100,7 +103,7 @@ class Network {
     const Tensor token_form = s_.zero(), batch_form = s_.zero();
     s_.run(CouplingTokenTerm{.lower_source_mass = lower_.source_mass,
                              .upper_top_mass = upper_.top_mass,
-                             .token_share = 1.0 / T,
+                             .cp_scale = 1.0 / T,
                              .cp = token_form});
     s_.run(CouplingJoint{.sources = case_.sources,
                          .lower_probs = lower_.probs,
@@ -108,7 +111,7 @@ class Network {
                          .upper_probs = upper_.probs,
                          .joint = joint_});
     const Tensor mask = s_.acc_out({lower_.E, upper_.E});
-    s_.run(CouplingSelect{.joint = joint_, .top_k = upper_.K, .share = 1.0 / T, .mask = mask, .cp = batch_form});
+    s_.run(CouplingSelect{.joint = joint_, .top_k = upper_.K, .cp_scale = 1.0 / T, .mask = mask, .cp = batch_form});
     return layers + w_.cp_token * s_.read(token_form)[0] + w_.cp_batch * s_.read(batch_form)[0];
   }
 
@@ -121,7 +124,7 @@ class Network {
                                  .lower_selected = lower_.selected,
                                  .upper_probs = upper_.probs,
                                  .mask = mask,
-                                 .scale = w_.cp_batch / T,
+                                 .cp_scale = w_.cp_batch / T,
                                  .dprobs = dprobs});
     RouterBackward op{.gating = layer.gating,
                       .logits = layer.logits,
@@ -130,10 +133,10 @@ class Network {
                       .gates = layer.gates,
                       .dgates = layer.dgates,
                       .statistics = layer.statistics,
-                      .group = group(),
-                      .lb_weight = w_.lb,
-                      .v_weight = w_.v,
+                      .mean_share = 1 / group_tokens(),
+                      .lb_scale = w_.lb * lb_scale(layer),
                       .z_scale = w_.z / T,
+                      .v_scale = w_.v * v_scale(layer),
                       .cp_scale = w_.cp_token / T,
                       .cp_sources_activated = case_.sources == CpSources::activated,
                       .dprobs = dprobs,

@@ -21,13 +21,9 @@ Objective whole_objective(const Config& config) {
 }
 
 Objective only(const Config& config, Term term) {
-  Objective o{.losses = config.losses, .ce_weight = term == Term::ce ? 1.0 : 0.0};
-  LossConfig& l = o.losses;
-  l.lb_weight = l.z_weight = l.sp_weight = l.cp_weight = l.o_weight = l.v_weight = 0;
-  double* const weights[term_count] = {&o.ce_weight, &l.lb_weight, &l.z_weight, &l.sp_weight,
-                                       &l.cp_weight, &l.o_weight,  &l.v_weight};
-  *weights[static_cast<int>(term)] = 1.0;
-  return o;
+  Objective objective = Objective::only(config.losses, term);
+  objective.asked = TermSet::all();
+  return objective;
 }
 
 StepData random_batch(const Config& config, int64_t sequences, int64_t tokens, uint64_t seed) {

@@ -17,7 +17,7 @@ using NamedValues = std::map<std::string, Values>;
 /// matrix is square, and no two widths that could be mixed up are equal. Every loss term has a weight, so memory suffices
 /// for any objective.
 Config tiny_config(Precision precision);
-/// The objective of a config; one term of it alone, with weight 1.
+/// The objective of a config; one term of it alone, with weight 1, while the values of all are measured.
 Objective whole_objective(const Config& config);
 Objective only(const Config& config, Term term);
 

@@ -1,10 +1,10 @@
 // Every term's gradient against central differences of the scalar itself, in double precision, through the whole model.
 #include <fmt/core.h>
 
-#include "tests/catch.h"
 #include <cmath>
 
 #include "kernels/reference/reference_ops.h"
+#include "tests/catch.h"
 #include "tests/model/harness.h"
 
 namespace strand::test {
@@ -127,7 +127,7 @@ struct Tracked {
 std::vector<Tracked> tracked_objectives(const Config& config) {
   std::vector<Tracked> all;
   for (int i = 0; i < term_count; ++i)
-    all.push_back({term_names[i], only(config, static_cast<Term>(i)), constant(config, static_cast<Term>(i))});
+    all.push_back({term_table[i].name, only(config, static_cast<Term>(i)), constant(config, static_cast<Term>(i))});
   all.push_back({"all together", whole_objective(config)});
   return all;
 }

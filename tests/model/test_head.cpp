@@ -87,7 +87,8 @@ Outputs by_head_loss(Ops& ops, const Inputs& in, Precision precision, Mode mode)
   const Tensor logits = step.allocate("logits", types.acc, {in.rows, vocabulary});
   const Objective objective{.losses = config.losses};
   const StepShape step_shape{.tokens = in.rows, .valid_targets = valid_targets};
-  LossContext loss{objective, LossScale(config.losses, step_shape, 1, in.rows, in.rows), {}, terms};
+  LossContext loss{
+      objective, LossScale(objective, config.moe, step_shape, {1, in.rows, in.rows}), {}, terms, objective.measured()};
   const bool train = mode == Mode::training;
   head_loss(c, weight, hidden, targets, loss, train ? dhidden : Tensor{}, train ? dweight : Tensor{}, logits);
   Outputs out{.ce = download_values(ops, terms)[0], .logits = download_values(ops, logits)};

@@ -139,6 +139,18 @@ TEST_CASE("A file that lacks what is to be compared cannot be replayed") {
   }
 }
 
+TEST_CASE("A file that is older than a term: no key of its weight, and no value") {
+  const TemporaryDirectory directory;
+  const std::vector<Place> all = places();
+  EditableFile file(reference_file("paper_weights"));
+  file.edit_config("\"v_weight\": 0.0, ", "");
+  file.erase("out.term.v");
+  CHECK(verify(file.write(directory / "older.safetensors"), all[0]).pass());
+  file.erase("out.term.sp");  // which has a weight
+  CHECK_THROWS_WITH(verify(file.write(directory / "lacking.safetensors"), all[0]),
+                    Catch::Matchers::Contains("out.term.sp"));
+}
+
 TEST_CASE("A tensor of another shape cannot be replayed: the error names file and tensor") {
   const TemporaryDirectory directory;
   const std::vector<Place> all = places();
