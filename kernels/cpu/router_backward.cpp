@@ -16,10 +16,12 @@ struct Factors {
       : routed_scale(static_cast<float>(op.gating.routed_scale)),
         variance(static_cast<float>(2 * op.v_scale)),
         coupling(static_cast<float>(op.cp_scale)),
+        entropy(static_cast<float>(op.entropy_scale)),
         z(2 * op.z_scale) {}
   float routed_scale;
   float variance;  ///< ∂V/∂p = −variance · (p − P)
   float coupling;
+  float entropy;  ///< ∂entropy/∂p = −entropy · ln p, and a constant, which p's sum of 1 makes void
   double z;
 };
 
@@ -92,6 +94,12 @@ class TokenBackward {
       const vfloat deviation = simd::load(token.probs + e, lanes) - simd::load(mean + e, lanes);
       simd::store(dprobs + e, simd::load(slope + e, lanes) - factors_.variance * deviation - above_all, lanes);
     });
+    if (factors_.entropy != 0) {
+      simd::for_lanes(experts_, [&](int64_t e, auto lanes) {
+        const vfloat logarithm = simd::log(simd::load(token.probs + e, lanes));
+        simd::store(dprobs + e, simd::load(dprobs + e, lanes) - factors_.entropy * logarithm, lanes);
+      });
+    }
     if (op_.dprobs) {
       const float* more = op_.dprobs.as<float>() + t * experts_;
       simd::for_lanes(experts_, [&](int64_t e, auto lanes) {

@@ -1,4 +1,5 @@
-// Statistics of the routing and the router's own loss terms: LB, Z, V, and the bias that balances without a loss.
+// Statistics of the routing and the router's own loss terms: LB, Z, V, entropy, and the bias that balances without a
+// loss.
 #include <cmath>
 
 #include "kernels/cpu/cpu_ops.h"
@@ -52,7 +53,7 @@ double load_balance(const Tensor& statistics) {
 
 /// The terms that are sums over tokens, of one token or of many.
 struct TokenSums {
-  double z = 0, v = 0;
+  double z = 0, v = 0, entropy = 0;
 };
 
 /// Sums of the measured terms over the tokens [begin, end). `mean` [groups, E]; `buffer`: E floats.
@@ -68,6 +69,9 @@ TokenSums sum_tokens(const RouterTerms& op, int64_t begin, int64_t end, const fl
     const int64_t group_tokens = std::max<int64_t>(1, op.logits.dim(0) / op.statistics.dim(1));
     for (int64_t t = begin; t < end; ++t)
       sums.v += squared_distance(probs + t * experts, mean + t / group_tokens * experts, experts);
+  }
+  if (op.entropy) {
+    for (int64_t t = begin; t < end; ++t) sums.entropy += entropy_of_row(probs + t * experts, experts);
   }
   return sums;
 }
@@ -107,7 +111,7 @@ void CpuOps::run(const RoutingStatistics& op) {
 
 void CpuOps::run(const RouterTerms& op) {
   if (op.lb) *op.lb.as<double>() += op.lb_scale * load_balance(op.statistics);
-  if (!op.z && !op.v) return;
+  if (!op.z && !op.v && !op.entropy) return;
   static thread_local Scratch mean_scratch, thread_scratch, partial_scratch;
   const int64_t tokens = op.logits.dim(0), experts = op.logits.dim(1);
   float* mean = nullptr;
@@ -126,9 +130,11 @@ void CpuOps::run(const RouterTerms& op) {
   for (int64_t block = 0; block < blocks_of(tokens, token_block); ++block) {
     sums.z += partial[block].z;
     sums.v += partial[block].v;
+    sums.entropy += partial[block].entropy;
   }
   if (op.z) *op.z.as<double>() += op.z_scale * sums.z;
   if (op.v) *op.v.as<double>() -= op.v_scale * sums.v;
+  if (op.entropy) *op.entropy.as<double>() += op.entropy_scale * sums.entropy;
 }
 
 void CpuOps::run(const RouterBiasUpdate& op) {

@@ -77,6 +77,7 @@ void RouterTerms::check() const {
   c.optional("lb", lb, DType::f64, {1});
   c.optional("z", z, DType::f64, {1});
   c.optional("v", v, DType::f64, {1});
+  c.optional("entropy", entropy, DType::f64, {1});
 }
 
 void RouterBackward::check() const {

@@ -1,6 +1,6 @@
 #pragma once
-// The router and its losses: scores, selection, statistics, the terms LB, Z and V, and one backward that gathers the
-// gradient of every router loss and of the routing weights into dlogits. All acc.
+// The router and its losses: scores, selection, statistics, the terms LB, Z, V and entropy, and one backward that
+// gathers the gradient of every router loss and of the routing weights into dlogits. All acc.
 //
 // A field `x_scale` is the factor of the term X, ready to multiply: of its value in RouterTerms, of its gradient in
 // RouterBackward. Weights, numbers of tokens and whatever else makes a mean of a sum are in it (model/loss_scale.h).
@@ -60,22 +60,24 @@ struct RoutingStatistics {
 /// Adds this micro-batch's part of the terms (docs/mathematics.md, section 3) to f64 scalars:
 ///   lb += lb_scale Σ_groups Σ_e c_e Σp_e        z += z_scale Σ_t logsumexp(q_t)²
 ///   v  −= v_scale Σ_t Σ_e (p_te − P_e)²         with P = mean_share · Σp of the token's group
+///   entropy −= entropy_scale Σ_t Σ_e p_te ln p_te, where a p of 0 adds 0
 /// A scalar that is none is a term that is not measured, for which nothing is computed.
 struct RouterTerms {
   Tensor logits;          ///< [T, E] acc
   Tensor probs;           ///< [T, E] acc
   Tensor statistics;      ///< [2, groups, E] acc; needed with lb and v
   double mean_share = 0;  ///< 1 / tokens behind the statistics of one group
-  double lb_scale = 0, z_scale = 0, v_scale = 0;
-  Tensor lb, z, v;  ///< [1] f64 each, accumulated, or none
+  double lb_scale = 0, z_scale = 0, v_scale = 0, entropy_scale = 0;
+  Tensor lb, z, v, entropy;  ///< [1] f64 each, accumulated, or none
   void check() const;
 };
 
 /// dlogits from everything that depends on the logits of one layer:
-///   ∂p_te = lb_scale c_e − 2 v_scale (p_te − P_e)
+///   ∂p_te = lb_scale c_e − 2 v_scale (p_te − P_e) − entropy_scale (ln p_te + 1)
 ///         − cp_scale [e ∈ sources_t] above_top_mass_t − cp_scale [e ∈ top_t] below_source_mass_t + dprobs_te
 ///   ∂s from ∂p, and from dgates through renormalization and scale;  ∂q from ∂s, plus 2 z_scale lse_t softmax(q_t)_e.
-/// A scale of 0 or an absent tensor leaves its term out.
+/// (Neither score lets a constant in ∂p_t reach ∂q_t, so the 1 beside ln p_te may be left out; and a p of 0 has no
+/// gradient.) A scale of 0 or an absent tensor leaves its term out.
 struct RouterBackward {
   Gating gating;
   Tensor logits;          ///< [T, E] acc
@@ -85,7 +87,7 @@ struct RouterBackward {
   Tensor dgates;          ///< [T, K] acc
   Tensor statistics;      ///< [2, groups, E] acc; needed when lb_scale or v_scale is not 0
   double mean_share = 0;  ///< 1 / tokens behind the statistics of one group
-  double lb_scale = 0, z_scale = 0, v_scale = 0;
+  double lb_scale = 0, z_scale = 0, v_scale = 0, entropy_scale = 0;
   double cp_scale = 0;                ///< of CP's token form
   bool cp_sources_activated = false;  ///< sources of this layer: its selected experts, or all
   Tensor above_top_mass;              ///< [T] acc or none: top mass of the MoE layer above (this layer is its source)

@@ -1,4 +1,4 @@
-// The router: scores, selection, the terms LB, Z and V, and the gradient of all that depends on the logits.
+// The router: scores, selection, the terms LB, Z, V and entropy, and the gradient of all that depends on the logits.
 // docs/mathematics.md, section 3; LB: Fedus et al. 2021 in Megatron-Core's form; Z: Zoph et al. 2022; V: Guo et al.,
 // arXiv 2505.22323, Eq. 7; aux-loss-free bias: Wang et al. 2024.
 #include <algorithm>
@@ -116,10 +116,16 @@ void ReferenceOps::run(const RouterTerms& op) {
     for (int64_t t = 0; t < T; ++t)
       for (int64_t e = 0; e < E; ++e)
         scalar(op.v) -= op.v_scale * std::pow(p(t, e) - mean_prob(statistics, op.mean_share, T, t, e), 2);
+
+  // ENTROPY ∝ −Σ_t Σ_e p_te ln p_te
+  if (op.entropy)
+    for (int64_t t = 0; t < T; ++t)
+      for (int64_t e = 0; e < E; ++e)
+        if (p(t, e) > 0) scalar(op.entropy) -= op.entropy_scale * p(t, e) * std::log(p(t, e));
 }
 
 namespace {
-/// ∂loss/∂p_t: LB, V, both roles in CP's token form, and what the caller adds.
+/// ∂loss/∂p_t: LB, V, entropy, both roles in CP's token form, and what the caller adds.
 std::vector<double> prob_gradient(const RouterBackward& op, int64_t t) {
   const auto p = matrix(op.probs), dprobs = matrix(op.dprobs);
   const auto statistics = cube(op.statistics);
@@ -131,6 +137,7 @@ std::vector<double> prob_gradient(const RouterBackward& op, int64_t t) {
     double& gradient = dp[static_cast<size_t>(e)];
     if (op.lb_scale != 0) gradient += op.lb_scale * statistics(0, t / (p.dim(0) / statistics.dim(1)), e);
     if (op.v_scale != 0) gradient -= 2 * op.v_scale * (p(t, e) - mean_prob(statistics, op.mean_share, p.dim(0), t, e));
+    if (op.entropy_scale != 0 && p(t, e) > 0) gradient -= op.entropy_scale * (std::log(p(t, e)) + 1);
     if (dprobs) gradient += dprobs(t, e);
     // CP_t = −source_mass(this) · top_mass(above)
     if (above_top_mass && !op.cp_sources_activated) gradient -= op.cp_scale * above_top_mass(t);

@@ -12,8 +12,8 @@
 namespace strand {
 
 /// A term is also its place in the vector of values.
-enum class Term : uint8_t { ce, lb, z, sp, cp, o, v };
-constexpr int term_count = 7;
+enum class Term : uint8_t { ce, lb, z, sp, cp, o, v, entropy };
+constexpr int term_count = 8;
 
 /// What a term is computed from. It is prepared only in steps that measure a term which needs it.
 enum class TermInput : uint8_t {
@@ -60,6 +60,8 @@ inline constexpr TermRow term_table[term_count] = {
      TermInput::pairs_of_y, Measured::logged_steps, Idle::one_active_expert},
     {Term::v, "v", "routing-variance loss", &LossConfig::v_weight, WeightSign::non_negative, TermInput::statistics,
      Measured::every_step, Idle::one_expert},
+    {Term::entropy, "entropy", "entropy of a token's routing probabilities (in nats; a negative weight evens them out)",
+     &LossConfig::entropy_weight, WeightSign::any, TermInput::scores, Measured::every_step, Idle::one_expert},
 };
 
 constexpr bool rows_are_in_order() {

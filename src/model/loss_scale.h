@@ -7,7 +7,7 @@
 // The target (docs/mathematics.md, section 3): every term is a mean over the tokens of the optimizer step, all
 // micro-steps and ranks together, so neither its value nor its gradient depends on how the step is cut. Hence
 //
-//   z, o          (1/T) Σ_t f_t                     T = tokens of the step                  → share 1/T
+//   z, o, entropy  (1/T) Σ_t f_t                    T = tokens of the step                  → share 1/T
 //   sp            (1/T) Σ_{t in the sample} f_t / fraction                                  → share 1/(T · fraction)
 //   cp, token     −(1/T) Σ_t f_t                                                            → share 1/T
 //   cp, batch     −(1/M) Σ_micro-steps Σ_{(e,ν) in the mask} P_eν,  M = micro-steps of the step
@@ -64,6 +64,7 @@ class LossScale {
 
     set(Term::z, per_token);
     set(Term::o, per_token);
+    set(Term::entropy, per_token);
     set(Term::sp, per_token / losses.sp_token_fraction);
 
     const bool by_sequence = losses.lb_scope == StatisticsScope::sequence;

@@ -118,9 +118,11 @@ void route_forward(Context& c, const LayerTensors& w, const Tensor& bias, const 
                     .lb_scale = loss.scale[Term::lb].value,
                     .z_scale = loss.scale[Term::z].value,
                     .v_scale = loss.scale[Term::v].value,
+                    .entropy_scale = loss.scale[Term::entropy].value,
                     .lb = loss.value(Term::lb),
                     .z = loss.value(Term::z),
-                    .v = loss.value(Term::v)});
+                    .v = loss.value(Term::v),
+                    .entropy = loss.value(Term::entropy)});
   sort(c, loss.sample, r);
   if (r.top_mass) {
     c.ops(CouplingMasses{.sources = sources(losses),
@@ -197,6 +199,7 @@ void route_backward(Context& c, const LayerTensors& w, const LayerTensors& dw, c
                        .lb_scale = loss.scale[Term::lb].gradient,
                        .z_scale = loss.scale[Term::z].gradient,
                        .v_scale = loss.scale[Term::v].gradient,
+                       .entropy_scale = loss.scale[Term::entropy].gradient,
                        .cp_scale = loss.scale[Term::cp].gradient,
                        .cp_sources_activated = losses.cp_sources == CouplingSources::activated,
                        .above_top_mass = token_coupling && above ? above->top_mass : Tensor{},

@@ -42,6 +42,27 @@ TEST_CASE("perfect balance gives LB = 1") {
   });
 }
 
+TEST_CASE("the entropy of equal probabilities is ln E, and that of certainty 0") {
+  on_every_backend([](Stage& s) {
+    const int64_t E = 5, T = 3;
+    const auto entropy_of = [&](const Values& one_token) {
+      Values probs;
+      for (int64_t t = 0; t < T; ++t) probs.insert(probs.end(), one_token.begin(), one_token.end());
+      const Tensor entropy = s.scalar();
+      s.run(RouterTerms{.logits = s.acc_of({T, E}, Values(static_cast<size_t>(T * E), 0.0)),
+                        .probs = s.acc_of({T, E}, probs),
+                        .entropy_scale = 1.0 / T,
+                        .entropy = entropy});
+      return added(s, entropy);
+    };
+    CHECK(entropy_of(Values(5, 0.2)) == Approx(std::log(5.0)).epsilon(f32_error));
+    CHECK(entropy_of({0, 0, 1, 0, 0}) == 0);
+    CHECK(entropy_of({0, 0.5, 0, 0.5, 0}) == Approx(std::log(2.0)).epsilon(f32_error));
+    // A probability that f32 cannot hold in full precision, or at all.
+    CHECK(entropy_of({1e-40, 1, 1e-46, 0, 0}) == Approx(0).margin(f32_error));
+  });
+}
+
 TEST_CASE("identical experts give SP = K(K-1), orthogonal ones 0") {
   on_every_backend([](Stage& s) {
     const int64_t T = 5, K = 3, rows = T * K, R = rows + K * (s.alignment() - 1), F = 3;

@@ -166,8 +166,8 @@ TEST_CASE("RoutingStatistics: exact counts, sums of p, step counts accumulated")
 }
 
 TEST_CASE("RouterTerms: all terms together and each alone") {
-  enum Terms : int { lb = 1, z = 2, v = 4, all = 7 };
-  for (int measured : {int(all), int(lb), int(z), int(v), 0}) {
+  enum Terms : int { lb = 1, z = 2, v = 4, entropy = 8, all = 15 };
+  for (int measured : {int(all), int(lb), int(z), int(v), int(entropy), 0}) {
     INFO("measured " << measured);
     for_each_case([&](Stage& s, const Size& n, const Gating& gating) {
       const Routed routed = route(s, n, gating);
@@ -177,23 +177,36 @@ TEST_CASE("RouterTerms: all terms together and each alone") {
                      .mean_share = 1 / group,
                      .lb_scale = 0.5 / (T * group),
                      .z_scale = 1 / T,
-                     .v_scale = 1 / T};
+                     .v_scale = 1 / T,
+                     .entropy_scale = 1 / T};
       if (measured & (lb | v)) op.statistics = s.acc_of({2, n.groups, n.experts}, routed.statistics);
       if (measured & lb) op.lb = s.scalar();
       if (measured & z) op.z = s.scalar();
       if (measured & v) op.v = s.scalar();
+      if (measured & entropy) op.entropy = s.scalar();
       s.run(op);
       if (op.lb) s.report("lb", op.lb, {.terms = n.tokens});
       if (op.z) s.report("z", op.z, {.terms = n.experts});
       if (op.v) s.report("v", op.v, {.terms = n.experts});
+      if (op.entropy) s.report("entropy", op.entropy, {.terms = n.experts});
     });
   }
 }
 
 TEST_CASE("RouterBackward: every term alone and all together") {
-  enum Terms : int { gates_only = 0, lb = 1, v = 2, z = 4, cp_above = 8, cp_below = 16, probs = 32, activated = 64 };
+  enum Terms : int {
+    gates_only = 0,
+    lb = 1,
+    v = 2,
+    z = 4,
+    cp_above = 8,
+    cp_below = 16,
+    probs = 32,
+    entropy = 64,
+    activated = 128,
+  };
   for (int terms : {int(gates_only), int(lb), int(v), int(z), int(cp_above), cp_above | activated, int(cp_below),
-                    int(probs), 63, 127}) {
+                    int(probs), int(entropy), 127, 255}) {
     INFO("terms " << terms);
     for_each_case([&](Stage& s, const Size& n, const Gating& gating) {
       const Routed routed = route(s, n, gating);
@@ -210,6 +223,7 @@ TEST_CASE("RouterBackward: every term alone and all together") {
       if (terms & lb) op.lb_scale = 3 * E / (static_cast<double>(n.top_k) * T * group);
       if (terms & v) op.v_scale = 0.5;
       if (terms & z) op.z_scale = 0.1;
+      if (terms & entropy) op.entropy_scale = -0.3;
       if (terms & (cp_above | cp_below)) op.cp_scale = 0.2;
       op.cp_sources_activated = (terms & activated) != 0;
       if (terms & cp_above) op.above_top_mass = s.acc("above", {n.tokens});

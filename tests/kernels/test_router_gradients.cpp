@@ -7,7 +7,7 @@ using namespace strand::test;
 
 namespace {
 struct Weights {
-  double lb = 0, z = 0, v = 0, cp_token = 0, cp_batch = 0;
+  double lb = 0, z = 0, v = 0, cp_token = 0, cp_batch = 0, entropy = 0;
 };
 
 struct Case {
@@ -84,7 +84,7 @@ class Network {
                           .source_mass = layer.source_mass,
                           .top_mass = layer.top_mass,
                           .top_experts = layer.top_experts});
-    const Tensor lb = s_.zero(), z = s_.zero(), v = s_.zero();
+    const Tensor lb = s_.zero(), z = s_.zero(), v = s_.zero(), entropy = s_.zero();
     s_.run(RouterTerms{.logits = layer.logits,
                        .probs = layer.probs,
                        .statistics = layer.statistics,
@@ -92,10 +92,13 @@ class Network {
                        .lb_scale = lb_scale(layer),
                        .z_scale = 1.0 / T,
                        .v_scale = v_scale(layer),
+                       .entropy_scale = 1.0 / T,
                        .lb = lb,
                        .z = z,
-                       .v = v});
-    return functional(layer.dgates, layer.gates) + w_.lb * s_.read(lb)[0] + w_.z * s_.read(z)[0] + w_.v * s_.read(v)[0];
+                       .v = v,
+                       .entropy = entropy});
+    return functional(layer.dgates, layer.gates) + w_.lb * s_.read(lb)[0] + w_.z * s_.read(z)[0] +
+           w_.v * s_.read(v)[0] + w_.entropy * s_.read(entropy)[0];
   }
 
   double forward() {
@@ -137,6 +140,7 @@ class Network {
                       .lb_scale = w_.lb * lb_scale(layer),
                       .z_scale = w_.z / T,
                       .v_scale = w_.v * v_scale(layer),
+                      .entropy_scale = w_.entropy / T,
                       .cp_scale = w_.cp_token / T,
                       .cp_sources_activated = case_.sources == CpSources::activated,
                       .dprobs = dprobs,
@@ -161,7 +165,7 @@ class Network {
 
 TEST_CASE("gradients: router, every term alone and all together") {
   const Weights all_weights[] = {
-      {}, {.lb = 1}, {.z = 1}, {.v = 1}, {.cp_token = 1}, {.cp_batch = 1}, {2, 0.5, 3, 1.5, 4}};
+      {}, {.lb = 1}, {.z = 1}, {.v = 1}, {.cp_token = 1}, {.cp_batch = 1}, {.entropy = 1}, {2, 0.5, 3, 1.5, 4, -2}};
   for (Score score : {Score::softmax, Score::sigmoid}) {
     for (bool renormalize : {false, true}) {
       for (CpSources sources : {CpSources::all, CpSources::activated}) {

@@ -12,7 +12,13 @@ Config tiny_config(Precision precision) {
   c.run.precision = precision;
   c.model = {.vocab_size = 17, .hidden_size = 10, .num_layers = 2, .num_heads = 4, .num_kv_heads = 2, .head_dim = 6};
   c.moe = {.num_experts = 5, .top_k = 2, .expert_ffn = 7};
-  c.losses = {.lb_weight = 0.5, .z_weight = 0.3, .sp_weight = 0.7, .cp_weight = 0.6, .o_weight = 0.2, .v_weight = 0.9};
+  c.losses = {.lb_weight = 0.5,
+              .z_weight = 0.3,
+              .sp_weight = 0.7,
+              .cp_weight = 0.6,
+              .o_weight = 0.2,
+              .v_weight = 0.9,
+              .entropy_weight = -0.4};
   return c;
 }
 

@@ -225,7 +225,7 @@ TEST_CASE("The loss is the weighted sum of the terms") {
   const StepData data = random_batch(config, 2, 5, 1);
   const StepTerms t = model.accumulate(data, whole_objective(config));
   const double sum = t[Term::ce] + 0.5 * t[Term::lb] + 0.3 * t[Term::z] + 0.7 * t[Term::sp] + 0.6 * t[Term::cp] +
-                     0.2 * t[Term::o] + 0.9 * t[Term::v];
+                     0.2 * t[Term::o] + 0.9 * t[Term::v] - 0.4 * t[Term::entropy];
   CHECK(t.loss == Approx(sum).epsilon(1e-14));
   const StepTerms alone = model.runner.evaluate(data, only(config, Term::z));
   CHECK(alone.loss == t[Term::z]);

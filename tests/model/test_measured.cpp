@@ -22,7 +22,7 @@ TEST_CASE("A term with a weight is measured, and so is one that is asked for") {
   Objective objective{.losses = {.z_weight = 0.1, .cp_weight = 0.2}, .asked = {Term::sp}};
   CHECK(objective.measured() == TermSet{Term::ce, Term::z, Term::cp, Term::sp});
   objective.asked = terms_of_every_step();
-  CHECK(objective.measured() == TermSet{Term::ce, Term::lb, Term::z, Term::v, Term::cp});
+  CHECK(objective.measured() == TermSet{Term::ce, Term::lb, Term::z, Term::v, Term::cp, Term::entropy});
   CHECK(Objective::only(objective.losses, Term::o).measured() == TermSet{Term::ce, Term::o});
 }
 

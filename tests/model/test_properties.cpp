@@ -131,7 +131,7 @@ TEST_CASE("Micro-step scope: LB, V and CP's batch form are means over the micro-
         INFO(term_name(term));
         CHECK(std::abs(halves.terms[term] - whole.terms[term]) > 1e-4 * std::abs(whole.terms[term]));
       }
-      for (Term term : {Term::ce, Term::z, Term::sp, Term::o})
+      for (Term term : {Term::ce, Term::z, Term::sp, Term::o, Term::entropy})
         CHECK(halves.terms[term] == Approx(whole.terms[term]).epsilon(backend.tolerance).margin(0));
     }
   }
@@ -169,7 +169,7 @@ TEST_CASE("Without a valid target CE is 0, and the rest is as ever") {
       const Outcome o = outcome(model, data);
       CHECK(o.terms[Term::ce] == 0.0);
       CHECK(std::isfinite(o.terms.loss));
-      for (Term term : {Term::lb, Term::z, Term::sp, Term::cp, Term::o, Term::v})
+      for (Term term : {Term::lb, Term::z, Term::sp, Term::cp, Term::o, Term::v, Term::entropy})
         CHECK(o.terms[term] == expected[term]);
       CHECK(relative_error(o.gradients, gradients) <= backend.tolerance);
     }

@@ -30,8 +30,8 @@ Config every_term() {
   c.moe.top_k = 3;
   c.moe.shared_experts = 1;
   c.moe.bias_rate = 1e-3;
-  c.losses.lb_weight = c.losses.z_weight = c.losses.sp_weight = c.losses.cp_weight = 0.1;
-  c.losses.o_weight = c.losses.v_weight = 0.1;
+  for (const TermRow& row : term_table)
+    if (row.weight != nullptr) c.losses.*row.weight = 0.1;
   return c;
 }
 
