@@ -14,7 +14,8 @@ void clip_gradient(const ClipGradient& op) {
   const bool apply = finite && halted == 0;
   if (!finite && op.after == AfterNonfinite::halt) halted = 1;
   step_number(op.numbers, StepNumber::gradient_norm) = norm;
-  step_number(op.numbers, StepNumber::gradient_scale) = op.max_norm > 0 && norm > op.max_norm ? op.max_norm / norm : 1.0;
+  step_number(op.numbers, StepNumber::gradient_scale) =
+      op.max_norm > 0 && norm > op.max_norm ? op.max_norm / norm : 1.0;
   step_number(op.numbers, StepNumber::apply) = apply ? 1.0 : 0.0;
   if (apply) step_number(op.numbers, StepNumber::updates) += 1;
 }

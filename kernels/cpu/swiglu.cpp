@@ -78,7 +78,7 @@ void CpuOps::run(const SpecializationTerm& op) {
     }
     return sum;
   });
-  *op.sp.as<double>() += op.token_share / op.sample.fraction * total;
+  *op.sp.as<double>() += op.sp_scale * total;
 }
 
 }  // namespace strand

@@ -73,7 +73,7 @@ struct SpecializationBackward {
   Tensor z;             ///< [S, F] act
   Tensor row_of_slot;   ///< [T, K] i32, −1: not here
   Tensor gram;          ///< [T, K, K] acc, of z
-  double sp_scale = 0;  ///< sp_weight / tokens of the step / fraction
+  double sp_scale = 0;  ///< of the gradient
   Tensor drows;         ///< [S, F] act; may be the memory of z
   void check() const;
 };

@@ -52,7 +52,7 @@ void ReferenceOps::run(const Swiglu& op) {
   }
 }
 
-// SP = mean_t Σ_{i≠j} cos²(z_ti, z_tj); over a sample of the tokens the mean is kept by dividing by its fraction.
+// SP ∝ Σ_t Σ_{i≠j} cos²(z_ti, z_tj) over the tokens of the sample
 void ReferenceOps::run(const SpecializationTerm& op) {
   const auto gram = cube(op.gram);
   const HostSample sample(op.sample);
@@ -60,7 +60,7 @@ void ReferenceOps::run(const SpecializationTerm& op) {
     if (!sample.contains(t)) continue;
     for (int64_t i = 0; i < gram.dim(1); ++i)
       for (int64_t j = 0; j < gram.dim(1); ++j)
-        if (i != j) scalar(op.sp) += op.token_share / op.sample.fraction * std::pow(cosine(gram, t, i, j), 2);
+        if (i != j) scalar(op.sp) += op.sp_scale * std::pow(cosine(gram, t, i, j), 2);
   }
 }
 

@@ -23,7 +23,9 @@ class InputBuffers {
   Batch send(int64_t sequences, int64_t tokens, const int32_t* inputs, const int32_t* targets);
 
   /// A batch of all rows of the first buffer, with undefined contents.
-  Batch whole(int64_t sequences, int64_t tokens) const { return {sequences, tokens, slots_[0].inputs, slots_[0].targets}; }
+  Batch whole(int64_t sequences, int64_t tokens) const {
+    return {sequences, tokens, slots_[0].inputs, slots_[0].targets};
+  }
 
  private:
   struct Slot {

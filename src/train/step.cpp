@@ -2,34 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <string>
 
 #include "core/error.h"
 #include "kernels/staging.h"
 
 namespace strand {
-
-double term_weight(const Objective& objective, Term term) {
-  const LossConfig& l = objective.losses;
-  switch (term) {
-    case Term::ce:
-      return objective.ce_weight;
-    case Term::lb:
-      return l.lb_weight;
-    case Term::z:
-      return l.z_weight;
-    case Term::sp:
-      return l.sp_weight;
-    case Term::cp:
-      return l.cp_weight;
-    case Term::o:
-      return l.o_weight;
-    case Term::v:
-      return l.v_weight;
-  }
-  return 0;
-}
 
 bool StepResult::finite() const {
   return std::isfinite(terms.loss) && std::isfinite(gradient_norm);
@@ -149,11 +127,8 @@ StepTerms StepRunner::read_terms(const Objective& objective) {
 StepTerms StepRunner::terms_of(const double* values, const Objective& objective) const {
   StepTerms terms;
   std::copy_n(values, term_count, terms.value.begin());
-  for (int i = 0; i < term_count; ++i)
-    terms.loss += term_weight(objective, static_cast<Term>(i)) * terms.value[static_cast<size_t>(i)];
-  const bool left_out = session_.grid().expert_parallel() > 1 && objective.losses.sp_weight == 0 &&
-                        objective.unweighted == Objective::Unweighted::left_out;
-  if (left_out) terms.value[static_cast<size_t>(Term::sp)] = std::numeric_limits<double>::quiet_NaN();
+  terms.measured = objective.measured();
+  for (const TermRow& row : term_table) terms.loss += objective.weight(row.term) * terms[row.term];
   return terms;
 }
 

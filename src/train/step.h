@@ -17,16 +17,20 @@
 
 namespace strand {
 
-/// Values of the objective over a whole step, all ranks: unweighted terms and their weighted sum. A term that was not
-/// measured (Objective::Unweighted) is NaN, and counts 0 in the sum.
+/// Values of the objective over a whole step, all ranks: unweighted terms and their weighted sum.
 struct StepTerms {
-  std::array<double, term_count> value{};
+  TermSet measured;                        ///< the others are 0
+  std::array<double, term_count> value{};  ///< by term
   double loss = 0;
   double operator[](Term term) const { return value[static_cast<size_t>(term)]; }
-};
 
-/// The weight of a term in the objective.
-double term_weight(const Objective& objective, Term term);
+  /// body(name, value) for each measured term, in the order of the table.
+  template <typename Body>
+  void for_each_measured(const Body& body) const {
+    for (const TermRow& row : term_table)
+      if (measured.contains(row.term)) body(row.name, (*this)[row.term]);
+  }
+};
 
 /// How a step's gradients change the weights.
 struct Update {

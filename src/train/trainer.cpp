@@ -376,8 +376,7 @@ void Trainer::begin_step(int64_t index) {
 }
 
 Objective Trainer::objective(const StepInFlight& step) const {
-  return {.losses = config_.losses,
-          .unweighted = step.logged ? Objective::Unweighted::measured : Objective::Unweighted::left_out};
+  return {.losses = config_.losses, .asked = step.logged ? TermSet::all() : terms_of_every_step()};
 }
 
 bool Trainer::validation_due(int64_t step) const {
@@ -464,7 +463,7 @@ void Trainer::measure(StepReport& report, const ExpertCounts& counts, double sec
 std::optional<Trainer::Validation> Trainer::validate(int64_t step) {
   const StepData data = val_data_->validation(config_.train.eval_batches * config_.train.global_batch_size,
                                               config_.train.micro_batch_size, grid_.rank(), grid_.ranks());
-  const StepTerms terms = runner_->evaluate(data, {.losses = config_.losses});
+  const StepTerms terms = runner_->evaluate(data, Objective::only(config_.losses, Term::ce));
   const Validation result{terms[Term::ce], grid_.world().all_reduce_sum(data.valid_targets())};
   news(fmt::format("validation after step {}: loss {:.4f}, perplexity {:.2f} ({} tokens)", step, result.loss,
                    std::exp(result.loss), result.tokens));
@@ -479,7 +478,7 @@ void Trainer::write_row(const Row& of_step) {
   const auto& [report, validation, ranks, logged] = of_step;
   LogRow row(report.step);
   row.add("loss", report.terms.loss);
-  for (int i = 0; i < term_count; ++i) row.add(term_names[i], report.terms.value[static_cast<size_t>(i)]);
+  report.terms.for_each_measured([&](const char* name, double value) { row.add(name, value); });
   row.add("lr", report.lr)
       .add("grad_norm", report.gradient_norm)
       .add("loss_z", report.loss_z)
@@ -495,9 +494,9 @@ void Trainer::write_row(const Row& of_step) {
   log_->write(row);
 
   events_->scalar("train/loss", report.step, report.terms.loss);
-  for (int i = 0; i < term_count; ++i)
-    if (const double value = report.terms.value[static_cast<size_t>(i)]; std::isfinite(value))
-      events_->scalar(fmt::format("terms/{}", term_names[i]), report.step, value);
+  report.terms.for_each_measured([&](const char* name, double value) {
+    if (std::isfinite(value)) events_->scalar(fmt::format("terms/{}", name), report.step, value);
+  });
   events_->scalar("train/lr", report.step, report.lr);
   events_->scalar("train/grad_norm", report.step, report.gradient_norm);
   events_->scalar("speed/tokens_per_second", report.step, report.tokens_per_second);

@@ -160,8 +160,8 @@ class Replay {
   /// Every term has a weight, so that the memory suffices for any objective.
   static Config session_config(Config config, Precision precision) {
     config.run.precision = precision;
-    LossConfig& l = config.losses;
-    l.lb_weight = l.z_weight = l.sp_weight = l.cp_weight = l.o_weight = l.v_weight = 1.0;
+    for (const TermRow& row : term_table)
+      if (row.weight != nullptr) config.losses.*row.weight = 1.0;
     return config;
   }
   static SessionShape shape(const StepData& data) {
@@ -256,9 +256,11 @@ void Replay::compare_outputs() {
     compare("out.counts", "out.counts", {layers, experts}, concatenate(runner_.evaluation_counts()), 0.0);
   }
   compare("out.loss", "out.loss", {1}, {terms.loss}, tolerance_.output);
-  for (int i = 0; i < term_count; ++i)
-    compare(fmt::format("out.term.{}", term_names[i]), fmt::format("out.term.{}", term_names[i]), {1},
-            {terms.value[static_cast<size_t>(i)]}, tolerance_.output);
+  for (const TermRow& row : term_table) {
+    const std::string name = fmt::format("out.term.{}", row.name);
+    const bool younger_than_file = objective().weight(row.term) == 0 && !reference_.has(name);
+    if (!younger_than_file) compare(name, name, {1}, {terms[row.term]}, tolerance_.output);
+  }
 }
 
 /// Share of the slots whose expert is not among the stored ones of their token.
@@ -283,17 +285,12 @@ void Replay::compare_gradients() {
 
 /// Each term alone, with weight 1.
 void Replay::compare_term_gradients() {
-  for (int i = 0; i < term_count; ++i) {
-    const std::string prefix = fmt::format("termgrad.{}.", term_names[i]);
+  for (const TermRow& row : term_table) {
+    const std::string prefix = fmt::format("termgrad.{}.", row.name);
     const auto& entries = reference_.file().tensors();
     if (std::none_of(entries.begin(), entries.end(), [&](const TensorEntry& e) { return e.name.starts_with(prefix); }))
       continue;
-    Objective alone{.losses = reference_.config().losses, .ce_weight = i == static_cast<int>(Term::ce) ? 1.0 : 0.0};
-    LossConfig& l = alone.losses;
-    double* weights[term_count] = {nullptr,      &l.lb_weight, &l.z_weight, &l.sp_weight,
-                                   &l.cp_weight, &l.o_weight,  &l.v_weight};
-    for (int j = 1; j < term_count; ++j) *weights[j] = i == j ? 1.0 : 0.0;
-    runner_.accumulate(data_, alone, 0);
+    runner_.accumulate(data_, Objective::only(reference_.config().losses, row.term), 0);
     const auto gradients = gather_logical(session_, &OwnedPart::gradient);
     for (const auto& [name, shape] : shapes_)
       if (reference_.has(prefix + name))

@@ -150,9 +150,9 @@ TEST_CASE("SpecializationTerm and OrthogonalityTerm, a zero vector among the tok
                                  .sample = {.fraction = fraction,
                                             .numbers = s.numbers({{StepNumber::sample_key_low, 3}}),
                                             .first_token = 50},
-                                 .token_share = 1.0 / static_cast<double>(T),
+                                 .sp_scale = 1.0 / (static_cast<double>(T) * fraction),
                                  .sp = sp});
-        s.run(OrthogonalityTerm{.gram = gram, .token_share = 1.0 / static_cast<double>(T), .o = o});
+        s.run(OrthogonalityTerm{.gram = gram, .o_scale = 1.0 / static_cast<double>(T), .o = o});
         s.report("sp", sp, {.terms = K * K});
         s.report("o", o, {.terms = K * K});
       });
@@ -172,7 +172,7 @@ TEST_CASE("SP of a vector shorter than 1e-12 is zero with zero gradient") {
     gate_up[2 * second] = gate_up[2 * second + 1] = 1;
     const Tensor rows = s.act_of({R, 2}, gate_up), z = s.act_out({R, 1}), gram = s.acc_out({1, 2, 2}), sp = s.scalar();
     s.run(Swiglu{.gate_up = rows, .map = map, .z = z, .gram = gram});
-    s.run(SpecializationTerm{.gram = gram, .token_share = 1, .sp = sp});
+    s.run(SpecializationTerm{.gram = gram, .sp_scale = 1, .sp = sp});
     s.report("sp", sp);
     const SwigluBackward op{.gate_up = rows,
                             .dz = s.act_of({R, 1}, Values(static_cast<size_t>(R), 0.0)),

@@ -90,7 +90,9 @@ Outputs by_head_loss(Ops& ops, const Inputs& in, Precision precision, Mode mode)
   Values step_numbers(step_number_count);
   step_numbers[static_cast<size_t>(place(StepNumber::target_share))] = target_share(valid_targets);
   const Tensor numbers = tensor("numbers", DType::f64, {step_number_count}, step_numbers);
-  LossContext loss{objective, LossScale(config.losses, step_shape, 1, in.rows, in.rows), {}, numbers, terms};
+  LossContext loss{objective, LossScale(objective, config.moe, step_shape, {1, in.rows, in.rows}),
+                   {},        numbers,
+                   terms,     objective.measured()};
   const bool train = mode == Mode::training;
   head_loss(c, weight, hidden, targets, loss, train ? dhidden : Tensor{}, train ? dweight : Tensor{}, logits);
   Outputs out{.ce = download_values(ops, terms)[0], .logits = download_values(ops, logits)};

@@ -67,7 +67,7 @@ std::vector<GroupTraffic> run_step(const Config& config, const GridShape& shape)
     StepRunner runner(session);
     const StepData data = random_step(config, grid.rank(), micro_steps_per_rank(config.train, grid.ranks()));
     const GroupTraffic before(grid);
-    runner.step(data, {.losses = config.losses, .unweighted = Objective::Unweighted::left_out}, 0,
+    runner.step(data, {.losses = config.losses, .asked = terms_of_every_step()}, 0,
                 {.optimizer = config.optimizer, .learning_rate = 1e-3});
     GroupTraffic traffic(grid);
     traffic -= before;
