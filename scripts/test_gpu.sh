@@ -26,7 +26,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 
-operation_tests="memory linear norm attention router coupling experts exchange exchange_pairs head_optimizer properties
+operation_tests="memory linear norm attention router coupling experts exchange exchange_pairs head_optimizer step_numbers properties
                  cache"
 
 if [ -n "$build" ]; then
