@@ -27,7 +27,7 @@ while [ $# -gt 0 ]; do
 done
 
 operation_tests="memory linear norm attention router coupling experts exchange exchange_pairs head_optimizer properties
-                 cache"
+                 cache grouped_gemm"
 
 if [ -n "$build" ]; then
   echo "== Build ($folder)"
