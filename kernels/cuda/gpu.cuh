@@ -63,7 +63,8 @@ __device__ inline void check_alignment(const void*, size_t) {}
 
 #else
 
-#include "gpu_emulation/kernel_language.h"
+// In place of nvcc. Only whoever compiles for the emulation has it on the include path.
+#include <gpu_emulation/kernel_language.h>
 
 #define GPU_DYN_SHARED(T, name) T* const name = static_cast<T*>(::gpu_emulation::dynamic_shared())
 

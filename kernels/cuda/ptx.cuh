@@ -68,7 +68,7 @@ __device__ inline void cp_async_wait() {
 
 #else
 
-#include "gpu_emulation/ptx.h"
+#include <gpu_emulation/ptx.h>
 
 namespace strand::ptx {
 using ::gpu_emulation::cp_async16;
