@@ -117,6 +117,9 @@ class Device {
   virtual void synchronize() = 0;
 
   virtual std::unique_ptr<Event> make_event() = 0;
+  /// How many steps the host may have enqueued before it reads the numbers of one: 0 where nothing runs while the host
+  /// goes on. The same on all ranks, so that ranks read the same step at the same time.
+  virtual int steps_ahead() const { return 1; }
 
   // ---- a step as one piece of work
   /// What a device remembers of a body between its runs.

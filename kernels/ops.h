@@ -30,6 +30,7 @@
 #include "kernels/ops/norm.h"
 #include "kernels/ops/optimizer.h"
 #include "kernels/ops/router.h"
+#include "kernels/ops/step_numbers.h"
 #include "kernels/ops/vocabulary.h"
 
 namespace strand {
@@ -97,6 +98,7 @@ const char* to_string(OpFamily family);
   X(Embedding, other)                         \
   X(EmbeddingBackward, other)                 \
   X(SumOfSquares, optimizer)                  \
+  X(ClipGradient, optimizer)                  \
   X(AdamW, optimizer)                         \
   X(Zero, other)                              \
   X(Copy, other)                              \

@@ -19,16 +19,15 @@ void upload_as(Ops& ops, const Tensor& tensor, const std::vector<double>& values
 }
 
 template <typename T>
-std::vector<double> download_as(Ops& ops, const Tensor& tensor) {
-  std::vector<T> raw(static_cast<size_t>(tensor.elements()));
-  ops.device().download(tensor, raw.data());
+std::vector<double> widened_from(const void* numbers, int64_t count) {
+  const T* from = static_cast<const T*>(numbers);
   std::vector<double> values;
-  values.reserve(raw.size());
-  for (const T& v : raw) {
+  values.reserve(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) {
     if constexpr (std::is_same_v<T, bf16>)
-      values.push_back(static_cast<float>(v));
+      values.push_back(static_cast<float>(from[i]));
     else
-      values.push_back(static_cast<double>(v));
+      values.push_back(static_cast<double>(from[i]));
   }
   return values;
 }
@@ -51,19 +50,25 @@ void upload_values(Ops& ops, const Tensor& tensor, const std::vector<double>& va
   }
 }
 
-std::vector<double> download_values(Ops& ops, const Tensor& tensor) {
-  switch (tensor.dtype) {
+std::vector<double> widened(const void* numbers, DType type, int64_t count) {
+  switch (type) {
     case DType::f64:
-      return download_as<double>(ops, tensor);
+      return widened_from<double>(numbers, count);
     case DType::f32:
-      return download_as<float>(ops, tensor);
+      return widened_from<float>(numbers, count);
     case DType::bf16:
-      return download_as<bf16>(ops, tensor);
+      return widened_from<bf16>(numbers, count);
     case DType::i32:
-      return download_as<int32_t>(ops, tensor);
+      return widened_from<int32_t>(numbers, count);
     default:
-      fail("no download from a tensor {}", tensor.to_string());
+      fail("numbers of type {} have no double-precision form", to_string(type));
   }
+}
+
+std::vector<double> download_values(Ops& ops, const Tensor& tensor) {
+  std::vector<std::byte> raw(tensor.bytes());
+  ops.device().download(tensor, raw.data());
+  return widened(raw.data(), tensor.dtype, tensor.elements());
 }
 
 }  // namespace strand

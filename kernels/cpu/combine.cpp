@@ -128,7 +128,7 @@ void CpuOps::run(const OrthogonalityTerm& op) {
     for (int64_t t = begin; t < end; ++t) sum += orthogonality(gram + t * top_k * top_k, top_k);
     return sum;
   });
-  *op.o.as<double>() += op.token_share * total;
+  *op.o.as<double>() += op.o_scale * total;
 }
 
 void CpuOps::run(const CombineBackward& op) {

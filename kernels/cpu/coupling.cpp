@@ -126,7 +126,7 @@ void CpuOps::run(const CouplingTokenTerm& op) {
     for (int64_t t = begin; t < end; ++t) sum += static_cast<double>(lower[t]) * upper[t];
     return sum;
   });
-  *op.cp.as<double>() -= op.token_share * total;
+  *op.cp.as<double>() -= op.cp_scale * total;
 }
 
 void CpuOps::run(const CouplingJoint& op) {
@@ -158,7 +158,7 @@ void CpuOps::run(const CouplingSelect& op) {
     std::fill_n(mask, columns, 0.0f);
     for (int64_t k = 0; k < op.top_k; ++k) mask[best[k]] = 1;
   }
-  *op.cp.as<double>() -= op.share * total;
+  *op.cp.as<double>() -= op.cp_scale * total;
 }
 
 void CpuOps::run(const CouplingJointBackward& op) {
@@ -166,7 +166,7 @@ void CpuOps::run(const CouplingJointBackward& op) {
   static thread_local Scratch begin_scratch, column_scratch, thread_scratch;
   const MaskList mask(op.mask, begin_scratch, column_scratch);
   const ThreadBuffers buffers(thread_scratch, columns);
-  const float scale = static_cast<float>(op.scale);
+  const float scale = static_cast<float>(op.cp_scale);
   for_blocks(op.lower_probs.dim(0), token_block, [&](int64_t begin, int64_t end, int64_t) {
     float* mass = buffers.mine();
     for (int64_t t = begin; t < end; ++t) {

@@ -40,6 +40,16 @@ inline float sigmoid_of_row(const float* row, float* out, int64_t n) {
   return simd::sum(total);
 }
 
+/// −Σ p ln p; a p of 0 adds 0.
+inline float entropy_of_row(const float* probs, int64_t n) {
+  simd::vfloat total{};
+  simd::for_lanes(n, [&](int64_t i, auto lanes) {
+    const simd::vfloat p = simd::load(probs + i, lanes);
+    total -= p * simd::log(p);
+  });
+  return simd::sum(total);
+}
+
 /// The indices of the k largest, in descending order; ties go to the lower index. Always k distinct indices, also when
 /// scores are NaN.
 inline void top_k_of_row(const float* score, int64_t n, int64_t k, int32_t* best) {

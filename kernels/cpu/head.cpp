@@ -7,6 +7,7 @@
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/token_blocks.h"
+#include "kernels/host_numbers.h"
 
 namespace strand {
 namespace {
@@ -63,7 +64,7 @@ double cross_entropy_row(const float* x, int64_t count, int32_t target, double g
 }
 
 template <typename Act>
-double cross_entropy(const CrossEntropy& op, Act* dlogits) {
+double cross_entropy(const CrossEntropy& op, double grad_scale, Act* dlogits) {
   const int64_t vocabulary = op.logits.dim(1);
   const float* logits = op.logits.as<float>();
   const int32_t* targets = op.targets.as<int32_t>();
@@ -72,7 +73,7 @@ double cross_entropy(const CrossEntropy& op, Act* dlogits) {
     for (int64_t t = begin; t < end; ++t) {
       Act* row = dlogits == nullptr ? nullptr : dlogits + t * vocabulary;
       if (targets[t] >= 0) {
-        sum += cross_entropy_row(logits + t * vocabulary, vocabulary, targets[t], op.grad_scale, row);
+        sum += cross_entropy_row(logits + t * vocabulary, vocabulary, targets[t], grad_scale, row);
       } else if (row != nullptr) {
         std::fill(row, row + vocabulary, Act{});
       }
@@ -84,16 +85,17 @@ double cross_entropy(const CrossEntropy& op, Act* dlogits) {
 }  // namespace
 
 void CpuOps::run(const CrossEntropy& op) {
+  const double share = step_number(op.numbers, StepNumber::target_share);
   double sum = 0;
   if (!op.dlogits) {
-    sum = cross_entropy<float>(op, nullptr);
+    sum = cross_entropy<float>(op, 0, nullptr);
   } else {
     dispatch_act(op.dlogits.dtype, [&](auto tag) {
       using Act = typename decltype(tag)::type;
-      sum = cross_entropy(op, op.dlogits.as<Act>());
+      sum = cross_entropy(op, op.ce_weight * share, op.dlogits.as<Act>());
     });
   }
-  *op.ce.as<double>() += op.value_share * sum;
+  *op.ce.as<double>() += share * sum;
 }
 
 }  // namespace strand

@@ -8,6 +8,7 @@
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/token_blocks.h"
+#include "kernels/host_numbers.h"
 
 namespace strand {
 namespace {
@@ -69,17 +70,23 @@ void CpuOps::run(const SumOfSquares& op) {
   });
 }
 
+void CpuOps::run(const ClipGradient& op) {
+  clip_gradient(op);
+}
+
 void CpuOps::run(const AdamW& op) {
-  const double updates = static_cast<double>(op.updates);
-  const AdamStep step{.gradient_scale = static_cast<float>(op.gradient_scale),
+  if (step_number(op.numbers, StepNumber::apply) == 0) return;
+  const double updates = step_number(op.numbers, StepNumber::updates);
+  const double lr = step_number(op.numbers, StepNumber::learning_rate);
+  const AdamStep step{.gradient_scale = static_cast<float>(step_number(op.numbers, StepNumber::gradient_scale)),
                       .beta1 = static_cast<float>(op.beta1),
                       .one_minus_beta1 = static_cast<float>(1 - op.beta1),
                       .beta2 = static_cast<float>(op.beta2),
                       .one_minus_beta2 = static_cast<float>(1 - op.beta2),
-                      .rate = static_cast<float>(op.lr / (1 - std::pow(op.beta1, updates))),
+                      .rate = static_cast<float>(lr / (1 - std::pow(op.beta1, updates))),
                       .v_to_hat = static_cast<float>(1 / (1 - std::pow(op.beta2, updates))),
                       .eps = static_cast<float>(op.eps),
-                      .shrink = static_cast<float>(op.lr * op.decay)};
+                      .shrink = static_cast<float>(lr * op.decay)};
   float* w = op.weight.as<float>();
   const float* g = op.gradient.as<float>();
   float* m = op.m.as<float>();

@@ -14,18 +14,14 @@ using simd::vfloat;
 struct Factors {
   explicit Factors(const RouterBackward& op)
       : routed_scale(static_cast<float>(op.gating.routed_scale)),
-        balance(op.lb_weight == 0 ? 0
-                                  : op.lb_weight * op.group.share * static_cast<double>(op.logits.dim(1)) /
-                                        (static_cast<double>(op.gating.top_k) * op.group.tokens * op.group.tokens)),
-        variance(op.v_weight == 0 ? 0
-                                  : static_cast<float>(op.v_weight * op.group.share * 2 /
-                                                       (static_cast<double>(op.logits.dim(1)) * op.group.tokens))),
+        variance(static_cast<float>(2 * op.v_scale)),
         coupling(static_cast<float>(op.cp_scale)),
+        entropy(static_cast<float>(op.entropy_scale)),
         z(2 * op.z_scale) {}
   float routed_scale;
-  double balance;  ///< ∂LB/∂p = balance · c
   float variance;  ///< ∂V/∂p = −variance · (p − P)
   float coupling;
+  float entropy;  ///< ∂entropy/∂p = −entropy · ln p, and a constant, which p's sum of 1 makes void
   double z;
 };
 
@@ -35,18 +31,18 @@ struct GroupRows {
   float* mean;   ///< [groups, E]
 };
 
-GroupRows group_rows(const RouterBackward& op, const Factors& factors, int64_t groups, Scratch& scratch) {
+GroupRows group_rows(const RouterBackward& op, int64_t groups, Scratch& scratch) {
   const int64_t numbers = groups * op.logits.dim(1);
   float* memory = scratch.get<float>(2 * numbers);
   const GroupRows rows{memory, memory + numbers};
-  if (op.lb_weight == 0 && op.v_weight == 0) {
+  if (op.lb_scale == 0 && op.v_scale == 0) {
     std::fill_n(memory, 2 * numbers, 0.0f);
     return rows;
   }
   const float* counts = op.statistics.as<float>();
   for (int64_t i = 0; i < numbers; ++i) {
-    rows.slope[i] = static_cast<float>(factors.balance * counts[i]);
-    rows.mean[i] = static_cast<float>(counts[numbers + i] / op.group.tokens);
+    rows.slope[i] = static_cast<float>(op.lb_scale * counts[i]);
+    rows.mean[i] = static_cast<float>(op.mean_share * counts[numbers + i]);
   }
   return rows;
 }
@@ -98,6 +94,12 @@ class TokenBackward {
       const vfloat deviation = simd::load(token.probs + e, lanes) - simd::load(mean + e, lanes);
       simd::store(dprobs + e, simd::load(slope + e, lanes) - factors_.variance * deviation - above_all, lanes);
     });
+    if (factors_.entropy != 0) {
+      simd::for_lanes(experts_, [&](int64_t e, auto lanes) {
+        const vfloat logarithm = simd::log(simd::load(token.probs + e, lanes));
+        simd::store(dprobs + e, simd::load(dprobs + e, lanes) - factors_.entropy * logarithm, lanes);
+      });
+    }
     if (op_.dprobs) {
       const float* more = op_.dprobs.as<float>() + t * experts_;
       simd::for_lanes(experts_, [&](int64_t e, auto lanes) {
@@ -175,7 +177,7 @@ void CpuOps::run(const RouterBackward& op) {
   static thread_local Scratch group_scratch, thread_scratch;
   const int64_t tokens = op.logits.dim(0), experts = op.logits.dim(1);
   const int64_t groups = op.statistics ? op.statistics.dim(1) : 1;
-  const GroupRows rows = group_rows(op, Factors(op), groups, group_scratch);
+  const GroupRows rows = group_rows(op, groups, group_scratch);
   const TokenBackward backward(op, rows, std::max<int64_t>(1, tokens / groups));
   const ThreadBuffers buffers(thread_scratch, 2 * experts);
   for_blocks(tokens, token_block, [&](int64_t begin, int64_t end, int64_t) {

@@ -1,9 +1,11 @@
-// Statistics of the routing and the router's own loss terms: LB, Z, V, and the bias that balances without a loss.
+// Statistics of the routing and the router's own loss terms: LB, Z, V, entropy, and the bias that balances without a
+// loss.
 #include <cmath>
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/expert_scores.h"
 #include "kernels/cpu/token_blocks.h"
+#include "kernels/host_numbers.h"
 
 namespace strand {
 namespace {
@@ -40,12 +42,39 @@ float squared_distance(const float* a, const float* b, int64_t n) {
   return simd::sum(total);
 }
 
-double load_balance(const RouterTerms& op, int64_t groups, int64_t experts) {
-  const float* counts = op.statistics.as<float>();
-  const float* sums = counts + groups * experts;
+/// Σ over groups and experts of c Σp
+double load_balance(const Tensor& statistics) {
+  const int64_t numbers = statistics.elements() / 2;
+  const float* counts = statistics.as<float>();
+  const float* sums = counts + numbers;
   double total = 0;
-  for (int64_t i = 0; i < groups * experts; ++i) total += static_cast<double>(counts[i]) * sums[i];
-  return total * static_cast<double>(experts) / (static_cast<double>(op.top_k) * op.group.tokens * op.group.tokens);
+  for (int64_t i = 0; i < numbers; ++i) total += static_cast<double>(counts[i]) * sums[i];
+  return total;
+}
+
+/// The terms that are sums over tokens, of one token or of many.
+struct TokenSums {
+  double z = 0, v = 0, entropy = 0;
+};
+
+/// Sums of the measured terms over the tokens [begin, end). `mean` [groups, E]; `buffer`: E floats.
+TokenSums sum_tokens(const RouterTerms& op, int64_t begin, int64_t end, const float* mean, float* buffer) {
+  const int64_t experts = op.logits.dim(1);
+  const float* logits = op.logits.as<float>();
+  const float* probs = op.probs.as<float>();
+  TokenSums sums;
+  if (op.z) {
+    for (int64_t t = begin; t < end; ++t) sums.z += squared_logsumexp(logits + t * experts, experts, buffer);
+  }
+  if (op.v) {
+    const int64_t group_tokens = std::max<int64_t>(1, op.logits.dim(0) / op.statistics.dim(1));
+    for (int64_t t = begin; t < end; ++t)
+      sums.v += squared_distance(probs + t * experts, mean + t / group_tokens * experts, experts);
+  }
+  if (op.entropy) {
+    for (int64_t t = begin; t < end; ++t) sums.entropy += entropy_of_row(probs + t * experts, experts);
+  }
+  return sums;
 }
 
 }  // namespace
@@ -82,37 +111,35 @@ void CpuOps::run(const RoutingStatistics& op) {
 }
 
 void CpuOps::run(const RouterTerms& op) {
-  const int64_t tokens = op.logits.dim(0), experts = op.logits.dim(1), groups = op.statistics.dim(1);
-  const int64_t group_tokens = std::max<int64_t>(1, tokens / groups);
-  const float* logits = op.logits.as<float>();
-  const float* probs = op.probs.as<float>();
-  const float* sums = op.statistics.as<float>() + groups * experts;
-
+  if (op.lb) *op.lb.as<double>() += op.lb_scale * load_balance(op.statistics);
+  if (!op.z && !op.v && !op.entropy) return;
   static thread_local Scratch mean_scratch, thread_scratch, partial_scratch;
-  float* mean = mean_scratch.get<float>(groups * experts);
-  for (int64_t i = 0; i < groups * experts; ++i) mean[i] = static_cast<float>(sums[i] / op.group.tokens);
+  const int64_t tokens = op.logits.dim(0), experts = op.logits.dim(1);
+  float* mean = nullptr;
+  if (op.v) {
+    const int64_t numbers = op.statistics.elements() / 2;
+    const float* sums = op.statistics.as<float>() + numbers;
+    mean = mean_scratch.get<float>(numbers);
+    for (int64_t i = 0; i < numbers; ++i) mean[i] = static_cast<float>(op.mean_share * sums[i]);
+  }
   const ThreadBuffers buffers(thread_scratch, experts);
-  const int64_t blocks = blocks_of(tokens, token_block);
-  double* partial = partial_scratch.get<double>(2 * blocks);
+  TokenSums* partial = partial_scratch.get<TokenSums>(blocks_of(tokens, token_block));
   for_blocks(tokens, token_block, [&](int64_t begin, int64_t end, int64_t block) {
-    double z = 0, v = 0;
-    float* buffer = buffers.mine();
-    for (int64_t t = begin; t < end; ++t) {
-      z += squared_logsumexp(logits + t * experts, experts, buffer);
-      v += squared_distance(probs + t * experts, mean + t / group_tokens * experts, experts);
-    }
-    partial[2 * block] = z;
-    partial[2 * block + 1] = v;
+    partial[block] = sum_tokens(op, begin, end, mean, buffers.mine());
   });
-  double z = 0, v = 0;
-  for (int64_t block = 0; block < blocks; ++block) z += partial[2 * block], v += partial[2 * block + 1];
-
-  *op.lb.as<double>() += op.lb_share * load_balance(op, groups, experts);
-  *op.z.as<double>() += op.token_share * z;
-  *op.v.as<double>() -= op.group.share / op.group.tokens * v / static_cast<double>(experts);
+  TokenSums sums;
+  for (int64_t block = 0; block < blocks_of(tokens, token_block); ++block) {
+    sums.z += partial[block].z;
+    sums.v += partial[block].v;
+    sums.entropy += partial[block].entropy;
+  }
+  if (op.z) *op.z.as<double>() += op.z_scale * sums.z;
+  if (op.v) *op.v.as<double>() -= op.v_scale * sums.v;
+  if (op.entropy) *op.entropy.as<double>() += op.entropy_scale * sums.entropy;
 }
 
 void CpuOps::run(const RouterBiasUpdate& op) {
+  if (step_number(op.numbers, StepNumber::apply) == 0) return;
   const int64_t experts = op.bias.elements();
   const float* counts = op.step_counts.as<float>();
   float* bias = op.bias.as<float>();

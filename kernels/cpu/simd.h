@@ -244,6 +244,27 @@ inline vfloat exp2_nonpositive(vfloat x) {
   return select(x < -125.0f, vfloat{}, y);
 }
 
+/// ln x for x from 2^-126 on, relative error below 2 ulp: x = m 2^k with m from √½ to √2, and Cephes' polynomial in m
+/// − 1. Below, down to 0, it is a number near −88 (so that x ln x is 0 at 0); undefined for negative x.
+inline vfloat log(vfloat x) {
+  const vint bits = bits_as<vint>(x);
+  const vint k = (bits - 0x3F3504F3) >> 23;  // the bits of √½
+  const vfloat f = bits_as<vfloat>(bits - (k << 23)) - 1.0f;
+  const vfloat n = bits_as<vfloat>(k + 0x4B400000) - 12582912.0f;  // k as a float: the bits of 1.5 · 2^23, plus k
+  vfloat p = splat(7.0376836292e-2f);
+  p = p * f - 1.1514610310e-1f;
+  p = p * f + 1.1676998740e-1f;
+  p = p * f - 1.2420140846e-1f;
+  p = p * f + 1.4249322787e-1f;
+  p = p * f - 1.6668057665e-1f;
+  p = p * f + 2.0000714765e-1f;
+  p = p * f - 2.4999993993e-1f;
+  p = p * f + 3.3333331174e-1f;
+  const vfloat square = f * f;
+  const vfloat y = f * square * p - n * 2.12194440e-4f - 0.5f * square;
+  return f + y + n * 0.693359375f;
+}
+
 /// Transposes a 16 × 16 block in place: four rounds of interleaving row i with row i + 8.
 inline void transpose(vfloat (&rows)[width]) {
   vfloat other[width];

@@ -5,6 +5,7 @@
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/expert_rows.h"
 #include "kernels/cpu/token_blocks.h"
+#include "kernels/host_numbers.h"
 
 namespace strand {
 namespace {
@@ -77,11 +78,12 @@ void CpuOps::run(const SortSlots& op) {
 // Two buckets an expert: the slots of sampled tokens, then the others.
 void CpuOps::run(const SortForExchange& op) {
   const int64_t experts = op.counts.dim(0), top_k = op.selected.dim(1);
+  const HostSample sample(op.sample);
   const int32_t* selected = op.selected.as<int32_t>();
   int32_t* row_of_slot = op.map.row_of_slot.as<int32_t>();
   for_blocks(op.selected.dim(0), slots_of_range / top_k + 1, [&](int64_t begin, int64_t end, int64_t) {
     for (int64_t t = begin; t < end; ++t) {
-      const int32_t part = op.sample.contains(t) ? 0 : 1;
+      const int32_t part = sample.contains(t) ? 0 : 1;
       for (int64_t slot = t * top_k; slot < (t + 1) * top_k; ++slot) row_of_slot[slot] = 2 * selected[slot] + part;
     }
   });

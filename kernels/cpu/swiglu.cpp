@@ -2,6 +2,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/expert_rows.h"
+#include "kernels/host_numbers.h"
 
 namespace strand {
 namespace {
@@ -68,15 +69,16 @@ void CpuOps::run(const Swiglu& op) {
 
 void CpuOps::run(const SpecializationTerm& op) {
   const int64_t top_k = op.gram.dim(1);
+  const HostSample sample(op.sample);
   const float* gram = op.gram.as<float>();
   const double total = sum_over_blocks(op.gram.dim(0), [&](int64_t begin, int64_t end) {
     double sum = 0;
     for (int64_t t = begin; t < end; ++t) {
-      if (op.sample.contains(t)) sum += sum_of_squared_cosines(gram + t * top_k * top_k, top_k);
+      if (sample.contains(t)) sum += sum_of_squared_cosines(gram + t * top_k * top_k, top_k);
     }
     return sum;
   });
-  *op.sp.as<double>() += op.token_share / op.sample.fraction * total;
+  *op.sp.as<double>() += op.sp_scale * total;
 }
 
 }  // namespace strand

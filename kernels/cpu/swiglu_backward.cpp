@@ -3,6 +3,7 @@
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/expert_rows.h"
 #include "kernels/cpu/specialization.h"
+#include "kernels/host_numbers.h"
 
 namespace strand {
 namespace {
@@ -165,12 +166,13 @@ void backward_rows(const SwigluBackward& op) {
 template <typename T>
 void backward_tokens(const SwigluBackward& op) {
   const TokenBackward<T> backward(op);
+  const HostSample sample(op.sample);
   const bool partners = op.sp_scale != 0 && op.map.row_of_slot.dim(1) > 1;
   static thread_local Scratch scratch;
   const ThreadBuffers buffers(scratch, partners ? backward.buffer_floats() : 0);
   for_blocks(op.map.row_of_slot.dim(0), row_block, [&](int64_t begin, int64_t end, int64_t) {
     for (int64_t t = begin; t < end; ++t) {
-      if (partners && op.sample.contains(t)) {
+      if (partners && sample.contains(t)) {
         backward.token_with_partners(t, buffers.mine());
       } else if (op.dz_pairs) {
         backward.token_with_given_pairs(t);

@@ -5,6 +5,7 @@
 #include "kernels/cuda/dispatch.cuh"
 #include "kernels/cuda/partial_sums.h"
 #include "kernels/cuda/reduce.cuh"
+#include "kernels/ops/step_numbers.h"
 
 namespace strand {
 
@@ -51,7 +52,8 @@ struct CrossEntropyArguments {
   const float* logits;  ///< [C, V]; not __restrict__: dlogits may be the same memory
   const int* targets;   ///< [C]
   int64_t rows, columns;
-  double value_share, grad_scale;
+  const double* target_share;  ///< device memory
+  double ce_weight;
   double* partial;  ///< [gridDim.x]: what each block adds to the loss
 };
 
@@ -63,6 +65,8 @@ struct CrossEntropyArguments {
 template <typename T, bool WHOLE>
 __global__ void __launch_bounds__(threads) cross_entropy_kernel(CrossEntropyArguments p, T* dlogits) {
   __shared__ float scratch[threads / 32];
+  const double target_share = *p.target_share;
+  const auto grad_scale = static_cast<float>(p.ce_weight * target_share);
   double loss = 0;
   for (int64_t r = blockIdx.x; r < p.rows; r += gridDim.x) {
     const float* const row = p.logits + r * p.columns;
@@ -94,10 +98,9 @@ __global__ void __launch_bounds__(threads) cross_entropy_kernel(CrossEntropyArgu
     // A thread without logits has sum 0 and largest −∞.
     const float row_sum = block_sum(sum * expf(largest - row_largest), scratch);
     const float logsumexp = row_largest + logf(row_sum);
-    if (threadIdx.x == 0) loss += p.value_share * (static_cast<double>(logsumexp) - static_cast<double>(row[target]));
+    if (threadIdx.x == 0) loss += target_share * (static_cast<double>(logsumexp) - static_cast<double>(row[target]));
     if (drow == nullptr) continue;
     __syncthreads();  // row[target] is read before its gradient may replace it
-    const float grad_scale = static_cast<float>(p.grad_scale);
     for (int64_t c = first; c < p.columns; c += step) {
       load_chunk<float, WHOLE>(x, row, c, p.columns, -INFINITY);
 #pragma unroll
@@ -128,8 +131,8 @@ void CudaOps::run(const CrossEntropy& op) {
                                         .targets = data<int32_t>(op.targets),
                                         .rows = rows,
                                         .columns = columns,
-                                        .value_share = op.value_share,
-                                        .grad_scale = op.grad_scale,
+                                        .target_share = data<double>(op.numbers) + place(StepNumber::target_share),
+                                        .ce_weight = op.ce_weight,
                                         .partial = workspace_of<double>(blocks)};
   const auto aligned = [](const Tensor& tensor) { return reinterpret_cast<uintptr_t>(tensor.data) % 16 == 0; };
   const bool whole = columns % chunk == 0 && aligned(op.logits) && aligned(op.dlogits);

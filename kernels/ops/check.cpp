@@ -232,6 +232,7 @@ void CrossEntropy::check() const {
   c.rank("logits", logits, 2);
   c.tensor("targets", targets, DType::i32, {logits.dim(0)});
   c.tensor("ce", ce, DType::f64, {1});
+  c.numbers(numbers);
   if (!dlogits) return;
   c.tensor("dlogits", dlogits, c.act("dlogits", dlogits), logits.shape);
   c.holds(accumulation(dlogits.dtype) == acc, "dlogits and logits do not belong together");
@@ -271,22 +272,6 @@ void Cast::check() const {
   c.act("from", from);
   c.act("to", to);
   c.holds(from.elements() == to.elements(), "from and to differ in size");
-}
-
-void SumOfSquares::check() const {
-  const OpCheck c("SumOfSquares");
-  c.acc("x", x);
-  c.tensor("sum", sum, DType::f64, {1});
-}
-
-void AdamW::check() const {
-  const OpCheck c("AdamW");
-  const DType acc = c.acc("weight", weight);
-  c.tensor("gradient", gradient, acc, weight.shape);
-  c.tensor("m", m, acc, weight.shape);
-  c.tensor("v", v, acc, weight.shape);
-  if (weight_act) c.tensor("weight_act", weight_act, c.act("weight_act", weight_act), weight.shape);
-  c.holds(updates >= 1, "updates counts this update, so it is at least 1");
 }
 
 }  // namespace strand

@@ -2,6 +2,7 @@
 // Argument checks of operations: each op::check() states its shapes once, for every backend.
 #include "core/error.h"
 #include "core/tensor.h"
+#include "kernels/ops/step_numbers.h"
 
 namespace strand {
 
@@ -41,6 +42,12 @@ class OpCheck {
     require(t.dtype == DType::f32 || t.dtype == DType::f64, "{}: {} is {}, not an accumulation type", operation_, field,
             t.to_string());
     return t.dtype;
+  }
+  /// The numbers of a step (ops/step_numbers.h).
+  void numbers(const Tensor& t) const { tensor("numbers", t, DType::f64, {step_number_count}); }
+  void sample(const TokenSample& s) const {
+    holds(s.fraction > 0 && s.fraction <= 1, "the sample's fraction is not in (0, 1]");
+    if (s.fraction < 1 || s.numbers) numbers(s.numbers);
   }
   void holds(bool condition, const char* what) const { require(condition, "{}: {}", operation_, what); }
 

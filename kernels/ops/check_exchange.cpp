@@ -32,7 +32,7 @@ void SortForExchange::check() const {
   const OpCheck c("SortForExchange");
   check_slots(c, "selected", selected);
   check_counts(c, counts);
-  c.holds(sample.fraction > 0 && sample.fraction <= 1, "the sample's fraction is not in (0, 1]");
+  c.sample(sample);
   c.tensor("map.row_of_slot", map.row_of_slot, DType::i32, selected.shape);
   c.tensor("map.slot_of_row", map.slot_of_row, DType::i32, {selected.elements()});
   c.tensor("map.offsets", map.offsets, DType::i32, {counts.dim(0) + 1});

@@ -59,7 +59,7 @@ void Swiglu::check() const {
 void SpecializationTerm::check() const {
   const OpCheck c("SpecializationTerm");
   check_gram(c, gram);
-  c.holds(sample.fraction > 0 && sample.fraction <= 1, "the sample's fraction is not in (0, 1]");
+  c.sample(sample);
   c.tensor("sp", sp, DType::f64, {1});
 }
 
@@ -82,6 +82,7 @@ void SwigluBackward::check() const {
   check_map(c, map, r);
   c.optional("gates", gates, acc, map.row_of_slot.shape);
   c.optional("dgates", dgates, acc, map.row_of_slot.shape);
+  c.sample(sample);
   if (sp_scale != 0) c.tensor("gram", gram, acc, gram_shape(map));
   if (!dz_pairs) return;
   c.holds(sp_scale == 0, "SP is formed here or comes as dz_pairs, not both");

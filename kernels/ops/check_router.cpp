@@ -19,6 +19,15 @@ void check_statistics(const OpCheck& c, const Tensor& probs, const Tensor& stati
   c.tensor("statistics", statistics, probs.dtype, {2, statistics.dim(1), probs.dim(1)});
   c.holds(statistics.dim(1) >= 1 && probs.dim(0) % statistics.dim(1) == 0, "groups do not divide the tokens");
 }
+
+/// Statistics of which means are taken.
+enum class Statistics : uint8_t { needed, optional };
+void check_group_means(const OpCheck& c, const Tensor& probs, const Tensor& statistics, double mean_share,
+                       Statistics use) {
+  if (use == Statistics::optional && !statistics) return;
+  check_statistics(c, probs, statistics);
+  c.holds(mean_share > 0, "mean_share must be positive");
+}
 }  // namespace
 
 void RouterLinear::check() const {
@@ -64,11 +73,11 @@ void RouterTerms::check() const {
   const DType acc = c.acc("logits", logits);
   c.rank("logits", logits, 2);
   c.tensor("probs", probs, acc, logits.shape);
-  check_statistics(c, probs, statistics);
-  c.holds(top_k >= 1 && group.tokens > 0, "top_k and group.tokens must be positive");
-  c.tensor("lb", lb, DType::f64, {1});
-  c.tensor("z", z, DType::f64, {1});
-  c.tensor("v", v, DType::f64, {1});
+  check_group_means(c, probs, statistics, mean_share, bool(lb) || bool(v) ? Statistics::needed : Statistics::optional);
+  c.optional("lb", lb, DType::f64, {1});
+  c.optional("z", z, DType::f64, {1});
+  c.optional("v", v, DType::f64, {1});
+  c.optional("entropy", entropy, DType::f64, {1});
 }
 
 void RouterBackward::check() const {
@@ -81,8 +90,8 @@ void RouterBackward::check() const {
   c.holds(selected.dim(1) == gating.top_k, "selected has not top_k columns");
   c.tensor("gates", gates, acc, selected.shape);
   c.tensor("dgates", dgates, acc, selected.shape);
-  check_statistics(c, probs, statistics);
-  c.holds(group.tokens > 0, "group.tokens must be positive");
+  check_group_means(c, probs, statistics, mean_share,
+                    lb_scale != 0 || v_scale != 0 ? Statistics::needed : Statistics::optional);
   c.optional("above_top_mass", above_top_mass, acc, {t});
   c.optional("below_source_mass", below_source_mass, acc, {t});
   if (below_source_mass) {
@@ -98,6 +107,7 @@ void RouterBiasUpdate::check() const {
   const DType acc = c.acc("bias", bias);
   c.rank("bias", bias, 1);
   c.tensor("step_counts", step_counts, acc, bias.shape);
+  c.numbers(numbers);
 }
 
 void CouplingMasses::check() const {

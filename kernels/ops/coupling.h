@@ -4,6 +4,8 @@
 // Token form: for one token the K upper experts of largest p_e p_ν are the same for every e, so the term factorises
 // into −(source mass of the lower layer) · (top-K mass of the upper layer). Two numbers a token and layer are all it
 // needs. Batch form: the joint matrix P_eν = mean_t p_te p_tν [E, E'], of which each row keeps its K largest entries.
+//
+// `cp_scale` is ready to multiply, as in ops/router.h.
 #include "core/tensor.h"
 
 namespace strand {
@@ -22,12 +24,12 @@ struct CouplingMasses {
   void check() const;
 };
 
-/// cp −= token_share Σ_t source_mass_t · top_mass_t
+/// cp −= cp_scale Σ_t source_mass_t · top_mass_t
 struct CouplingTokenTerm {
   Tensor lower_source_mass;  ///< [T] acc
   Tensor upper_top_mass;     ///< [T] acc
-  double token_share = 0;    ///< 1 / tokens of the step
-  Tensor cp;                 ///< [1] f64, accumulated
+  double cp_scale = 0;
+  Tensor cp;  ///< [1] f64, accumulated
   void check() const;
 };
 
@@ -41,20 +43,20 @@ struct CouplingJoint {
   void check() const;
 };
 
-/// mask_eν = 1 for the K largest entries of row e (ties: the lower index), else 0;  cp −= share Σ mask · joint.
+/// mask_eν = 1 for the K largest entries of row e (ties: the lower index), else 0;  cp −= cp_scale Σ mask · joint.
 /// joint and mask may be the same memory.
 struct CouplingSelect {
   Tensor joint;  ///< [E, E'] acc, summed over ranks
   int64_t top_k = 0;
-  double share = 0;  ///< 1 / (tokens of the micro-step, all ranks) / micro-steps / ranks that add the same value
-  Tensor mask;       ///< [E, E'] acc
-  Tensor cp;         ///< [1] f64, accumulated
+  double cp_scale = 0;  ///< of the value
+  Tensor mask;          ///< [E, E'] acc
+  Tensor cp;            ///< [1] f64, accumulated
   void check() const;
 };
 
 /// The gradient of one pair of layers with respect to one of its two factors:
-///   lower: dprobs_te −= scale [e ∈ sources_t] Σ_ν mask_eν p_tν      upper: dprobs_tν −= scale Σ_e [e ∈ sources_t] p_te
-///   mask_eν
+///   lower: dprobs_te −= cp_scale [e ∈ sources_t] Σ_ν mask_eν p_tν      upper: dprobs_tν −= cp_scale Σ_e [e ∈
+///   sources_t] p_te mask_eν
 struct CouplingJointBackward {
   enum class Side : uint8_t { lower, upper };
   Side side = Side::lower;
@@ -63,7 +65,7 @@ struct CouplingJointBackward {
   Tensor lower_selected;  ///< [T, K] i32
   Tensor upper_probs;     ///< [T, E'] acc
   Tensor mask;            ///< [E, E'] acc
-  double scale = 0;       ///< cp_weight / (tokens of the micro-step, all ranks) / micro-steps
+  double cp_scale = 0;    ///< of the gradient
   Tensor dprobs;          ///< [T, E] or [T, E'] acc by side, accumulated
   void check() const;
 };

@@ -12,7 +12,6 @@
 // each block (source, expert) they come first. Packed together, in row order at home and in the order of arrival on the
 // expert rank, they are the *packed* rows. Any of A, S, T, R and N may be 0: a rank whose experts nobody chose still
 // takes part.
-#include "core/random.h"
 #include "core/tensor.h"
 #include "kernels/ops/experts.h"
 
@@ -74,7 +73,7 @@ struct SpecializationBackward {
   Tensor z;             ///< [S, F] act
   Tensor row_of_slot;   ///< [T, K] i32, −1: not here
   Tensor gram;          ///< [T, K, K] acc, of z
-  double sp_scale = 0;  ///< sp_weight / tokens of the step / fraction
+  double sp_scale = 0;  ///< of the gradient
   Tensor drows;         ///< [S, F] act; may be the memory of z
   void check() const;
 };

@@ -1,9 +1,9 @@
 #pragma once
 // From tokens to expert rows and back: stable counting sort, dispatch, SwiGLU with the specialization loss in it,
-// combine.
-#include "core/random.h"
+// combine. The factors `sp_scale` and `o_scale` are ready to multiply, as in ops/router.h: sampling is in them.
 #include "core/tensor.h"
 #include "kernels/ops/linear.h"
+#include "kernels/ops/step_numbers.h"
 
 namespace strand {
 
@@ -43,13 +43,13 @@ struct Swiglu {
   void check() const;
 };
 
-/// sp += token_share/fraction Σ_{t in sample} Σ_{i≠j} gram_ij² / (gram_ii gram_jj); a norm below 1e-12 counts as cos =
-/// 0. (Eq. 4 of arXiv 2602.14159: ordered pairs, each unordered pair counts twice.)
+/// sp += sp_scale Σ_{t in sample} Σ_{i≠j} gram_ij² / (gram_ii gram_jj); a norm below 1e-12 counts as cos = 0.
+/// (Eq. 4 of arXiv 2602.14159: ordered pairs, each unordered pair counts twice.)
 struct SpecializationTerm {
   Tensor gram;  ///< [T, K, K] acc
   TokenSample sample;
-  double token_share = 0;  ///< 1 / tokens of the step
-  Tensor sp;               ///< [1] f64, accumulated
+  double sp_scale = 0;
+  Tensor sp;  ///< [1] f64, accumulated
   void check() const;
 };
 
@@ -66,7 +66,7 @@ struct SwigluBackward {
   RowMap map;           ///< or none
   Tensor gates;         ///< [T, K] acc, or none
   Tensor gram;          ///< [T, K, K] acc; needed when sp_scale is not 0
-  double sp_scale = 0;  ///< sp_weight / tokens of the step / fraction
+  double sp_scale = 0;  ///< of the gradient
   TokenSample sample;
   Tensor dz_pairs;      ///< [S, F] act, or none; not together with sp_scale (SpecializationBackward writes it)
   Tensor pair_of_slot;  ///< [T, K] i32: row of dz_pairs, or −1 for nothing; given exactly when dz_pairs is
@@ -88,11 +88,11 @@ struct CombineRows {
   void check() const;
 };
 
-/// o += token_share Σ_t Σ_{i≠j} ‖ gram_ij / (gram_jj + ε) · y_j ‖² = Σ gram_ij² gram_jj / (gram_jj + ε)²,  ε = 1e-9
+/// o += o_scale Σ_t Σ_{i≠j} ‖ gram_ij / (gram_jj + ε) · y_j ‖² = Σ gram_ij² gram_jj / (gram_jj + ε)²,  ε = 1e-9
 /// (Eq. 6 of arXiv 2505.22323.)
 struct OrthogonalityTerm {
   Tensor gram;  ///< [T, K, K] acc
-  double token_share = 0;
+  double o_scale = 0;
   Tensor o;  ///< [1] f64, accumulated
   void check() const;
 };
@@ -106,7 +106,7 @@ struct CombineBackward {
   RowMap map;
   Tensor gates;        ///< [T, K] acc
   Tensor gram;         ///< [T, K, K] acc, of y
-  double o_scale = 0;  ///< o_weight / tokens of the step
+  double o_scale = 0;  ///< of the gradient
   Tensor dy;           ///< [R, D] act
   Tensor dgates;       ///< [T, K] acc, overwritten
   void check() const;

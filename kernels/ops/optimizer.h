@@ -1,5 +1,5 @@
 #pragma once
-#include "core/tensor.h"
+#include "kernels/ops/step_numbers.h"
 
 namespace strand {
 
@@ -13,15 +13,15 @@ struct SumOfSquares {
 /// AdamW, decoupled decay, bias-corrected (docs/mathematics.md, section 4):
 ///   m = β1 m + (1−β1) g,  v = β2 v + (1−β2) g²,  w −= lr (m̂ / (√v̂ + eps) + decay · w),  w as before the update.
 /// g = gradient_scale · gradient (the clip factor). One pass; also rounds w into the copy that the GEMMs read.
+/// Nothing changes when numbers[apply] is 0.
 struct AdamW {
   Tensor weight;      ///< acc, any shape: the master copy
   Tensor weight_act;  ///< act, or none when the model reads the master copy itself
   Tensor gradient;    ///< acc
   Tensor m, v;        ///< acc
-  double gradient_scale = 1;
-  double lr = 0, beta1 = 0, beta2 = 0, eps = 0;
-  double decay = 0;     ///< 0 for norms
-  int64_t updates = 0;  ///< of this weight so far, this one included: ≥ 1
+  double beta1 = 0, beta2 = 0, eps = 0;
+  double decay = 0;  ///< 0 for norms
+  Tensor numbers;    ///< [step_number_count] f64: learning_rate (lr), gradient_scale, updates (≥ 1), apply
   void check() const;
 };
 

@@ -1,7 +1,10 @@
 #pragma once
-// The router and its losses: scores, selection, statistics, the terms LB, Z and V, and one backward that gathers the
-// gradient of every router loss and of the routing weights into dlogits. All acc.
-#include "core/tensor.h"
+// The router and its losses: scores, selection, statistics, the terms LB, Z, V and entropy, and one backward that
+// gathers the gradient of every router loss and of the routing weights into dlogits. All acc.
+//
+// A field `x_scale` is the factor of the term X, ready to multiply: of its value in RouterTerms, of its gradient in
+// RouterBackward. Weights, numbers of tokens and whatever else makes a mean of a sum are in it (model/loss_scale.h).
+#include "kernels/ops/step_numbers.h"
 
 namespace strand {
 
@@ -54,47 +57,38 @@ struct RoutingStatistics {
   void check() const;
 };
 
-/// How a group's statistics enter LB and V (model/loss_scale.h derives the numbers).
-struct GroupScale {
-  double tokens = 0;  ///< tokens behind the statistics of one group, all ranks together
-  double share = 0;   ///< weight of one group in the step's mean over groups: 1 / number of groups in the step
-};
-
-/// Adds this micro-batch's part of the unweighted terms (docs/mathematics.md, section 3) to f64 scalars:
-///   lb += lb_share Σ_groups E / (K tokens²) Σ_e c_e Σp_e       z += token_share Σ_t logsumexp(q_t)²
-///   v  −= v_share/tokens Σ_groups Σ_t (1/E) Σ_e (p_te − P_e)²   with P = Σp / tokens
-/// LB is computed from statistics that all ranks share; lb_share is GroupScale::share divided by the ranks that hold
-/// them.
+/// Adds this micro-batch's part of the terms (docs/mathematics.md, section 3) to f64 scalars:
+///   lb += lb_scale Σ_groups Σ_e c_e Σp_e        z += z_scale Σ_t logsumexp(q_t)²
+///   v  −= v_scale Σ_t Σ_e (p_te − P_e)²         with P = mean_share · Σp of the token's group
+///   entropy −= entropy_scale Σ_t Σ_e p_te ln p_te, where a p of 0 adds 0
+/// A scalar that is none is a term that is not measured, for which nothing is computed.
 struct RouterTerms {
-  Tensor logits;      ///< [T, E] acc
-  Tensor probs;       ///< [T, E] acc
-  Tensor statistics;  ///< [2, groups, E] acc
-  int64_t top_k = 0;
-  GroupScale group;
-  double lb_share = 0;
-  double token_share = 0;  ///< 1 / tokens of the step
-  Tensor lb, z, v;         ///< [1] f64 each, accumulated
+  Tensor logits;          ///< [T, E] acc
+  Tensor probs;           ///< [T, E] acc
+  Tensor statistics;      ///< [2, groups, E] acc; needed with lb and v
+  double mean_share = 0;  ///< 1 / tokens behind the statistics of one group
+  double lb_scale = 0, z_scale = 0, v_scale = 0, entropy_scale = 0;
+  Tensor lb, z, v, entropy;  ///< [1] f64 each, accumulated, or none
   void check() const;
 };
 
 /// dlogits from everything that depends on the logits of one layer:
-///   ∂p_te = lb_weight share E c_e / (K tokens²) − v_weight share 2 (p_te − P_e) / (E tokens)
-///         − cp_scale [e ∈ sources_t] above_mass_t − cp_scale [e ∈ top_t] below_mass_t + dprobs_te
-///   ∂s from ∂p, and from dgates through renormalization and scale;  ∂q from ∂s, plus z_scale 2 lse_t softmax(q_t)_e.
-/// A zero weight or an absent tensor leaves its term out.
+///   ∂p_te = lb_scale c_e − 2 v_scale (p_te − P_e) − entropy_scale (ln p_te + 1)
+///         − cp_scale [e ∈ sources_t] above_top_mass_t − cp_scale [e ∈ top_t] below_source_mass_t + dprobs_te
+///   ∂s from ∂p, and from dgates through renormalization and scale;  ∂q from ∂s, plus 2 z_scale lse_t softmax(q_t)_e.
+/// (Neither score lets a constant in ∂p_t reach ∂q_t, so the 1 beside ln p_te may be left out; and a p of 0 has no
+/// gradient.) A scale of 0 or an absent tensor leaves its term out.
 struct RouterBackward {
   Gating gating;
-  Tensor logits;      ///< [T, E] acc
-  Tensor probs;       ///< [T, E] acc
-  Tensor selected;    ///< [T, K] i32
-  Tensor gates;       ///< [T, K] acc
-  Tensor dgates;      ///< [T, K] acc
-  Tensor statistics;  ///< [2, groups, E] acc
-  GroupScale group;
-  double lb_weight = 0;
-  double v_weight = 0;
-  double z_scale = 0;                 ///< z_weight / tokens of the step
-  double cp_scale = 0;                ///< cp_weight / tokens of the step (token form)
+  Tensor logits;          ///< [T, E] acc
+  Tensor probs;           ///< [T, E] acc
+  Tensor selected;        ///< [T, K] i32
+  Tensor gates;           ///< [T, K] acc
+  Tensor dgates;          ///< [T, K] acc
+  Tensor statistics;      ///< [2, groups, E] acc; needed when lb_scale or v_scale is not 0
+  double mean_share = 0;  ///< 1 / tokens behind the statistics of one group
+  double lb_scale = 0, z_scale = 0, v_scale = 0, entropy_scale = 0;
+  double cp_scale = 0;                ///< of CP's token form
   bool cp_sources_activated = false;  ///< sources of this layer: its selected experts, or all
   Tensor above_top_mass;              ///< [T] acc or none: top mass of the MoE layer above (this layer is its source)
   Tensor below_source_mass;  ///< [T] acc or none: source mass of the MoE layer below (this layer is its target)
@@ -104,11 +98,13 @@ struct RouterBackward {
   void check() const;
 };
 
-/// bias_e += rate · sign(mean(counts) − counts_e), sign(0) = 0 (aux-loss-free balancing, Wang et al. 2024).
+/// bias_e += rate · sign(mean(counts) − counts_e), sign(0) = 0 (aux-loss-free balancing, Wang et al. 2024). Nothing
+/// changes when numbers[apply] is 0.
 struct RouterBiasUpdate {
   Tensor step_counts;  ///< [E] acc
   double rate = 0;
-  Tensor bias;  ///< [E] acc
+  Tensor bias;     ///< [E] acc
+  Tensor numbers;  ///< [step_number_count] f64: apply
   void check() const;
 };
 

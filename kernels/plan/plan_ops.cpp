@@ -130,7 +130,9 @@ void PlanOps::run(const RoutingStatistics& o) {
   count(OpFamily::router, 0, {o.probs, o.selected, o.statistics});
 }
 void PlanOps::run(const RouterTerms& o) {
-  count(OpFamily::router, 0, {o.logits, o.probs, o.statistics});
+  const Tensor none;
+  count(OpFamily::router, 0,
+        {o.z ? o.logits : none, o.v || o.entropy ? o.probs : none, o.lb || o.v ? o.statistics : none});
 }
 void PlanOps::run(const RouterBackward& o) {
   count(OpFamily::router, 0, {o.logits, o.probs, o.selected, o.gates, o.dgates, o.dprobs, o.dlogits});
@@ -208,6 +210,9 @@ void PlanOps::run(const EmbeddingBackward& o) {
 }
 void PlanOps::run(const SumOfSquares& o) {
   count(OpFamily::optimizer, 0, {o.x});
+}
+void PlanOps::run(const ClipGradient& o) {
+  count(OpFamily::optimizer, 0, {o.terms, o.numbers});
 }
 void PlanOps::run(const AdamW& o) {
   count(OpFamily::optimizer, 0, {o.weight, o.weight, o.weight_act, o.gradient, o.m, o.m, o.v, o.v});

@@ -38,10 +38,10 @@ void ReferenceOps::run(const CouplingMasses& op) {
   }
 }
 
-// CP = −mean_t Σ_{e∈S_t} Σ_{ν∈top-K} p_te p_tν, whose double sum factorises.
+// CP ∝ −Σ_t Σ_{e∈S_t} Σ_{ν∈top-K} p_te p_tν, whose double sum factorises.
 void ReferenceOps::run(const CouplingTokenTerm& op) {
   const auto source_mass = vector(op.lower_source_mass), top_mass = vector(op.upper_top_mass);
-  for (int64_t t = 0; t < source_mass.dim(0); ++t) scalar(op.cp) -= op.token_share * source_mass(t) * top_mass(t);
+  for (int64_t t = 0; t < source_mass.dim(0); ++t) scalar(op.cp) -= op.cp_scale * source_mass(t) * top_mass(t);
 }
 
 // P_eν = Σ_t [e ∈ S_t] p_te p_tν, still to be divided by the number of tokens
@@ -55,12 +55,12 @@ void ReferenceOps::run(const CouplingJoint& op) {
         for (int64_t v = 0; v < upper.dim(1); ++v) joint(e, v) += lower(t, e) * upper(t, v);
 }
 
-// CP = −Σ_e Σ_{ν ∈ top-K of row e} P_eν
+// CP ∝ −Σ_e Σ_{ν ∈ top-K of row e} P_eν
 void ReferenceOps::run(const CouplingSelect& op) {
   const auto joint = matrix(op.joint), mask = matrix(op.mask);
   for (int64_t e = 0; e < joint.dim(0); ++e) {
     const std::vector<int32_t> top = top_k(joint.dim(1), op.top_k, [&](int32_t v) { return joint(e, v); });
-    for (int32_t v : top) scalar(op.cp) -= op.share * joint(e, v);
+    for (int32_t v : top) scalar(op.cp) -= op.cp_scale * joint(e, v);
     for (int64_t v = 0; v < joint.dim(1); ++v) mask(e, v) = 0;  // only now: mask may be joint
     for (int32_t v : top) mask(e, v) = 1;
   }
@@ -75,9 +75,9 @@ void ReferenceOps::run(const CouplingJointBackward& op) {
       if (!is_source(op.sources, selected, t, e)) continue;
       for (int64_t v = 0; v < upper.dim(1); ++v) {
         if (op.side == CouplingJointBackward::Side::lower)
-          dprobs(t, e) -= op.scale * mask(e, v) * upper(t, v);
+          dprobs(t, e) -= op.cp_scale * mask(e, v) * upper(t, v);
         else
-          dprobs(t, v) -= op.scale * mask(e, v) * lower(t, e);
+          dprobs(t, v) -= op.cp_scale * mask(e, v) * lower(t, e);
       }
     }
   }

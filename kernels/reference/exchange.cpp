@@ -1,6 +1,7 @@
 // Expert parallelism beside the sending: maps of the rows that travel, gathering, and SP on a token's home rank.
 #include <vector>
 
+#include "kernels/host_numbers.h"
 #include "kernels/reference/reference_ops.h"
 #include "kernels/reference/specialization.h"
 #include "kernels/reference/view.h"
@@ -14,6 +15,7 @@ void ReferenceOps::run(const SortForExchange& op) {
   const auto counts = id_matrix(op.counts);
   const auto slot_of_row = ids(op.map.slot_of_row), offsets = ids(op.map.offsets);
   const int64_t E = counts.dim(0), K = selected.dim(1);
+  const HostSample sample(op.sample);
   int32_t row = 0;
   for (int64_t e = 0; e < E; ++e) {
     offsets(e) = row;
@@ -21,7 +23,7 @@ void ReferenceOps::run(const SortForExchange& op) {
       const int32_t first = row;
       for (int64_t t = 0; t < selected.dim(0); ++t) {
         for (int64_t k = 0; k < K; ++k) {
-          if (selected(t, k) != e || op.sample.contains(t) != sampled) continue;
+          if (selected(t, k) != e || sample.contains(t) != sampled) continue;
           slot_of_row(row) = static_cast<int32_t>(t * K + k);
           row_of_slot(t, k) = row++;
         }

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/host_numbers.h"
 #include "kernels/reference/reference_ops.h"
 #include "kernels/reference/row_map.h"
 #include "kernels/reference/specialization.h"
@@ -51,14 +52,15 @@ void ReferenceOps::run(const Swiglu& op) {
   }
 }
 
-// SP = mean_t Σ_{i≠j} cos²(z_ti, z_tj); over a sample of the tokens the mean is kept by dividing by its fraction.
+// SP ∝ Σ_t Σ_{i≠j} cos²(z_ti, z_tj) over the tokens of the sample
 void ReferenceOps::run(const SpecializationTerm& op) {
   const auto gram = cube(op.gram);
+  const HostSample sample(op.sample);
   for (int64_t t = 0; t < gram.dim(0); ++t) {
-    if (!op.sample.contains(t)) continue;
+    if (!sample.contains(t)) continue;
     for (int64_t i = 0; i < gram.dim(1); ++i)
       for (int64_t j = 0; j < gram.dim(1); ++j)
-        if (i != j) scalar(op.sp) += op.token_share / op.sample.fraction * std::pow(cosine(gram, t, i, j), 2);
+        if (i != j) scalar(op.sp) += op.sp_scale * std::pow(cosine(gram, t, i, j), 2);
   }
 }
 
@@ -79,7 +81,7 @@ void token_backward(const SwigluBackward& op, int64_t t) {
   const auto dz_pairs = matrix(op.dz_pairs);
   const auto row = id_matrix(op.map.row_of_slot), pair = id_matrix(op.pair_of_slot);
   const auto F = static_cast<size_t>(dz.dim(1)), K = static_cast<size_t>(row.dim(1));
-  const bool with_sp = op.sp_scale != 0 && op.sample.contains(t);
+  const bool with_sp = op.sp_scale != 0 && HostSample(op.sample).contains(t);
 
   std::vector<std::vector<double>> z(K, std::vector<double>(F));
   for (size_t k = 0; k < K; ++k)

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/host_numbers.h"
 #include "kernels/reference/reference_ops.h"
 #include "kernels/reference/view.h"
 
@@ -13,6 +14,7 @@ void ReferenceOps::run(const CrossEntropy& op) {
   const auto logits = matrix(op.logits), dlogits = matrix(op.dlogits);
   const auto targets = ids(op.targets);
   const int64_t V = logits.dim(1);
+  const double share = step_number(op.numbers, StepNumber::target_share);
   for (int64_t t = 0; t < logits.dim(0); ++t) {
     if (targets(t) < 0) {  // ignored
       if (dlogits)
@@ -24,11 +26,11 @@ void ReferenceOps::run(const CrossEntropy& op) {
     for (int64_t v = 0; v < V; ++v) sum += std::exp(logits(t, v) - largest);
     const double logsumexp = largest + std::log(sum);
 
-    scalar(op.ce) += op.value_share * (logsumexp - logits(t, targets(t)));
+    scalar(op.ce) += share * (logsumexp - logits(t, targets(t)));
     if (!dlogits) continue;
     for (int64_t v = 0; v < V; ++v) {
       const double softmax = std::exp(logits(t, v) - logsumexp);
-      dlogits(t, v) = op.grad_scale * (softmax - (v == targets(t) ? 1 : 0));
+      dlogits(t, v) = op.ce_weight * share * (softmax - (v == targets(t) ? 1 : 0));
     }
   }
 }

@@ -1,10 +1,11 @@
-// The router: scores, selection, the terms LB, Z and V, and the gradient of all that depends on the logits.
+// The router: scores, selection, the terms LB, Z, V and entropy, and the gradient of all that depends on the logits.
 // docs/mathematics.md, section 3; LB: Fedus et al. 2021 in Megatron-Core's form; Z: Zoph et al. 2022; V: Guo et al.,
 // arXiv 2505.22323, Eq. 7; aux-loss-free bias: Wang et al. 2024.
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
+#include "kernels/host_numbers.h"
 #include "kernels/reference/reference_ops.h"
 #include "kernels/reference/top_k.h"
 #include "kernels/reference/view.h"
@@ -89,46 +90,55 @@ void ReferenceOps::run(const RoutingStatistics& op) {
   }
 }
 
+namespace {
+/// P_e of the group of token t.
+double mean_prob(const View<double, 3>& statistics, double mean_share, int64_t tokens, int64_t t, int64_t e) {
+  const int64_t tokens_of_group = tokens / statistics.dim(1);
+  return mean_share * statistics(1, t / tokens_of_group, e);
+}
+}  // namespace
+
 void ReferenceOps::run(const RouterTerms& op) {
   const auto q = matrix(op.logits), p = matrix(op.probs);
-  const auto statistics = cube(op.statistics);
-  const int64_t groups = statistics.dim(1), tokens_of_group = p.dim(0) / groups;
-  const auto E = static_cast<double>(p.dim(1)), K = static_cast<double>(op.top_k);
-  const double N = op.group.tokens;  // behind the statistics, so of all ranks
+  const auto statistics = cube(op.statistics);  // [counts | sums of p, group, expert], of all ranks
+  const int64_t T = p.dim(0), E = p.dim(1);
 
-  // LB = E/(K·N) Σ_e c_e P_e with P_e = Σp_e / N
-  for (int64_t group = 0; group < groups; ++group)
-    for (int64_t e = 0; e < p.dim(1); ++e)
-      scalar(op.lb) += op.lb_share * E / (K * N * N) * statistics(0, group, e) * statistics(1, group, e);
+  // LB ∝ Σ_groups Σ_e c_e P_e
+  if (op.lb)
+    for (int64_t group = 0; group < statistics.dim(1); ++group)
+      for (int64_t e = 0; e < E; ++e) scalar(op.lb) += op.lb_scale * statistics(0, group, e) * statistics(1, group, e);
 
-  for (int64_t t = 0; t < p.dim(0); ++t) {
-    // Z = mean_t lse_t²
-    scalar(op.z) += op.token_share * std::pow(logsumexp(q, t), 2);
-    // V = −mean_t (1/E) Σ_e (p_te − P_e)²
-    for (int64_t e = 0; e < p.dim(1); ++e) {
-      const double mean = statistics(1, t / tokens_of_group, e) / N;
-      scalar(op.v) -= op.group.share / N / E * std::pow(p(t, e) - mean, 2);
-    }
-  }
+  // Z ∝ Σ_t lse_t²
+  if (op.z)
+    for (int64_t t = 0; t < T; ++t) scalar(op.z) += op.z_scale * std::pow(logsumexp(q, t), 2);
+
+  // V ∝ −Σ_t Σ_e (p_te − P_e)²
+  if (op.v)
+    for (int64_t t = 0; t < T; ++t)
+      for (int64_t e = 0; e < E; ++e)
+        scalar(op.v) -= op.v_scale * std::pow(p(t, e) - mean_prob(statistics, op.mean_share, T, t, e), 2);
+
+  // ENTROPY ∝ −Σ_t Σ_e p_te ln p_te
+  if (op.entropy)
+    for (int64_t t = 0; t < T; ++t)
+      for (int64_t e = 0; e < E; ++e)
+        if (p(t, e) > 0) scalar(op.entropy) -= op.entropy_scale * p(t, e) * std::log(p(t, e));
 }
 
 namespace {
-/// ∂loss/∂p_t: LB, V, both roles in CP's token form, and what the caller adds.
+/// ∂loss/∂p_t: LB, V, entropy, both roles in CP's token form, and what the caller adds.
 std::vector<double> prob_gradient(const RouterBackward& op, int64_t t) {
   const auto p = matrix(op.probs), dprobs = matrix(op.dprobs);
   const auto statistics = cube(op.statistics);
   const auto selected = id_matrix(op.selected), top_experts = id_matrix(op.top_experts);
   const auto above_top_mass = vector(op.above_top_mass), below_source_mass = vector(op.below_source_mass);
-  const auto E = static_cast<double>(p.dim(1)), K = static_cast<double>(op.gating.top_k);
-  const double N = op.group.tokens;
-  const int64_t group = t / (p.dim(0) / statistics.dim(1));
 
   std::vector<double> dp(static_cast<size_t>(p.dim(1)), 0.0);
   for (int64_t e = 0; e < p.dim(1); ++e) {
-    const double count = statistics(0, group, e), mean = statistics(1, group, e) / N;
     double& gradient = dp[static_cast<size_t>(e)];
-    gradient += op.lb_weight * op.group.share * E * count / (K * N * N);
-    gradient -= op.v_weight * op.group.share * 2 * (p(t, e) - mean) / (E * N);
+    if (op.lb_scale != 0) gradient += op.lb_scale * statistics(0, t / (p.dim(0) / statistics.dim(1)), e);
+    if (op.v_scale != 0) gradient -= 2 * op.v_scale * (p(t, e) - mean_prob(statistics, op.mean_share, p.dim(0), t, e));
+    if (op.entropy_scale != 0 && p(t, e) > 0) gradient -= op.entropy_scale * (std::log(p(t, e)) + 1);
     if (dprobs) gradient += dprobs(t, e);
     // CP_t = −source_mass(this) · top_mass(above)
     if (above_top_mass && !op.cp_sources_activated) gradient -= op.cp_scale * above_top_mass(t);
@@ -190,6 +200,7 @@ void ReferenceOps::run(const RouterBackward& op) {
 
 // b_e += u · sign(mean(c) − c_e)
 void ReferenceOps::run(const RouterBiasUpdate& op) {
+  if (step_number(op.numbers, StepNumber::apply) == 0) return;
   const auto counts = vector(op.step_counts), bias = vector(op.bias);
   double mean = 0;
   for (int64_t e = 0; e < bias.dim(0); ++e) mean += counts(e);

@@ -65,7 +65,7 @@ void ReferenceOps::run(const CombineRows& op) {
   }
 }
 
-// O = mean_t Σ_{i≠j} ‖ ⟨y_i,y_j⟩/(⟨y_j,y_j⟩+ε) y_j ‖² = mean_t Σ_{i≠j} G_ij² G_jj / (G_jj+ε)²
+// O ∝ Σ_t Σ_{i≠j} ‖ ⟨y_i,y_j⟩/(⟨y_j,y_j⟩+ε) y_j ‖² = Σ_t Σ_{i≠j} G_ij² G_jj / (G_jj+ε)²
 void ReferenceOps::run(const OrthogonalityTerm& op) {
   const auto gram = cube(op.gram);
   for (int64_t t = 0; t < gram.dim(0); ++t)
@@ -73,7 +73,7 @@ void ReferenceOps::run(const OrthogonalityTerm& op) {
       for (int64_t j = 0; j < gram.dim(1); ++j)
         if (i != j)
           scalar(op.o) +=
-              op.token_share * std::pow(gram(t, i, j), 2) * gram(t, j, j) / std::pow(gram(t, j, j) + o_epsilon, 2);
+              op.o_scale * std::pow(gram(t, i, j), 2) * gram(t, j, j) / std::pow(gram(t, j, j) + o_epsilon, 2);
 }
 
 namespace {

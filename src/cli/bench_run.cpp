@@ -14,7 +14,6 @@
 #include "core/random.h"
 #include "model/backend.h"
 #include "model/memory_check.h"
-#include "report/term_switch.h"
 #include "train/agreed.h"
 #include "train/checkpoint_saver.h"
 #include "train/logical_values.h"
@@ -98,13 +97,11 @@ class Bench {
     grid_.world().barrier();
     const TrafficCounts traffic = grid_.traffic();
     const double begin = now();
-    const StepTerms terms = runner_.accumulate(data, objective, index_++);
-    const double norm = runner_.gradient_norm();
-    runner_.update(config_.optimizer, config_.optimizer.lr, StepRunner::clip_factor(norm, config_.optimizer.clip_norm));
-    session_.device().synchronize();
+    runner_.step(data, objective, index_++, {.optimizer = config_.optimizer, .learning_rate = config_.optimizer.lr});
+    const StepResult result = runner_.take_result();
     const double seconds = now() - begin;
-    require(std::isfinite(terms.loss) && std::isfinite(norm),
-            "step {} of the benchmark: loss {}, gradient norm {}; lower optimizer.lr", index_, terms.loss, norm);
+    require(result.finite(), "step {} of the benchmark: loss {}, gradient norm {}; lower optimizer.lr", index_,
+            result.terms.loss, result.gradient_norm);
     sums_.traffic += grid_.traffic();
     sums_.traffic -= traffic;
     sums_.seconds += seconds;
@@ -115,7 +112,7 @@ class Bench {
   }
 
   /// What the training loop computes in a step that it does not log.
-  Objective objective() const { return {.losses = config_.losses, .unweighted = Objective::Unweighted::left_out}; }
+  Objective objective() const { return {.losses = config_.losses, .asked = terms_of_every_step()}; }
 
   std::vector<double> steps(int64_t count) {
     std::vector<double> seconds;
@@ -175,31 +172,24 @@ class Bench {
 
 /// All four variants in every round, each round beginning with another one, so that a drift of the machine's speed
 /// meets them all.
-LossesOverhead measure_overhead(const Config& config, Bench& bench, TermSwitch& terms, int64_t rounds) {
+LossesOverhead measure_overhead(const Config& config, Bench& bench, int64_t rounds) {
   LossesOverhead overhead{.sp_weight = config.losses.sp_weight, .cp_weight = config.losses.cp_weight};
-  const auto measure = [&](Computed sp, Computed cp, std::vector<double>& seconds) {
-    Objective objective{.losses = config.losses};
-    if (sp == Computed::no) {
-      objective.losses.sp_weight = 0;
-      objective.unweighted = Objective::Unweighted::left_out;  // its rows do not travel
-    }
-    if (cp == Computed::no) objective.losses.cp_weight = 0;
-    terms.specialization(sp);
-    terms.coupling(cp);
+  // Without a weight and without anybody who asks for its value, nothing of a term is computed.
+  const auto measure = [&](TermSet left_out, std::vector<double>& seconds) {
+    Objective objective = bench.objective();
+    if (left_out.contains(Term::sp)) objective.losses.sp_weight = 0;
+    if (left_out.contains(Term::cp)) objective.losses.cp_weight = 0;
     seconds.push_back(bench.step(objective));
   };
-  constexpr Computed yes = Computed::yes, no = Computed::no;
   for (int64_t round = 0; round < rounds; ++round) {
     for (int64_t i = 0; i < 4; ++i) {
       const int64_t variant = (round + i) % 4;
-      if (variant == 0) measure(no, no, overhead.neither);
-      if (variant == 1) measure(yes, no, overhead.sp);
-      if (variant == 2) measure(no, yes, overhead.cp);
-      if (variant == 3) measure(yes, yes, overhead.both);
+      if (variant == 0) measure({Term::sp, Term::cp}, overhead.neither);
+      if (variant == 1) measure({Term::cp}, overhead.sp);
+      if (variant == 2) measure({Term::sp}, overhead.cp);
+      if (variant == 3) measure({}, overhead.both);
     }
   }
-  terms.specialization(yes);
-  terms.coupling(yes);
   return overhead;
 }
 
@@ -244,11 +234,10 @@ BenchReport run_bench(const Config& config, const BenchOptions& options, Device&
   });
   raise_peaks(report, device, grid.world());
 
-  TermSwitch terms(*backend);
-  Bench bench(config, overhead ? static_cast<Ops&>(terms) : *backend, grid);
+  Bench bench(config, *backend, grid);
   bench.steps(options.warmup);
   report.step_seconds = bench.timed_steps(options.steps, report.ranks);
-  if (overhead) report.losses_overhead = measure_overhead(config, bench, terms, options.steps);
+  if (overhead) report.losses_overhead = measure_overhead(config, bench, options.steps);
   report.profile = bench.profiled_steps(options.profiled);
   report.peak_resident_bytes =
       most(grid.world(), peak_resident_bytes());  // a checkpoint's copy in memory is not the plan's

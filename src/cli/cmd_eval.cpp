@@ -76,7 +76,7 @@ void run(const Arguments& a) {
                                   {"tokens", tokens},
                                   {"perplexity", std::exp(terms[Term::ce])},
                                   {"loss", terms.loss}};
-    for (int i = 0; i < term_count; ++i) out[term_names[i]] = terms.value[static_cast<size_t>(i)];
+    terms.for_each_measured([&](const char* name, double value) { out[name] = value; });
     out["worst_expert_load"] = worst;
     print_out("{}\n", out.dump(2));
     return;
@@ -84,7 +84,8 @@ void run(const Arguments& a) {
   print_out("{} on {}: {} tokens in windows of {}\n", model.checkpoint().path(), a.data, tokens, data.tokens);
   print_out("perplexity {:.4f}   cross-entropy {:.6f}\n", std::exp(terms[Term::ce]), terms[Term::ce]);
   print_out("unweighted terms:");
-  for (int i = 1; i < term_count; ++i) print_out("  {} {:.6g}", term_names[i], terms.value[static_cast<size_t>(i)]);
+  for (const TermRow& row : term_table)
+    if (row.term != Term::ce) print_out("  {} {:.6g}", row.name, terms[row.term]);
   print_out("\nweighted sum {:.6f}   busiest expert {:.2f}x the mean load\n", terms.loss, worst);
 }
 }  // namespace

@@ -78,6 +78,7 @@ struct LossConfig {
   CouplingSources cp_sources = CouplingSources::all;
   double o_weight = 0.0;
   double v_weight = 0.0;
+  double entropy_weight = 0.0;
 
   bool operator==(const LossConfig&) const = default;
 };

@@ -23,6 +23,7 @@ struct TypeText {
 
 std::string interval_text(const Interval& range) {
   const bool closed_below = range.min_bound == Bound::closed;
+  if (std::isinf(range.min) && std::isinf(range.max)) return "any number";
   if (std::isinf(range.max)) return fmt::format("{} {}", closed_below ? ">=" : ">", range.min);
   return fmt::format("{}{}, {}{}", closed_below ? "[" : "(", range.min, range.max,
                      range.max_bound == Bound::closed ? "]" : ")");

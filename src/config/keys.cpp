@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <limits>
+#include <utility>
 
+#include "config/terms.h"
 #include "core/error.h"
 
 namespace strand::schema {
@@ -11,6 +13,7 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr Interval any_positive{0.0, Bound::open, infinity, Bound::open};
+constexpr Interval any_number{-infinity, Bound::open, infinity, Bound::open};
 constexpr Interval non_negative{0.0, Bound::closed, infinity, Bound::open};
 constexpr Interval fraction{0.0, Bound::open, 1.0, Bound::closed};
 constexpr Interval below_one{0.0, Bound::closed, 1.0, Bound::open};
@@ -70,7 +73,8 @@ std::vector<Key> run_keys() {
        "backend; reference is slow double precision, to compare with"},
       {"run", "precision", choice<g, &C::precision>({"fp64", "fp32", "bf16"}),
        "of weights and activations in the matrix products; fp64 belongs to the reference device"},
-      {"run", "threads", integer<g, &C::threads>(0, 4096), "CPU threads; 0 = all cores this process may use: its affinity, the CPU quota of its control groups and "
+      {"run", "threads", integer<g, &C::threads>(0, 4096),
+       "CPU threads; 0 = all cores this process may use: its affinity, the CPU quota of its control groups and "
        "OMP_NUM_THREADS, whichever is the least"},
   };
 }
@@ -121,27 +125,44 @@ std::vector<Key> moe_keys() {
   };
 }
 
-std::vector<Key> loss_keys() {
+/// What a term has beside its weight.
+std::vector<Key> term_options(Term term) {
   constexpr auto g = &Config::losses;
   using C = LossConfig;
-  return {
-      {"losses", "lb_weight", real<g, &C::lb_weight>(non_negative), "weight of the load-balancing loss"},
-      {"losses", "lb_scope", choice<g, &C::lb_scope>({"sequence", "microbatch"}),
-       "tokens over which lb and v take their statistics"},
-      {"losses", "z_weight", real<g, &C::z_weight>(non_negative), "weight of the router z-loss"},
-      {"losses", "sp_weight", real<g, &C::sp_weight>(non_negative),
-       "weight of the specialization loss (squared cosine of the experts' inner activations)"},
-      {"losses", "sp_token_fraction", real<g, &C::sp_token_fraction>(fraction),
-       "share of the tokens, by a fixed hash, on which sp is estimated (unbiased)"},
-      {"losses", "cp_weight", real<g, &C::cp_weight>(non_negative),
-       "weight of the coupling loss between adjacent MoE layers"},
-      {"losses", "cp_paths", choice<g, &C::cp_paths>({"token", "batch"}),
-       "cp's top-K paths: of each token, or of the mean over the micro-batch"},
-      {"losses", "cp_sources", choice<g, &C::cp_sources>({"all", "activated"}),
-       "cp's experts in the lower layer: all, or those that the token uses"},
-      {"losses", "o_weight", real<g, &C::o_weight>(non_negative), "weight of the orthogonality loss of expert outputs"},
-      {"losses", "v_weight", real<g, &C::v_weight>(non_negative), "weight of the routing-variance loss"},
-  };
+  switch (term) {
+    case Term::lb:
+      return {{"losses", "lb_scope", choice<g, &C::lb_scope>({"sequence", "microbatch"}),
+               "tokens over which lb and v take their statistics"}};
+    case Term::sp:
+      return {{"losses", "sp_token_fraction", real<g, &C::sp_token_fraction>(fraction),
+               "share of the tokens, by a fixed hash, on which sp is estimated (unbiased)"}};
+    case Term::cp:
+      return {{"losses", "cp_paths", choice<g, &C::cp_paths>({"token", "batch"}),
+               "cp's top-K paths: of each token, or of the mean over the micro-batch"},
+              {"losses", "cp_sources", choice<g, &C::cp_sources>({"all", "activated"}),
+               "cp's experts in the lower layer: all, or those that the token uses"}};
+    default:
+      return {};
+  }
+}
+
+template <size_t Row>
+void add_term_keys(std::vector<Key>& keys) {
+  constexpr TermRow row = term_table[Row];
+  if constexpr (row.weight != nullptr)
+    keys.push_back({"losses", weight_key(row),
+                    real<&Config::losses, row.weight>(row.sign == WeightSign::any ? any_number : non_negative),
+                    std::string("weight of the ") + row.text});
+  for (Key& option : term_options(row.term)) keys.push_back(std::move(option));
+}
+
+std::vector<Key> loss_keys() {
+  std::vector<Key> keys;
+  [&]<size_t... Rows>(std::index_sequence<Rows...>) {
+    (add_term_keys<Rows>(keys), ...);
+  }
+  (std::make_index_sequence<term_count>{});
+  return keys;
 }
 
 std::vector<Key> data_keys() {

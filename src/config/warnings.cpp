@@ -1,7 +1,11 @@
 // What is legal and does nothing.
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <iterator>
+
 #include "config/schema.h"
+#include "config/terms.h"
 
 namespace strand {
 namespace {
@@ -14,26 +18,37 @@ struct Collector {
     if (idle) found.emplace_back(sentence);
   }
 
+  double weight(const TermRow& row) const { return row.weight == nullptr ? 0.0 : c.losses.*row.weight; }
   bool router_losses() const {
-    const LossConfig& w = c.losses;
-    return w.lb_weight > 0 || w.z_weight > 0 || w.sp_weight > 0 || w.cp_weight > 0 || w.o_weight > 0 || w.v_weight > 0;
+    return std::any_of(std::begin(term_table), std::end(term_table),
+                       [this](const TermRow& row) { return weight(row) != 0; });
+  }
+
+  /// Why a weight of a term has no effect; "" where it has one.
+  std::string idle_because(const TermRow& row) const {
+    const MoeConfig& m = c.moe;
+    if (row.idle == Idle::one_active_expert && m.top_k == 1)
+      return fmt::format("{} compares pairs of a token's experts; with moe.top_k 1 it is 0", row.name);
+    if (row.idle == Idle::all_experts_active && m.top_k == m.num_experts)
+      return fmt::format("with moe.top_k = moe.num_experts {} is constant and has no gradient", row.name);
+    if (row.idle == Idle::one_expert && m.num_experts == 1) return fmt::format("with one expert {} is 0", row.name);
+    if (row.input == TermInput::neighbours && c.model.num_layers - c.model.dense_layers < 2)
+      return fmt::format("{} pairs adjacent MoE layers; with fewer than two it is 0", row.name);
+    return "";
+  }
+
+  void terms() {
+    for (const TermRow& row : term_table)
+      if (const std::string reason = idle_because(row); weight(row) != 0 && !reason.empty())
+        found.push_back(fmt::format("losses.{}: {}", weight_key(row), reason));
   }
 
   void routing() {
     const MoeConfig& m = c.moe;
     const bool all_active = m.top_k == m.num_experts;
     const bool chooses = !all_active;
-    warn_if(m.top_k == 1 && c.losses.sp_weight > 0,
-            "losses.sp_weight: sp compares pairs of a token's experts; with moe.top_k 1 it is 0");
-    warn_if(m.top_k == 1 && c.losses.o_weight > 0,
-            "losses.o_weight: o compares pairs of a token's experts; with moe.top_k 1 it is 0");
-    warn_if(all_active && c.losses.lb_weight > 0,
-            "losses.lb_weight: with moe.top_k = moe.num_experts lb is constant and has no gradient");
     warn_if(all_active && m.bias_rate > 0,
             "moe.bias_rate: with moe.top_k = moe.num_experts every expert is chosen whatever its bias");
-    warn_if(all_active && c.losses.cp_weight > 0,
-            "losses.cp_weight: with moe.top_k = moe.num_experts cp is constant and has no gradient");
-    warn_if(m.num_experts == 1 && c.losses.v_weight > 0, "losses.v_weight: with one expert v is 0");
     warn_if(
         m.top_k == 1 && m.renormalize && chooses,
         "moe.renormalize: with moe.top_k 1 every routing weight is 1, so the cross-entropy does not train the router");
@@ -41,8 +56,6 @@ struct Collector {
 
   void layers() {
     const int64_t moe_layers = c.model.num_layers - c.model.dense_layers;
-    warn_if(moe_layers < 2 && c.losses.cp_weight > 0,
-            "losses.cp_weight: cp pairs adjacent MoE layers; with fewer than two it is 0");
     warn_if(moe_layers == 0 && router_losses(),
             "losses: every layer is dense (model.dense_layers = model.num_layers); no router, no router loss");
     warn_if(moe_layers == 0 && c.parallel.expert_parallel > 1,
@@ -57,7 +70,7 @@ struct Collector {
     warn_if(w.cp_weight == 0 && w.cp_paths != CouplingPaths::token, "losses.cp_paths: losses.cp_weight is 0");
     warn_if(w.cp_weight == 0 && w.cp_sources != CouplingSources::all, "losses.cp_sources: losses.cp_weight is 0");
     warn_if(w.lb_weight == 0 && w.v_weight == 0 && w.lb_scope != StatisticsScope::sequence,
-            "losses.lb_scope: neither losses.lb_weight nor losses.v_weight is above 0");
+            "losses.lb_scope: losses.lb_weight and losses.v_weight are 0");
   }
 
   void course() {
@@ -76,6 +89,7 @@ struct Collector {
 
 std::vector<std::string> config_warnings(const Config& config) {
   Collector collector{config};
+  collector.terms();
   collector.routing();
   collector.layers();
   collector.losses();

@@ -41,11 +41,6 @@ struct Context {
   int64_t head_logits = int64_t{1} << 23;
 };
 
-/// The terms of the objective, as indices of the f64 vector that operations add to.
-enum class Term : uint8_t { ce, lb, z, sp, cp, o, v };
-constexpr int term_count = 7;
-constexpr const char* term_names[term_count] = {"ce", "lb", "z", "sp", "cp", "o", "v"};
-
 /// One micro-batch on the device.
 struct Batch {
   int64_t sequences = 0;  ///< B
@@ -55,16 +50,25 @@ struct Batch {
   int64_t rows() const { return sequences * tokens; }
 };
 
-/// One micro-step's view of the objective: weights, scale factors, and where values are added up.
+/// One micro-step's view of the objective: what it measures, with which factors, and where values are added up.
 struct LossContext {
   const Objective& objective;
   LossScale scale;
   TokenSample sample;  ///< tokens that SP sees
+  Tensor numbers;      ///< [step_number_count] f64, of the step
   Tensor terms;        ///< [term_count] f64, accumulated: unweighted values
+  TermSet measured;    ///< all terms with a gradient are in it
   /// An evaluation computes values alone: no gradient, and its selections do not count for the step.
   enum class Use : uint8_t { training, evaluation } use = Use::training;
 
-  Tensor value(Term term) const { return terms.rows(static_cast<int>(term), static_cast<int>(term) + 1); }
+  bool measures(Term term) const { return measured.contains(term); }
+  /// Where operations add the term's value, [1] f64; none when it is not measured.
+  Tensor value(Term term) const {
+    if (!measures(term)) return {};
+    const int place = static_cast<int>(term);
+    return terms.rows(place, place + 1);
+  }
+  bool has_gradient(Term term) const { return scale[term].gradient != 0; }
 };
 
 }  // namespace strand

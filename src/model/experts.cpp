@@ -21,7 +21,7 @@ ExpertsKept ExpertsKept::allocate(Context& c, const Routing& r, const LossContex
     return k;
   }
   k.gate_up = c.step.allocate("experts.gate_up", c.types.act, {r.rows(), 2 * c.moe.expert_ffn});
-  if (loss.objective.losses.o_weight != 0 && c.moe.top_k > 1)
+  if (loss.has_gradient(Term::o) && c.moe.top_k > 1)
     k.y = c.step.allocate("experts.y", c.types.act, {r.rows(), c.model.hidden_size});
   return k;
 }
@@ -49,10 +49,11 @@ void experts_forward(Context& c, const LayerTensors& w, const Routing& r, const 
   const Tensor y = kept.y ? kept.y : rows;
   experts_compute(c, w, r, kept, x, rows, r.gram_z, y);
   c.ops(CombineRows{.rows = y, .map = r.map, .gates = r.gates, .write = write, .out = out, .gram = r.gram_y});
-  if (!r.gram_z) return;  // K = 1: no pairs, SP = O = 0
-  c.ops(SpecializationTerm{
-      .gram = r.gram_z, .sample = loss.sample, .token_share = loss.scale.token_share, .sp = loss.value(Term::sp)});
-  c.ops(OrthogonalityTerm{.gram = r.gram_y, .token_share = loss.scale.token_share, .o = loss.value(Term::o)});
+  if (r.gram_z)
+    c.ops(SpecializationTerm{
+        .gram = r.gram_z, .sample = loss.sample, .sp_scale = loss.scale[Term::sp].value, .sp = loss.value(Term::sp)});
+  if (r.gram_y)
+    c.ops(OrthogonalityTerm{.gram = r.gram_y, .o_scale = loss.scale[Term::o].value, .o = loss.value(Term::o)});
 }
 
 void experts_inference(Context& c, const LayerTensors& w, const Routing& r, const Tensor& x, Write write,
@@ -80,7 +81,6 @@ void experts_backward(Context& c, const LayerTensors& w, const LayerTensors& dw,
     return exchange::backward(c, w, dw, r, kept, loss, dout, meanwhile, write, dx, dgates);
   meanwhile();
   const Arena::Scope scope(c.scratch);
-  const LossConfig& losses = loss.objective.losses;
   const int64_t slots = r.selected.elements();
   const Tensor offsets = r.map.offsets;
   const Tensor rows = c.scratch.allocate("experts.rows", c.types.act, {r.rows(), c.model.hidden_size});
@@ -96,7 +96,7 @@ void experts_backward(Context& c, const LayerTensors& w, const LayerTensors& dw,
                           .map = r.map,
                           .gates = r.gates,
                           .gram = r.gram_y,
-                          .o_scale = losses.o_weight * loss.scale.token_share,
+                          .o_scale = loss.scale[Term::o].gradient,
                           .dy = drows,
                           .dgates = dgates});
   } else {
@@ -108,7 +108,7 @@ void experts_backward(Context& c, const LayerTensors& w, const LayerTensors& dw,
                        .map = r.map,
                        .gates = orthogonality ? Tensor{} : r.gates,
                        .gram = r.gram_z,
-                       .sp_scale = r.gram_z ? losses.sp_weight * loss.scale.token_share * loss.scale.sample_scale : 0.0,
+                       .sp_scale = r.gram_z ? loss.scale[Term::sp].gradient : 0.0,
                        .sample = loss.sample,
                        .weighted_z = dz,
                        .dgate_up = kept.gate_up,

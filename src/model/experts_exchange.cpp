@@ -38,12 +38,6 @@ Tensor part(const Tensor& weights, const RowChunk& chunk) {
   return weights.rows(chunk.first_expert, chunk.first_expert + chunk.experts);
 }
 
-/// Whether z is worth its way home: SP is in the objective, or its value was asked for.
-bool pairs_travel(const Context& c, const LossContext& loss) {
-  const Objective& o = loss.objective;
-  return c.moe.top_k > 1 && (o.losses.sp_weight != 0 || o.unweighted == Objective::Unweighted::measured);
-}
-
 /// Arriving rows as tokens of one slot each, sorted by expert.
 void sort_arrivals(Context& c, const Routing& r, const RowChunk& chunk, const ArrivalsKept& kept) {
   const Arena::Scope scope(c.scratch);
@@ -64,12 +58,11 @@ void sort_arrivals(Context& c, const Routing& r, const RowChunk& chunk, const Ar
 /// SP's gradient of z, in z's own memory, while its values are still there.
 void specialization_backward(Context& c, const Routing& r, const ExpertsKept& kept, const LossContext& loss) {
   if (!kept.sp_rows) return;
-  c.ops(SpecializationBackward{
-      .z = kept.sp_rows,
-      .row_of_slot = r.packed_of_slot,
-      .gram = r.gram_z,
-      .sp_scale = loss.objective.losses.sp_weight * loss.scale.token_share * loss.scale.sample_scale,
-      .drows = kept.sp_rows});
+  c.ops(SpecializationBackward{.z = kept.sp_rows,
+                               .row_of_slot = r.packed_of_slot,
+                               .gram = r.gram_z,
+                               .sp_scale = loss.scale[Term::sp].gradient,
+                               .drows = kept.sp_rows});
 }
 
 /// Dispatch, compute and the way home of what is wanted there: outputs in y_home [T·K, D], z of sampled tokens in
@@ -119,7 +112,6 @@ void compute(Context& c, const LayerTensors& w, const Routing& r, const ExpertsK
 }  // namespace
 
 void allocate(Context& c, const Routing& r, const LossContext& loss, ExpertsKept& kept) {
-  const LossConfig& losses = loss.objective.losses;
   const int64_t d = c.model.hidden_size, f = c.moe.expert_ffn;
   for (const RowChunk& chunk : r.exchange.chunks) {
     const int64_t rows = chunk.arrivals + chunk.experts * (c.ops.device().row_alignment() - 1);
@@ -136,9 +128,9 @@ void allocate(Context& c, const Routing& r, const LossContext& loss, ExpertsKept
     kept.chunks.push_back(k);
   }
   if (c.moe.top_k == 1) return;
-  if (losses.sp_weight != 0)
+  if (loss.has_gradient(Term::sp))
     kept.sp_rows = c.step.allocate("experts.sp", c.types.act, {r.exchange.packed_home_rows, f});
-  if (losses.o_weight != 0) kept.y = c.step.allocate("experts.y", c.types.act, {r.exchange.home_rows, d});
+  if (loss.has_gradient(Term::o)) kept.y = c.step.allocate("experts.y", c.types.act, {r.exchange.home_rows, d});
 }
 
 void forward(Context& c, const LayerTensors& w, const Routing& r, const ExpertsKept& kept, const Tensor& x,
@@ -147,17 +139,17 @@ void forward(Context& c, const LayerTensors& w, const Routing& r, const ExpertsK
   const Tensor home = c.scratch.allocate("experts.rows", c.types.act, {r.exchange.home_rows, c.model.hidden_size});
   const Tensor y = kept.y ? kept.y : home;
   Tensor z = kept.sp_rows;
-  if (!z && pairs_travel(c, loss))
+  if (!z && r.gram_z)
     z = c.scratch.allocate("experts.z (home)", c.types.act, {r.exchange.packed_home_rows, expert_width(w)});
   compute(c, w, r, kept, x, meanwhile, home, y, z);
   c.ops(CombineRows{.rows = y, .map = r.map, .gates = r.gates, .write = write, .out = out, .gram = r.gram_y});
-  if (!r.gram_z) return;  // K = 1: no pairs, SP = O = 0
-  c.ops(OrthogonalityTerm{.gram = r.gram_y, .token_share = loss.scale.token_share, .o = loss.value(Term::o)});
-  if (!z) return;
+  if (r.gram_y)
+    c.ops(OrthogonalityTerm{.gram = r.gram_y, .o_scale = loss.scale[Term::o].value, .o = loss.value(Term::o)});
+  if (!r.gram_z) return;
   c.ops(SlotGram{.rows = z, .row_of_slot = r.packed_of_slot, .gram = r.gram_z});
   c.ops(SpecializationTerm{
-      .gram = r.gram_z, .sample = loss.sample, .token_share = loss.scale.token_share, .sp = loss.value(Term::sp)});
-  if (loss.use == LossContext::Use::training) specialization_backward(c, r, kept, loss);
+      .gram = r.gram_z, .sample = loss.sample, .sp_scale = loss.scale[Term::sp].value, .sp = loss.value(Term::sp)});
+  specialization_backward(c, r, kept, loss);
 }
 
 void recompute(Context& c, const LayerTensors& w, const Routing& r, const ExpertsKept& kept, const Tensor& x,
@@ -231,7 +223,6 @@ void backward(Context& c, const LayerTensors& w, const LayerTensors& dw, const R
               const LossContext& loss, const Tensor& dout, const Meanwhile& meanwhile, Write write, const Tensor& dx,
               const Tensor& dgates) {
   const Arena::Scope scope(c.scratch);
-  const LossConfig& losses = loss.objective.losses;
   const int64_t slots = r.exchange.home_rows;
   const Tensor home = c.scratch.allocate("experts.rows", c.types.act, {slots, c.model.hidden_size});
   Tensor gates_home, dgates_home;  // by home row
@@ -242,7 +233,7 @@ void backward(Context& c, const LayerTensors& w, const LayerTensors& dw, const R
                           .map = r.map,
                           .gates = r.gates,
                           .gram = r.gram_y,
-                          .o_scale = losses.o_weight * loss.scale.token_share,
+                          .o_scale = loss.scale[Term::o].gradient,
                           .dy = home,
                           .dgates = dgates});
   } else {

@@ -25,8 +25,8 @@ void head_loss(Context& c, const Tensor& weight, const Tensor& hidden, const Ten
     if (logits_out) c.ops(Copy{.from = logits, .to = logits_out.rows(begin, end)});
     c.ops(CrossEntropy{.logits = logits,
                        .targets = targets.rows(begin, end),
-                       .value_share = loss.scale.target_share,
-                       .grad_scale = loss.objective.ce_weight * loss.scale.target_share,
+                       .numbers = loss.numbers,
+                       .ce_weight = loss.objective.ce_weight,
                        .ce = loss.value(Term::ce),
                        .dlogits = dlogits});
     if (!train) continue;

@@ -37,10 +37,9 @@ Routing Routing::allocate(Context& c, const Batch& batch, const LossContext& los
   const DType acc = c.types.acc;
   Routing r = allocate_inference(c, t);
   r.statistics = c.step.allocate("router.statistics", acc, {2, loss.scale.groups, e});
-  if (k > 1) {
-    r.gram_z = c.step.allocate("experts.gram_z", acc, {t, k, k});
-    r.gram_y = c.step.allocate("experts.gram_y", acc, {t, k, k});
-  }
+  if (k > 1 && loss.measures(Term::sp)) r.gram_z = c.step.allocate("experts.gram_z", acc, {t, k, k});
+  if (k > 1 && loss.measures(Term::o)) r.gram_y = c.step.allocate("experts.gram_y", acc, {t, k, k});
+  if (!loss.measures(Term::cp)) return r;
   if (loss.objective.losses.cp_paths == CouplingPaths::token) {
     r.source_mass = c.step.allocate("coupling.source_mass", acc, {t});
     r.top_mass = c.step.allocate("coupling.top_mass", acc, {t});
@@ -109,19 +108,23 @@ void route_forward(Context& c, const LayerTensors& w, const Tensor& bias, const 
   // Statistics.
   c.ops(RoutingStatistics{
       .probs = r.probs, .selected = r.selected, .statistics = r.statistics, .step_counts = step_counts});
-  if (losses.lb_scope == StatisticsScope::microbatch) c.grid.world().all_reduce_sum(Traffic::statistics, r.statistics);
+  const bool of_all_ranks = losses.lb_scope == StatisticsScope::microbatch;
+  if (of_all_ranks && (loss.measures(Term::lb) || loss.measures(Term::v)))
+    c.grid.world().all_reduce_sum(Traffic::statistics, r.statistics);
   c.ops(RouterTerms{.logits = r.logits,
                     .probs = r.probs,
                     .statistics = r.statistics,
-                    .top_k = c.moe.top_k,
-                    .group = loss.scale.group,
-                    .lb_share = loss.scale.lb_value_share,
-                    .token_share = loss.scale.token_share,
+                    .mean_share = loss.scale.mean_share,
+                    .lb_scale = loss.scale[Term::lb].value,
+                    .z_scale = loss.scale[Term::z].value,
+                    .v_scale = loss.scale[Term::v].value,
+                    .entropy_scale = loss.scale[Term::entropy].value,
                     .lb = loss.value(Term::lb),
                     .z = loss.value(Term::z),
-                    .v = loss.value(Term::v)});
+                    .v = loss.value(Term::v),
+                    .entropy = loss.value(Term::entropy)});
   sort(c, loss.sample, r);
-  if (losses.cp_paths == CouplingPaths::token) {
+  if (r.top_mass) {
     c.ops(CouplingMasses{.sources = sources(losses),
                          .probs = r.probs,
                          .selected = r.selected,
@@ -133,10 +136,11 @@ void route_forward(Context& c, const LayerTensors& w, const Tensor& bias, const 
 
 void coupling_forward(Context& c, const Routing& lower, const Routing& upper, const LossContext& loss) {
   const LossConfig& losses = loss.objective.losses;
+  if (!loss.measures(Term::cp)) return;
   if (losses.cp_paths == CouplingPaths::token) {
     c.ops(CouplingTokenTerm{.lower_source_mass = lower.source_mass,
                             .upper_top_mass = upper.top_mass,
-                            .token_share = loss.scale.token_share,
+                            .cp_scale = loss.scale[Term::cp].value,
                             .cp = loss.value(Term::cp)});
     return;
   }
@@ -148,7 +152,7 @@ void coupling_forward(Context& c, const Routing& lower, const Routing& upper, co
   c.grid.world().all_reduce_sum(Traffic::statistics, lower.joint_mask);
   c.ops(CouplingSelect{.joint = lower.joint_mask,
                        .top_k = upper.selected.dim(1),
-                       .share = loss.scale.joint_value_share,
+                       .cp_scale = loss.scale[Term::cp].value,
                        .mask = lower.joint_mask,
                        .cp = loss.value(Term::cp)});
 }
@@ -158,7 +162,7 @@ namespace {
 Tensor coupling_batch_backward(Context& c, const Routing& r, const Routing* below, const Routing* above,
                                const LossContext& loss) {
   const LossConfig& losses = loss.objective.losses;
-  if (losses.cp_paths != CouplingPaths::batch || losses.cp_weight == 0 || (!below && !above)) return {};
+  if (losses.cp_paths != CouplingPaths::batch || !loss.has_gradient(Term::cp) || (!below && !above)) return {};
   const Tensor dprobs = c.scratch.allocate("dprobs", c.types.acc, r.probs.shape);
   c.ops(Zero{dprobs});
   const auto pair = [&](const Routing& lower, const Routing& upper, CouplingJointBackward::Side side) {
@@ -168,7 +172,7 @@ Tensor coupling_batch_backward(Context& c, const Routing& r, const Routing* belo
                                 .lower_selected = lower.selected,
                                 .upper_probs = upper.probs,
                                 .mask = lower.joint_mask,
-                                .scale = losses.cp_weight * loss.scale.joint_share,
+                                .cp_scale = loss.scale[Term::cp].gradient,
                                 .dprobs = dprobs});
   };
   if (above) pair(r, *above, CouplingJointBackward::Side::lower);
@@ -182,7 +186,7 @@ void route_backward(Context& c, const LayerTensors& w, const LayerTensors& dw, c
                     const Tensor& dx) {
   const Arena::Scope scope(c.scratch);
   const LossConfig& losses = loss.objective.losses;
-  const bool token_coupling = losses.cp_paths == CouplingPaths::token && losses.cp_weight != 0;
+  const bool token_coupling = losses.cp_paths == CouplingPaths::token && loss.has_gradient(Term::cp);
   const Tensor dlogits = c.scratch.allocate("dlogits", c.types.acc, r.logits.shape);
   c.ops(RouterBackward{.gating = gating(c.moe),
                        .logits = r.logits,
@@ -191,11 +195,12 @@ void route_backward(Context& c, const LayerTensors& w, const LayerTensors& dw, c
                        .gates = r.gates,
                        .dgates = dgates,
                        .statistics = r.statistics,
-                       .group = loss.scale.group,
-                       .lb_weight = losses.lb_weight,
-                       .v_weight = losses.v_weight,
-                       .z_scale = losses.z_weight * loss.scale.token_share,
-                       .cp_scale = losses.cp_weight * loss.scale.token_share,
+                       .mean_share = loss.scale.mean_share,
+                       .lb_scale = loss.scale[Term::lb].gradient,
+                       .z_scale = loss.scale[Term::z].gradient,
+                       .v_scale = loss.scale[Term::v].gradient,
+                       .entropy_scale = loss.scale[Term::entropy].gradient,
+                       .cp_scale = loss.scale[Term::cp].gradient,
                        .cp_sources_activated = losses.cp_sources == CouplingSources::activated,
                        .above_top_mass = token_coupling && above ? above->top_mass : Tensor{},
                        .below_source_mass = token_coupling && below ? below->source_mass : Tensor{},

@@ -17,8 +17,9 @@ struct Routing {
   Tensor gates;       ///< [T, K] acc: g
   Tensor statistics;  ///< [2, groups, E] acc: counts and sums of p
   RowMap map;         ///< slots ↔ rows of the expert buffers
-  Tensor gram_z;      ///< [T, K, K] acc, of the experts' z (SP)
-  Tensor gram_y;      ///< [T, K, K] acc, of their outputs (O); none when K = 1
+  // What the measured terms need; none in a step that does not measure them.
+  Tensor gram_z;  ///< [T, K, K] acc, of the experts' z (SP); none when K = 1
+  Tensor gram_y;  ///< [T, K, K] acc, of their outputs (O); none when K = 1
   // CP, per layer: token form
   Tensor source_mass, top_mass;  ///< [T] acc
   Tensor top_experts;            ///< [T, K] i32

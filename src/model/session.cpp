@@ -7,18 +7,18 @@
 
 namespace strand {
 
-namespace {
-SessionBuffers allocate_buffers(Arena& arena, const Config& config, const SessionShape& shape) {
+SessionBuffers SessionBuffers::allocate(Arena& arena, const Config& config, const SessionShape& shape) {
   SessionBuffers b;
   const bool generation = shape.purpose == Purpose::generation;
-  const int64_t tokens = generation ? std::max(shape.sequences, shape.tokens) : shape.sequences * shape.tokens;
-  b.inputs = arena.allocate("inputs", DType::i32, {tokens});
   if (generation) {
+    const int64_t tokens = std::max(shape.sequences, shape.tokens);
+    b.ids = arena.allocate("inputs", DType::i32, {tokens});
     b.cache_sequence = arena.allocate("cache.sequence", DType::i32, {tokens});
     b.cache_position = arena.allocate("cache.position", DType::i32, {tokens});
   } else {
-    b.targets = arena.allocate("targets", DType::i32, {tokens});
+    b.batches.emplace(arena, shape.sequences * shape.tokens);
   }
+  b.numbers = arena.allocate("numbers of the step", DType::f64, {step_number_count});
   b.number = arena.allocate("number", DType::f64, {1});
   if (shape.purpose != Purpose::training)
     b.prediction = arena.allocate("prediction", NumberTypes::of(config.run.precision).acc,
@@ -26,50 +26,27 @@ SessionBuffers allocate_buffers(Arena& arena, const Config& config, const Sessio
   return b;
 }
 
+namespace {
 /// The first tokens of the buffers.
 NewTokens new_tokens(const SessionBuffers& b, int64_t count) {
-  return {b.inputs.rows(0, count), {b.cache_sequence.rows(0, count), b.cache_position.rows(0, count)}};
+  return {b.ids.rows(0, count), {b.cache_sequence.rows(0, count), b.cache_position.rows(0, count)}};
 }
 
-void update_all(Ops& ops, const Parameters& parameters) {
-  for (const Parameter& p : parameters.all()) {
-    const OwnedPart& o = p.owned;
-    if (o.range.elements == 0) continue;
-    ops(AdamW{.weight = o.master,
-              .weight_act = o.has_master_copy() ? o.weight : Tensor{},
-              .gradient = o.gradient,
-              .m = o.m,
-              .v = o.v,
-              .updates = 1});
-  }
-}
-
-/// Peaks are those of the longest prompt and of a full batch; counts are those of decoding.
-void plan_generation(PlanOps& ops, Decoder& decoder, const SessionBuffers& buffers, const SessionShape& shape,
-                     SessionPlan& plan) {
+/// Peaks are those of the longest prompt and of a full batch.
+void plan_generation(Decoder& decoder, const SessionBuffers& buffers, const SessionShape& shape) {
   decoder.prefill(new_tokens(buffers, shape.tokens), buffers.prediction.rows(0, 1));
-  ops.reset_counts();
   decoder.decode(new_tokens(buffers, shape.sequences), buffers.prediction);
-  plan.micro_step = ops.counts();
 }
 
-/// Peaks are those of both passes; counts are those of the pass that the session is for.
-void plan_micro_step(PlanOps& ops, Transformer& transformer, const Parameters& parameters,
-                     const SessionBuffers& buffers, const Config& config, const SessionShape& shape,
-                     SessionPlan& plan) {
-  MicroStep micro{.batch = {shape.sequences, shape.tokens, buffers.inputs, buffers.targets}};
+/// Peaks are those of both passes.
+void plan_micro_step(Transformer& transformer, const SessionBuffers& buffers, const Config& config,
+                     const SessionShape& shape) {
+  MicroStep micro{.batch = buffers.batches->whole(shape.sequences, shape.tokens), .numbers = buffers.numbers};
   micro.micro_tokens = micro.batch.rows();
-  micro.step = {.tokens = micro.micro_tokens, .valid_targets = micro.micro_tokens};
+  micro.step = {.tokens = micro.micro_tokens};
   const Objective objective{.losses = config.losses};
   transformer.evaluate(micro, objective);
-  plan.micro_step = ops.counts();
-  if (shape.purpose != Purpose::training) return;
-  ops.reset_counts();
-  transformer.train(micro, objective);
-  plan.micro_step = ops.counts();
-  ops.reset_counts();
-  update_all(ops, parameters);
-  plan.update = ops.counts();
+  if (shape.purpose == Purpose::training) transformer.train(micro, objective);
 }
 }  // namespace
 
@@ -84,10 +61,10 @@ SessionPlan plan_session(const Config& config, const SessionShape& shape, const 
   SessionPlan plan;
   if (shape.purpose == Purpose::generation) {
     Decoder decoder(ops, grid, config, parameters, shape.sequences, shape.tokens, model, step, scratch);
-    plan_generation(ops, decoder, allocate_buffers(model, config, shape), shape, plan);
+    plan_generation(decoder, SessionBuffers::allocate(model, config, shape), shape);
   } else {
     Transformer transformer(ops, grid, config, parameters, shape.tokens, model, step, scratch);
-    plan_micro_step(ops, transformer, parameters, allocate_buffers(model, config, shape), config, shape, plan);
+    plan_micro_step(transformer, SessionBuffers::allocate(model, config, shape), config, shape);
   }
   plan.model = {model.peak(), model.peak_records()};
   plan.step = {step.peak(), step.peak_records()};
@@ -101,8 +78,7 @@ Session::Session(Ops& ops, ProcessGrid& grid, const Config& config, const Sessio
       grid_(grid),
       config_(config),
       shape_(shape),
-      plan_(plan_session(config, shape, ops.device().traits(), grid.shape())),
-      ignored_(static_cast<size_t>(shape.purpose == Purpose::generation ? 0 : shape.sequences * shape.tokens), -1) {
+      plan_(plan_session(config, shape, ops.device().traits(), grid.shape())) {
   Arena* arenas[3] = {&model_, &step_, &scratch_};
   const SessionPlan::ArenaPlan* plans[3] = {&plan_.model, &plan_.step, &plan_.scratch};
   const char* names[3] = {"model", "step", "scratch"};
@@ -127,7 +103,8 @@ Session::Session(Ops& ops, ProcessGrid& grid, const Config& config, const Sessio
     transformer_ =
         std::make_unique<Transformer>(ops_, grid_, config_, *parameters_, shape_.tokens, model_, step_, scratch_);
   }
-  buffers_ = allocate_buffers(model_, config_, shape_);
+  buffers_ = SessionBuffers::allocate(model_, config_, shape_);
+  if (buffers_.batches) buffers_.batches->prepare(device());
 }
 
 Transformer& Session::transformer() {
@@ -142,6 +119,7 @@ Decoder& Session::decoder() {
 
 Batch Session::stage(int64_t sequences, int64_t tokens, const int32_t* inputs, const int32_t* targets) {
   const int64_t rows = sequences * tokens;
+  require(transformer_ != nullptr, "a batch for a session that was set up for generation");
   require(sequences <= shape_.sequences && tokens <= shape_.tokens, "a batch of {} x {} in a session for {} x {}",
           sequences, tokens, shape_.sequences, shape_.tokens);
   const int64_t vocab = config_.model.vocab_size;
@@ -152,16 +130,13 @@ Batch Session::stage(int64_t sequences, int64_t tokens, const int32_t* inputs, c
       require(targets[i] < vocab, "target id {} at position {} of a batch, but the vocabulary has {}", targets[i], i,
               vocab);
   }
-  const Batch batch{sequences, tokens, buffers_.inputs.rows(0, rows), buffers_.targets.rows(0, rows)};
-  ops_.device().upload(inputs, batch.inputs);
-  ops_.device().upload(targets ? targets : ignored_.data(), batch.targets);
-  return batch;
+  return buffers_.batches->send(sequences, tokens, inputs, targets);
 }
 
 NewTokens Session::stage(std::span<const PlacedToken> tokens) {
   const auto count = static_cast<int64_t>(tokens.size());
-  require(decoder_ && count > 0 && count <= buffers_.inputs.dim(0), "{} new tokens in a session for {}", count,
-          decoder_ ? buffers_.inputs.dim(0) : 0);
+  require(decoder_ && count > 0 && count <= buffers_.ids.dim(0), "{} new tokens in a session for {}", count,
+          decoder_ ? buffers_.ids.dim(0) : 0);
   std::vector<int32_t> ids, sequence, position;
   for (const PlacedToken& t : tokens) {
     require(t.id >= 0 && t.id < config_.model.vocab_size, "token id {}, but the vocabulary has {}", t.id,

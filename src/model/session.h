@@ -6,12 +6,14 @@
 // arenas of the session are allocated with exactly the sizes that it reached. Nothing is allocated after that, but for
 // rows of experts that are spread over ranks: the plan takes them as evenly shared, and the arenas grow to what comes.
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "core/arena.h"
 #include "kernels/plan/plan_ops.h"
 #include "model/decoder.h"
+#include "model/input_buffers.h"
 #include "model/parameters.h"
 #include "model/transformer.h"
 
@@ -23,16 +25,13 @@ struct SessionShape {
   int64_t tokens = 0;     ///< longest sequence; generation: positions of each in the cache
 };
 
-/// What one micro-step takes: memory by lifetime with what lies in it at the peak, and work by operation family.
+/// The memory that a session takes, by lifetime, with what lies in it at the peak.
 struct SessionPlan {
   struct ArenaPlan {
     size_t bytes = 0;
     std::vector<Arena::Record> records;  ///< live at the peak
   };
   ArenaPlan model, step, scratch;
-  PlanCounts micro_step;  ///< forward and backward of one micro-batch (inference: forward; generation: a new token of
-                          ///< every sequence, at full length)
-  PlanCounts update;      ///< optimizer, once a step
   int64_t parameters = 0;
 
   size_t bytes() const { return model.bytes + step.bytes + scratch.bytes; }
@@ -44,11 +43,13 @@ SessionPlan plan_session(const Config& config, const SessionShape& shape, const 
 
 /// What a session keeps on the device besides the model, to go in and out.
 struct SessionBuffers {
-  Tensor inputs;                          ///< i32
-  Tensor targets;                         ///< i32; not for generation
-  Tensor cache_sequence, cache_position;  ///< i32, as many as inputs; generation only
-  Tensor number;                          ///< [1] f64
-  Tensor prediction;                      ///< acc; not for training
+  std::optional<InputBuffers> batches;         ///< not for generation
+  Tensor ids, cache_sequence, cache_position;  ///< [new tokens] i32; generation only
+  Tensor numbers;                              ///< [step_number_count] f64
+  Tensor number;                               ///< [1] f64
+  Tensor prediction;                           ///< acc; not for training
+
+  static SessionBuffers allocate(Arena& arena, const Config& config, const SessionShape& shape);
 };
 
 /// A token that the cache does not hold yet.
@@ -75,13 +76,16 @@ class Session {
   Transformer& transformer();  ///< not for generation
   Decoder& decoder();          ///< for generation only
 
-  /// Copies a micro-batch to the device. `targets` may be empty (all ignored). Ids are checked against the vocabulary.
+  /// Sends a micro-batch to the device (InputBuffers::send). `targets` may be null (all ignored). Ids are checked
+  /// against the vocabulary.
   Batch stage(int64_t sequences, int64_t tokens, const int32_t* inputs, const int32_t* targets);
   /// Copies new tokens to the device, for the decoder. Ids are checked against the vocabulary, places against the
   /// cache.
   NewTokens stage(std::span<const PlacedToken> tokens);
   /// acc on the device, for the logits of next tokens: [1, V] for inference, [sequences, V] for generation.
   Tensor prediction_buffer() const { return buffers_.prediction; }
+  /// [step_number_count] f64 on the device (kernels/ops/step_numbers.h).
+  Tensor numbers() const { return buffers_.numbers; }
   /// [1] f64 on the device, for whoever needs one number of it.
   Tensor number_buffer() const { return buffers_.number; }
 
@@ -97,7 +101,6 @@ class Session {
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<Decoder> decoder_;
   SessionBuffers buffers_;
-  std::vector<int32_t> ignored_;
 };
 
 }  // namespace strand

@@ -49,9 +49,16 @@ std::vector<std::pair<std::string, Tensor>> Transformer::residual_streams() cons
 }
 
 LossContext Transformer::loss_context(const MicroStep& micro, const Objective& objective, LossContext::Use use) const {
-  return {objective,
-          LossScale(objective.losses, micro.step, micro.batch.sequences, micro.batch.tokens, micro.micro_tokens),
-          micro.sample, terms_, use};
+  LossContext loss{
+      objective,
+      LossScale(objective, config_.moe, micro.step, {micro.batch.sequences, micro.batch.tokens, micro.micro_tokens}),
+      micro.sample,
+      micro.numbers,
+      terms_,
+      objective.measured(),
+      use};
+  if (use == LossContext::Use::evaluation) loss.scale.leave_out_gradients();
+  return loss;
 }
 
 // ---- forward ------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ struct MicroStep {
   Batch batch;
   StepShape step;
   int64_t micro_tokens = 0;  ///< tokens of this micro-step on all ranks
+  Tensor numbers;            ///< [step_number_count] f64 (kernels/ops/step_numbers.h)
   TokenSample sample;        ///< the tokens SP sees; first_token is this batch's first token in the step
 };
 

@@ -51,9 +51,9 @@ StepParts parts_of(const StepReport& r) {
   p.step = fmt::format("step {:>{}}/{}", r.step, width, r.steps);
   p.loss = fmt::format("  loss {:.4f}", r.terms.loss);
   p.terms = " ";
-  for (int i = 0; i < term_count; ++i)
-    if (const double value = r.terms.value[static_cast<size_t>(i)]; value != 0 && std::isfinite(value))
-      p.terms += fmt::format("  {} {:.4g}", term_names[i], value);
+  r.terms.for_each_measured([&](const char* name, double value) {
+    if (value != 0 && std::isfinite(value)) p.terms += fmt::format("  {} {:.4g}", name, value);
+  });
   p.rates = fmt::format(" | lr {:.2e}  grad {:.3g}", r.lr, r.gradient_norm);
   p.speed = fmt::format(" | {:.0f} tok/s", r.tokens_per_second);
   if (r.mfu > 0) p.mfu = fmt::format("  {:.0f}% MFU", 100 * r.mfu);

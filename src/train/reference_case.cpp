@@ -7,6 +7,7 @@
 #include <set>
 
 #include "config/schema.h"
+#include "config/terms.h"
 #include "core/error.h"
 
 namespace strand {
@@ -24,6 +25,12 @@ class ConfigReader {
     const nlohmann::json& value = json_.at(key);
     require(holds(value, out), "{}: {} in the config is {}, of the wrong type", where_, key, value.dump());
     out = value.get<T>();
+  }
+
+  /// For keys that files of an older program lack: what is not there keeps its default.
+  template <typename T>
+  void read_if_there(const char* key, T& out) {
+    if (json_.contains(key)) read(key, out);
   }
 
   template <typename E>
@@ -86,12 +93,8 @@ void read_model(ConfigReader& r, Config& c) {
 }
 
 void read_objective(ConfigReader& r, LossConfig& l) {
-  r.read("lb_weight", l.lb_weight);
-  r.read("z_weight", l.z_weight);
-  r.read("sp_weight", l.sp_weight);
-  r.read("cp_weight", l.cp_weight);
-  r.read("o_weight", l.o_weight);
-  r.read("v_weight", l.v_weight);
+  for (const TermRow& row : term_table)
+    if (row.weight != nullptr) r.read_if_there(weight_key(row).c_str(), l.*row.weight);
   r.choice("cp_paths", l.cp_paths, {{"token", CouplingPaths::token}, {"batch", CouplingPaths::batch}});
   r.choice("cp_sources", l.cp_sources, {{"all", CouplingSources::all}, {"activated", CouplingSources::activated}});
   r.choice("lb_scope", l.lb_scope,

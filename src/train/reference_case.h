@@ -3,9 +3,12 @@
 //
 // A safetensors file whose metadata holds `config` (JSON: model, objective, optimizer, micro_batches) and `case`, and
 // whose tensors are: input.tokens, input.targets [B, S]; param.<p>; grad.<p> (of the total loss); out.logits [B, S, V];
-// out.loss, out.term.<t> [1]; out.counts [MoE layers, E]; out.router_logits [MoE layers, B·S, E]; out.selected
-// [MoE layers, B·S, K]; termgrad.<t>.<p> (of one term alone, weight 1; some files); traj.{loss,ce,lr,grad_norm}
-// [total_steps] and traj.param.<p>: total_steps optimizer steps on the same batch.
+// out.loss, out.term.<t> [1] (absent for a term that the file does not know); out.counts [MoE layers, E];
+// out.router_logits [MoE layers, B·S, E]; out.selected [MoE layers, B·S, K]; termgrad.<t>.<p> (of one term alone,
+// weight 1; some files); traj.{loss,ce,lr,grad_norm} [total_steps] and traj.param.<p>: total_steps optimizer steps on
+// the same batch.
+//
+// A file that is older than a term lacks the key of its weight, which then is 0.
 #include <string>
 #include <vector>
 

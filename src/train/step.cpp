@@ -2,78 +2,72 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
-#include <numeric>
+#include <string>
 
 #include "core/error.h"
 #include "kernels/staging.h"
 
 namespace strand {
 
-int64_t StepData::sequences() const {
-  return std::accumulate(micro_batches.begin(), micro_batches.end(), int64_t{0});
-}
-
-StepData part_of_rank(const StepData& whole, int rank, int ranks) {
-  StepData part{.tokens = whole.tokens, .micro_batches = {}, .inputs = {}, .targets = {}};
-  int64_t first = 0;  // token of the micro-step
-  for (const int64_t sequences : whole.micro_batches) {
-    require(sequences % ranks == 0, "a micro-step of {} sequences does not divide by {} ranks", sequences, ranks);
-    const int64_t rows = sequences / ranks * whole.tokens, begin = first + rank * rows;
-    part.micro_batches.push_back(sequences / ranks);
-    part.inputs.insert(part.inputs.end(), whole.inputs.begin() + begin, whole.inputs.begin() + begin + rows);
-    part.targets.insert(part.targets.end(), whole.targets.begin() + begin, whole.targets.begin() + begin + rows);
-    first += sequences * whole.tokens;
-  }
-  return part;
-}
-
-int64_t StepData::valid_targets() const {
-  return std::count_if(targets.begin(), targets.end(), [](int32_t target) { return target >= 0; });
-}
-
-double term_weight(const Objective& objective, Term term) {
-  const LossConfig& l = objective.losses;
-  switch (term) {
-    case Term::ce:
-      return objective.ce_weight;
-    case Term::lb:
-      return l.lb_weight;
-    case Term::z:
-      return l.z_weight;
-    case Term::sp:
-      return l.sp_weight;
-    case Term::cp:
-      return l.cp_weight;
-    case Term::o:
-      return l.o_weight;
-    case Term::v:
-      return l.v_weight;
-  }
-  return 0;
+bool StepResult::finite() const {
+  return std::isfinite(terms.loss) && std::isfinite(gradient_norm);
 }
 
 StepRunner::StepRunner(Session& session)
-    : session_(session),
-      reduction_(session),
-      gathers_(session.parameters().buckets().size()),
-      norm_(session.number_buffer()) {}
-
-StepShape StepRunner::shape_of(const StepData& data) const {
-  const int64_t rows = data.sequences() * data.tokens;
-  require(static_cast<int64_t>(data.inputs.size()) == rows && static_cast<int64_t>(data.targets.size()) == rows,
-          "a step of {} tokens was given {} inputs and {} targets", rows, data.inputs.size(), data.targets.size());
-  const int64_t ranks = session_.grid().ranks();
-  return {.tokens = rows * ranks,
-          .valid_targets = session_.grid().world().all_reduce_sum(data.valid_targets()),
-          .micro_steps = static_cast<int64_t>(data.micro_batches.size()),
-          .ranks = ranks};
+    : session_(session), reduction_(session), gathers_(session.parameters().buckets().size()) {
+  Device& device = session.device();
+  const Transformer& model = session.transformer();
+  const size_t bytes = model.terms().bytes() + session.numbers().bytes() + model.step_counts().bytes();
+  const auto results = static_cast<size_t>(device.steps_ahead() + 1);
+  for (size_t i = 0; i < results; ++i)
+    requests_.push_back({{}, DeviceMemory(device, MemoryKind::staging, bytes), device.make_event()});
+  // Each step gives numbers twice: before its gradients and before its update.
+  for (size_t i = 0; i < 2 * results; ++i)
+    given_.push_back(
+        {DeviceMemory(device, MemoryKind::staging, given_step_numbers * sizeof(double)), device.make_event()});
+  session.transformer().begin_step();
+  set_updates(0);
 }
+
+// ---- numbers that change from step to step ------------------------------------------------------------------------
+
+void StepRunner::set_updates(int64_t updates) {
+  std::array<double, step_number_count> numbers{};
+  numbers[place(StepNumber::updates)] = static_cast<double>(updates);
+  session_.device().upload(numbers.data(), session_.numbers());
+}
+
+int64_t StepRunner::updates() {
+  std::array<double, step_number_count> numbers{};
+  session_.device().download(session_.numbers(), numbers.data());
+  return static_cast<int64_t>(numbers[place(StepNumber::updates)]);
+}
+
+void StepRunner::give(double target_share, double learning_rate, uint64_t sample_key) {
+  Given& given = given_[next_given_];
+  next_given_ = (next_given_ + 1) % given_.size();
+  if (!given.taken->happened()) given.taken->wait();
+  auto* numbers = static_cast<double*>(given.staging.data());
+  numbers[place(StepNumber::target_share)] = target_share;
+  numbers[place(StepNumber::learning_rate)] = learning_rate;
+  numbers[place(StepNumber::sample_key_high)] = static_cast<double>(sample_key >> 32);
+  numbers[place(StepNumber::sample_key_low)] = static_cast<double>(sample_key & 0xffffffffu);
+  session_.device().enqueue_upload(numbers, session_.numbers().rows(0, given_step_numbers), Stream::compute);
+  given.taken->record(Stream::compute);
+}
+
+// ---- gradients ----------------------------------------------------------------------------------------------------
 
 void StepRunner::for_each_micro_step(const StepData& data, TokenSample sample,
                                      const std::function<void(const MicroStep&)>& body) {
-  const StepShape shape = shape_of(data);
   const int64_t ranks = session_.grid().ranks(), rank = session_.grid().rank();
+  const int64_t all_rows = data.sequences() * data.tokens;
+  require(static_cast<int64_t>(data.inputs.size()) == all_rows && static_cast<int64_t>(data.targets.size()) == all_rows,
+          "a step of {} tokens was given {} inputs and {} targets", all_rows, data.inputs.size(), data.targets.size());
+  const StepShape shape{
+      .tokens = all_rows * ranks, .micro_steps = static_cast<int64_t>(data.micro_batches.size()), .ranks = ranks};
+  target_share_ = target_share(session_.grid().world().all_reduce_sum(data.valid_targets()));
+  give(target_share_, 0, sample_key_);
   int64_t first = 0;  // token of this rank
   for (const int64_t sequences : data.micro_batches) {
     const int64_t rows = sequences * data.tokens;
@@ -82,15 +76,16 @@ void StepRunner::for_each_micro_step(const StepData& data, TokenSample sample,
         .batch = session_.stage(sequences, data.tokens, data.inputs.data() + first, data.targets.data() + first),
         .step = shape,
         .micro_tokens = rows * ranks,
+        .numbers = session_.numbers(),
         .sample = sample});
     first += rows;
   }
 }
 
-StepTerms StepRunner::accumulate(const StepData& data, const Objective& objective, int64_t index) {
+void StepRunner::gradients(const StepData& data, const Objective& objective, int64_t index) {
   Transformer& model = session_.transformer();
-  const TokenSample sample{.fraction = objective.losses.sp_token_fraction,
-                           .key = hash_key(session_.config().run.seed, "sp sample " + std::to_string(index))};
+  sample_key_ = hash_key(session_.config().run.seed, "sp sample " + std::to_string(index));
+  const TokenSample sample{.fraction = objective.losses.sp_token_fraction, .numbers = session_.numbers()};
   session_.parameters().zero_gradients(session_.ops());
   model.begin_step();
   const bool overlap = session_.config().parallel.overlap;
@@ -101,10 +96,17 @@ StepTerms StepRunner::accumulate(const StepData& data, const Objective& objectiv
     else
       model.train(micro, objective);
   });
-  if (model.step_counts()) session_.grid().world().all_reduce_sum(Traffic::statistics, model.step_counts());
-  const StepTerms terms = read_terms(objective);
+  Communicator& world = session_.grid().world();
+  if (model.step_counts()) world.all_reduce_sum(Traffic::statistics, model.step_counts());
+  world.all_reduce_sum(Traffic::statistics, model.terms());
   reduction_.finish();
-  return terms;
+}
+
+StepTerms StepRunner::accumulate(const StepData& data, const Objective& objective, int64_t index) {
+  gradients(data, objective, index);
+  std::array<double, term_count> values{};
+  session_.device().download(session_.transformer().terms(), values.data());
+  return terms_of(values.data(), objective);
 }
 
 StepTerms StepRunner::evaluate(const StepData& data, const Objective& objective) {
@@ -115,78 +117,51 @@ StepTerms StepRunner::evaluate(const StepData& data, const Objective& objective)
 }
 
 StepTerms StepRunner::read_terms(const Objective& objective) {
+  const Tensor terms = session_.transformer().terms();
+  std::array<double, term_count> values{};
+  session_.grid().world().all_reduce_sum(Traffic::statistics, terms);
+  session_.device().download(terms, values.data());
+  return terms_of(values.data(), objective);
+}
+
+StepTerms StepRunner::terms_of(const double* values, const Objective& objective) const {
   StepTerms terms;
-  const Tensor device = session_.transformer().terms();
-  session_.grid().world().all_reduce_sum(Traffic::statistics, device);
-  session_.device().download(device, terms.value.data());
-  for (int i = 0; i < term_count; ++i)
-    terms.loss += term_weight(objective, static_cast<Term>(i)) * terms.value[static_cast<size_t>(i)];
-  const bool left_out = session_.grid().expert_parallel() > 1 && objective.losses.sp_weight == 0 &&
-                        objective.unweighted == Objective::Unweighted::left_out;
-  if (left_out) terms.value[static_cast<size_t>(Term::sp)] = std::numeric_limits<double>::quiet_NaN();
+  std::copy_n(values, term_count, terms.value.begin());
+  terms.measured = objective.measured();
+  for (const TermRow& row : term_table) terms.loss += objective.weight(row.term) * terms[row.term];
   return terms;
 }
 
-double StepRunner::gradient_norm() {
+// ---- the update ---------------------------------------------------------------------------------------------------
+
+/// Each logical parameter counts once, on the rank that owns it.
+void StepRunner::enqueue_norm() {
   Ops& ops = session_.ops();
-  ops(Zero{norm_});
+  const Tensor sum = session_.number_buffer();
+  ops(Zero{sum});
   for (const Parameter& p : session_.parameters().all())
-    if (p.owned.gradient) ops(SumOfSquares{.x = p.owned.gradient, .sum = norm_});
-  session_.grid().world().all_reduce_sum(Traffic::statistics, norm_);
+    if (p.owned.gradient) ops(SumOfSquares{.x = p.owned.gradient, .sum = sum});
+  session_.grid().world().all_reduce_sum(Traffic::statistics, sum);
+}
+
+double StepRunner::gradient_norm() {
+  enqueue_norm();
   double sum = 0;
-  ops.device().download(norm_, &sum);
+  session_.device().download(session_.number_buffer(), &sum);
   return std::sqrt(sum);
 }
 
-double StepRunner::sum_of_squares(const Tensor& x) {
-  double sum = 0;
-  session_.ops()(Zero{norm_});
-  session_.ops()(SumOfSquares{.x = x, .sum = norm_});
-  session_.device().download(norm_, &sum);
-  return sum;
-}
-
-std::string StepRunner::nonfinite_part(Tensor OwnedPart::*field, const std::string& what) {
-  for (const Parameter& p : session_.parameters().all()) {
-    for (const LogicalTensor& part : p.logical) {
-      const ElementRange mine = intersection(part.range(), p.owned.range);
-      if (mine.elements == 0) continue;
-      const int64_t first = mine.first - p.owned.range.first;
-      if (!std::isfinite(sum_of_squares((p.owned.*field).rows(first, first + mine.elements)))) return what + part.name;
-    }
-  }
-  return "";
-}
-
-std::string StepRunner::nonfinite_stream() {
-  for (const auto& [name, stream] : session_.transformer().residual_streams())
-    if (!std::isfinite(sum_of_squares(stream))) return "activation " + name;
-  return "";
-}
-
-std::string StepRunner::first_of_ranks(const std::string& mine) {
-  for (const std::string& found : session_.grid().world().all_gather(mine))
-    if (!found.empty()) return found;
-  return "";
-}
-
-std::string StepRunner::nonfinite_weight() {
-  return first_of_ranks(nonfinite_part(&OwnedPart::master, "weight "));
-}
-
-std::string StepRunner::find_nonfinite() {
-  if (const std::string found = nonfinite_weight(); !found.empty()) return found;
-  if (const std::string found = first_of_ranks(nonfinite_stream()); !found.empty()) return found;
-  return first_of_ranks(nonfinite_part(&OwnedPart::gradient, "gradient of "));
-}
-
-double StepRunner::clip_factor(double norm, double clip) {
-  return clip > 0 && norm > clip ? clip / norm : 1.0;
-}
-
-void StepRunner::update(const OptimizerConfig& optimizer, double lr, double gradient_scale) {
-  ++updates;
+void StepRunner::update(const Update& update) {
   Ops& ops = session_.ops();
+  const OptimizerConfig& optimizer = update.optimizer;
+  const Tensor numbers = session_.numbers();
+  give(target_share_, update.learning_rate, sample_key_);
+  enqueue_norm();
+  ops(ClipGradient{.sum_of_squares = session_.number_buffer(),
+                   .terms = session_.transformer().terms(),
+                   .max_norm = optimizer.clip_norm,
+                   .after = update.after_nonfinite,
+                   .numbers = numbers});
   const auto step = [&](const Parameter& p) {
     const OwnedPart& o = p.owned;
     if (o.range.elements == 0) return;
@@ -195,13 +170,11 @@ void StepRunner::update(const OptimizerConfig& optimizer, double lr, double grad
               .gradient = o.gradient,
               .m = o.m,
               .v = o.v,
-              .gradient_scale = gradient_scale,
-              .lr = lr,
               .beta1 = optimizer.beta1,
               .beta2 = optimizer.beta2,
               .eps = optimizer.eps,
               .decay = p.matrix ? optimizer.weight_decay : 0.0,
-              .updates = updates});
+              .numbers = numbers});
   };
   ProcessGrid& grid = session_.grid();
   const std::vector<Bucket>& buckets = session_.parameters().buckets();
@@ -214,26 +187,71 @@ void StepRunner::update(const OptimizerConfig& optimizer, double lr, double grad
   for (const Parameters::RouterBias& b : session_.parameters().router_biases())
     ops(RouterBiasUpdate{.step_counts = session_.transformer().step_counts()[b.layer - config.model.dense_layers],
                          .rate = config.moe.bias_rate,
-                         .bias = b.bias});
+                         .bias = b.bias,
+                         .numbers = numbers});
   grid.progress().now("the gathering of weights", -1);
   for (size_t i = 0; i < buckets.size(); ++i) buckets[i].group(grid).wait(gathers_[i]);
 }
 
-std::vector<std::vector<double>> StepRunner::rows_of(const Tensor& counts) {
-  if (!counts) return {};
-  const std::vector<double> flat = download_values(session_.ops(), counts);
-  const int64_t experts = counts.dim(1);
-  std::vector<std::vector<double>> rows;
-  for (auto layer = flat.begin(); layer != flat.end(); layer += experts) rows.emplace_back(layer, layer + experts);
+// ---- a whole step, and what it came to ----------------------------------------------------------------------------
+
+void StepRunner::step(const StepData& data, const Objective& objective, int64_t index, const Update& how) {
+  gradients(data, objective, index);
+  update(how);
+  request_result(objective);
+}
+
+void StepRunner::request_result(const Objective& objective) {
+  require(pending_ < static_cast<int>(requests_.size()), "a step was begun with {} results of earlier ones not taken",
+          pending_);
+  Request& request = requests_[(first_request_ + static_cast<size_t>(pending_++)) % requests_.size()];
+  request.objective = objective;
+  Device& device = session_.device();
+  const Transformer& model = session_.transformer();
+  auto* to = static_cast<std::byte*>(request.staging.data());
+  for (const Tensor& part : {model.terms(), session_.numbers(), model.step_counts()}) {
+    if (part) device.enqueue_download(part, to, Stream::compute);
+    to += part.bytes();
+  }
+  request.arrived->record(Stream::compute);
+}
+
+StepResult StepRunner::take_result() {
+  require(pending_ > 0, "the result of a step was asked for, but none is pending");
+  Request& request = requests_[first_request_];
+  first_request_ = (first_request_ + 1) % requests_.size();
+  --pending_;
+  if (!request.arrived->happened()) request.arrived->wait();
+  const auto* terms = static_cast<const double*>(request.staging.data());
+  const double* numbers = terms + term_count;
+  const Tensor counts = session_.transformer().step_counts();
+  StepResult result{.terms = terms_of(terms, request.objective),
+                    .gradient_norm = numbers[place(StepNumber::gradient_norm)],
+                    .applied = numbers[place(StepNumber::apply)] != 0};
+  if (!counts) return result;
+  const std::vector<double> values = widened(numbers + step_number_count, counts.dtype, counts.elements());
+  result.expert_counts = rows_of(values.data(), counts.shape);
+  return result;
+}
+
+ExpertCounts StepRunner::rows_of(const double* counts, const Shape& shape) const {
+  ExpertCounts rows;
+  for (int64_t layer = 0; layer < shape[0]; ++layer)
+    rows.emplace_back(counts + layer * shape[1], counts + (layer + 1) * shape[1]);
   return rows;
 }
 
-std::vector<std::vector<double>> StepRunner::expert_counts() {
-  return rows_of(session_.transformer().step_counts());
+ExpertCounts StepRunner::read_counts(const Tensor& counts) {
+  if (!counts) return {};
+  return rows_of(download_values(session_.ops(), counts).data(), counts.shape);
 }
 
-std::vector<std::vector<double>> StepRunner::evaluation_counts() {
-  return rows_of(session_.transformer().evaluation_counts());
+ExpertCounts StepRunner::expert_counts() {
+  return read_counts(session_.transformer().step_counts());
+}
+
+ExpertCounts StepRunner::evaluation_counts() {
+  return read_counts(session_.transformer().evaluation_counts());
 }
 
 }  // namespace strand

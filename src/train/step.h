@@ -1,86 +1,123 @@
 #pragma once
-// One optimizer step: accumulate gradients over micro-steps, take the norm, clip, update.
+// One optimizer step: accumulate gradients over micro-steps, take the norm, clip, update. Training, benchmarks,
+// verification and the plan all run this.
+//
+// A step is enqueued whole: the norm, the clip factor and whether the step is finite stay on the device, where they
+// guard the update, so that nothing in a step waits for the device. (Where experts are spread over ranks, the rows of
+// each layer are counted on the host, model/routing.h: the only wait.) What a step came to is asked for as it is
+// enqueued and read when it has arrived, Device::steps_ahead() steps later at most.
 #include <array>
 #include <functional>
-#include <string>
+#include <memory>
 #include <vector>
 
 #include "model/session.h"
 #include "train/gradient_reduction.h"
+#include "train/step_data.h"
 
 namespace strand {
 
-/// The sequences of one optimizer step on this rank, in order.
-struct StepData {
-  int64_t tokens = 0;                  ///< S, in each sequence
-  std::vector<int64_t> micro_batches;  ///< sequences in each micro-step
-  std::vector<int32_t> inputs;         ///< [Σ micro_batches · S]
-  std::vector<int32_t> targets;        ///< likewise; below 0 = ignored
-  int64_t sequences() const;
-  int64_t valid_targets() const;
-};
-
-/// Of a step whose micro-steps are those of all ranks together: rank `rank`'s, which takes that part of each (as in
-/// data_feed.h). Throws Error when a micro-step does not divide.
-StepData part_of_rank(const StepData& whole, int rank, int ranks);
-
-/// Values of the objective over a whole step, all ranks: unweighted terms and their weighted sum. A term that was not
-/// measured (Objective::Unweighted) is NaN, and counts 0 in the sum.
+/// Values of the objective over a whole step, all ranks: unweighted terms and their weighted sum.
 struct StepTerms {
-  std::array<double, term_count> value{};
+  TermSet measured;                        ///< the others are 0
+  std::array<double, term_count> value{};  ///< by term
   double loss = 0;
   double operator[](Term term) const { return value[static_cast<size_t>(term)]; }
+
+  /// body(name, value) for each measured term, in the order of the table.
+  template <typename Body>
+  void for_each_measured(const Body& body) const {
+    for (const TermRow& row : term_table)
+      if (measured.contains(row.term)) body(row.name, (*this)[row.term]);
+  }
 };
 
-/// The weight of a term in the objective.
-double term_weight(const Objective& objective, Term term);
+/// How a step's gradients change the weights.
+struct Update {
+  OptimizerConfig optimizer;
+  double learning_rate = 0;
+  AfterNonfinite after_nonfinite = AfterNonfinite::halt;
+};
+
+/// Selections by expert: [MoE layers][E].
+using ExpertCounts = std::vector<std::vector<double>>;
+
+/// What a step came to, all ranks.
+struct StepResult {
+  StepTerms terms;
+  double gradient_norm = 0;  ///< 2-norm before clipping; each logical parameter counts once
+  bool applied = false;      ///< the weights were updated; false when the loss or the norm was not finite
+  bool finite() const;
+  ExpertCounts expert_counts;
+};
 
 class StepRunner {
  public:
   explicit StepRunner(Session& session);
 
-  /// Zeroes gradients, runs every micro-step, sums over ranks: terms everywhere, gradients on their owners. `index` is
-  /// the number of the step (keys SP's sample).
+  /// Enqueues a whole step and the request for its result. `index` is the number of the step (keys SP's sample). No
+  /// more than Device::steps_ahead() results may be pending before.
+  void step(const StepData& data, const Objective& objective, int64_t index, const Update& update);
+  /// Results that were asked for and not taken.
+  int pending() const { return pending_; }
+  /// The oldest pending result. Waits for the end of its step.
+  StepResult take_result();
+
+  // ---- the parts of a step, for verification, tests and the search for what was not finite
+  /// Enqueues: gradients zeroed, every micro-step, sums over ranks (terms everywhere, gradients on their owners).
+  void gradients(const StepData& data, const Objective& objective, int64_t index);
+  /// Enqueues: the norm, the clip factor and the guard, AdamW on what this rank owns, whose weights then go to all who
+  /// read them, and the aux-free biases.
+  void update(const Update& update);
+  /// gradients(), and its terms. Waits.
   StepTerms accumulate(const StepData& data, const Objective& objective, int64_t index);
-  /// The terms alone, no gradients.
+  /// The 2-norm of the gradients that gradients() left behind. Waits.
+  double gradient_norm();
+  /// The terms alone, no gradients. Waits.
   StepTerms evaluate(const StepData& data, const Objective& objective);
   /// Stages each micro-batch in turn; `sample` is SP's, its first_token is set here. The body runs the model.
   void for_each_micro_step(const StepData& data, TokenSample sample, const std::function<void(const MicroStep&)>& body);
-  /// The model's terms so far, summed over ranks. Between Transformer::begin_step and the next one, once.
+  /// The model's terms so far, summed over ranks. Between Transformer::begin_step and the next one, once. Waits.
   StepTerms read_terms(const Objective& objective);
-  /// 2-norm of all gradients; each logical parameter counts once, on the rank that owns it.
-  double gradient_norm();
-  /// Where a non-finite loss or norm came from, after accumulate: the first weight, residual stream (of the last
-  /// micro-step; it names the layer) or gradient that is not finite, as "weight layers.3...", or "". Of several ranks
-  /// that find one, the lowest speaks for all.
-  std::string find_nonfinite();
-  /// "weight NAME" of the first weight that is not finite, over all ranks, or "". All ranks call it.
-  std::string nonfinite_weight();
-  /// Clip factor for a norm: clip/norm when norm > clip, else 1; clip 0 = never.
-  static double clip_factor(double norm, double clip);
-  /// AdamW with `gradient_scale` times the gradient on what this rank owns, whose weights then go to all who read them;
-  /// and the aux-free biases.
-  void update(const OptimizerConfig& optimizer, double lr, double gradient_scale);
-  /// Selections of the last accumulate: [MoE layers][E], all ranks.
-  std::vector<std::vector<double>> expert_counts();
-  /// Selections of the last evaluation: [MoE layers][E], this rank's part.
-  std::vector<std::vector<double>> evaluation_counts();
+  /// Selections of the last gradients(), all ranks. Waits.
+  ExpertCounts expert_counts();
+  /// Selections of the last evaluation, this rank's part. Waits.
+  ExpertCounts evaluation_counts();
 
-  int64_t updates = 0;  ///< optimizer updates so far (AdamW's bias correction)
+  /// Updates that have changed the weights so far (AdamW's bias correction). Setting it also ends a halt.
+  void set_updates(int64_t updates);
+  /// Waits.
+  int64_t updates();
 
  private:
-  StepShape shape_of(const StepData& data) const;
-  std::vector<std::vector<double>> rows_of(const Tensor& counts);
-  double sum_of_squares(const Tensor& x);
-  std::string nonfinite_part(Tensor OwnedPart::*field, const std::string& what);
-  std::string nonfinite_stream();
-  /// What the lowest rank found that found anything.
-  std::string first_of_ranks(const std::string& mine);
+  /// Where a step's numbers arrive.
+  struct Request {
+    Objective objective;
+    DeviceMemory staging;  ///< terms, numbers and selection counts
+    std::unique_ptr<Event> arrived;
+  };
+  /// What the host gives a step; the first numbers of the device's vector.
+  struct Given {
+    DeviceMemory staging;  ///< [given_step_numbers] f64
+    std::unique_ptr<Event> taken;
+  };
+
+  void give(double target_share, double learning_rate, uint64_t sample_key);
+  void enqueue_norm();
+  void request_result(const Objective& objective);
+  StepTerms terms_of(const double* values, const Objective& objective) const;
+  ExpertCounts rows_of(const double* counts, const Shape& shape) const;
+  ExpertCounts read_counts(const Tensor& counts);
 
   Session& session_;
   GradientReduction reduction_;
   std::vector<Communicator::Work> gathers_;  ///< of weights, by bucket
-  Tensor norm_;                              ///< [1] f64 on the device
+  std::vector<Request> requests_;            ///< a ring
+  std::vector<Given> given_;                 ///< a ring
+  size_t first_request_ = 0, next_given_ = 0;
+  int pending_ = 0;
+  double target_share_ = 0;
+  uint64_t sample_key_ = 0;
 };
 
 }  // namespace strand

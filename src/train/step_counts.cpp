@@ -20,9 +20,7 @@ StepWork count_step(const Config& config, const DeviceTraits& traits, const Grid
                       .targets = std::vector<int32_t>(tokens)};
   ops.reset_counts();
   const GroupTraffic before(*grid);
-  runner.accumulate(data, {.losses = config.losses, .unweighted = Objective::Unweighted::left_out}, 0);
-  runner.gradient_norm();
-  runner.update(config.optimizer, config.optimizer.lr, 1.0);
+  runner.step(data, {.losses = config.losses, .asked = terms_of_every_step()}, 0, {.optimizer = config.optimizer});
   StepWork work{ops.counts(), GroupTraffic(*grid)};
   work.traffic -= before;
   return work;

@@ -15,6 +15,7 @@
 #include "parallel/agreement.h"
 #include "train/agreed.h"
 #include "train/model_state.h"
+#include "train/nonfinite.h"
 #include "train/rank_peak.h"
 #include "train/resume_checks.h"
 #include "train/schedule.h"
@@ -186,7 +187,7 @@ void Trainer::continue_from(const Checkpoint& checkpoint, const ResumeChoice& re
   norm_score_.restore(series("grad_norm"));
   const std::vector<double> skipped = series("skipped_updates");
   skipped_ = skipped.empty() ? 0 : static_cast<int64_t>(skipped[0]);
-  runner_->updates = start_ - skipped_;
+  runner_->set_updates(start_ - skipped_);
   const std::vector<double> row = series("skipped_in_a_row");
   skipped_in_a_row_ = row.empty() ? 0 : static_cast<int64_t>(row[0]);
   if (const std::string jump = learning_rate_jump(saved, config_, start_); !jump.empty()) say(jump);
@@ -307,15 +308,18 @@ void Trainer::run() {
     if (log_) log_->write(LogRow(0).add("val_loss", first->loss).add("val_perplexity", std::exp(first->loss)));
   }
   for (int64_t index = start_; index < config_.train.steps; ++index) {
-    train_step(index);
+    begin_step(index);
     const int64_t done = index + 1;
+    end_steps(static_cast<size_t>(session_->device().steps_ahead()));
     const bool due = config_.train.checkpoint_every > 0 && done % config_.train.checkpoint_every == 0;
     attend([this] { return saver_->poll(); });
     if (data_error_.empty() && scan_) data_error_ = scan_->found();
     // Whichever rank it reached. A batch that cannot be read outranks every signal.
     const int64_t signal = grid_.world().all_reduce_max(data_error_.empty() ? signals.received() : unreadable_data);
+    const bool last = done == config_.train.steps || signal != 0;
+    if (due || last || validation_due(done) || signal == unreadable_data) end_steps(0);
     if (signal == unreadable_data) end_by_data(done);
-    if (due || done == config_.train.steps || signal != 0) save(done);
+    if (due || last) save(done);
     if (signal != 0) {
       attend([this] { return saver_->finish(); });
       news(fmt::format("stopped by signal {} after step {}; --resume auto continues", signal, done));
@@ -351,18 +355,81 @@ std::vector<std::shared_ptr<const TokenFile>> Trainer::all_files() const {
   return files;
 }
 
-bool Trainer::accept(int64_t step, const StepTerms& terms, double norm) {
-  if (std::isfinite(terms.loss) && std::isfinite(norm)) {
+void Trainer::begin_step(int64_t index) {
+  StepInFlight step{.index = index, .data = std::move(next_), .begin = now()};
+  TrafficCounts before = grid_.traffic();
+  grid_.progress().step = index;
+  // What a row holds follows from its step alone, not from where this process began.
+  const int64_t number = index + 1;
+  step.logged = number % config_.train.log_every == 0 || number == config_.train.steps || index == 0;
+  step.learning_rate = learning_rate(config_.optimizer, config_.schedule, config_.train.steps, index);
+  runner_->step(step.data, objective(step), index,
+                {.optimizer = config_.optimizer,
+                 .learning_rate = step.learning_rate,
+                 .after_nonfinite =
+                     config_.train.on_nonfinite == OnNonfinite::stop ? AfterNonfinite::halt : AfterNonfinite::skip});
+  step.traffic = grid_.traffic();
+  step.traffic -= before;
+  step.expert_rows = session_->transformer().expert_rows();
+  fetch(index + 1);
+  in_flight_.push_back(std::move(step));
+}
+
+Objective Trainer::objective(const StepInFlight& step) const {
+  return {.losses = config_.losses, .asked = step.logged ? TermSet::all() : terms_of_every_step()};
+}
+
+bool Trainer::validation_due(int64_t step) const {
+  return val_data_ && (step % config_.train.eval_every == 0 || step == config_.train.steps);
+}
+
+void Trainer::end_steps(size_t most_in_flight) {
+  while (in_flight_.size() > most_in_flight) {
+    const StepInFlight step = std::move(in_flight_.front());
+    in_flight_.pop_front();
+    end_step(step);
+  }
+}
+
+void Trainer::end_step(const StepInFlight& step) {
+  const StepResult result = runner_->take_result();
+  StepReport report{.step = step.index + 1, .steps = config_.train.steps};
+  report.terms = result.terms;
+  report.gradient_norm = result.gradient_norm;
+  report.lr = step.learning_rate;
+  if (result.applied)
     skipped_in_a_row_ = 0;
-    return true;
+  else
+    not_applied(step, result);
+  const double seconds = now() - std::max(step.begin, last_end_);
+  last_end_ = now();
+  Row row{.report = report, .validation = {}, .ranks = {}, .logged = step.logged};
+  const bool shown = step.logged || step.index == start_;
+  if (shown && grid_.ranks() > 1) {
+    row.ranks = gather_rank_report(grid_.world(), seconds, step.traffic, step.expert_rows);
+    report.exposed_share = row.ranks->exposed_share();
   }
+  measure(report, result.expert_counts, seconds);
+  if (shown) check_peak(report);
+  if (first_rank()) console_.step(report, shown ? Console::Kind::lasting : Console::Kind::passing);
+  if (validation_due(report.step)) row.validation = validate(report.step);
+  if (first_rank()) write_row(row);
+}
+
+/// The weights are what they were before the step. A later step that is in flight has changed them only where
+/// train.on_nonfinite is skip.
+void Trainer::not_applied(const StepInFlight& step, const StepResult& result) {
+  const bool stop = config_.train.on_nonfinite == OnNonfinite::stop;
   attend([this] { return saver_->finish(); });  // so that what is said below of checkpoints is true
-  const std::string where = runner_->find_nonfinite();
-  const std::string what = fmt::format("step {}: loss {}, gradient norm {}; first non-finite tensor: {}", step,
-                                       terms.loss, norm, where.empty() ? "none found (a sum overflowed)" : where);
-  if (config_.train.on_nonfinite == OnNonfinite::stop) {
-    fail("{}. Stopped; {}. Lower optimizer.lr, or set train.on_nonfinite: skip", what, what_is_kept());
+  std::string where = "not looked for, as a later step had begun";
+  if (in_flight_.empty() || stop) {
+    if (!in_flight_.empty()) runner_->gradients(step.data, objective(step), step.index);
+    where = find_nonfinite(*session_);
+    if (where.empty()) where = "none found (a sum overflowed)";
   }
+  const std::string what = fmt::format("step {}: loss {}, gradient norm {}; first non-finite tensor: {}",
+                                       step.index + 1, result.terms.loss, result.gradient_norm, where);
+  if (stop) fail("{}. Stopped; {}. Lower optimizer.lr, or set train.on_nonfinite: skip", what, what_is_kept());
   require(where.rfind("weight ", 0) != 0, "{}. Stopped, because no later step can be finite either; {}", what,
           what_is_kept());
   const int64_t most = config_.train.max_skips_in_a_row;
@@ -372,58 +439,16 @@ bool Trainer::accept(int64_t step, const StepTerms& terms, double norm) {
   news(fmt::format("skipped the update of {}", what));
   ++skipped_;
   ++skipped_in_a_row_;
-  return false;
-}
-
-void Trainer::train_step(int64_t index) {
-  const double begin = now();
-  const TrafficCounts traffic = grid_.traffic();
-  grid_.progress().step = index;
-  const StepData data = std::move(next_);
-  StepReport report{.step = index + 1, .steps = config_.train.steps};
-  // What a row holds follows from its step alone, not from where this process began.
-  const bool logged = report.step % config_.train.log_every == 0 || report.step == config_.train.steps || index == 0;
-  const bool shown = logged || index == start_;
-  const Objective objective{.losses = config_.losses,
-                            .unweighted = logged ? Objective::Unweighted::measured : Objective::Unweighted::left_out};
-  report.terms = runner_->accumulate(data, objective, index);
-  report.gradient_norm = runner_->gradient_norm();
-  report.lr = learning_rate(config_.optimizer, config_.schedule, config_.train.steps, index);
-  if (accept(report.step, report.terms, report.gradient_norm))
-    runner_->update(config_.optimizer, report.lr,
-                    StepRunner::clip_factor(report.gradient_norm, config_.optimizer.clip_norm));
-  session_->device().synchronize();
-  fetch(index + 1);
-  const double seconds = now() - begin;
-  Row row{.report = report, .validation = {}, .ranks = {}, .logged = logged};
-  if (shown) {
-    row.ranks = compare_ranks(seconds, traffic);
-    if (row.ranks) report.exposed_share = row.ranks->exposed_share();
-  }
-  measure(report, seconds);
-  if (shown) check_peak(report);
-  if (first_rank()) console_.step(report, shown ? Console::Kind::lasting : Console::Kind::passing);
-  if (val_data_ && (report.step % config_.train.eval_every == 0 || report.step == config_.train.steps))
-    row.validation = validate(report.step);
-  if (first_rank()) write_row(row);
-}
-
-std::optional<RankReport> Trainer::compare_ranks(double seconds, const TrafficCounts& before) {
-  if (grid_.ranks() == 1) return std::nullopt;
-  TrafficCounts traffic = grid_.traffic();
-  traffic -= before;
-  return gather_rank_report(grid_.world(), seconds, traffic, session_->transformer().expert_rows());
 }
 
 /// What follows from a step's numbers and the time it took.
-void Trainer::measure(StepReport& report, double seconds) {
+void Trainer::measure(StepReport& report, const ExpertCounts& counts, double seconds) {
   seconds_ += seconds;
   report.tokens = tokens(report.step);
   report.tokens_per_second = static_cast<double>(tokens(report.step) - tokens(report.step - 1)) / seconds;
   report.mfu = mfu(report);
   report.loss_z = loss_score_.score(report.terms.loss);
   report.gradient_norm_z = norm_score_.score(report.gradient_norm);
-  const std::vector<std::vector<double>> counts = runner_->expert_counts();
   report.worst_expert = worst_expert_load(counts);
   expert_load_.clear();
   for (const std::vector<double>& layer : counts) {
@@ -438,7 +463,7 @@ void Trainer::measure(StepReport& report, double seconds) {
 std::optional<Trainer::Validation> Trainer::validate(int64_t step) {
   const StepData data = val_data_->validation(config_.train.eval_batches * config_.train.global_batch_size,
                                               config_.train.micro_batch_size, grid_.rank(), grid_.ranks());
-  const StepTerms terms = runner_->evaluate(data, {.losses = config_.losses});
+  const StepTerms terms = runner_->evaluate(data, Objective::only(config_.losses, Term::ce));
   const Validation result{terms[Term::ce], grid_.world().all_reduce_sum(data.valid_targets())};
   news(fmt::format("validation after step {}: loss {:.4f}, perplexity {:.2f} ({} tokens)", step, result.loss,
                    std::exp(result.loss), result.tokens));
@@ -453,7 +478,7 @@ void Trainer::write_row(const Row& of_step) {
   const auto& [report, validation, ranks, logged] = of_step;
   LogRow row(report.step);
   row.add("loss", report.terms.loss);
-  for (int i = 0; i < term_count; ++i) row.add(term_names[i], report.terms.value[static_cast<size_t>(i)]);
+  report.terms.for_each_measured([&](const char* name, double value) { row.add(name, value); });
   row.add("lr", report.lr)
       .add("grad_norm", report.gradient_norm)
       .add("loss_z", report.loss_z)
@@ -469,9 +494,9 @@ void Trainer::write_row(const Row& of_step) {
   log_->write(row);
 
   events_->scalar("train/loss", report.step, report.terms.loss);
-  for (int i = 0; i < term_count; ++i)
-    if (const double value = report.terms.value[static_cast<size_t>(i)]; std::isfinite(value))
-      events_->scalar(fmt::format("terms/{}", term_names[i]), report.step, value);
+  report.terms.for_each_measured([&](const char* name, double value) {
+    if (std::isfinite(value)) events_->scalar(fmt::format("terms/{}", name), report.step, value);
+  });
   events_->scalar("train/lr", report.step, report.lr);
   events_->scalar("train/grad_norm", report.step, report.gradient_norm);
   events_->scalar("speed/tokens_per_second", report.step, report.tokens_per_second);
@@ -481,7 +506,7 @@ void Trainer::write_row(const Row& of_step) {
 
 void Trainer::save(int64_t step) {
   if (step == last_saved_) return;
-  const std::string bad = runner_->nonfinite_weight();
+  const std::string bad = nonfinite_weight(*session_);
   require(bad.empty(), "after step {}, {} is not finite, so no checkpoint is written. Stopped; {}. Lower optimizer.lr",
           step, bad, what_is_kept());
   if (log_) log_->sync();

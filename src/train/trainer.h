@@ -7,6 +7,7 @@
 // Several ranks run the same loop, each on its own sequences. What a step does follows from numbers that all have, so
 // they take every turn together; the first one alone writes files and to the console (of a checkpoint each writes its
 // share), and decides where the run begins.
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -56,21 +57,35 @@ class Trainer {
   void check_peak(StepReport& report);
   double mfu(const StepReport& report) const;
   void announce();
-  void train_step(int64_t index);
+  /// A step that was enqueued and whose result has not been read.
+  struct StepInFlight {
+    int64_t index = 0;
+    StepData data;
+    double begin = 0;  ///< when it was begun, by now()
+    bool logged = false;
+    double learning_rate = 0;
+    TrafficCounts traffic;
+    int64_t expert_rows = 0;
+  };
+  void begin_step(int64_t index);
+  /// Reads the results of the oldest steps until so many are left.
+  void end_steps(size_t most_in_flight);
+  void end_step(const StepInFlight& step);
+  /// The step was not finite. Throws when the run is to stop.
+  void not_applied(const StepInFlight& step, const StepResult& result);
+  Objective objective(const StepInFlight& step) const;
+  bool validation_due(int64_t step) const;
   /// Takes the batch of step `index`, if there is one. What goes wrong is kept in data_error_.
   void fetch(int64_t index);
   std::vector<std::shared_ptr<const TokenFile>> all_files() const;  ///< of training and validation
   /// Saves what was trained and throws the error in the data that some rank has met.
   [[noreturn]] void end_by_data(int64_t done);
   void check_data(const Checkpoint& checkpoint, const ResumeChoice& resume);
-  void measure(StepReport& report, double seconds);
-  std::optional<RankReport> compare_ranks(double seconds, const TrafficCounts& before);
+  void measure(StepReport& report, const ExpertCounts& counts, double seconds);
   bool first_rank() const { return grid_.rank() == 0; }
   /// For the log of the program and the console: the first rank speaks for all.
   void say(const std::string& text) const;
   void news(const std::string& text);
-  /// False: the update is to be left out. Throws when the run is to stop.
-  bool accept(int64_t step, const StepTerms& terms, double norm);
   std::optional<Validation> validate(int64_t step);
   struct Row {
     const StepReport& report;
@@ -111,6 +126,8 @@ class Trainer {
   int64_t skipped_ = 0;                   ///< updates left out because of non-finite numbers
   int64_t skipped_in_a_row_ = 0;          ///< of these, the ones since the last update
   StepData next_;                         ///< the batch of the next step
+  std::deque<StepInFlight> in_flight_;    ///< oldest first
+  double last_end_ = 0;                   ///< when the result of the last step was read, by now()
   std::string data_error_;                ///< of this rank: an id outside the vocabulary, with its place
   std::unique_ptr<VocabularyScan> scan_;  ///< on the first rank
   DataState data_;                        ///< what train_data_ holds

@@ -160,8 +160,8 @@ class Replay {
   /// Every term has a weight, so that the memory suffices for any objective.
   static Config session_config(Config config, Precision precision) {
     config.run.precision = precision;
-    LossConfig& l = config.losses;
-    l.lb_weight = l.z_weight = l.sp_weight = l.cp_weight = l.o_weight = l.v_weight = 1.0;
+    for (const TermRow& row : term_table)
+      if (row.weight != nullptr) config.losses.*row.weight = 1.0;
     return config;
   }
   static SessionShape shape(const StepData& data) {
@@ -177,7 +177,7 @@ class Replay {
     session_.parameters().zero_training_state(session_.ops());
     for (const Parameters::RouterBias& b : session_.parameters().router_biases())
       upload_values(session_.ops(), b.bias, reference_.values("param." + b.name, dims(b.bias.shape)));
-    runner_.updates = 0;
+    runner_.set_updates(0);
   }
 
   static std::vector<int64_t> dims(const Shape& shape) {
@@ -256,9 +256,11 @@ void Replay::compare_outputs() {
     compare("out.counts", "out.counts", {layers, experts}, concatenate(runner_.evaluation_counts()), 0.0);
   }
   compare("out.loss", "out.loss", {1}, {terms.loss}, tolerance_.output);
-  for (int i = 0; i < term_count; ++i)
-    compare(fmt::format("out.term.{}", term_names[i]), fmt::format("out.term.{}", term_names[i]), {1},
-            {terms.value[static_cast<size_t>(i)]}, tolerance_.output);
+  for (const TermRow& row : term_table) {
+    const std::string name = fmt::format("out.term.{}", row.name);
+    const bool younger_than_file = objective().weight(row.term) == 0 && !reference_.has(name);
+    if (!younger_than_file) compare(name, name, {1}, {terms[row.term]}, tolerance_.output);
+  }
 }
 
 /// Share of the slots whose expert is not among the stored ones of their token.
@@ -283,17 +285,12 @@ void Replay::compare_gradients() {
 
 /// Each term alone, with weight 1.
 void Replay::compare_term_gradients() {
-  for (int i = 0; i < term_count; ++i) {
-    const std::string prefix = fmt::format("termgrad.{}.", term_names[i]);
+  for (const TermRow& row : term_table) {
+    const std::string prefix = fmt::format("termgrad.{}.", row.name);
     const auto& entries = reference_.file().tensors();
     if (std::none_of(entries.begin(), entries.end(), [&](const TensorEntry& e) { return e.name.starts_with(prefix); }))
       continue;
-    Objective alone{.losses = reference_.config().losses, .ce_weight = i == static_cast<int>(Term::ce) ? 1.0 : 0.0};
-    LossConfig& l = alone.losses;
-    double* weights[term_count] = {nullptr,      &l.lb_weight, &l.z_weight, &l.sp_weight,
-                                   &l.cp_weight, &l.o_weight,  &l.v_weight};
-    for (int j = 1; j < term_count; ++j) *weights[j] = i == j ? 1.0 : 0.0;
-    runner_.accumulate(data_, alone, 0);
+    runner_.accumulate(data_, Objective::only(reference_.config().losses, row.term), 0);
     const auto gradients = gather_logical(session_, &OwnedPart::gradient);
     for (const auto& [name, shape] : shapes_)
       if (reference_.has(prefix + name))
@@ -306,13 +303,12 @@ void Replay::compare_trajectory() {
   const int64_t steps = config_.train.steps;
   std::vector<double> loss, ce, lr, grad_norm;
   for (int64_t i = 0; i < steps; ++i) {
-    const StepTerms terms = runner_.accumulate(data_, objective(), i);
-    loss.push_back(terms.loss);
-    ce.push_back(terms[Term::ce]);
     lr.push_back(learning_rate(config_.optimizer, config_.schedule, steps, i));
-    grad_norm.push_back(runner_.gradient_norm());
-    runner_.update(config_.optimizer, lr.back(),
-                   StepRunner::clip_factor(grad_norm.back(), config_.optimizer.clip_norm));
+    runner_.step(data_, objective(), i, {.optimizer = config_.optimizer, .learning_rate = lr.back()});
+    const StepResult result = runner_.take_result();
+    loss.push_back(result.terms.loss);
+    ce.push_back(result.terms[Term::ce]);
+    grad_norm.push_back(result.gradient_norm);
   }
   compare("traj.loss", "traj.loss", {steps}, loss, tolerance_.output);
   compare("traj.ce", "traj.ce", {steps}, ce, tolerance_.output);

@@ -197,6 +197,19 @@ TEST_CASE("a value out of range is refused with line, key and range") {
              StartsWith(c.key) && (Contains("range") || Contains("outside") || Contains("finite")));
 }
 
+TEST_CASE("only the weight of entropy may be negative, and no weight infinite") {
+  const auto message = [](const std::string& losses) {
+    return parse_error(std::string(valid_yaml) + "losses: {" + losses + "}\n");
+  };
+  CHECK(message("entropy_weight: -0.5").empty());
+  for (const char* name : {"lb", "z", "sp", "cp", "o", "v"}) {
+    CHECK(message(std::string(name) + "_weight: 0.5").empty());
+    CHECK_THAT(message(std::string(name) + "_weight: -0.5"), Contains(std::string("losses.") + name + "_weight"));
+  }
+  for (const char* value : {".inf", "-.inf", ".nan"})
+    CHECK_THAT(message(std::string("entropy_weight: ") + value), Contains("losses.entropy_weight"));
+}
+
 TEST_CASE("a duplicate key or group is refused with both lines") {
   CHECK(parse_error(replaced("  top_k: 2\n", "  top_k: 2\n  top_k: 2\n")) ==
         "test.yaml:9: moe.top_k: duplicate key, first at test.yaml:8");

@@ -1,8 +1,7 @@
 // Legal but idle settings are warned about, each by its key, and nothing else is.
-#include "tests/catch.h"
-
 #include "config/schema.h"
 #include "examples.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using Catch::StartsWith;
@@ -19,6 +18,8 @@ TEST_CASE("idle settings are named") {
       Case{{"moe.top_k=8", "losses.cp_weight=1"}, "losses.cp_weight"},
       Case{{"moe.top_k=8", "moe.bias_rate=1"}, "moe.bias_rate"},
       Case{{"moe.top_k=1", "moe.num_experts=1", "losses.v_weight=1"}, "losses.v_weight"},
+      Case{{"moe.top_k=1", "moe.num_experts=1", "losses.entropy_weight=-1"}, "losses.entropy_weight"},
+      Case{{"model.dense_layers=3", "model.dense_ffn=8", "losses.entropy_weight=-1"}, "losses: "},
       Case{{"moe.top_k=1", "moe.renormalize=true"}, "moe.renormalize"},
       Case{{"model.num_layers=1", "losses.cp_weight=1"}, "losses.cp_weight"},
       Case{{"model.dense_layers=2", "model.dense_ffn=8", "losses.cp_weight=1"}, "losses.cp_weight"},
@@ -40,9 +41,9 @@ TEST_CASE("settings that act are not warned about") {
   CHECK(config_warnings(valid_config()).empty());
   CHECK(config_warnings(
             valid_config({"losses.sp_weight=1", "losses.cp_weight=1", "losses.o_weight=1", "losses.lb_weight=1",
-                          "losses.v_weight=1", "moe.bias_rate=1", "losses.lb_scope=microbatch", "losses.cp_paths=batch",
-                          "losses.sp_token_fraction=0.5", "model.dense_layers=1", "model.dense_ffn=8",
-                          "schedule.kind=wsd", "schedule.decay_steps=3", "data.val=x", "train.eval_every=5",
-                          "train.checkpoint_every=5"}))
+                          "losses.v_weight=1", "losses.entropy_weight=-1", "moe.bias_rate=1",
+                          "losses.lb_scope=microbatch", "losses.cp_paths=batch", "losses.sp_token_fraction=0.5",
+                          "model.dense_layers=1", "model.dense_ffn=8", "schedule.kind=wsd", "schedule.decay_steps=3",
+                          "data.val=x", "train.eval_every=5", "train.checkpoint_every=5"}))
             .empty());
 }

@@ -1,11 +1,11 @@
 // The resolved configuration reloads to an equal one; the help table and the writer know every key.
-#include "tests/catch.h"
 #include <cmath>
 #include <set>
 #include <sstream>
 
 #include "config/schema.h"
 #include "examples.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using Catch::Contains;
@@ -66,6 +66,7 @@ const std::set<std::string> promised = {"run.name",
                                         "moe.routed_scale",
                                         "moe.bias_rate",
                                         "losses.lb_weight",
+                                        "losses.entropy_weight",
                                         "losses.lb_scope",
                                         "losses.z_weight",
                                         "losses.sp_weight",

@@ -1,10 +1,10 @@
 // Counter-based random numbers against published vectors, and the distributions built on them.
 #include <array>
-#include "tests/catch.h"
 #include <cmath>
 #include <numbers>
 
 #include "core/random.h"
+#include "tests/catch.h"
 
 namespace strand {
 namespace {
@@ -105,20 +105,6 @@ TEST_CASE("Keys are XXH3 of the name under the seed") {
   CHECK(hash_key(1, "a") != hash_key(2, "a"));
   CHECK(hash_key(1, "a") != hash_key(1, "b"));
   CHECK(hash_key(1, std::string_view("ab").substr(0, 1)) == hash_key(1, "a"));
-}
-
-TEST_CASE("A token sample is fixed by the token's place in the step, and has the size asked for") {
-  const TokenSample whole{.fraction = 0.3, .key = hash_key(1, "sample"), .first_token = 0};
-  TokenSample later = whole;
-  later.first_token = 1000;
-  constexpr int n = 100000;
-  int inside = 0;
-  for (int64_t t = 0; t < n; ++t) {
-    inside += whole.contains(t);
-    if (t < 1000) REQUIRE(later.contains(t) == whole.contains(1000 + t));
-  }
-  CHECK(std::abs(inside - 0.3 * n) < 5 * std::sqrt(n * 0.3 * 0.7));
-  CHECK(TokenSample{}.contains(123));  // fraction 1: every token
 }
 
 }  // namespace

@@ -68,7 +68,7 @@ TEST_CASE("training on text lowers the validation loss and logs every step") {
   const std::vector<json> rows = workspace().log(whole_run());
   REQUIRE(rows.size() == 21);
   for (size_t i = 0; i < rows.size(); ++i) CHECK(rows[i]["step"] == i);
-  for (const char* key : {"loss", "ce", "lb", "z", "sp", "cp", "o", "v", "lr", "grad_norm", "tokens",
+  for (const char* key : {"loss", "ce", "lb", "z", "sp", "cp", "o", "v", "entropy", "lr", "grad_norm", "tokens",
                           "tokens_per_second", "mfu", "expert_load"})
     CHECK(rows[20].contains(key));
   CHECK(rows[20]["tokens"] == 20 * 8 * 32);

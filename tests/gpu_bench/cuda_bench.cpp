@@ -63,6 +63,13 @@ class Bench {
     device_.upload(values.data(), tensor);
     return tensor;
   }
+  Tensor numbers(double target_share) {
+    std::vector<double> values(step_number_count);
+    values[static_cast<size_t>(place(StepNumber::target_share))] = target_share;
+    const Tensor tensor = allocate(DType::f64, {step_number_count});
+    device_.upload(values.data(), tensor);
+    return tensor;
+  }
 
   enum class Unit { tera_flop, giga_byte };
   template <typename Op>
@@ -213,8 +220,8 @@ void cross_entropy(Bench& b, int64_t rows, int64_t words) {
   for (size_t i = 0; i < targets.size(); ++i) targets[i] = static_cast<int32_t>(i * 7919 % static_cast<size_t>(words));
   const CrossEntropy op{.logits = b.noise(acc, {rows, words}),
                         .targets = b.ids(targets),
-                        .value_share = 1.0 / static_cast<double>(rows),
-                        .grad_scale = 1.0 / static_cast<double>(rows),
+                        .numbers = b.numbers(1.0 / static_cast<double>(rows)),
+                        .ce_weight = 1,
                         .ce = b.zeros(DType::f64, {1}),
                         .dlogits = b.zeros(act, {rows, words})};
   b.measure(name, op, 6.0 * static_cast<double>(rows * words), Unit::giga_byte);

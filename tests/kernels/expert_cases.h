@@ -94,8 +94,16 @@ inline Ids as_ids(const Values& values) {
   return Ids(values.begin(), values.end());
 }
 
-inline TokenSample sample_of(double fraction) {
-  return {.fraction = fraction, .key = 99, .first_token = 1000};
+inline TokenSample sample_of(Stage& s, double fraction) {
+  return {.fraction = fraction, .numbers = s.numbers({{StepNumber::sample_key_low, 99}}), .first_token = 1000};
+}
+
+/// Which of the first tokens belong to it, by its definition.
+inline std::vector<bool> sampled_tokens(double fraction, int64_t tokens) {
+  std::vector<bool> sampled;
+  for (int64_t t = 0; t < tokens; ++t)
+    sampled.push_back(fraction >= 1 || random_uniform(99, static_cast<uint64_t>(1000 + t)) < fraction);
+  return sampled;
 }
 
 /// SortForExchange and SampledSlots of a case.

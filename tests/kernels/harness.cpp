@@ -204,6 +204,16 @@ Tensor Stage::scalar() {
   return fill(allocate(DType::f64, {1}), 0.5);
 }
 
+Tensor Stage::numbers(const std::map<StepNumber, double>& given) {
+  Values values(step_number_count);
+  for (const StepNumber one : {StepNumber::gradient_scale, StepNumber::updates, StepNumber::apply})
+    values[static_cast<size_t>(place(one))] = 1;
+  for (const auto& [number, value] : given) values[static_cast<size_t>(place(number))] = value;
+  const Tensor tensor = allocate(DType::f64, {step_number_count});
+  ops_.device().upload(values.data(), tensor);
+  return tensor;
+}
+
 Tensor Stage::fill(const Tensor& tensor, double value) {
   store(tensor, Values(static_cast<size_t>(tensor.elements()), value));
   return tensor;

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -99,6 +100,9 @@ class Stage {
   Tensor ids_of(const Shape& shape, const Ids& ids);
   /// A f64 scalar that holds 0.5: every term is added to what is there.
   Tensor scalar();
+  /// Numbers of a step that is to be applied: target_share 0, learning_rate 0, gradient_scale 1, updates 1, apply 1,
+  /// but for those given.
+  Tensor numbers(const std::map<StepNumber, double>& given = {});
 
   // ---- outputs
   Tensor act_out(const Shape& shape);

@@ -125,7 +125,7 @@ TEST_CASE("SortForExchange around the ranges of slots") {
     for (int64_t slot = 0; slot < n.tokens * n.top_k; ++slot)
       selected.push_back(static_cast<int32_t>((slot + slot / 2 + slot / 8191) % n.experts));
     compare_all([&](Stage& s) {
-      const Home home = sort_at_home(s, n, selected, sample_of(0.4));
+      const Home home = sort_at_home(s, n, selected, sample_of(s, 0.4));
       s.report("row_of_slot", home.map.row_of_slot);
       s.report("slot_of_row", home.map.slot_of_row);
       s.report("offsets", home.map.offsets);

@@ -65,7 +65,7 @@ TEST_CASE("CouplingMasses and the token term") {
 
     const CouplingTokenTerm term{.lower_source_mass = op.source_mass,
                                  .upper_top_mass = s.acc("mass above", {n.tokens}),
-                                 .token_share = 1 / static_cast<double>(n.tokens),
+                                 .cp_scale = 1 / static_cast<double>(n.tokens),
                                  .cp = s.scalar()};
     s.run(term);
     s.report("cp", term.cp, {.terms = n.tokens + n.lower});
@@ -112,7 +112,7 @@ TEST_CASE("CouplingSelect: apart and in place, ties to the lower index") {
             for (size_t i = 0; i < joint.size(); ++i) joint[i] = static_cast<double>(i * i % 3);
           CouplingSelect op{.joint = s.acc_of({n.lower, n.upper}, joint),
                             .top_k = n.upper_k,
-                            .share = 1 / static_cast<double>(n.lower * n.upper_k),
+                            .cp_scale = 1 / static_cast<double>(n.lower * n.upper_k),
                             .cp = s.scalar()};
           op.mask = in_place ? op.joint : s.acc_out({n.lower, n.upper});
           s.run(op);
@@ -139,7 +139,7 @@ TEST_CASE("CouplingJointBackward: both sides") {
                                      .lower_selected = lower.selected,
                                      .upper_probs = upper.probs,
                                      .mask = s.acc_of({n.lower, n.upper}, mask),
-                                     .scale = 0.75,
+                                     .cp_scale = 0.75,
                                      .dprobs = s.acc("before", {n.tokens, side == Side::lower ? n.lower : n.upper})};
       s.run(op);
       s.report("dprobs", op.dprobs, {.terms = n.lower + n.upper});

@@ -14,9 +14,9 @@ TEST_CASE("SortForExchange and SampledSlots: by expert, sampled tokens first, st
     for (double fraction : {1.0, 0.4, 1e-9}) {
       INFO("T " << n.tokens << " E " << n.experts << " K " << n.top_k << " fraction " << fraction);
       const Ids selected = selection(n);
-      const TokenSample sample = sample_of(fraction);
+      const std::vector<bool> sampled = sampled_tokens(fraction, n.tokens);
       const auto bucket = [&](int32_t slot) {
-        return 2 * selected[static_cast<size_t>(slot)] + (sample.contains(slot / n.top_k) ? 0 : 1);
+        return 2 * selected[static_cast<size_t>(slot)] + (sampled[static_cast<size_t>(slot / n.top_k)] ? 0 : 1);
       };
       Ids order(selected.size());
       std::iota(order.begin(), order.end(), 0);
@@ -32,7 +32,7 @@ TEST_CASE("SortForExchange and SampledSlots: by expert, sampled tokens first, st
       for (size_t e = 0; e < counts.size(); e += 2) offsets.push_back(offsets.back() + counts[e] + counts[e + 1]);
 
       compare_all([&](Stage& s) {
-        const Home home = sort_at_home(s, n, selected, sample);
+        const Home home = sort_at_home(s, n, selected, sample_of(s, fraction));
         CHECK(as_ids(s.read(home.map.slot_of_row)) == order);
         CHECK(as_ids(s.read(home.map.row_of_slot)) == row);
         CHECK(as_ids(s.read(home.map.offsets)) == offsets);
@@ -65,7 +65,7 @@ TEST_CASE("the packed rows that expert ranks send home are, one after the other,
     compare_all([&](Stage& s) {
       std::vector<Ids> selected(P), slot_of_row(P), offsets(P), counts(P), packed_of_slot(P), home_rows(P);
       for (size_t q = 0; q < P; ++q) {
-        TokenSample sample = sample_of(fraction);
+        TokenSample sample = sample_of(s, fraction);
         sample.first_token = static_cast<int64_t>(q) * n.tokens;
         selected[q] = selection(n);
         std::rotate(selected[q].begin(), selected[q].begin() + static_cast<int64_t>(q) * n.top_k, selected[q].end());

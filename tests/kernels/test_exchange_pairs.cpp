@@ -157,7 +157,7 @@ BySlot backward_together(Stage& s, const Size& n, const TokenSample& sample) {
   const Tensor gate_up = gather(s, in.gate_up, map.slot_of_row), dz = gather(s, in.dz, map.slot_of_row);
   const Tensor gram = s.acc_out({n.tokens, n.top_k, n.top_k}), sp = s.scalar();
   s.run(Swiglu{.gate_up = gate_up, .map = map, .z = s.act_out(dz.shape), .gram = gram});
-  s.run(SpecializationTerm{.gram = gram, .sample = sample, .token_share = 0.1, .sp = sp});
+  s.run(SpecializationTerm{.gram = gram, .sample = sample, .sp_scale = 0.1, .sp = sp});
   const SwigluBackward op{.gate_up = gate_up,
                           .dz = dz,
                           .map = map,
@@ -190,7 +190,7 @@ BySlot backward_apart(Stage& s, const Size& n, const TokenSample& sample) {
   const Tensor packed = gather(s, z, arrivals.arrival_of_packed, map.row_of_slot);
   const Tensor gram = s.acc_out({n.tokens, n.top_k, n.top_k}), sp = s.scalar();
   s.run(SlotGram{.rows = packed, .row_of_slot = home.packed_of_slot, .gram = gram});
-  s.run(SpecializationTerm{.gram = gram, .sample = sample, .token_share = 0.1, .sp = sp});
+  s.run(SpecializationTerm{.gram = gram, .sample = sample, .sp_scale = 0.1, .sp = sp});
   s.run(SpecializationBackward{
       .z = packed, .row_of_slot = home.packed_of_slot, .gram = gram, .sp_scale = 0.5, .drows = packed});
 
@@ -227,8 +227,8 @@ TEST_CASE("SP from rows that travelled home is SP from rows that never left") {
     for_each_case([&](Stage& s, const Size& n) {
       INFO("fraction " << fraction);
       const double tolerance = s.act_type() == DType::f64 ? 1e-12 : s.act_type() == DType::f32 ? 1e-5 : 3 * 0x1p-8;
-      const BySlot together = backward_together(s, n, sample_of(fraction));
-      const BySlot apart = backward_apart(s, n, sample_of(fraction));
+      const BySlot together = backward_together(s, n, sample_of(s, fraction));
+      const BySlot apart = backward_apart(s, n, sample_of(s, fraction));
       check_close("sp", together.sp, apart.sp, s.act_type() == DType::f64 ? 1e-12 : 1e-5);
       check_close("dgate_up", together.dgate_up, apart.dgate_up, tolerance);
       check_close("weighted_z", together.weighted_z, apart.weighted_z, tolerance);

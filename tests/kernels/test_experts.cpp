@@ -94,11 +94,13 @@ TEST_CASE("SwigluBackward: gates, SP on all tokens and on a sample, in place or 
     INFO("sp " << sp_scale << " fraction " << fraction << " gates " << gated << " in place " << in_place);
     for_each_case([&](Stage& s, const Size& n) {
       const Sorted rows = sorted(s, n);
-      SwigluBackward op{.gate_up = rows_input(s, "gate_up", rows, 2 * n.width),
-                        .dz = rows_input(s, "dz", rows, n.width),
-                        .map = rows.map,
-                        .sp_scale = sp_scale,
-                        .sample = {.fraction = fraction, .key = 99, .first_token = 1000}};
+      SwigluBackward op{
+          .gate_up = rows_input(s, "gate_up", rows, 2 * n.width),
+          .dz = rows_input(s, "dz", rows, n.width),
+          .map = rows.map,
+          .sp_scale = sp_scale,
+          .sample = {
+              .fraction = fraction, .numbers = s.numbers({{StepNumber::sample_key_low, 99}}), .first_token = 1000}};
       if (gated) op.gates = s.acc("gates", {n.tokens, n.top_k});
       if (gated) op.dgates = s.acc_out({n.tokens, n.top_k});
       if (sp_scale != 0) op.gram = s.acc_of({n.tokens, n.top_k, n.top_k}, reference_gram(s, n));
@@ -145,10 +147,12 @@ TEST_CASE("SpecializationTerm and OrthogonalityTerm, a zero vector among the tok
         const Tensor gram = s.acc_of({T, K, K}, grams(T, K, 9));
         const Tensor sp = s.scalar(), o = s.scalar();
         s.run(SpecializationTerm{.gram = gram,
-                                 .sample = {.fraction = fraction, .key = 3, .first_token = 50},
-                                 .token_share = 1.0 / static_cast<double>(T),
+                                 .sample = {.fraction = fraction,
+                                            .numbers = s.numbers({{StepNumber::sample_key_low, 3}}),
+                                            .first_token = 50},
+                                 .sp_scale = 1.0 / (static_cast<double>(T) * fraction),
                                  .sp = sp});
-        s.run(OrthogonalityTerm{.gram = gram, .token_share = 1.0 / static_cast<double>(T), .o = o});
+        s.run(OrthogonalityTerm{.gram = gram, .o_scale = 1.0 / static_cast<double>(T), .o = o});
         s.report("sp", sp, {.terms = K * K});
         s.report("o", o, {.terms = K * K});
       });
@@ -168,7 +172,7 @@ TEST_CASE("SP of a vector shorter than 1e-12 is zero with zero gradient") {
     gate_up[2 * second] = gate_up[2 * second + 1] = 1;
     const Tensor rows = s.act_of({R, 2}, gate_up), z = s.act_out({R, 1}), gram = s.acc_out({1, 2, 2}), sp = s.scalar();
     s.run(Swiglu{.gate_up = rows, .map = map, .z = z, .gram = gram});
-    s.run(SpecializationTerm{.gram = gram, .token_share = 1, .sp = sp});
+    s.run(SpecializationTerm{.gram = gram, .sp_scale = 1, .sp = sp});
     s.report("sp", sp);
     const SwigluBackward op{.gate_up = rows,
                             .dz = s.act_of({R, 1}, Values(static_cast<size_t>(R), 0.0)),

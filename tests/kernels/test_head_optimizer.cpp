@@ -22,8 +22,8 @@ TEST_CASE("CrossEntropy: ignored targets, evaluation without a gradient, in plac
             targets.push_back(static_cast<int32_t>(t % 4 == 2 ? -1 - t : (t * 31 + V - 1) % V));
           CrossEntropy op{.logits = s.acc("logits", {C, V}, scale),
                           .targets = s.ids_of({C}, targets),
-                          .value_share = 1.0 / static_cast<double>(C),
-                          .grad_scale = 2.0 / static_cast<double>(C),
+                          .numbers = s.numbers({{StepNumber::target_share, 1.0 / static_cast<double>(C)}}),
+                          .ce_weight = 2.0,
                           .ce = s.scalar()};
           const bool types_agree = s.act_type() != DType::bf16;
           if (gradient != Gradient::none) {
@@ -45,8 +45,8 @@ TEST_CASE("CrossEntropy: all targets ignored leave the sum alone and give zero g
   compare_all([](Stage& s) {
     const CrossEntropy op{.logits = s.acc("logits", {3, 17}),
                           .targets = s.ids_of({3}, {-1, -100, -1}),
-                          .value_share = 1,
-                          .grad_scale = 1,
+                          .numbers = s.numbers({{StepNumber::target_share, 1}}),
+                          .ce_weight = 1,
                           .ce = s.scalar(),
                           .dlogits = s.act_out({3, 17})};
     s.run(op);
@@ -106,13 +106,13 @@ TEST_CASE("AdamW: first and later updates, with and without decay and the copy i
                      .gradient = s.acc("g", {n}),
                      .m = s.acc("m", {n}, 0.1),
                      .v = s.acc_of({n}, v),
-                     .gradient_scale = 0.5,
-                     .lr = 1e-2,
                      .beta1 = 0.9,
                      .beta2 = 0.95,
                      .eps = 1e-8,
                      .decay = decay,
-                     .updates = updates};
+                     .numbers = s.numbers({{StepNumber::learning_rate, 1e-2},
+                                           {StepNumber::gradient_scale, 0.5},
+                                           {StepNumber::updates, static_cast<double>(updates)}})};
             if (copy) op.weight_act = s.act_out({n});
             s.run(op);
             s.report("w", op.weight);

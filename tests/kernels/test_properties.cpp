@@ -35,14 +35,31 @@ TEST_CASE("perfect balance gives LB = 1") {
     s.run(RouterTerms{.logits = s.acc_of({T, E}, Values(static_cast<size_t>(T * E), 0.0)),
                       .probs = s.acc_of({T, E}, Values(static_cast<size_t>(T * E), p)),
                       .statistics = s.acc_of({2, 1, E}, statistics),
-                      .top_k = K,
-                      .group = {.tokens = tokens, .share = 1},
-                      .lb_share = 1,
-                      .token_share = 1 / tokens,
-                      .lb = lb,
-                      .z = s.scalar(),
-                      .v = s.scalar()});
+                      .mean_share = 1 / tokens,
+                      .lb_scale = E / (K * tokens * tokens),
+                      .lb = lb});
     CHECK(added(s, lb) == Approx(1).epsilon(f32_error));
+  });
+}
+
+TEST_CASE("the entropy of equal probabilities is ln E, and that of certainty 0") {
+  on_every_backend([](Stage& s) {
+    const int64_t E = 5, T = 3;
+    const auto entropy_of = [&](const Values& one_token) {
+      Values probs;
+      for (int64_t t = 0; t < T; ++t) probs.insert(probs.end(), one_token.begin(), one_token.end());
+      const Tensor entropy = s.scalar();
+      s.run(RouterTerms{.logits = s.acc_of({T, E}, Values(static_cast<size_t>(T * E), 0.0)),
+                        .probs = s.acc_of({T, E}, probs),
+                        .entropy_scale = 1.0 / T,
+                        .entropy = entropy});
+      return added(s, entropy);
+    };
+    CHECK(entropy_of(Values(5, 0.2)) == Approx(std::log(5.0)).epsilon(f32_error));
+    CHECK(entropy_of({0, 0, 1, 0, 0}) == 0);
+    CHECK(entropy_of({0, 0.5, 0, 0.5, 0}) == Approx(std::log(2.0)).epsilon(f32_error));
+    // A probability that f32 cannot hold in full precision, or at all.
+    CHECK(entropy_of({1e-40, 1, 1e-46, 0, 0}) == Approx(0).margin(f32_error));
   });
 }
 
@@ -66,7 +83,7 @@ TEST_CASE("identical experts give SP = K(K-1), orthogonal ones 0") {
       }
       const Tensor gram = s.acc_out({T, K, K}), sp = s.scalar();
       s.run(Swiglu{.gate_up = s.act_of({R, 2 * F}, gate_up), .map = map, .z = s.act_out({R, F}), .gram = gram});
-      s.run(SpecializationTerm{.gram = gram, .token_share = 1.0 / T, .sp = sp});
+      s.run(SpecializationTerm{.gram = gram, .sp_scale = 1.0 / T, .sp = sp});
       return added(s, sp);
     };
     CHECK(term(true) == Approx(K * (K - 1)).epsilon(f32_error));
@@ -98,7 +115,7 @@ TEST_CASE("CP of one token factorises into source mass and top-K mass") {
       const CouplingMasses lower = layer("lower"), upper = layer("upper");
       const Tensor cp = s.scalar();
       s.run(CouplingTokenTerm{
-          .lower_source_mass = lower.source_mass, .upper_top_mass = upper.top_mass, .token_share = 1.0 / T, .cp = cp});
+          .lower_source_mass = lower.source_mass, .upper_top_mass = upper.top_mass, .cp_scale = 1.0 / T, .cp = cp});
 
       const Values p = s.read(lower.probs), q = s.read(upper.probs), selected = s.read(lower.selected);
       double expected = 0;
@@ -124,13 +141,11 @@ TEST_CASE("the first AdamW update of a unit gradient is one step of the learning
                    .gradient = s.acc_of({2}, {4, -4}),
                    .m = s.acc_of({2}, {0, 0}),
                    .v = s.acc_of({2}, {0, 0}),
-                   .gradient_scale = 0.25,
-                   .lr = 0.1,
                    .beta1 = 0.9,
                    .beta2 = 0.999,
                    .eps = 1e-8,
                    .decay = 0.5,
-                   .updates = 1};
+                   .numbers = s.numbers({{StepNumber::learning_rate, 0.1}, {StepNumber::gradient_scale, 0.25}})};
     s.run(op);
     const Values w = s.read(op.weight);
     CHECK(w[0] == Approx(1.8).epsilon(f32_error));

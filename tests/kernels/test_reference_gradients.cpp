@@ -1,6 +1,7 @@
 // Every backward operation of the reference backend is the derivative of its forward operation: central differences.
 // (The router's: test_router_gradients.cpp.)
 #include "gradients.h"
+#include "kernels/host_numbers.h"
 
 using namespace strand;
 using namespace strand::test;
@@ -206,17 +207,20 @@ TEST_CASE("gradients: SwiGLU with gates and SP, on all tokens and on a sample") 
     ReferenceStage s(4);
     const Rows rows(s);
     const int64_t F = 5, used = rows.used(s);
-    const TokenSample sample{.fraction = fraction, .key = 5};
-    if (fraction < 1) REQUIRE((sample.contains(0) || sample.contains(1) || sample.contains(2) || sample.contains(3)));
+    const TokenSample sample{.fraction = fraction, .numbers = s.numbers({{StepNumber::sample_key_low, 5}})};
+    if (fraction < 1) {
+      const HostSample on_host(sample);
+      REQUIRE((on_host.contains(0) || on_host.contains(1) || on_host.contains(2) || on_host.contains(3)));
+    }
     const Tensor gate_up = s.act("gate_up", {rows.R, 2 * F}), dz = s.act("dz", {rows.R, F});
     const Tensor gates = s.acc("gates", {rows.T, rows.K}), gram = s.acc_out({rows.T, rows.K, rows.K});
     const Tensor z = s.act_out({rows.R, F});
-    const double sp_weight = 3;
+    const double sp_scale = 3.0 / static_cast<double>(rows.T) / fraction;
     const auto f = [&] {
       s.run(Swiglu{.gate_up = gate_up, .map = rows.map, .z = z, .gram = gram});
       const Tensor sp = s.zero();
-      s.run(SpecializationTerm{.gram = gram, .sample = sample, .token_share = 1.0 / rows.T, .sp = sp});
-      double sum = sp_weight * s.read(sp)[0];
+      s.run(SpecializationTerm{.gram = gram, .sample = sample, .sp_scale = sp_scale, .sp = sp});
+      double sum = s.read(sp)[0];
       const Values g = s.read(gates), slot_row = s.read(rows.map.row_of_slot);
       for (size_t slot = 0; slot < g.size(); ++slot) {
         const auto r = static_cast<int64_t>(slot_row[slot]);
@@ -230,7 +234,7 @@ TEST_CASE("gradients: SwiGLU with gates and SP, on all tokens and on a sample") 
                             .map = rows.map,
                             .gates = gates,
                             .gram = gram,
-                            .sp_scale = sp_weight / static_cast<double>(rows.T) / fraction,
+                            .sp_scale = sp_scale,
                             .sample = sample,
                             .weighted_z = s.act_out({rows.R, F}),
                             .dgate_up = s.act_out({rows.R, 2 * F}),
@@ -262,12 +266,12 @@ TEST_CASE("gradients: combine with gates and O; dispatch is the backward of comb
   const int64_t D = 5, used = rows.used(s);
   const Tensor y = s.act("y", {rows.R, D}), gates = s.acc("gates", {rows.T, rows.K}), dout = s.act("dout", {rows.T, D});
   const Tensor gram = s.acc_out({rows.T, rows.K, rows.K}), out = s.acc_out({rows.T, D});
-  const double o_weight = 2;
+  const double o_scale = 2.0 / static_cast<double>(rows.T);
   const auto f = [&] {
     s.run(CombineRows{.rows = y, .map = rows.map, .gates = gates, .out = out, .gram = gram});
     const Tensor o = s.zero();
-    s.run(OrthogonalityTerm{.gram = gram, .token_share = 1.0 / rows.T, .o = o});
-    return functional(dout, out) + o_weight * s.read(o)[0];
+    s.run(OrthogonalityTerm{.gram = gram, .o_scale = o_scale, .o = o});
+    return functional(dout, out) + s.read(o)[0];
   };
   f();
   const CombineBackward op{.dout = dout,
@@ -275,7 +279,7 @@ TEST_CASE("gradients: combine with gates and O; dispatch is the backward of comb
                            .map = rows.map,
                            .gates = gates,
                            .gram = gram,
-                           .o_scale = o_weight / static_cast<double>(rows.T),
+                           .o_scale = o_scale,
                            .dy = s.act_out({rows.R, D}),
                            .dgates = s.acc_out({rows.T, rows.K})};
   s.run(op);
@@ -300,8 +304,8 @@ TEST_CASE("gradients: cross-entropy with ignored targets") {
     const Tensor ce = s.zero();
     s.run(CrossEntropy{.logits = logits,
                        .targets = targets,
-                       .value_share = share,
-                       .grad_scale = share,
+                       .numbers = s.numbers({{StepNumber::target_share, share}}),
+                       .ce_weight = 1,
                        .ce = ce,
                        .dlogits = gradient});
     return s.read(ce)[0];

@@ -165,46 +165,65 @@ TEST_CASE("RoutingStatistics: exact counts, sums of p, step counts accumulated")
   });
 }
 
-TEST_CASE("RouterTerms: LB, Z and V") {
-  for_each_case([](Stage& s, const Size& n, const Gating& gating) {
-    const Routed routed = route(s, n, gating);
-    const double T = static_cast<double>(n.tokens), groups = static_cast<double>(n.groups);
-    const RouterTerms op{.logits = s.acc("logits", {n.tokens, n.experts}, 2),
-                         .probs = s.acc_of({n.tokens, n.experts}, routed.probs),
-                         .statistics = s.acc_of({2, n.groups, n.experts}, routed.statistics),
-                         .top_k = n.top_k,
-                         .group = {.tokens = T / groups, .share = 1 / groups},
-                         .lb_share = 0.5 / groups,
-                         .token_share = 1 / T,
-                         .lb = s.scalar(),
-                         .z = s.scalar(),
-                         .v = s.scalar()};
-    s.run(op);
-    s.report("lb", op.lb, {.terms = n.tokens});
-    s.report("z", op.z, {.terms = n.experts});
-    s.report("v", op.v, {.terms = n.experts});
-  });
+TEST_CASE("RouterTerms: all terms together and each alone") {
+  enum Terms : int { lb = 1, z = 2, v = 4, entropy = 8, all = 15 };
+  for (int measured : {int(all), int(lb), int(z), int(v), int(entropy), 0}) {
+    INFO("measured " << measured);
+    for_each_case([&](Stage& s, const Size& n, const Gating& gating) {
+      const Routed routed = route(s, n, gating);
+      const double T = static_cast<double>(n.tokens), group = T / static_cast<double>(n.groups);
+      RouterTerms op{.logits = s.acc("logits", {n.tokens, n.experts}, 2),
+                     .probs = s.acc_of({n.tokens, n.experts}, routed.probs),
+                     .mean_share = 1 / group,
+                     .lb_scale = 0.5 / (T * group),
+                     .z_scale = 1 / T,
+                     .v_scale = 1 / T,
+                     .entropy_scale = 1 / T};
+      if (measured & (lb | v)) op.statistics = s.acc_of({2, n.groups, n.experts}, routed.statistics);
+      if (measured & lb) op.lb = s.scalar();
+      if (measured & z) op.z = s.scalar();
+      if (measured & v) op.v = s.scalar();
+      if (measured & entropy) op.entropy = s.scalar();
+      s.run(op);
+      if (op.lb) s.report("lb", op.lb, {.terms = n.tokens});
+      if (op.z) s.report("z", op.z, {.terms = n.experts});
+      if (op.v) s.report("v", op.v, {.terms = n.experts});
+      if (op.entropy) s.report("entropy", op.entropy, {.terms = n.experts});
+    });
+  }
 }
 
 TEST_CASE("RouterBackward: every term alone and all together") {
-  enum Terms : int { gates_only = 0, lb = 1, v = 2, z = 4, cp_above = 8, cp_below = 16, probs = 32, activated = 64 };
+  enum Terms : int {
+    gates_only = 0,
+    lb = 1,
+    v = 2,
+    z = 4,
+    cp_above = 8,
+    cp_below = 16,
+    probs = 32,
+    entropy = 64,
+    activated = 128,
+  };
   for (int terms : {int(gates_only), int(lb), int(v), int(z), int(cp_above), cp_above | activated, int(cp_below),
-                    int(probs), 63, 127}) {
+                    int(probs), int(entropy), 127, 255}) {
     INFO("terms " << terms);
     for_each_case([&](Stage& s, const Size& n, const Gating& gating) {
       const Routed routed = route(s, n, gating);
-      const double T = static_cast<double>(n.tokens), groups = static_cast<double>(n.groups);
+      const double group = static_cast<double>(n.tokens) / static_cast<double>(n.groups);
       RouterBackward op{.gating = gating,
                         .logits = s.acc("logits", {n.tokens, n.experts}, 2),
                         .probs = s.acc_of({n.tokens, n.experts}, routed.probs),
                         .selected = s.ids_of({n.tokens, n.top_k}, routed.selected),
                         .gates = s.acc_of({n.tokens, n.top_k}, routed.gates),
                         .dgates = s.acc("dgates", {n.tokens, n.top_k}, 0.1),
-                        .statistics = s.acc_of({2, n.groups, n.experts}, routed.statistics),
-                        .group = {.tokens = T / groups, .share = 1 / groups}};
-      if (terms & lb) op.lb_weight = 3;
-      if (terms & v) op.v_weight = 5;
+                        .mean_share = 1 / group};
+      if (terms & (lb | v)) op.statistics = s.acc_of({2, n.groups, n.experts}, routed.statistics);
+      const double T = static_cast<double>(n.tokens), E = static_cast<double>(n.experts);
+      if (terms & lb) op.lb_scale = 3 * E / (static_cast<double>(n.top_k) * T * group);
+      if (terms & v) op.v_scale = 0.5;
       if (terms & z) op.z_scale = 0.1;
+      if (terms & entropy) op.entropy_scale = -0.3;
       if (terms & (cp_above | cp_below)) op.cp_scale = 0.2;
       op.cp_sources_activated = (terms & activated) != 0;
       if (terms & cp_above) op.above_top_mass = s.acc("above", {n.tokens});
@@ -215,8 +234,8 @@ TEST_CASE("RouterBackward: every term alone and all together") {
       if (terms & probs) op.dprobs = s.acc("dprobs", {n.tokens, n.experts}, 0.1);
       op.dlogits = s.acc_out({n.tokens, n.experts});
       s.run(op);
-      // Of one expert's p = 1 the gradient 3 LB cancels, and that of one renormalized gate, 2.5 · 0.1 times a normal
-      // number.
+      // Of one expert's p = 1 the gradient 3 of LB cancels, and that of one renormalized gate, 2.5 · 0.1 times a
+      // normal number.
       const double cancelled = n.experts == 1 ? 5 : gating.renormalize && n.top_k == 1 ? 1 : 0;
       s.report("dlogits", op.dlogits, {.terms = n.experts, .cancelled = cancelled});
     });
@@ -225,12 +244,16 @@ TEST_CASE("RouterBackward: every term alone and all together") {
 
 TEST_CASE("RouterBiasUpdate: the sign of the difference, zero at the mean") {
   compare_all([](Stage& s) {
-    const RouterBiasUpdate op{.step_counts = s.acc_of({5}, {4, 4, 0, 8, 4}), .rate = 0.125, .bias = s.acc("bias", {5})};
+    const RouterBiasUpdate op{.step_counts = s.acc_of({5}, {4, 4, 0, 8, 4}),
+                              .rate = 0.125,
+                              .bias = s.acc("bias", {5}),
+                              .numbers = s.numbers()};
     s.run(op);
     s.report("bias", op.bias);
   });
   compare_all([](Stage& s) {
-    const RouterBiasUpdate op{.step_counts = s.acc_of({3}, {7, 1, 2}), .rate = 0.001, .bias = s.acc("bias", {3})};
+    const RouterBiasUpdate op{
+        .step_counts = s.acc_of({3}, {7, 1, 2}), .rate = 0.001, .bias = s.acc("bias", {3}), .numbers = s.numbers()};
     s.run(op);
     s.report("bias", op.bias);
   });

@@ -7,7 +7,7 @@ using namespace strand::test;
 
 namespace {
 struct Weights {
-  double lb = 0, z = 0, v = 0, cp_token = 0, cp_batch = 0;
+  double lb = 0, z = 0, v = 0, cp_token = 0, cp_batch = 0, entropy = 0;
 };
 
 struct Case {
@@ -51,7 +51,7 @@ class Network {
   void check() {
     forward();
     const Tensor masks = s_.acc_out({lower_.E, upper_.E});
-    s_.run(CouplingSelect{.joint = joint_, .top_k = upper_.K, .share = 0, .mask = masks, .cp = s_.zero()});
+    s_.run(CouplingSelect{.joint = joint_, .top_k = upper_.K, .cp_scale = 0, .mask = masks, .cp = s_.zero()});
     const Tensor dlower = backward(lower_, masks, CouplingJointBackward::Side::lower);
     const Tensor dupper = backward(upper_, masks, CouplingJointBackward::Side::upper);
     check_gradient("lower logits", lower_.logits, dlower, [&] { return forward(); });
@@ -59,10 +59,13 @@ class Network {
   }
 
  private:
-  GroupScale group() const {
-    const auto groups = static_cast<double>(case_.groups);
-    return {.tokens = static_cast<double>(T) / groups, .share = 1 / groups};
+  double group_tokens() const { return static_cast<double>(T) / static_cast<double>(case_.groups); }
+  /// LB and V as their formulas have them, means over groups.
+  double lb_scale(const Layer& layer) const {
+    const double g = group_tokens();
+    return static_cast<double>(layer.E) / (static_cast<double>(layer.K) * g * g) / static_cast<double>(case_.groups);
   }
+  double v_scale(const Layer& layer) const { return 1.0 / static_cast<double>(T * layer.E); }
 
   double forward(const Layer& layer) {
     s_.run(Route{.gating = layer.gating,
@@ -81,18 +84,21 @@ class Network {
                           .source_mass = layer.source_mass,
                           .top_mass = layer.top_mass,
                           .top_experts = layer.top_experts});
-    const Tensor lb = s_.zero(), z = s_.zero(), v = s_.zero();
+    const Tensor lb = s_.zero(), z = s_.zero(), v = s_.zero(), entropy = s_.zero();
     s_.run(RouterTerms{.logits = layer.logits,
                        .probs = layer.probs,
                        .statistics = layer.statistics,
-                       .top_k = layer.K,
-                       .group = group(),
-                       .lb_share = group().share,
-                       .token_share = 1.0 / T,
+                       .mean_share = 1 / group_tokens(),
+                       .lb_scale = lb_scale(layer),
+                       .z_scale = 1.0 / T,
+                       .v_scale = v_scale(layer),
+                       .entropy_scale = 1.0 / T,
                        .lb = lb,
                        .z = z,
-                       .v = v});
-    return functional(layer.dgates, layer.gates) + w_.lb * s_.read(lb)[0] + w_.z * s_.read(z)[0] + w_.v * s_.read(v)[0];
+                       .v = v,
+                       .entropy = entropy});
+    return functional(layer.dgates, layer.gates) + w_.lb * s_.read(lb)[0] + w_.z * s_.read(z)[0] +
+           w_.v * s_.read(v)[0] + w_.entropy * s_.read(entropy)[0];
   }
 
   double forward() {
@@ -100,7 +106,7 @@ class Network {
     const Tensor token_form = s_.zero(), batch_form = s_.zero();
     s_.run(CouplingTokenTerm{.lower_source_mass = lower_.source_mass,
                              .upper_top_mass = upper_.top_mass,
-                             .token_share = 1.0 / T,
+                             .cp_scale = 1.0 / T,
                              .cp = token_form});
     s_.run(CouplingJoint{.sources = case_.sources,
                          .lower_probs = lower_.probs,
@@ -108,7 +114,7 @@ class Network {
                          .upper_probs = upper_.probs,
                          .joint = joint_});
     const Tensor mask = s_.acc_out({lower_.E, upper_.E});
-    s_.run(CouplingSelect{.joint = joint_, .top_k = upper_.K, .share = 1.0 / T, .mask = mask, .cp = batch_form});
+    s_.run(CouplingSelect{.joint = joint_, .top_k = upper_.K, .cp_scale = 1.0 / T, .mask = mask, .cp = batch_form});
     return layers + w_.cp_token * s_.read(token_form)[0] + w_.cp_batch * s_.read(batch_form)[0];
   }
 
@@ -121,7 +127,7 @@ class Network {
                                  .lower_selected = lower_.selected,
                                  .upper_probs = upper_.probs,
                                  .mask = mask,
-                                 .scale = w_.cp_batch / T,
+                                 .cp_scale = w_.cp_batch / T,
                                  .dprobs = dprobs});
     RouterBackward op{.gating = layer.gating,
                       .logits = layer.logits,
@@ -130,10 +136,11 @@ class Network {
                       .gates = layer.gates,
                       .dgates = layer.dgates,
                       .statistics = layer.statistics,
-                      .group = group(),
-                      .lb_weight = w_.lb,
-                      .v_weight = w_.v,
+                      .mean_share = 1 / group_tokens(),
+                      .lb_scale = w_.lb * lb_scale(layer),
                       .z_scale = w_.z / T,
+                      .v_scale = w_.v * v_scale(layer),
+                      .entropy_scale = w_.entropy / T,
                       .cp_scale = w_.cp_token / T,
                       .cp_sources_activated = case_.sources == CpSources::activated,
                       .dprobs = dprobs,
@@ -158,7 +165,7 @@ class Network {
 
 TEST_CASE("gradients: router, every term alone and all together") {
   const Weights all_weights[] = {
-      {}, {.lb = 1}, {.z = 1}, {.v = 1}, {.cp_token = 1}, {.cp_batch = 1}, {2, 0.5, 3, 1.5, 4}};
+      {}, {.lb = 1}, {.z = 1}, {.v = 1}, {.cp_token = 1}, {.cp_batch = 1}, {.entropy = 1}, {2, 0.5, 3, 1.5, 4, -2}};
   for (Score score : {Score::softmax, Score::sigmoid}) {
     for (bool renormalize : {false, true}) {
       for (CpSources sources : {CpSources::all, CpSources::activated}) {

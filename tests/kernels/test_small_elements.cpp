@@ -110,8 +110,8 @@ TEST_CASE("CrossEntropy: gradients of improbable words are as exact as those of 
   compare_all([&](Stage& s) {
     const CrossEntropy op{.logits = s.acc_of({1, V}, logits),
                           .targets = s.ids_of({1}, {3}),
-                          .value_share = 1,
-                          .grad_scale = 1,
+                          .numbers = s.numbers({{StepNumber::target_share, 1}}),
+                          .ce_weight = 1,
                           .ce = s.scalar(),
                           .dlogits = s.act_out({1, V})};
     s.run(op);

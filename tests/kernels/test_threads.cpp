@@ -108,8 +108,8 @@ TEST_CASE("SpecializationTerm and OrthogonalityTerm over many blocks, in their o
   require_that_order_shows(o, block_sizes::tokens);
   compare_all([&](Stage& s) {
     const Tensor of_sp = s.scalar(), of_o = s.scalar(), g = s.acc_of({T, 2, 2}, gram);
-    s.run(SpecializationTerm{.gram = g, .token_share = 1024, .sp = of_sp});
-    s.run(OrthogonalityTerm{.gram = g, .token_share = 1024, .o = of_o});
+    s.run(SpecializationTerm{.gram = g, .sp_scale = 1024, .sp = of_sp});
+    s.run(OrthogonalityTerm{.gram = g, .o_scale = 1024, .o = of_o});
     s.report("sp", of_sp);
     s.report("o", of_o);
   });
@@ -136,12 +136,12 @@ TEST_CASE("CouplingTokenTerm and CrossEntropy over many blocks, in their order")
   require_that_order_shows(losses, block_sizes::tokens);
   compare_all([&](Stage& s) {
     const Tensor cp = s.scalar(), ce = s.scalar();
-    s.run(CouplingTokenTerm{.lower_source_mass = s.acc_of({T}, lower),
-                            .upper_top_mass = s.acc_of({T}, upper),
-                            .token_share = 1024,
-                            .cp = cp});
-    s.run(CrossEntropy{
-        .logits = s.acc_of({T, V}, logits), .targets = s.ids_of({T}, targets), .value_share = 1024, .ce = ce});
+    s.run(CouplingTokenTerm{
+        .lower_source_mass = s.acc_of({T}, lower), .upper_top_mass = s.acc_of({T}, upper), .cp_scale = 1024, .cp = cp});
+    s.run(CrossEntropy{.logits = s.acc_of({T, V}, logits),
+                       .targets = s.ids_of({T}, targets),
+                       .numbers = s.numbers({{StepNumber::target_share, 1024}}),
+                       .ce = ce});
     s.report("cp", cp);
     s.report("ce", ce, {.terms = V});
   });
@@ -168,11 +168,9 @@ TEST_CASE("RouterTerms and RoutingStatistics over many blocks, in their order") 
     const RouterTerms terms{.logits = s.acc_of({T, E}, logits),
                             .probs = statistics.probs,
                             .statistics = s.acc_of({2, 1, E}, sums),
-                            .top_k = 1,
-                            .group = {static_cast<double>(T), 1024.0},
-                            .lb_share = 1,
-                            .token_share = 1024,
-                            .lb = s.scalar(),
+                            .mean_share = 1.0 / static_cast<double>(T),
+                            .z_scale = 1024,
+                            .v_scale = 1024.0 / static_cast<double>(T * E),
                             .z = s.scalar(),
                             .v = s.scalar()};
     s.run(terms);

@@ -52,6 +52,7 @@ class CountingDevice final : public Device {
     behind_.synchronize();
   }
   std::unique_ptr<Event> make_event() override;
+  int steps_ahead() const override { return behind_.steps_ahead(); }
   int threads() const override { return behind_.threads(); }
   PeakRate measure_peak(PeakKind kind, int rounds) override { return behind_.measure_peak(kind, rounds); }
   std::string description() const override { return behind_.description(); }

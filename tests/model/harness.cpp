@@ -12,7 +12,13 @@ Config tiny_config(Precision precision) {
   c.run.precision = precision;
   c.model = {.vocab_size = 17, .hidden_size = 10, .num_layers = 2, .num_heads = 4, .num_kv_heads = 2, .head_dim = 6};
   c.moe = {.num_experts = 5, .top_k = 2, .expert_ffn = 7};
-  c.losses = {.lb_weight = 0.5, .z_weight = 0.3, .sp_weight = 0.7, .cp_weight = 0.6, .o_weight = 0.2, .v_weight = 0.9};
+  c.losses = {.lb_weight = 0.5,
+              .z_weight = 0.3,
+              .sp_weight = 0.7,
+              .cp_weight = 0.6,
+              .o_weight = 0.2,
+              .v_weight = 0.9,
+              .entropy_weight = -0.4};
   return c;
 }
 
@@ -21,13 +27,9 @@ Objective whole_objective(const Config& config) {
 }
 
 Objective only(const Config& config, Term term) {
-  Objective o{.losses = config.losses, .ce_weight = term == Term::ce ? 1.0 : 0.0};
-  LossConfig& l = o.losses;
-  l.lb_weight = l.z_weight = l.sp_weight = l.cp_weight = l.o_weight = l.v_weight = 0;
-  double* const weights[term_count] = {&o.ce_weight, &l.lb_weight, &l.z_weight, &l.sp_weight,
-                                       &l.cp_weight, &l.o_weight,  &l.v_weight};
-  *weights[static_cast<int>(term)] = 1.0;
-  return o;
+  Objective objective = Objective::only(config.losses, term);
+  objective.asked = TermSet::all();
+  return objective;
 }
 
 StepData random_batch(const Config& config, int64_t sequences, int64_t tokens, uint64_t seed) {
@@ -93,7 +95,7 @@ void TestModel::randomize(uint64_t seed) {
   parameters.zero_training_state(session.ops());
   for (const Parameters::RouterBias& b : parameters.router_biases())
     upload_values(session.ops(), b.bias, random_values(seed, b.name, b.bias.elements(), 0.0, 0.2));
-  runner.updates = 0;
+  runner.set_updates(0);
 }
 
 TestModel::Place TestModel::find(const std::string& name) const {

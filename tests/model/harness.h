@@ -14,10 +14,10 @@ using Values = std::vector<double>;
 using NamedValues = std::map<std::string, Values>;
 
 /// V 17, D 10, H 4, G 2, A 6 (so H A is 24 and G A is 12), L 2, E 5, K 2, F 7: small enough for finite differences; no
-/// matrix is square, and no two widths that could be mixed up are equal. Every loss term has a weight, so memory suffices
-/// for any objective.
+/// matrix is square, and no two widths that could be mixed up are equal. Every loss term has a weight, so memory
+/// suffices for any objective.
 Config tiny_config(Precision precision);
-/// The objective of a config; one term of it alone, with weight 1.
+/// The objective of a config; one term of it alone, with weight 1, while the values of all are measured.
 Objective whole_objective(const Config& config);
 Objective only(const Config& config, Term term);
 

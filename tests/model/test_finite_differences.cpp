@@ -1,10 +1,10 @@
 // Every term's gradient against central differences of the scalar itself, in double precision, through the whole model.
 #include <fmt/core.h>
 
-#include "tests/catch.h"
 #include <cmath>
 
 #include "kernels/reference/reference_ops.h"
+#include "tests/catch.h"
 #include "tests/model/harness.h"
 
 namespace strand::test {
@@ -127,7 +127,7 @@ struct Tracked {
 std::vector<Tracked> tracked_objectives(const Config& config) {
   std::vector<Tracked> all;
   for (int i = 0; i < term_count; ++i)
-    all.push_back({term_names[i], only(config, static_cast<Term>(i)), constant(config, static_cast<Term>(i))});
+    all.push_back({term_table[i].name, only(config, static_cast<Term>(i)), constant(config, static_cast<Term>(i))});
   all.push_back({"all together", whole_objective(config)});
   return all;
 }
@@ -225,7 +225,7 @@ TEST_CASE("The loss is the weighted sum of the terms") {
   const StepData data = random_batch(config, 2, 5, 1);
   const StepTerms t = model.accumulate(data, whole_objective(config));
   const double sum = t[Term::ce] + 0.5 * t[Term::lb] + 0.3 * t[Term::z] + 0.7 * t[Term::sp] + 0.6 * t[Term::cp] +
-                     0.2 * t[Term::o] + 0.9 * t[Term::v];
+                     0.2 * t[Term::o] + 0.9 * t[Term::v] - 0.4 * t[Term::entropy];
   CHECK(t.loss == Approx(sum).epsilon(1e-14));
   const StepTerms alone = model.runner.evaluate(data, only(config, Term::z));
   CHECK(alone.loss == t[Term::z]);

@@ -69,8 +69,8 @@ Outputs by_head_loss(Ops& ops, const Inputs& in, Precision precision, Mode mode)
   ProcessGrid self;
   const Config config = tiny_config(precision);
   constexpr size_t room = size_t{1} << 20;
-  void* memory[2] = {ops.device().allocate(MemoryKind::device, room), ops.device().allocate(MemoryKind::device, room)};
-  Arena step("step", memory[0], room), scratch("scratch", memory[1], room);
+  const DeviceMemory memory[2] = {{ops.device(), MemoryKind::device, room}, {ops.device(), MemoryKind::device, room}};
+  Arena step("step", memory[0].data(), room), scratch("scratch", memory[1].data(), room);
   const NumberTypes types = NumberTypes::of(precision);
   Context c{ops, self, step, scratch, types, config.model, config.moe, config.parallel, chunk * vocabulary + 3};
   const auto tensor = [&](const char* name, DType type, const Shape& shape, const Values& values) {
@@ -86,14 +86,18 @@ Outputs by_head_loss(Ops& ops, const Inputs& in, Precision precision, Mode mode)
   const Tensor dhidden = step.allocate("dhidden", types.acc, {in.rows, width});
   const Tensor logits = step.allocate("logits", types.acc, {in.rows, vocabulary});
   const Objective objective{.losses = config.losses};
-  const StepShape step_shape{.tokens = in.rows, .valid_targets = valid_targets};
-  LossContext loss{objective, LossScale(config.losses, step_shape, 1, in.rows, in.rows), {}, terms};
+  const StepShape step_shape{.tokens = in.rows};
+  Values step_numbers(step_number_count);
+  step_numbers[static_cast<size_t>(place(StepNumber::target_share))] = target_share(valid_targets);
+  const Tensor numbers = tensor("numbers", DType::f64, {step_number_count}, step_numbers);
+  LossContext loss{objective, LossScale(objective, config.moe, step_shape, {1, in.rows, in.rows}),
+                   {},        numbers,
+                   terms,     objective.measured()};
   const bool train = mode == Mode::training;
   head_loss(c, weight, hidden, targets, loss, train ? dhidden : Tensor{}, train ? dweight : Tensor{}, logits);
   Outputs out{.ce = download_values(ops, terms)[0], .logits = download_values(ops, logits)};
   if (train) out.dhidden = download_values(ops, dhidden);
   out.dweight = download_values(ops, dweight);
-  for (void* m : memory) ops.device().deallocate(MemoryKind::device, m);
   return out;
 }
 

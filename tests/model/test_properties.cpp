@@ -81,7 +81,7 @@ TEST_CASE("Sequence scope: a step is the same however it is cut into micro-steps
         for (const auto& micro_batches : cuts) {
           const Outcome parts = outcome(model, cut(data, micro_batches));
           for (int i = 0; i < term_count; ++i) {
-            INFO(term_names[i] << " in " << micro_batches.size() << " micro-steps");
+            INFO(term_table[i].name << " in " << micro_batches.size() << " micro-steps");
             CHECK(parts.terms.value[size_t(i)] ==
                   Approx(whole.terms.value[size_t(i)]).epsilon(backend.tolerance).margin(0));
           }
@@ -121,17 +121,17 @@ TEST_CASE("Micro-step scope: LB, V and CP's batch form are means over the micro-
       const Outcome whole = outcome(model, data), halves = outcome(model, cut(data, {2, 2}));
       const Outcome mean = mean_outcome(model, {sequences_of(data, 0, 2), sequences_of(data, 2, 4)});
       for (int i = 0; i < term_count; ++i) {
-        INFO(term_names[i]);
+        INFO(term_table[i].name);
         CHECK(halves.terms.value[size_t(i)] ==
               Approx(mean.terms.value[size_t(i)]).epsilon(backend.tolerance).margin(0));
       }
       CHECK(relative_error(halves.gradients, mean.gradients) <= backend.tolerance);
       // And these three do depend on the cut.
       for (Term term : {Term::lb, Term::v, Term::cp}) {
-        INFO(term_names[static_cast<int>(term)]);
+        INFO(term_name(term));
         CHECK(std::abs(halves.terms[term] - whole.terms[term]) > 1e-4 * std::abs(whole.terms[term]));
       }
-      for (Term term : {Term::ce, Term::z, Term::sp, Term::o})
+      for (Term term : {Term::ce, Term::z, Term::sp, Term::o, Term::entropy})
         CHECK(halves.terms[term] == Approx(whole.terms[term]).epsilon(backend.tolerance).margin(0));
     }
   }
@@ -169,7 +169,7 @@ TEST_CASE("Without a valid target CE is 0, and the rest is as ever") {
       const Outcome o = outcome(model, data);
       CHECK(o.terms[Term::ce] == 0.0);
       CHECK(std::isfinite(o.terms.loss));
-      for (Term term : {Term::lb, Term::z, Term::sp, Term::cp, Term::o, Term::v})
+      for (Term term : {Term::lb, Term::z, Term::sp, Term::cp, Term::o, Term::v, Term::entropy})
         CHECK(o.terms[term] == expected[term]);
       CHECK(relative_error(o.gradients, gradients) <= backend.tolerance);
     }

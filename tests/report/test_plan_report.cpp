@@ -47,9 +47,10 @@ TEST_CASE("memory of the weights, their gradients and moments") {
   CHECK(report.model.gradients == weights);
   CHECK(report.model.moments == 2 * weights);
   CHECK(report.model.act_copies == 0);
-  // Cosines and sines of 2 angles at 8 positions; and six of at most 64 bytes, padded to that: inputs and targets (16
-  // ids), one number, the terms, the counts of selections in training and in evaluation (2 layers of 4 experts).
-  const size_t buffers = 8 * 2 * 2 * 4 + 6 * 64;
+  // Cosines and sines of 2 angles at 8 positions; nine numbers of a step (72 bytes, padded to 128); and eight of at
+  // most 64 bytes, padded to that: inputs and targets (16 ids) of two batches, one number, the terms, the counts of
+  // selections in training and in evaluation (2 layers of 4 experts).
+  const size_t buffers = 8 * 2 * 2 * 4 + 128 + 8 * 64;
   CHECK(report.model.buffers == buffers);
   CHECK(report.session.model.bytes == 4 * weights + buffers);
   CHECK(report.size.parameters == embed + 2 * (qkv + o_proj + router + gate_up + down) + 5 * 8);
@@ -101,8 +102,9 @@ TEST_CASE("the optimizer's calls and bytes count once a step, gradients are zero
   CHECK(two.step.ops.bytes[optimizer] == one.step.ops.bytes[optimizer]);
   CHECK(two.step.ops.calls[experts] == 2 * one.step.ops.calls[experts]);
   // AdamW reads and writes weight, m and v and reads the gradient; the norm reads the gradient: 32 bytes a parameter.
+  // Clipping reads the terms and the numbers of the step.
   const double numbers = static_cast<double>(one.size.parameters);
-  CHECK(one.step.ops.bytes[optimizer] == 32 * numbers);
+  CHECK(one.step.ops.bytes[optimizer] == 32 * numbers + 8 * (term_count + step_number_count));
 }
 
 TEST_CASE("recomputation trades memory for FLOPs, and says which") {

@@ -67,9 +67,8 @@ std::vector<GroupTraffic> run_step(const Config& config, const GridShape& shape)
     StepRunner runner(session);
     const StepData data = random_step(config, grid.rank(), micro_steps_per_rank(config.train, grid.ranks()));
     const GroupTraffic before(grid);
-    runner.accumulate(data, {.losses = config.losses, .unweighted = Objective::Unweighted::left_out}, 0);
-    runner.gradient_norm();
-    runner.update(config.optimizer, 1e-3, 1.0);
+    runner.step(data, {.losses = config.losses, .asked = terms_of_every_step()}, 0,
+                {.optimizer = config.optimizer, .learning_rate = 1e-3});
     GroupTraffic traffic(grid);
     traffic -= before;
     booked[static_cast<size_t>(grid.rank())] = traffic;  // each rank its own

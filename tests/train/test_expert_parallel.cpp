@@ -3,6 +3,7 @@
 #include "kernels/cpu/backend.h"
 #include "kernels/reference/reference_ops.h"
 #include "tests/catch.h"
+#include "tests/model/counting_device.h"
 #include "tests/model/harness.h"
 #include "tests/parallel/thread_grid.h"
 #include "tests/train/reference_files.h"
@@ -30,8 +31,8 @@ Config every_term() {
   c.moe.top_k = 3;
   c.moe.shared_experts = 1;
   c.moe.bias_rate = 1e-3;
-  c.losses.lb_weight = c.losses.z_weight = c.losses.sp_weight = c.losses.cp_weight = 0.1;
-  c.losses.o_weight = c.losses.v_weight = 0.1;
+  for (const TermRow& row : term_table)
+    if (row.weight != nullptr) c.losses.*row.weight = 0.1;
   return c;
 }
 
@@ -77,7 +78,7 @@ Outcome train(const Config& config, Layout layout, Happens happens = Happens::at
             out.expert_rows = grid.world().all_reduce_sum(session.transformer().expert_rows());
           }
           out.norms.push_back(runner.gradient_norm());
-          runner.update({.weight_decay = 0.1}, 1e-3, StepRunner::clip_factor(out.norms.back(), 1.0));
+          runner.update({.optimizer = {.weight_decay = 0.1, .clip_norm = 1.0}, .learning_rate = 1e-3});
         }
         out.trained = gather_logical(session, &OwnedPart::master);
       },
@@ -95,7 +96,7 @@ bool same_bits(const Outcome& a, const Outcome& b) {
 void check_agrees(const Outcome& got, const Outcome& one) {
   for (size_t i = 0; i < one.terms.size(); ++i)
     for (size_t t = 0; t < term_count; ++t) {
-      INFO("step " << i << ", " << term_names[t]);
+      INFO("step " << i << ", " << term_table[t].name);
       CHECK(one.terms[i].value[t] != 0);
       CHECK(got.terms[i].value[t] == Approx(one.terms[i].value[t]).epsilon(1e-9));
     }
@@ -104,6 +105,25 @@ void check_agrees(const Outcome& got, const Outcome& one) {
   CHECK(relative_error(got.gradients, one.gradients) < 1e-9);
   CHECK(relative_error(got.norms, one.norms) < 1e-9);
   CHECK(relative_error(got.trained, one.trained) < 1e-9);
+}
+
+TEST_CASE("With experts spread over ranks, the host reads the counts of each layer and nothing else") {
+  Config config = every_term();
+  config.run.precision = Precision::fp32;
+  run_ranks(2, 2, [&](ProcessGrid& grid) {
+    CpuDevice cpu;
+    CountingDevice device(cpu);
+    const std::unique_ptr<Ops> ops = device.make_ops();
+    Session session(*ops, grid, config, {Purpose::training, sequences / grid.ranks(), tokens});
+    StepRunner runner(session);
+    session.parameters().initialize(*ops, 7);
+    const StepData data = part_of_rank(whole_step(config, 0), grid.rank(), grid.ranks());
+    device.requests = {};
+    runner.step(data, {.losses = config.losses}, 0, {.optimizer = config.optimizer, .learning_rate = 1e-3});
+    const int64_t micro_steps = 2;
+    CHECK(device.requests.downloads == micro_steps * session.transformer().moe_layers());
+    CHECK(device.requests.uploads + device.requests.waits == 0);
+  });
 }
 
 TEST_CASE("Every term and gradient is that of one process") {
@@ -196,26 +216,43 @@ TEST_CASE("Overlap, recomputation and the moment of a collective change no bit; 
   }
 }
 
-TEST_CASE("Without a weight and without need sp's rows stay where they are") {
-  Config config = every_term();
-  config.losses.sp_weight = 0;
-  const auto specialization_bytes = [&](Objective::Unweighted unweighted) {
+TEST_CASE("A term that is not measured sends nothing") {
+  const auto bytes_sent = [&](const Config& config, TermSet asked, Traffic kind) {
     std::vector<double> bytes(2);
     run_ranks(2, 2, [&](ProcessGrid& grid) {
       ReferenceOps ops;
       Session session(ops, grid, config, {Purpose::training, sequences / 2, tokens});
       StepRunner runner(session);
       session.parameters().initialize(ops, 7);
-      runner.accumulate(part_of_rank(whole_step(config, 0), grid.rank(), 2),
-                        {.losses = config.losses, .unweighted = unweighted}, 0);
-      bytes[size_t(grid.rank())] = grid.traffic()[Traffic::specialization].payload_bytes;
+      runner.accumulate(part_of_rank(whole_step(config, 0), grid.rank(), 2), {.losses = config.losses, .asked = asked},
+                        0);
+      bytes[size_t(grid.rank())] = grid.traffic()[kind].payload_bytes;
     });
     return bytes[0];
   };
-  CHECK(specialization_bytes(Objective::Unweighted::left_out) == 0);
-  // z of every slot, once: 2 micro-steps of 2 sequences, 2 MoE layers, K = 3, F doubles.
-  CHECK(specialization_bytes(Objective::Unweighted::measured) ==
-        2 * 2 * tokens * 2 * 3 * static_cast<double>(config.moe.expert_ffn) * 8);
+  Config config = every_term();
+  SECTION("sp: its rows stay where they are") {
+    config.losses.sp_weight = 0;
+    CHECK(bytes_sent(config, {}, Traffic::specialization) == 0);
+    // z of every slot, once: 2 micro-steps of 2 sequences, 2 MoE layers, K = 3, F doubles.
+    CHECK(bytes_sent(config, {Term::sp}, Traffic::specialization) ==
+          2 * 2 * tokens * 2 * 3 * static_cast<double>(config.moe.expert_ffn) * 8);
+  }
+  SECTION("cp's batch form: no joint matrices") {
+    config.losses.cp_paths = CouplingPaths::batch;
+    config.losses.cp_weight = 0;
+    // Of each micro-step E × E doubles for the one pair of layers.
+    CHECK(bytes_sent(config, {Term::cp}, Traffic::statistics) - bytes_sent(config, {}, Traffic::statistics) ==
+          2 * 8 * 8 * 8);
+  }
+  SECTION("lb and v by micro-step: no statistics") {
+    config.losses.lb_scope = StatisticsScope::microbatch;
+    config.losses.lb_weight = config.losses.v_weight = 0;
+    const double none = bytes_sent(config, {}, Traffic::statistics);
+    // Of each micro-step and layer, counts and sums of E experts.
+    for (const Term term : {Term::lb, Term::v})
+      CHECK(bytes_sent(config, {term}, Traffic::statistics) - none == 2 * 2 * 2 * 8 * 8);
+  }
 }
 
 TEST_CASE("Reference files replayed with experts over ranks") {

@@ -1,8 +1,8 @@
 // Learning rates, clipping factor and z-scores against numbers worked out by hand.
-#include "tests/catch.h"
 #include <cmath>
 #include <vector>
 
+#include "tests/catch.h"
 #include "train/schedule.h"
 #include "train/step.h"
 #include "train/zscore.h"
@@ -57,15 +57,6 @@ TEST_CASE("The last step has exactly min_lr, to the bit") {
   }
   for (int64_t decay : {1, 3, 7}) CHECK(rates(ScheduleKind::wsd, 4, decay).back() == 0.1);
   CHECK(rates(ScheduleKind::constant).back() == 1.0);
-}
-
-TEST_CASE("Gradients are scaled by clip/norm only above the bound") {
-  CHECK(StepRunner::clip_factor(2.0, 1.0) == 0.5);
-  CHECK(StepRunner::clip_factor(4.0, 0.5) == 0.125);
-  CHECK(StepRunner::clip_factor(1.0, 1.0) == 1.0);  // not above
-  CHECK(StepRunner::clip_factor(0.3, 1.0) == 1.0);
-  CHECK(StepRunner::clip_factor(0.0, 1.0) == 1.0);
-  CHECK(StepRunner::clip_factor(1e30, 0.0) == 1.0);  // 0 = never
 }
 
 TEST_CASE("Z-scores: against the window before, once it is full") {

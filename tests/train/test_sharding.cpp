@@ -75,7 +75,7 @@ Outcome train(const Config& config, Layout layout, Happens happens = Happens::at
           out.losses.push_back(runner.accumulate(data, {.losses = config.losses}, i).loss);
           if (i == 0) out.gradients = gather_logical(session, &OwnedPart::gradient);
           out.norms.push_back(runner.gradient_norm());
-          runner.update({.weight_decay = 0.1}, 1e-3, StepRunner::clip_factor(out.norms.back(), 1.0));
+          runner.update({.optimizer = {.weight_decay = 0.1, .clip_norm = 1.0}, .learning_rate = 1e-3});
         }
         out.trained = gather_logical(session, &OwnedPart::master);
       },
@@ -234,7 +234,7 @@ void steps(StepRunner& runner, const Config& config, ProcessGrid& grid, int64_t 
   for (int64_t i = begin; i < end; ++i) {
     runner.accumulate(part_of_rank(whole_step(config, uint64_t(i)), grid.rank(), grid.ranks()),
                       {.losses = config.losses}, i);
-    runner.update({}, 1e-3, StepRunner::clip_factor(runner.gradient_norm(), 1.0));
+    runner.update({.optimizer = {.clip_norm = 1.0}, .learning_rate = 1e-3});
   }
 }
 
@@ -277,7 +277,7 @@ TEST_CASE("A checkpoint of any layout is resumed on any other, bit for bit; and 
         StepRunner runner(session);
         load_model(session, checkpoint.model());
         load_optimizer(session, checkpoint.optimizer());
-        runner.updates = 3;
+        runner.set_updates(3);
         loaded[size_t(grid.rank())] = Everything::of(session);
         steps(runner, config, grid, 3, 6);
         after[size_t(grid.rank())] = Everything::of(session);

@@ -9,6 +9,7 @@
 #include "model/backend.h"
 #include "tests/catch.h"
 #include "tests/model/harness.h"
+#include "train/nonfinite.h"
 
 namespace strand::test {
 namespace {
@@ -37,7 +38,7 @@ TEST_CASE("AdamW, two steps worked out by hand: decay on matrices, none on norms
   };
   each(matrices, set_one);
   each(norms, set_one);
-  const OptimizerConfig adam{.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.1};
+  const OptimizerConfig adam{.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.1, .clip_norm = 0};
   const auto all_equal = [&](double expected) {
     return [&model, expected](const std::string& name) {
       for (double w : model.weight(name)) REQUIRE(w == Approx(expected).epsilon(1e-9));
@@ -46,16 +47,18 @@ TEST_CASE("AdamW, two steps worked out by hand: decay on matrices, none on norms
   // Step 1, gradient 2 scaled by 1/4: m̂ = 0.5, √v̂ = 0.5, so the step is lr · 0.5/(0.5 + 1e-8), and lr · 0.1 · 1 of
   // decay.
   set_gradients(model, 2.0);
-  model.runner.update(adam, 0.1, 0.25);
+  OptimizerConfig clipped = adam;
+  clipped.clip_norm = model.runner.gradient_norm() / 4;
+  model.runner.update({.optimizer = clipped, .learning_rate = 0.1});
   each(matrices, all_equal(0.890000002));
   each(norms, all_equal(0.900000002));
   // Step 2, gradient −0.5: m = 0.9 · 0.05 − 0.05 = −0.005, m̂ = −0.005/0.19; v̂ = 0.25 as before.
   set_gradients(model, -0.5);
-  model.runner.update(adam, 0.1, 1.0);
+  model.runner.update({.optimizer = adam, .learning_rate = 0.1});
   const double step = 0.005 / 0.19 / 0.50000001;
   each(matrices, all_equal(0.890000002 + 0.1 * step - 0.1 * 0.1 * 0.890000002));
   each(norms, all_equal(0.900000002 + 0.1 * step));
-  CHECK(model.runner.updates == 2);
+  CHECK(model.runner.updates() == 2);
 }
 
 TEST_CASE("An evaluation leaves gradients, weights, biases and the step's selection counts alone") {
@@ -82,7 +85,7 @@ TEST_CASE("An evaluation leaves gradients, weights, biases and the step's select
     CHECK(selections == 2 * 5 * config.moe.top_k * config.model.num_layers);
     CHECK(model.gradients() == gradients);
     // The biases move by the selections of the step, which an evaluation in between does not change.
-    model.runner.update({}, 0.0, 1.0);
+    model.runner.update({.optimizer = {}, .learning_rate = 0});
     for (const Parameters::RouterBias& b : model.session.parameters().router_biases()) {
       const std::vector<double> of_layer = counts[size_t(b.layer)];
       double total = 0;
@@ -108,18 +111,20 @@ TEST_CASE("An idle expert decays, and its moments age") {
   TestModel model(ops, config, 1, 2);
   model.randomize(1);
   const std::string name = "layers.0.moe.experts.0.up_proj.weight";
-  const OptimizerConfig adam{.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.5};
+  const OptimizerConfig adam{.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.5, .clip_norm = 0};
   const Values before = model.weight(name);
   set_gradients(model, 0.0);
-  model.runner.update(adam, 0.1, 1.0);
+  model.runner.update({.optimizer = adam, .learning_rate = 0.1});
   const Values decayed = model.weight(name);
   for (size_t i = 0; i < before.size(); ++i) CHECK(decayed[i] == Approx(0.95 * before[i]).epsilon(1e-12));
   // After one gradient of 1 and then zeros, the weight still moves by the aged moments.
+  OptimizerConfig without_decay = adam;
+  without_decay.weight_decay = 0;
   set_gradients(model, 1.0);
-  model.runner.update({.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.0}, 0.1, 1.0);
+  model.runner.update({.optimizer = without_decay, .learning_rate = 0.1});
   const Values moved = model.weight(name);
   set_gradients(model, 0.0);
-  model.runner.update({.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.0}, 0.1, 1.0);
+  model.runner.update({.optimizer = without_decay, .learning_rate = 0.1});
   // Update 3: m = 0.9 · 0.1, m̂ = 0.09/(1 − 0.9³); v = 0.99 · 0.01, v̂ = 0.0099/(1 − 0.99³).
   const double step = 0.1 * (0.09 / 0.271) / (std::sqrt(0.0099 / 0.029701) + 1e-8);
   CHECK(model.weight(name)[0] == Approx(moved[0] - step).epsilon(1e-9));
@@ -152,7 +157,7 @@ TEST_CASE("After the update the balancing bias moves by rate · sign(mean − co
   const StepData data = cut(random_batch(config, 4, 5, 1), {2, 2});
   model.accumulate(data, whole_objective(config));
   const auto counts = model.runner.expert_counts();
-  model.runner.update(config.optimizer, 0.0, 1.0);
+  model.runner.update({.optimizer = config.optimizer, .learning_rate = 0});
   for (size_t l = 0; l < 2; ++l) {
     double sum = 0;
     for (double c : counts[l]) sum += c;
@@ -172,7 +177,7 @@ TEST_CASE("A non-finite number is traced to where it first shows") {
   model.randomize(1);
   const StepData data = random_batch(config, 2, 5, 1);
   model.accumulate(data, whole_objective(config));
-  CHECK(model.runner.find_nonfinite().empty());
+  CHECK(find_nonfinite(model.session).empty());
 
   const std::string name = "layers.1.moe.experts.3.gate_proj.weight";
   const Values good = model.weight(name);
@@ -181,14 +186,14 @@ TEST_CASE("A non-finite number is traced to where it first shows") {
   model.set_weight(name, bad);
   model.accumulate(data, whole_objective(config));
   CHECK_FALSE(std::isfinite(model.runner.gradient_norm()));
-  CHECK(model.runner.find_nonfinite() == "weight " + name);
+  CHECK(find_nonfinite(model.session) == "weight " + name);
 
   // All weights and their squares are finite, but not the square of what attention makes of two of them.
   model.set_weight(name, good);
   for (const std::string large : {"layers.0.attn.v_proj.weight", "layers.0.attn.o_proj.weight"})
     model.set_weight(large, Values(static_cast<size_t>(model.shape_of(large).elements()), 1e152));
   model.accumulate(data, whole_objective(config));
-  CHECK(model.runner.find_nonfinite() == "activation layers.0.x_mid");
+  CHECK(find_nonfinite(model.session) == "activation layers.0.x_mid");
 }
 
 // ---- determinism
@@ -211,7 +216,7 @@ NamedValues after_three_steps(Precision precision, int threads) {
   for (int64_t i = 0; i < 3; ++i) {
     const StepData data = cut(random_batch(config, 6, 33, static_cast<uint64_t>(i)), {3, 3});
     model.accumulate(data, whole_objective(config), i);
-    model.runner.update(config.optimizer, 1e-2, StepRunner::clip_factor(model.runner.gradient_norm(), 1.0));
+    model.runner.update({.optimizer = config.optimizer, .learning_rate = 1e-2});
   }
   return model.weights();
 }

@@ -37,7 +37,7 @@ bool failed_in(const VerifyReport& report, const std::string& quantity) {
 
 TEST_CASE("Every reference file passes on every backend") {
   const std::vector<std::string> files = all_reference_files();
-  REQUIRE(files.size() == 19);
+  REQUIRE(files.size() == 21);
   for (const Place& place : places()) {
     for (const std::string& file : files) {
       const VerifyReport report = verify(file, place);
@@ -137,6 +137,18 @@ TEST_CASE("A file that lacks what is to be compared cannot be replayed") {
     const std::string path = file.write(directory / "lacking.safetensors");
     CHECK_THROWS_WITH(verify(path, all[0]), Catch::Matchers::Contains(name) && Catch::Matchers::Contains(path));
   }
+}
+
+TEST_CASE("A file that is older than a term: no key of its weight, and no value") {
+  const TemporaryDirectory directory;
+  const std::vector<Place> all = places();
+  EditableFile file(reference_file("paper_weights"));
+  file.edit_config("\"v_weight\": 0.0, ", "");
+  file.erase("out.term.v");
+  CHECK(verify(file.write(directory / "older.safetensors"), all[0]).pass());
+  file.erase("out.term.sp");  // which has a weight
+  CHECK_THROWS_WITH(verify(file.write(directory / "lacking.safetensors"), all[0]),
+                    Catch::Matchers::Contains("out.term.sp"));
 }
 
 TEST_CASE("A tensor of another shape cannot be replayed: the error names file and tensor") {

@@ -1,0 +1,22 @@
+#pragma once
+// The sequences of one optimizer step.
+#include <cstdint>
+#include <vector>
+
+namespace strand {
+
+/// The sequences of one optimizer step on this rank, in order.
+struct StepData {
+  int64_t tokens = 0;                  ///< S, in each sequence
+  std::vector<int64_t> micro_batches;  ///< sequences in each micro-step
+  std::vector<int32_t> inputs;         ///< [Σ micro_batches · S]
+  std::vector<int32_t> targets;        ///< [Σ micro_batches · S]; below 0 = ignored
+  int64_t sequences() const;
+  int64_t valid_targets() const;
+};
+
+/// Of a step whose micro-steps are those of all ranks together: rank `rank`'s, which takes that part of each (as in
+/// data_feed.h). Throws Error when a micro-step does not divide.
+StepData part_of_rank(const StepData& whole, int rank, int ranks);
+
+}  // namespace strand

@@ -1,0 +1,88 @@
+// Which terms a step measures, and that it prepares nothing for the others.
+#include "kernels/reference/reference_ops.h"
+#include "tests/catch.h"
+#include "tests/model/harness.h"
+
+namespace strand::test {
+namespace {
+
+Objective no_weights(const Config& config, TermSet asked) {
+  Objective objective = Objective::only(config.losses, Term::ce);
+  objective.asked = asked;
+  return objective;
+}
+
+Config coupled_by(CouplingPaths paths) {
+  Config config = tiny_config(Precision::fp64);
+  config.losses.cp_paths = paths;
+  return config;
+}
+
+TEST_CASE("A term with a weight is measured, and so is one that is asked for") {
+  Objective objective{.losses = {.z_weight = 0.1, .cp_weight = 0.2}, .asked = {Term::sp}};
+  CHECK(objective.measured() == TermSet{Term::ce, Term::z, Term::cp, Term::sp});
+  objective.asked = terms_of_every_step();
+  CHECK(objective.measured() == TermSet{Term::ce, Term::lb, Term::z, Term::v, Term::cp, Term::entropy});
+  CHECK(Objective::only(objective.losses, Term::o).measured() == TermSet{Term::ce, Term::o});
+}
+
+TEST_CASE("A term that is measured alone has its value; the others are 0, and gradients are as ever") {
+  ReferenceOps ops;
+  const Config config = coupled_by(GENERATE(CouplingPaths::token, CouplingPaths::batch));
+  TestModel model(ops, config, 2, 5);
+  model.randomize(1);
+  const StepData data = random_batch(config, 2, 5, 1);
+  const StepTerms every = model.accumulate(data, no_weights(config, TermSet::all()));
+  const NamedValues gradients = model.gradients();
+  for (const TermRow& asked : term_table) {
+    INFO("asked for " << asked.name);
+    const StepTerms got = model.accumulate(data, no_weights(config, {asked.term}));
+    for (const TermRow& row : term_table) {
+      INFO(row.name);
+      CHECK(every[row.term] != 0);
+      const bool measured = row.term == asked.term || row.term == Term::ce;
+      CHECK(got.measured.contains(row.term) == measured);
+      CHECK(got[row.term] == (measured ? every[row.term] : 0.0));
+    }
+    CHECK(got.loss == every[Term::ce]);
+    CHECK(model.gradients() == gradients);
+  }
+}
+
+TEST_CASE("What no measured term needs is not there") {
+  ReferenceOps ops;
+  const auto routing_of = [&](CouplingPaths paths, TermSet asked) {
+    const Config config = coupled_by(paths);
+    TestModel model(ops, config, 2, 5);
+    model.randomize(1);
+    model.accumulate(random_batch(config, 2, 5, 1), no_weights(config, asked));
+    return model.session.transformer().routing(0);
+  };
+  const auto coupled = [](const Routing& r) { return bool(r.top_mass) || bool(r.joint_mask); };
+  for (const CouplingPaths paths : {CouplingPaths::token, CouplingPaths::batch}) {
+    const Routing none = routing_of(paths, {}), sp = routing_of(paths, {Term::sp});
+    const Routing cp = routing_of(paths, {Term::cp}), o = routing_of(paths, {Term::o});
+    CHECK((!none.gram_z && !none.gram_y && !coupled(none)));
+    CHECK((sp.gram_z && !sp.gram_y && !coupled(sp)));
+    CHECK((!cp.gram_z && !cp.gram_y && coupled(cp)));
+    CHECK((!o.gram_z && o.gram_y && !coupled(o)));
+  }
+}
+
+TEST_CASE("An evaluation keeps nothing for a backward") {
+  ReferenceOps ops;
+  const Config config = tiny_config(Precision::fp64);
+  TestModel model(ops, config, 2, 5);
+  model.randomize(1);
+  const StepData data = random_batch(config, 2, 5, 1);
+  model.accumulate(data, whole_objective(config));
+  const NamedValues gradients = model.gradients();
+  const std::vector<std::vector<double>> counts = model.runner.expert_counts();
+  model.runner.evaluate(data, whole_objective(config));
+  CHECK(model.gradients() == gradients);
+  CHECK(model.runner.expert_counts() == counts);
+  CHECK(model.runner.evaluation_counts() == counts);  // the same batch
+}
+
+}  // namespace
+}  // namespace strand::test
