@@ -26,8 +26,8 @@ while [ $# -gt 0 ]; do
   shift
 done
 
-operation_tests="memory linear norm attention router coupling experts exchange exchange_pairs head_optimizer step_numbers properties
-                 cache"
+operation_tests="memory linear norm attention router coupling experts exchange exchange_pairs head_optimizer step_numbers
+                 properties cache grouped_gemm"
 
 if [ -n "$build" ]; then
   echo "== Build ($folder)"

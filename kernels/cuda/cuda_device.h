@@ -38,6 +38,7 @@ class CudaDevice final : public Device {
 
   cudaStream_t stream(Stream stream) const { return streams_[static_cast<int>(stream)]; }
   cublasHandle_t blas() const { return blas_; }
+  const CudaDeviceOptions& options() const { return options_; }
   int multiprocessors() const { return multiprocessors_; }
   /// At least `bytes` of memory, aligned to 256 bytes, contents undefined, for partial results of one operation: the
   /// next operation on the compute stream uses the same memory. It grows to what the largest operation needs.

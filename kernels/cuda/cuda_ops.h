@@ -4,14 +4,19 @@
 // atomics.
 //
 // One .cu file an operation family; each defines the `run` overloads of its operations.
+#include <memory>
+
 #include "kernels/cuda/cuda_device.h"
 #include "kernels/ops.h"
 
 namespace strand {
 
+class GroupedCublas;  // grouped_cublas.h
+
 class CudaOps final : public Ops {
  public:
   explicit CudaOps(CudaDevice& device);
+  ~CudaOps() override;
 
   const char* name() const override { return "cuda"; }
 
@@ -33,6 +38,7 @@ class CudaOps final : public Ops {
   cudaStream_t stream_;
   cublasHandle_t blas_;
   int multiprocessors_;
+  std::unique_ptr<GroupedCublas> grouped_cublas_;  ///< none: grouped products run on our own kernels
 };
 
 }  // namespace strand
