@@ -9,7 +9,7 @@
 
 namespace strand {
 
-std::unique_ptr<Device> make_device(const RunConfig& run) {
+std::unique_ptr<Device> make_device(const RunConfig& run, int local_rank) {
   switch (run.device) {
     case DeviceKind::cpu:
       return std::make_unique<CpuDevice>(threads_for(run.threads));
@@ -18,7 +18,7 @@ std::unique_ptr<Device> make_device(const RunConfig& run) {
     case DeviceKind::plan:
       return std::make_unique<PlanDevice>(CpuDevice().traits());
     case DeviceKind::cuda:
-      return make_cuda_device({});
+      return make_cuda_device({.gpu = cuda_device_count() == 1 ? 0 : local_rank});
   }
   fail("run.device: no such device");
 }

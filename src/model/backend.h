@@ -9,7 +9,8 @@
 namespace strand {
 
 /// The device of run.device; on the CPU with run.threads OpenMP threads (0 = every core that this process may use).
-/// Throws Error when this build has no such device, or this machine has none.
-std::unique_ptr<Device> make_device(const RunConfig& run);
+/// On cuda the GPU of the process is the one with the number `local_rank`, or the only one that it can see. Throws Error
+/// when this build has no such device, or this machine has none.
+std::unique_ptr<Device> make_device(const RunConfig& run, int local_rank = 0);
 
 }  // namespace strand
