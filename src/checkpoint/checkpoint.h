@@ -46,7 +46,7 @@ struct RunState {
   uint64_t seed = 0;
   DataState data;
   std::map<std::string, std::vector<double>> series;  ///< running statistics by name; finite
-  std::map<std::string, std::string> versions;        ///< program, compiler, layout: to be logged, not to be obeyed
+  std::map<std::string, std::string> versions;        ///< for people: the layout, and in a file always "strand"
 };
 
 struct CheckpointContents {

@@ -5,6 +5,7 @@
 
 #include "checkpoint/strict_json.h"
 #include "core/error.h"
+#include "core/version.h"
 
 namespace strand {
 
@@ -41,11 +42,17 @@ std::string run_state_to_json(const RunState& state) {
   for (const auto& [name, values] : state.series) {
     for (const double value : values) require(std::isfinite(value), "the statistic \"{}\" is not finite", name);
   }
-  const json document = {{"version", state_version},         {"step", state.step},
-                         {"next_sample", state.next_sample}, {"schedule_step", state.schedule_step},
-                         {"tokens", state.tokens},           {"seed", state.seed},
-                         {"data", data_to_json(state.data)}, {"series", state.series},
-                         {"versions", state.versions}};
+  std::map<std::string, std::string> versions = state.versions;
+  versions["strand"] = program_version();
+  const json document = {{"version", state_version},
+                         {"step", state.step},
+                         {"next_sample", state.next_sample},
+                         {"schedule_step", state.schedule_step},
+                         {"tokens", state.tokens},
+                         {"seed", state.seed},
+                         {"data", data_to_json(state.data)},
+                         {"series", state.series},
+                         {"versions", versions}};
   return document.dump(2) + "\n";  // doubles in the shortest form that reads back to the same bits
 }
 

@@ -20,7 +20,20 @@ Config load_config(const std::string& path, const std::vector<std::string>& over
 Config parse_config(const std::string& yaml_text, const std::string& origin,
                     const std::vector<std::string>& overrides = {});
 
-/// The table of keys for people: key, type, default, range, meaning.
+/// One key of the table, in words.
+struct KeyText {
+  std::string path;           ///< "moe.score"
+  std::string type;           ///< "choice"
+  std::string default_value;  ///< "softmax", "required", or what it follows from
+  std::string range;          ///< "softmax | sigmoid"
+  std::string meaning;
+  std::vector<std::string> choices;  ///< all values that it may have, where these are a few words
+};
+
+/// All keys, group by group.
+std::vector<KeyText> config_keys();
+
+/// The same as a table for people: key, type, default, range, meaning.
 std::string config_help();
 
 /// Every key of a Config as YAML. parse_config of the result gives an equal Config: floating-point numbers keep all

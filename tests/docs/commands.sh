@@ -8,6 +8,8 @@
 #   MPIRUN    mpirun, or "" where the program was built without MPI: commands of scripts/launch are then left out
 #   PAGE      relative to SOURCES
 #
+# The example in the --help of each command is tried likewise.
+#
 # A page's commands work "after the quickstart". Each page gets a clone of its own in which a quickstart has run that is
 # the real one in miniature: configs/quickstart.yaml has smaller widths there, and the text is this repository's headers.
 # Nothing else differs, and no command is changed. A block of another kind (```console) is not run: it is for what
@@ -103,5 +105,18 @@ for page in "$@"; do
   done
   rm -rf "$clone"
 done
+# The example at the end of each command's --help, in the order of the commands.
+clone=$work/examples
+cp -a "$work/base" "$clone"
+"$strand" --help | sed -n '/^Subcommands:/,/^$/s/^  \([a-z-]*\)  .*/\1/p' >"$work/commands"
+while read -r command; do
+  example=$("$strand" "$command" --help | sed -n 's/^Example: //p')
+  [ -n "$example" ] || { echo "FAILED: no example in strand $command --help"; exit 1; }
+  (cd "$clone" && PATH=$clone/build:$PATH bash -euo pipefail -c "$example") >"$work/output" 2>&1 </dev/null ||
+    say_and_fail "$example"
+  count=$((count + 1))
+done <"$work/commands"
+[ "$(wc -l <"$work/commands")" -ge 12 ] || { echo "FAILED: strand --help lists too few commands"; exit 1; }
+
 [ "$count" -gt 0 ] || { echo "FAILED: no command was found"; exit 1; }
-echo "$count blocks ran as printed"
+echo "$count blocks and examples ran as printed"
