@@ -37,8 +37,8 @@ bool write_and_flush(std::string_view text) {
   return false;
 }
 
-/// Whether the reader is gone. A terminal that hung up answers EIO, and so does a broken disk; they are told apart
-/// here.
+/// Whether nobody reads the output any more, because the pipe is closed or the terminal hung up. A terminal that hung
+/// up answers EIO, as a broken disk does, so standard output also has to be a character device.
 bool nobody_reads(int code) {
   struct stat status = {};
   return code == EPIPE || (code == EIO && fstat(STDOUT_FILENO, &status) == 0 && S_ISCHR(status.st_mode));
