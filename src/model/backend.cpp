@@ -3,6 +3,7 @@
 #include "core/cores.h"
 #include "core/error.h"
 #include "kernels/cpu/backend.h"
+#include "kernels/cuda/backend.h"
 #include "kernels/plan/plan_ops.h"
 #include "kernels/reference/reference_ops.h"
 
@@ -17,9 +18,9 @@ std::unique_ptr<Device> make_device(const RunConfig& run) {
     case DeviceKind::plan:
       return std::make_unique<PlanDevice>(CpuDevice().traits());
     case DeviceKind::cuda:
-      break;
+      return make_cuda_device({});
   }
-  fail("run.device: this build has no cuda device; use cpu");
+  fail("run.device: no such device");
 }
 
 }  // namespace strand
