@@ -16,4 +16,8 @@ void throw_unsupported(DType type) {
   fail("the cuda backend computes in f32 or bf16, not {}", to_string(type));
 }
 
+void require_at_most(int64_t most, int64_t number, const char* what, const char* operation) {
+  require(number <= most, "{}: {} {}, and the CUDA backend takes up to {}", operation, number, what, most);
+}
+
 }  // namespace strand::gpu

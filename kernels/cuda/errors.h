@@ -22,4 +22,8 @@ inline void check(cublasStatus_t status, const char* what) {
 /// Throws Error: the CUDA backend computes in f32 or bf16, not in `type`.
 [[noreturn]] void throw_unsupported(DType type);
 
+/// Throws Error, naming the operation and the number, when it is above what a kernel's shared memory holds. (nvcc does
+/// not accept the checked format strings of core/error.h.)
+void require_at_most(int64_t most, int64_t number, const char* what, const char* operation);
+
 }  // namespace strand::gpu
