@@ -105,7 +105,7 @@ __device__ void load_matrix(const float* from, int64_t rows, int64_t columns, in
 
 // A block owns 32 lower and 32 upper experts and the tokens of one split: partial [splits, E, E'] of the joint matrix.
 // Every tile of p is read once for each tile of the other side.
-__global__ void __launch_bounds__(tile* tile_rows)
+__global__ void __launch_bounds__(tile* tile_rows, 1)
     joint_kernel(SourceProbs lower, const float* __restrict__ upper, int64_t upper_experts, int64_t split_tokens,
                  float* __restrict__ partial) {
   __shared__ Tile a, b;
@@ -116,6 +116,7 @@ __global__ void __launch_bounds__(tile* tile_rows)
   for (int64_t t = begin; t < end; t += tile) {
     load_sources(lower, t, e, a);  // split_tokens is a multiple of the tile
     load_matrix(upper, lower.tokens, upper_experts, t, v, false, b);
+#pragma unroll 8
     for (int k = 0; k < tile; ++k)
 #pragma unroll
       for (int i = 0; i < rows_of_thread; ++i) sum[i] += a[k][y + i * tile_rows] * b[k][x];
@@ -171,7 +172,7 @@ __global__ void __launch_bounds__(RouterShape::most_warps * 32)
 }
 
 // dprobs [T, E'] −= scale sources [T, E] mask: a block owns 32 tokens and 32 upper experts.
-__global__ void __launch_bounds__(tile* tile_rows)
+__global__ void __launch_bounds__(tile* tile_rows, 1)
     joint_backward_upper_kernel(SourceProbs lower, const float* __restrict__ mask, int64_t upper_experts, float scale,
                                 float* __restrict__ dprobs) {
   __shared__ Tile a, b;
@@ -181,6 +182,7 @@ __global__ void __launch_bounds__(tile* tile_rows)
   for (int64_t e = 0; e < lower.experts; e += tile) {
     load_sources(lower, t, e, a);
     load_matrix(mask, lower.experts, upper_experts, e, v, false, b);
+#pragma unroll 8
     for (int k = 0; k < tile; ++k)
 #pragma unroll
       for (int i = 0; i < rows_of_thread; ++i) sum[i] += a[y + i * tile_rows][k] * b[k][x];
@@ -201,7 +203,7 @@ __device__ bool is_source(const SourceProbs& p, int64_t t, int64_t e) {
 }
 
 // dprobs [T, E] −= scale [e is a source] upper [T, E'] maskᵀ: a block owns 32 tokens and 32 lower experts.
-__global__ void __launch_bounds__(tile* tile_rows)
+__global__ void __launch_bounds__(tile* tile_rows, 1)
     joint_backward_lower_kernel(SourceProbs lower, const float* __restrict__ upper, const float* __restrict__ mask,
                                 int64_t upper_experts, float scale, float* __restrict__ dprobs) {
   __shared__ Tile a, b;
@@ -211,6 +213,7 @@ __global__ void __launch_bounds__(tile* tile_rows)
   for (int64_t v = 0; v < upper_experts; v += tile) {
     load_matrix(upper, lower.tokens, upper_experts, t, v, false, a);
     load_matrix(mask, lower.experts, upper_experts, e, v, true, b);
+#pragma unroll 8
     for (int k = 0; k < tile; ++k)
 #pragma unroll
       for (int i = 0; i < rows_of_thread; ++i) sum[i] += a[y + i * tile_rows][k] * b[k][x];

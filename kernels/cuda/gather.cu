@@ -1,6 +1,6 @@
 // Rows that only move: from tokens to expert rows, and by any index.
 #include "kernels/cuda/cuda_ops.h"
-#include "kernels/cuda/rows.cuh"
+#include "kernels/cuda/expert_rows.cuh"
 
 namespace strand {
 
@@ -13,13 +13,19 @@ constexpr int64_t no_row = -1, untouched = -2;
 
 /// Row r of the expert buffer comes from the token of its slot; padding is zero, rows behind the last block stay.
 struct TokenOfRow {
-  const int32_t *slot_of_row, *rows_in_use;
+  RowsInUse rows;
   int64_t top_k;
   __device__ int64_t source(int64_t row) const {
-    if (row >= *rows_in_use) return untouched;
-    const int32_t slot = slot_of_row[row];
-    return slot < 0 ? no_row : slot / top_k;
+    const int32_t slot = rows.slot(row);
+    if (slot < 0) return slot == RowsInUse::untouched ? untouched : no_row;
+    return slot / top_k;
   }
+};
+
+/// Padding alone is written.
+struct ZerosInPadding {
+  RowsInUse rows;
+  __device__ int64_t source(int64_t row) const { return rows.slot(row) == RowsInUse::padding ? no_row : untouched; }
 };
 
 struct ByIndex {
@@ -65,13 +71,13 @@ void move_rows(cudaStream_t stream, const Source& source, const Tensor& from, co
 
 }  // namespace
 
+void gpu::zero_padding_rows(cudaStream_t stream, const RowsInUse& in_use, const Tensor& rows) {
+  move_rows(stream, ZerosInPadding{in_use}, rows, rows);
+}
+
 void CudaOps::run(const DispatchRows& op) {
-  const int64_t experts = op.map.offsets.dim(0) - 1;
-  move_rows(stream_,
-            TokenOfRow{.slot_of_row = data<int32_t>(op.map.slot_of_row),
-                       .rows_in_use = data<int32_t>(op.map.offsets) + experts,
-                       .top_k = op.map.row_of_slot.dim(1)},
-            op.x, op.rows);
+  move_rows(stream_, TokenOfRow{.rows = rows_in_use(op.map, op.rows.dim(0)), .top_k = op.map.row_of_slot.dim(1)}, op.x,
+            op.rows);
 }
 
 void CudaOps::run(const GatherRows& op) {

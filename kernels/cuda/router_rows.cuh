@@ -63,10 +63,6 @@ __device__ float row_sum(int lane, int64_t experts, const Value& x) {
   return warp_sum(sum);
 }
 
-__device__ inline float sigmoid(float x) {
-  return 1.0f / (1.0f + expf(-x));
-}
-
 /// A number in the order of the floats: a < b exactly when ordered(a) < ordered(b); −0 and 0 are equal, and 0 is free
 /// to mean "taken", as only a NaN with its sign and all other bits set would be it.
 __device__ inline unsigned ordered(float x) {

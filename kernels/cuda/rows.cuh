@@ -38,7 +38,7 @@ __device__ inline void load(const bfloat16* from, float (&x)[N]) {
     check_alignment(from, 8);
     const uint2 raw = *reinterpret_cast<const uint2*>(from);
     bfloat16 pack[4];
-    memcpy(pack, &raw, 8);
+    memcpy(static_cast<void*>(pack), &raw, 8);
 #pragma unroll
     for (int j = 0; j < 4; ++j) x[j] = to_float(pack[j]);
   } else {
@@ -87,6 +87,10 @@ __device__ inline void store(bfloat16* to, const float (&x)[N]) {
 template <typename T>
 __device__ inline float round_to(float x) {
   return to_float(from_float<T>(x));
+}
+
+__device__ inline float sigmoid(float x) {
+  return 1.0f / (1.0f + expf(-x));
 }
 
 // ---- host -----------------------------------------------------------------------------------------------------------
