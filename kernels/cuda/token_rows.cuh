@@ -185,7 +185,7 @@ __device__ void mix_many_rows(const Rows& rows, const Pull& pull, const float* g
 /// One block a token, which Rows is told: its `token`. is_here() says whether the token has rows here, pull() and
 /// gram() give the factors.
 template <int most_k, int N, typename Rows>
-__global__ void __launch_bounds__(token_threads) mix_few_rows_kernel(Rows rows, int top_k, int64_t width) {
+__global__ void __launch_bounds__(token_threads, 1) mix_few_rows_kernel(Rows rows, int top_k, int64_t width) {
   rows.token = blockIdx.x;
   if (!rows.is_here()) return;  // the whole block
   mix_few_rows<most_k, N>(rows, rows.pull(), rows.gram(), top_k, width);
