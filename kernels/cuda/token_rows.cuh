@@ -191,7 +191,7 @@ __global__ void __launch_bounds__(token_threads, 1) mix_few_rows_kernel(Rows row
   mix_few_rows<most_k, N>(rows, rows.pull(), rows.gram(), top_k, width);
 }
 template <typename Rows>
-__global__ void __launch_bounds__(token_threads)
+__global__ void __launch_bounds__(token_threads, 1)
     mix_many_rows_kernel(Rows rows, int64_t top_k, int64_t width, int columns) {
   GPU_DYN_SHARED(float, shared);
   rows.token = blockIdx.x;
