@@ -77,6 +77,7 @@ void run(const Options& options, Processes& processes) {
 void add_bench_command(CLI::App& app, Processes& processes) {
   CLI::App* command = app.add_subcommand(
       "bench", "Time training steps on random tokens: tokens a second, MFU, time by operation family, memory");
+  command->footer("Example: strand bench configs/quickstart.yaml --losses-overhead");
   const auto options = std::make_shared<Options>();
   add_config_arguments(*command, options->config)->required();
   add_number(*command, "--steps", options->bench.steps, int64_t{1}, most_steps, "Timed steps (default 10)");
