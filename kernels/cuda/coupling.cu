@@ -254,7 +254,7 @@ void CudaOps::run(const CouplingTokenTerm& op) {
   double* partial = workspace_of<double>(grid);
   GPU_LAUNCH(token_term_kernel, blocks(grid), dim3(threads), 0, stream_, data<float>(op.lower_source_mass),
              data<float>(op.upper_top_mass), tokens, partial);
-  add_scalar_sums(stream_, partial, grid, {.count = 1, .out = {data<double>(op.cp)}, .factor = {-op.token_share}});
+  add_scalar_sums(stream_, partial, grid, {.count = 1, .out = {data<double>(op.cp)}, .factor = {-op.cp_scale}});
 }
 
 void CudaOps::run(const CouplingJoint& op) {
@@ -280,14 +280,14 @@ void CudaOps::run(const CouplingSelect& op) {
   double* partial = workspace_of<double>(shape.grid.x);
   GPU_LAUNCH(coupling_select_kernel, shape.grid, shape.block, shape.shared_bytes, stream_, data<float>(op.joint), rows,
              columns, op.top_k, data<float>(op.mask), partial);
-  add_scalar_sums(stream_, partial, shape.grid.x, {.count = 1, .out = {data<double>(op.cp)}, .factor = {-op.share}});
+  add_scalar_sums(stream_, partial, shape.grid.x, {.count = 1, .out = {data<double>(op.cp)}, .factor = {-op.cp_scale}});
 }
 
 void CudaOps::run(const CouplingJointBackward& op) {
   const SourceProbs lower = sources_of(op.sources, op.lower_probs, op.lower_selected);
   if (lower.tokens == 0) return;
   const int64_t upper_experts = op.upper_probs.dim(1);
-  const auto scale = static_cast<float>(op.scale);
+  const auto scale = static_cast<float>(op.cp_scale);
   if (op.side == CouplingJointBackward::Side::lower) {
     GPU_LAUNCH(joint_backward_lower_kernel, dim3(tiles(lower.tokens), tiles(lower.experts)), dim3(tile, tile_rows), 0,
                stream_, lower, data<float>(op.upper_probs), data<float>(op.mask), upper_experts, scale,

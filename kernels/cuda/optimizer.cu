@@ -37,7 +37,7 @@ struct AdamParameters {
   const float* gradient;
   int64_t count;
   double beta1, beta2, eps, decay;
-  double learning_rate, gradient_scale, updates;
+  const double* numbers;  ///< StepNumber's vector
 };
 
 /// The factors of one update in the precision of the weights.
@@ -57,16 +57,18 @@ struct AdamStep {
 };
 
 __device__ inline AdamStep adam_step(const AdamParameters& p) {
+  const double learning_rate = p.numbers[place(StepNumber::learning_rate)];
+  const double updates = p.numbers[place(StepNumber::updates)];
   AdamStep step;
-  step.gradient_scale = static_cast<float>(p.gradient_scale);
+  step.gradient_scale = static_cast<float>(p.numbers[place(StepNumber::gradient_scale)]);
   step.beta1 = static_cast<float>(p.beta1);
   step.one_minus_beta1 = static_cast<float>(1 - p.beta1);
   step.beta2 = static_cast<float>(p.beta2);
   step.one_minus_beta2 = static_cast<float>(1 - p.beta2);
-  step.rate = static_cast<float>(p.learning_rate / (1 - pow(p.beta1, p.updates)));
-  step.v_to_hat = static_cast<float>(1 / (1 - pow(p.beta2, p.updates)));
+  step.rate = static_cast<float>(learning_rate / (1 - pow(p.beta1, updates)));
+  step.v_to_hat = static_cast<float>(1 / (1 - pow(p.beta2, updates)));
   step.eps = static_cast<float>(p.eps);
-  step.shrink = static_cast<float>(p.learning_rate * p.decay);
+  step.shrink = static_cast<float>(learning_rate * p.decay);
   return step;
 }
 
@@ -75,6 +77,7 @@ __device__ inline AdamStep adam_step(const AdamParameters& p) {
 template <typename T, int N>
 __global__ void __launch_bounds__(threads) adam_kernel(AdamParameters p, T* __restrict__ copy) {
   __shared__ AdamStep step;
+  if (p.numbers[place(StepNumber::apply)] == 0) return;  // the whole grid
   if (threadIdx.x == 0) step = adam_step(p);
   __syncthreads();
   const int64_t stride = static_cast<int64_t>(gridDim.x) * threads * N;
@@ -91,6 +94,22 @@ __global__ void __launch_bounds__(threads) adam_kernel(AdamParameters p, T* __re
     store(p.v + i, v);
     if (copy != nullptr) store(copy + i, w);
   }
+}
+
+// One thread: a handful of numbers.
+__global__ void clip_gradient_kernel(const double* __restrict__ sum_of_squares, const double* __restrict__ terms,
+                                     int64_t count, double max_norm, bool halt, double* __restrict__ numbers) {
+  const auto number = [&](StepNumber which) -> double& { return numbers[place(which)]; };
+  const auto finite = [](double x) { return fabs(x) <= 1.7976931348623157e308; };  // false for a NaN
+  const double norm = sqrt(*sum_of_squares);
+  bool all_finite = finite(norm);
+  for (int64_t i = 0; i < count; ++i) all_finite = all_finite && finite(terms[i]);
+  const bool apply = all_finite && number(StepNumber::halted) == 0;
+  number(StepNumber::gradient_norm) = norm;
+  number(StepNumber::gradient_scale) = max_norm > 0 && max_norm < norm ? max_norm / norm : 1;
+  number(StepNumber::apply) = apply ? 1 : 0;
+  if (apply) number(StepNumber::updates) += 1;
+  if (!all_finite && halt) number(StepNumber::halted) = 1;
 }
 
 /// Blocks of a grid that walks `groups` of elements with its own stride.
@@ -112,6 +131,12 @@ void CudaOps::run(const SumOfSquares& op) {
   });
 }
 
+void CudaOps::run(const ClipGradient& op) {
+  GPU_LAUNCH(clip_gradient_kernel, dim3(1), dim3(1), 0, stream_, data<double>(op.sum_of_squares),
+             data<double>(op.terms), op.terms.elements(), op.max_norm, op.after == AfterNonfinite::halt,
+             data<double>(op.numbers));
+}
+
 void CudaOps::run(const AdamW& op) {
   const int64_t count = op.weight.elements();
   if (count == 0) return;
@@ -124,9 +149,7 @@ void CudaOps::run(const AdamW& op) {
                          .beta2 = op.beta2,
                          .eps = op.eps,
                          .decay = op.decay,
-                         .learning_rate = op.lr,
-                         .gradient_scale = op.gradient_scale,
-                         .updates = static_cast<double>(op.updates)};
+                         .numbers = data<double>(op.numbers)};
   constexpr int64_t most_blocks = 2048;
   const DType act = op.weight_act ? op.weight_act.dtype : DType::f32;
   with_access<4>(count, {&op.weight, &op.m, &op.v, &op.gradient, &op.weight_act}, [&](auto n) {

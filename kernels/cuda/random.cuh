@@ -1,7 +1,8 @@
 #pragma once
 // The counter-based random numbers of core/random.h on the GPU: the same bits.
-#include "core/random.h"
+#include "kernels/cuda/dispatch.cuh"
 #include "kernels/cuda/gpu.cuh"
+#include "kernels/ops/step_numbers.h"
 
 namespace strand::gpu {
 
@@ -28,10 +29,24 @@ __device__ inline double random_uniform(uint64_t key, uint64_t index) {
   return static_cast<double>(random_bits(key, index) >> 11) * 0x1p-53;
 }
 
-/// TokenSample::contains. Every product and comparison is exact, so that both sides draw the same sample.
-__device__ inline bool in_sample(const TokenSample& sample, int64_t token) {
-  return sample.fraction >= 1.0 ||
-         random_uniform(sample.key, static_cast<uint64_t>(sample.first_token + token)) < sample.fraction;
+/// TokenSample as kernels see it.
+struct Sample {
+  double fraction;
+  const double* numbers;  ///< StepNumber's vector, in device memory
+  int64_t first_token;
+
+  /// Whether a token of the batch is in the sample. Every product and comparison is exact, so that the host and the GPU
+  /// draw the same sample.
+  __device__ bool contains(int64_t token) const {
+    if (fraction >= 1.0) return true;
+    const uint64_t key = static_cast<uint64_t>(numbers[place(StepNumber::sample_key_high)]) << 32 |
+                         static_cast<uint64_t>(numbers[place(StepNumber::sample_key_low)]);
+    return random_uniform(key, static_cast<uint64_t>(first_token + token)) < fraction;
+  }
+};
+
+inline Sample sample_of(const TokenSample& sample) {
+  return {sample.fraction, data<double>(sample.numbers), sample.first_token};
 }
 
 }  // namespace strand::gpu

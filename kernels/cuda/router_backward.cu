@@ -30,9 +30,9 @@ struct TermsArguments {
   const float *logits, *probs;
   Statistics statistics;
   int64_t tokens, experts;
-  bool lb, z, v;
+  bool lb, z, v, entropy;
 };
-constexpr int terms = 3, terms_threads = 256;
+constexpr int terms = 4, terms_threads = 256;
 
 __device__ double logsumexp(const float* logits, int lane, int64_t experts) {
   const float largest = row_max(lane, experts, [&](int64_t e) { return logits[e]; });
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(terms_threads) router_terms_kernel(TermsArgume
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * terms_threads + threadIdx.x;
   const int64_t threads = static_cast<int64_t>(gridDim.x) * terms_threads;
-  double lb = 0, z = 0, v = 0;
+  double lb = 0, z = 0, v = 0, entropy = 0;
   if (p.lb)
     for (int64_t i = first; i < p.statistics.groups * p.experts; i += threads)
       lb += static_cast<double>(p.statistics.counts[i]) * p.statistics.sums[i];
@@ -65,8 +65,16 @@ __global__ void __launch_bounds__(terms_threads) router_terms_kernel(TermsArgume
       });
       v += squares;
     }
+    if (p.entropy) {
+      float sum = 0;
+      for_owned(lane, p.experts, [&](int64_t e) {
+        const float prob = p.probs[t * p.experts + e];
+        if (prob > 0) sum -= prob * logf(prob);
+      });
+      entropy += sum;
+    }
   }
-  const double sums[terms] = {lb, z, v};
+  const double sums[terms] = {lb, z, v, entropy};
 #pragma unroll
   for (int i = 0; i < terms; ++i) {
     const double sum = block_sum(sums[i], scratch);
@@ -86,8 +94,9 @@ struct BackwardArguments {
   Score score;
   bool renormalize, sources_activated;
   float routed_scale;
-  float lb;  ///< ∂LB/∂p = lb · c
-  float v;   ///< ∂V/∂p = −v · (p − P)
+  float lb;       ///< ∂LB/∂p = lb · c
+  float v;        ///< ∂V/∂p = −v · (p − P)
+  float entropy;  ///< ∂entropy/∂p = −entropy · ln p, and a constant, which p's sum of 1 makes void
   float cp;
   float z;  ///< ∂q = z · lse · softmax(q)
 };
@@ -111,6 +120,7 @@ __device__ void gradient_of_probs(const BackwardArguments& p, const WarpRow& war
     float gradient = p.dprobs != nullptr ? p.dprobs[at + e] : 0.0f;
     if (balance) gradient += p.lb * p.statistics.counts[group + e];
     if (variance) gradient -= p.v * (p.probs[at + e] - p.statistics.mean_share * p.statistics.sums[group + e]);
+    if (p.entropy != 0 && p.probs[at + e] > 0) gradient -= p.entropy * logf(p.probs[at + e]);
     if (!p.sources_activated) gradient -= above;
     warp.memory[e] = gradient;
   });
@@ -185,8 +195,10 @@ constexpr int bias_threads = 256;
 
 // One block: the sum of the counts, then every expert's sign. mean > count is asked without the rounding of a division.
 __global__ void __launch_bounds__(bias_threads)
-    router_bias_kernel(const float* __restrict__ counts, double rate, float* __restrict__ bias, int64_t experts) {
+    router_bias_kernel(const float* __restrict__ counts, double rate, const double* __restrict__ numbers,
+                       float* __restrict__ bias, int64_t experts) {
   __shared__ double scratch[bias_threads / 32];
+  if (numbers[place(StepNumber::apply)] == 0) return;  // the whole block
   double sum = 0;
   for (int64_t e = threadIdx.x; e < experts; e += bias_threads) sum += counts[e];
   sum = block_sum(sum, scratch);
@@ -202,60 +214,58 @@ __global__ void __launch_bounds__(bias_threads)
 void CudaOps::run(const RouterTerms& op) {
   const int64_t tokens = op.logits.dim(0), experts = op.logits.dim(1);
   if (tokens == 0) return;
-  const double N = op.group.tokens, E = static_cast<double>(experts);
   const TermsArguments p{.logits = data<float>(op.logits),
                          .probs = data<float>(op.probs),
-                         .statistics = statistics_of(op.statistics, tokens, 1 / N),
+                         .statistics = statistics_of(op.statistics, tokens, op.mean_share),
                          .tokens = tokens,
                          .experts = experts,
                          .lb = bool(op.lb),
                          .z = bool(op.z),
-                         .v = bool(op.v)};
+                         .v = bool(op.v),
+                         .entropy = bool(op.entropy)};
   const int64_t grid = std::min(most_scalar_blocks, ceil_div<int64_t>(tokens, terms_threads / 32));
   double* partial = workspace_of<double>(grid * terms);
   GPU_LAUNCH(router_terms_kernel, blocks(grid), dim3(terms_threads), 0, stream_, p, partial);
-  const double lb = op.lb_share * E / (static_cast<double>(op.top_k) * N * N);
   add_scalar_sums(stream_, partial, grid,
                   {.count = terms,
-                   .out = {data<double>(op.lb), data<double>(op.z), data<double>(op.v)},
-                   .factor = {lb, op.token_share, -op.group.share / N / E}});
+                   .out = {data<double>(op.lb), data<double>(op.z), data<double>(op.v), data<double>(op.entropy)},
+                   .factor = {op.lb_scale, op.z_scale, -op.v_scale, op.entropy_scale}});
 }
 
 void CudaOps::run(const RouterBackward& op) {
   const int64_t tokens = op.logits.dim(0), experts = op.logits.dim(1);
   if (tokens == 0) return;
-  const double N = op.group.tokens, E = static_cast<double>(experts);
   const RouterShape shape(tokens, experts, 1, "RouterBackward");
-  const BackwardArguments p{
-      .logits = data<float>(op.logits),
-      .probs = data<float>(op.probs),
-      .gates = data<float>(op.gates),
-      .dgates = data<float>(op.dgates),
-      .selected = data<int32_t>(op.selected),
-      .top_experts = data<int32_t>(op.top_experts),
-      .above_top_mass = data<float>(op.above_top_mass),
-      .below_source_mass = data<float>(op.below_source_mass),
-      .dprobs = data<float>(op.dprobs),
-      .dlogits = data<float>(op.dlogits),
-      .statistics = statistics_of(op.statistics, tokens, 1 / N),
-      .tokens = tokens,
-      .experts = experts,
-      .top_k = op.gating.top_k,
-      .below_top_k = op.top_experts ? op.top_experts.dim(1) : 0,
-      .score = op.gating.score,
-      .renormalize = op.gating.renormalize,
-      .sources_activated = op.cp_sources_activated,
-      .routed_scale = static_cast<float>(op.gating.routed_scale),
-      .lb = static_cast<float>(op.lb_weight * op.group.share * E / (static_cast<double>(op.gating.top_k) * N * N)),
-      .v = static_cast<float>(op.v_weight * op.group.share * 2 / (E * N)),
-      .cp = static_cast<float>(op.cp_scale),
-      .z = static_cast<float>(2 * op.z_scale)};
+  const BackwardArguments p{.logits = data<float>(op.logits),
+                            .probs = data<float>(op.probs),
+                            .gates = data<float>(op.gates),
+                            .dgates = data<float>(op.dgates),
+                            .selected = data<int32_t>(op.selected),
+                            .top_experts = data<int32_t>(op.top_experts),
+                            .above_top_mass = data<float>(op.above_top_mass),
+                            .below_source_mass = data<float>(op.below_source_mass),
+                            .dprobs = data<float>(op.dprobs),
+                            .dlogits = data<float>(op.dlogits),
+                            .statistics = statistics_of(op.statistics, tokens, op.mean_share),
+                            .tokens = tokens,
+                            .experts = experts,
+                            .top_k = op.gating.top_k,
+                            .below_top_k = op.top_experts ? op.top_experts.dim(1) : 0,
+                            .score = op.gating.score,
+                            .renormalize = op.gating.renormalize,
+                            .sources_activated = op.cp_sources_activated,
+                            .routed_scale = static_cast<float>(op.gating.routed_scale),
+                            .lb = static_cast<float>(op.lb_scale),
+                            .v = static_cast<float>(2 * op.v_scale),
+                            .entropy = static_cast<float>(op.entropy_scale),
+                            .cp = static_cast<float>(op.cp_scale),
+                            .z = static_cast<float>(2 * op.z_scale)};
   GPU_LAUNCH(router_backward_kernel, shape.grid, shape.block, shape.shared_bytes, stream_, p);
 }
 
 void CudaOps::run(const RouterBiasUpdate& op) {
   GPU_LAUNCH(router_bias_kernel, dim3(1), dim3(bias_threads), 0, stream_, data<float>(op.step_counts), op.rate,
-             data<float>(op.bias), op.bias.elements());
+             data<double>(op.numbers), data<float>(op.bias), op.bias.elements());
 }
 
 }  // namespace strand

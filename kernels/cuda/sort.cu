@@ -34,9 +34,9 @@ struct ByExpertAndSample {
   const int32_t* selected;
   int32_t *row_of_slot, *slot_of_row, *offsets, *counts;
   int64_t experts, top_k;
-  TokenSample sample;
+  Sample sample;
 
-  __device__ int bucket(int64_t slot) const { return 2 * selected[slot] + (in_sample(sample, slot / top_k) ? 0 : 1); }
+  __device__ int bucket(int64_t slot) const { return 2 * selected[slot] + (sample.contains(slot / top_k) ? 0 : 1); }
   __device__ void place(int64_t slot, int32_t row) const {
     row_of_slot[slot] = row;
     slot_of_row[row] = static_cast<int32_t>(slot);
@@ -75,7 +75,7 @@ void CudaOps::run(const SortForExchange& op) {
                                .counts = data<int32_t>(op.counts),
                                .experts = buckets / 2,
                                .top_k = op.selected.dim(1),
-                               .sample = op.sample};
+                               .sample = sample_of(op.sample)};
   sort_items(stream_, shape, keys, workspace_of<int32_t>(shape.workspace()));
 }
 

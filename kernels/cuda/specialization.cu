@@ -15,8 +15,8 @@ constexpr int threads = 256;
 
 /// cos² of a pair in the sample; 0 where a norm is below 1e-12.
 struct SquaredCosine {
-  TokenSample sample;
-  __device__ bool counts(int64_t token) const { return in_sample(sample, token); }
+  Sample sample;
+  __device__ bool counts(int64_t token) const { return sample.contains(token); }
   __device__ double operator()(double ij, double ii, double jj) const {
     constexpr double tiny = 1e-24;
     return ii >= tiny && jj >= tiny ? ij * ij / (ii * jj) : 0;
@@ -107,12 +107,12 @@ struct TokenPairs {
 }  // namespace
 
 void CudaOps::run(const SpecializationTerm& op) {
-  add_pairs_term(stream_, SquaredCosine{op.sample}, op.gram, op.token_share / op.sample.fraction, op.sp,
+  add_pairs_term(stream_, SquaredCosine{sample_of(op.sample)}, op.gram, op.sp_scale, op.sp,
                  [&](int64_t count) { return workspace_of<double>(count); });
 }
 
 void CudaOps::run(const OrthogonalityTerm& op) {
-  add_pairs_term(stream_, SquaredProjection{}, op.gram, op.token_share, op.o,
+  add_pairs_term(stream_, SquaredProjection{}, op.gram, op.o_scale, op.o,
                  [&](int64_t count) { return workspace_of<double>(count); });
 }
 

@@ -98,11 +98,11 @@ struct TokenBackward {
   const float* grams;
   int64_t top_k;
   double sp_scale;
-  TokenSample sample;
+  Sample sample;
   int64_t token;
 
   __device__ bool is_here() const { return true; }
-  __device__ SpecializationPull pull() const { return {in_sample(sample, token) ? sp_scale : 0}; }
+  __device__ SpecializationPull pull() const { return {sample.contains(token) ? sp_scale : 0}; }
   __device__ const float* gram() const { return grams + token * top_k * top_k; }
 
   template <int N>
@@ -149,7 +149,7 @@ void CudaOps::run(const SwigluBackward& op) {
                                       .grams = data<float>(op.gram),
                                       .top_k = top_k,
                                       .sp_scale = op.sp_scale,
-                                      .sample = op.sample,
+                                      .sample = sample_of(op.sample),
                                       .token = 0};
     mix_rows(stream_, token_rows, tokens, top_k, width, rows_allow(8, width, tensors), "SwigluBackward");
     zero_padding_rows(stream_, in_use, op.weighted_z);
