@@ -39,7 +39,7 @@ BenchReport earlier(const std::string& path) {
 void run(const Options& options, Processes& processes) {
   Config config = options.config.load_with_vocabulary();
   config.run.threads = processes.threads_for(config.run.threads);
-  const std::unique_ptr<Device> device = make_device(config.run, processes.local_rank());
+  const std::unique_ptr<Device> device = make_device(config.run, config.cuda, processes.local_rank());
   const std::unique_ptr<ProcessGrid> grid =
       processes.grid(config.parallel.expert_parallel, static_cast<double>(config.parallel.watchdog_seconds));
   move_to_device(*grid, *device, config.parallel.deterministic ? SumOrder::of_ranks : SumOrder::of_library);
@@ -79,6 +79,7 @@ void run(const Options& options, Processes& processes) {
 void add_bench_command(CLI::App& app, Processes& processes) {
   CLI::App* command = app.add_subcommand(
       "bench", "Time training steps on random tokens: tokens a second, MFU, time by operation family, memory");
+  command->footer("Example: strand bench configs/quickstart.yaml --losses-overhead");
   const auto options = std::make_shared<Options>();
   add_config_arguments(*command, options->config)->required();
   add_number(*command, "--steps", options->bench.steps, int64_t{1}, most_steps, "Timed steps (default 10)");

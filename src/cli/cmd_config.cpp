@@ -31,6 +31,7 @@ void run(const Options& options) {
 void add_config_command(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("config", "Print a configuration with every key resolved, or explain the keys");
+  command->footer("Example: strand config configs/quickstart.yaml --set moe.top_k=1");
   const auto options = std::make_shared<Options>();
   add_config_arguments(*command, options->config);
   command->add_flag("--help-keys", options->help_keys, "Print every key with its type, default, range and meaning");

@@ -9,6 +9,7 @@
 #include "cli/model_arguments.h"
 #include "cli/number_option.h"
 #include "cli/place_locks.h"
+#include "cli/text_arguments.h"
 #include "core/error.h"
 #include "core/standard_streams.h"
 #include "kernels/staging.h"
@@ -92,16 +93,17 @@ void run(const Arguments& a) {
 
 void add_eval_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("eval", "Cross-entropy, perplexity and loss terms of a model on token files");
+  command->footer("Example: strand eval runs/quickstart --data data/quickstart/val");
   const auto a = std::make_shared<Arguments>();
   add_model_arguments(*command, a->model);
-  command->add_option("--data", a->data, "Token files: a Megatron prefix, or a .bin")->required();
-  command->add_option("--format", a->format, "auto, megatron, llmc, raw_u16 or raw_i32 (default auto)")
-      ->check(CLI::IsMember({"auto", "megatron", "llmc", "raw_u16", "raw_i32"}));
+  command->add_option("--data", a->data, "Token files: a Megatron prefix, or a .bin")->type_name("PREFIX")->required();
+  add_token_format(*command, a->format, "Format of the token files (default auto)");
   add_number(*command, "--batches", a->batches, int64_t{0}, max_batches,
              "Batches at most, spread evenly over the data; 0 = all of the data (default). With --batch-size a run's "
              "global_batch_size and --batches its eval_batches: the windows that its validation takes");
   add_number(*command, "--batch-size", a->batch_size, int64_t{1}, max_batch_size, "Sequences in a batch (default 8)");
-  command->add_option("--logits", a->logits, "Also write tokens and logits to this safetensors file");
+  command->add_option("--logits", a->logits, "Also write tokens and logits to this safetensors file")
+      ->type_name("FILE");
   command->add_flag("--json", a->json, "Print JSON");
   command->callback([a] { run(*a); });
 }

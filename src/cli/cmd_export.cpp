@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "cli/choice_option.h"
 #include "cli/commands.h"
 #include "cli/number_option.h"
 #include "cli/place_locks.h"
@@ -39,14 +40,15 @@ void run(const Arguments& a) {
 
 void add_export_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("export", "Write a checkpoint as a Hugging Face model directory");
+  command->footer("Example: strand export runs/quickstart --out runs/quickstart-hf");
   const auto a = std::make_shared<Arguments>();
   command->add_option("CHECKPOINT", a->checkpoint, "A checkpoint, or a run directory (its newest checkpoint)")
+      ->type_name("")
       ->required();
-  command->add_option("--format", a->format, "hf: loads with transformers, no code of its own (default)")
-      ->check(CLI::IsMember({"hf"}));
-  command->add_option("--out", a->out, "Directory to write; must not be there yet")->required();
-  command->add_option("--dtype", a->dtype, "f32 (default) or bf16; router weights stay f32")
-      ->check(CLI::IsMember({"f32", "bf16"}));
+  add_choice(*command, "--format", a->format, {"hf"}, "hf: loads with transformers, no code of its own (default)");
+  command->add_option("--out", a->out, "Directory to write; must not be there yet")->type_name("DIR")->required();
+  add_choice(*command, "--dtype", a->dtype, {"f32", "bf16"},
+             "Type of the weights; router weights stay f32 (default f32)");
   add_number(*command, "--shard-size", a->shard_megabytes, uint64_t{1}, uint64_t{1} << 40,
              "MiB in a file of weights at most (default 5120)");
   command->callback([a] { run(*a); });

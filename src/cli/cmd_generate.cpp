@@ -167,11 +167,13 @@ void run(const Arguments& a) {
 
 void add_generate_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("generate", "Continue texts with a trained model");
+  command->footer("Example: strand generate runs/quickstart --prompt 'The meaning of the word' --temperature 0.7");
   const auto a = std::make_shared<Arguments>();
   SamplingOptions& sampling = a->generation.sampling;
   add_model_arguments(*command, a->model);
   command->add_option("--prompt", a->prompts, "Text to continue; may be repeated")->allow_extra_args(false);
-  command->add_option("--prompt-file", a->prompt_file, "Texts to continue, one a line; - is standard input");
+  command->add_option("--prompt-file", a->prompt_file, "Texts to continue, one a line; - is standard input")
+      ->type_name("FILE");
   add_number(*command, "--max-tokens", a->generation.max_tokens, int64_t{1}, max_tokens,
              "Tokens to add at most (default 128)");
   add_number(*command, "--temperature", sampling.temperature, 0.0, 100.0,

@@ -32,9 +32,14 @@ void run(const Arguments& a) {
 
 void add_import_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("import", "Make a checkpoint of a Hugging Face model directory");
+  command->footer("Example: strand import runs/quickstart-hf --out runs/imported");
   const auto a = std::make_shared<Arguments>();
-  command->add_option("DIR", a->directory, "Directory with config.json and model.safetensors (or shards)")->required();
-  command->add_option("--out", a->out, "The checkpoint (…/step_00000000), or a run directory to put it in")->required();
+  command->add_option("DIR", a->directory, "Directory with config.json and model.safetensors (or shards)")
+      ->type_name("")
+      ->required();
+  command->add_option("--out", a->out, "The checkpoint (…/step_00000000), or a run directory to put it in")
+      ->type_name("DIR")
+      ->required();
   add_number(*command, "--sequence-length", a->options.longest_sequence, int64_t{1}, int64_t{1} << 24,
              "Longest sequence to prepare for, if the model allows it (default 4096)");
   command->callback([a] { run(*a); });

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/text_arguments.h"
 #include "core/standard_streams.h"
 #include "report/describe_path.h"
 
@@ -25,11 +26,12 @@ void run(const Options& options) {
 void add_inspect_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "inspect", "Say what a path is: checkpoint, run directory, token file, tokenizer, safetensors file");
+  command->footer("Example: strand inspect runs/quickstart");
   const auto options = std::make_shared<Options>();
-  command->add_option("PATH", options->path, "File, directory, or prefix of a token file")->required();
-  command->add_option("--format", options->format, "Read PATH as a token file of this format")
-      ->check(CLI::IsMember({"auto", "megatron", "llmc", "raw_u16", "raw_i32"}));
-  command->add_option("--tokenizer", options->tokenizer, "SentencePiece .model, to show a token file as text");
+  command->add_option("PATH", options->path, "File, directory, or prefix of a token file")->type_name("")->required();
+  add_token_format(*command, options->format, "Read PATH as a token file of this format (default auto: find out)");
+  command->add_option("--tokenizer", options->tokenizer, "SentencePiece .model, to show a token file as text")
+      ->type_name("FILE");
   command->callback([options] { run(*options); });
 }
 

@@ -58,6 +58,7 @@ void run(const Options& options) {
 void add_plan_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "plan", "Print what a run of a configuration takes: parameters, memory, FLOPs, traffic; nothing is allocated");
+  command->footer("Example: strand plan configs/paper_small.yaml --ranks 8 --expert-parallel 4 --device h100");
   const auto options = std::make_shared<Options>();
   add_config_arguments(*command, options->config)->required();
   add_number(*command, "--ranks", options->ranks, int64_t{1}, int64_t{1'000'000}, "Processes to plan for (default 1)");

@@ -57,18 +57,23 @@ void run(const Options& options) {
 
 void add_tokenize_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("tokenize", "Turn text into token files (Megatron .bin/.idx)");
+  command->footer(
+      "Example: strand tokenize data/text/anarchism --tokenizer data/quickstart/tokenizer.model --out data/mine");
   const auto options = std::make_shared<Options>();
   TokenizeOptions& task = options->tokenize;
   task.threads = 0;
   add_text_arguments(*command, task.inputs, task.text);
-  command->add_option("--tokenizer", options->tokenizer, "SentencePiece .model")->required();
-  command->add_option("--out", task.output, "Prefix of the .bin/.idx pair to write")->required();
-  command->add_option_function<std::string>(
-      "--split-documents",
-      [options](const std::string& text) { options->tokenize.text.splitting = Splitting::parse(text); },
-      "Make several documents of a .txt: none (default), blank-lines, lines, or a TOKEN that stands between them, such "
-      "as '<|endoftext|>'");
-  command->add_option("--val-out", task.val_output, "Prefix of a second pair, for validation");
+  command->add_option("--tokenizer", options->tokenizer, "SentencePiece .model")->type_name("FILE")->required();
+  command->add_option("--out", task.output, "Prefix of the .bin/.idx pair to write")->type_name("PREFIX")->required();
+  command
+      ->add_option_function<std::string>(
+          "--split-documents",
+          [options](const std::string& text) { options->tokenize.text.splitting = Splitting::parse(text); },
+          "Make several documents of a .txt: at blank lines, at each line, or at a TOKEN that stands between them, "
+          "such "
+          "as '<|endoftext|>' (default none)")
+      ->type_name("none|blank-lines|lines|TOKEN");
+  command->add_option("--val-out", task.val_output, "Prefix of a second pair, for validation")->type_name("PREFIX");
   add_number(*command, "--val-fraction", task.val_fraction, 0.0, 1.0,
              "Part of the documents that go to --val-out, in (0, 1)");
   add_number(*command, "--seed", task.seed, uint64_t{0}, std::numeric_limits<uint64_t>::max(),

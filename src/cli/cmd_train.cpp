@@ -7,6 +7,7 @@
 #include "cli/place_locks.h"
 #include "config/schema.h"
 #include "core/file_io.h"
+#include "core/version.h"
 #include "model/backend.h"
 #include "parallel/agreement.h"
 #include "parallel/device_grid.h"
@@ -24,7 +25,7 @@ struct Arguments {
 
 /// Equal for processes that compute the same.
 std::string this_build() {
-  return fmt::format("strand {}\ncompiler {}\nprogram with XXH3 {}\n", STRAND_VERSION, __VERSION__,
+  return fmt::format("strand {}\ncompiler {}\nprogram with XXH3 {}\n", program_version(), __VERSION__,
                      digest_of_file("/proc/self/exe").xxh3);
 }
 
@@ -44,7 +45,7 @@ void run(const Arguments& a, Processes& processes) {
   const Config config = a.config.load();
   RunConfig here = config.run;
   here.threads = processes.threads_for(here.threads);
-  const std::unique_ptr<Device> device = make_device(here, processes.local_rank());
+  const std::unique_ptr<Device> device = make_device(here, config.cuda, processes.local_rank());
   const std::unique_ptr<ProcessGrid> grid =
       processes.grid(config.parallel.expert_parallel, static_cast<double>(config.parallel.watchdog_seconds));
   move_to_device(*grid, *device, config.parallel.deterministic ? SumOrder::of_ranks : SumOrder::of_library);
@@ -59,11 +60,14 @@ void run(const Arguments& a, Processes& processes) {
 
 void add_train_command(CLI::App& app, Processes& processes) {
   CLI::App* command = app.add_subcommand("train", "Train a model from a configuration, or continue a run");
+  command->footer("Example: strand train configs/quickstart.yaml --set run.name=again --set train.steps=60");
   const auto a = std::make_shared<Arguments>();
   add_config_arguments(*command, a->config)->required();
-  command->add_option("--resume", a->resume.text,
-                      "auto: continue from the run directory's newest checkpoint, if any (default); never: start anew, "
-                      "and refuse a directory that holds a run; DIR: continue from this checkpoint");
+  command
+      ->add_option("--resume", a->resume.text,
+                   "auto: continue from the run directory's newest checkpoint, if any (default); never: start anew, "
+                   "and refuse a directory that holds a run; DIR: continue from this checkpoint")
+      ->type_name("auto|never|DIR");
   command->add_flag("--weights-only", a->resume.weights_only,
                     "With --resume DIR: start a new run from that checkpoint's weights (fine-tuning)");
   command->add_flag("--accept-data-change", a->resume.accept_data_change,

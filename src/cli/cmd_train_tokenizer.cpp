@@ -46,9 +46,10 @@ void run(const TokenizerTraining& options) {
 
 void add_train_tokenizer_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("train-tokenizer", "Train a SentencePiece tokenizer (LLaMA-2 kind) on text");
+  command->footer("Example: strand train-tokenizer data/text/anarchism --vocab-size 2000 --out data/mine.model");
   const auto options = std::make_shared<TokenizerTraining>();
   add_text_arguments(*command, options->inputs, options->text);
-  command->add_option("--out", options->output, "The .model to write")->required();
+  command->add_option("--out", options->output, "The .model to write")->type_name("FILE")->required();
   const auto shown = [](auto value) { return fmt::format(" (default {})", value); };
   add_number(*command, "--vocab-size", options->vocab_size, int64_t{1}, (int64_t{1} << 24) - 1,
              "Pieces, the 3 special and 256 byte ones included" + shown(options->vocab_size));

@@ -1,6 +1,7 @@
 // strand verify FILE...: replays reference files on a backend.
 #include <fmt/core.h>
 
+#include "cli/choice_option.h"
 #include "cli/commands.h"
 #include "cli/number_option.h"
 #include "core/error.h"
@@ -40,7 +41,7 @@ void run(const Arguments& a, Processes& processes) {
   run.precision = chosen_precision(a);
   run.threads = processes.threads_for(a.threads);
   const std::unique_ptr<ProcessGrid> grid = processes.grid(a.expert_parallel, watchdog_seconds);
-  const std::unique_ptr<Device> device = make_device(run, processes.local_rank());
+  const std::unique_ptr<Device> device = make_device(run, {}, processes.local_rank());
   move_to_device(*grid, *device, SumOrder::of_library);
   const std::unique_ptr<Ops> ops = device->make_ops();
   const bool speaks = processes.rank() == 0;
@@ -70,13 +71,16 @@ void add_verify_command(CLI::App& app, Processes& processes) {
   CLI::App* command = app.add_subcommand(
       "verify",
       "Replay reference files and compare every loss term, gradient and training step; exit 1 on any failure");
+  command->footer("Example: strand verify tests/data/*.safetensors");
   const auto a = std::make_shared<Arguments>();
-  command->add_option("files", a->files, "Reference files (.safetensors)")->required()->check(CLI::ExistingFile);
-  command->add_option("--device", a->device, "cpu, reference or cuda (default cpu)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, DeviceKind>{
-          {"cpu", DeviceKind::cpu}, {"reference", DeviceKind::reference}, {"cuda", DeviceKind::cuda}}));
-  command->add_option("--precision", a->precision, "fp32 or bf16 (default fp32); fp64 on the reference device")
-      ->check(CLI::IsMember({"fp64", "fp32", "bf16"}));
+  CLI::Validator existing = CLI::ExistingFile;
+  existing.description("");  // help says it already
+  command->add_option("FILE", a->files, "Reference files (.safetensors)")->type_name("")->required()->check(existing);
+  add_choice<DeviceKind>(*command, "--device", a->device,
+                         {{"cpu", DeviceKind::cpu}, {"reference", DeviceKind::reference}, {"cuda", DeviceKind::cuda}},
+                         "Where to compute (default cpu)");
+  add_choice(*command, "--precision", a->precision, {"fp64", "fp32", "bf16"},
+             "Of weights and activations (default fp32; on the reference device fp64, which it alone has)");
   add_number(*command, "--expert-parallel", a->expert_parallel, int64_t{1}, int64_t{65536},
              "Processes that share a layer's experts (default 1)");
   add_threads(*command, a->threads);

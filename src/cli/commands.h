@@ -24,5 +24,7 @@ void add_generate_command(CLI::App& app);
 void add_train_command(CLI::App& app, Processes& processes);
 void add_tokenize_command(CLI::App& app);
 void add_train_tokenizer_command(CLI::App& app);
+/// `completion SHELL` and `manual`, which --help does not show. `app` outlives the parse.
+void add_document_commands(CLI::App& app);
 
 }  // namespace strand::cli

@@ -32,7 +32,7 @@ CLI::Option* add_config_arguments(CLI::App& command, ConfigArguments& arguments)
   command.add_option("--set", arguments.overrides, "Override a key of the configuration; may be repeated")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
-  return command.add_option("config", arguments.path, "YAML configuration")->type_name("CONFIG");
+  return command.add_option("CONFIG", arguments.path, "YAML configuration")->type_name("");
 }
 
 }  // namespace strand::cli

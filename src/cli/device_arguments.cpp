@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cli/choice_option.h"
 #include "cli/number_option.h"
 #include "model/backend.h"
 
@@ -35,13 +36,11 @@ DeviceSpec DeviceArguments::device(const RunConfig& run, int64_t ranks) const {
 }
 
 void add_device_arguments(CLI::App& command, DeviceArguments& a) {
-  std::string names;
-  for (const std::string& known : device_names()) names += known + ", ";
+  std::vector<std::string> names = device_names();
+  names.push_back("cpu");
   CLI::Option* device =
-      command
-          .add_option("--device", a.name,
-                      "Estimate the time of a step on this device: " + names + "or cpu (this machine)")
-          ->type_name("NAME");
+      command.add_option("--device", a.name, "Estimate the time of a step on this device; cpu: this machine")
+          ->type_name(choice_text(names));
   // More than any machine has, and still a number to compute with.
   constexpr double least = 1e-12, most = 1e30;
   const auto positive = [&](const char* option, std::optional<double>& value, const char* help) {

@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/standard_streams.h"
+#include "core/version.h"
 #include "train/signals.h"
 
 namespace {
@@ -37,19 +38,24 @@ std::unique_ptr<strand::Processes> start_processes(const std::string& command) {
   return strand::Processes::alone();
 }
 
+/// In the order in which people use them.
 void add_commands(CLI::App& app, strand::Processes& processes) {
+  strand::cli::add_train_tokenizer_command(app);
+  strand::cli::add_tokenize_command(app);
   strand::cli::add_config_command(app);
   strand::cli::add_plan_command(app);
-  strand::cli::add_bench_command(app, processes);
-  strand::cli::add_inspect_command(app);
-  strand::cli::add_verify_command(app, processes);
+  strand::cli::add_train_command(app, processes);
   strand::cli::add_eval_command(app);
+  strand::cli::add_generate_command(app);
+  strand::cli::add_inspect_command(app);
   strand::cli::add_export_command(app);
   strand::cli::add_import_command(app);
-  strand::cli::add_generate_command(app);
-  strand::cli::add_train_command(app, processes);
-  strand::cli::add_tokenize_command(app);
-  strand::cli::add_train_tokenizer_command(app);
+  strand::cli::add_verify_command(app, processes);
+  strand::cli::add_bench_command(app, processes);
+  strand::cli::add_document_commands(app);
+  app.footer(
+      "Options of a command: strand COMMAND --help. Keys of a configuration: strand config --help-keys.\n"
+      "Exit codes: 0 success, 1 an error (one line says which), 2 a command line that cannot be understood.");
 }
 
 /// CLI11 calls an unknown first word a missing subcommand; people look for the word.
@@ -67,7 +73,7 @@ void require_known_command(const CLI::App& app, const std::string& word) {
 
 int run(int argc, char** argv, strand::Processes& processes) {
   CLI::App app("strand trains Mixture-of-Experts language models.", "strand");
-  app.set_version_flag("--version", "strand " STRAND_VERSION);
+  app.set_version_flag("--version", fmt::format("strand {}", strand::program_version()), "Print the version and exit");
   app.require_subcommand(1);
   add_commands(app, processes);
   try {

@@ -1,5 +1,6 @@
 #include "cli/model_arguments.h"
 
+#include "cli/choice_option.h"
 #include "cli/number_option.h"
 #include "core/error.h"
 #include "model/backend.h"
@@ -9,11 +10,12 @@
 namespace strand::cli {
 
 void add_model_arguments(CLI::App& command, ModelArguments& a) {
-  command.add_option("CHECKPOINT", a.path, "A checkpoint, or a run directory (its newest checkpoint)")->required();
-  command.add_option("--device", a.device, "Where to compute (default: as trained)")
-      ->check(CLI::IsMember({"cpu", "reference", "cuda"}));
-  command.add_option("--precision", a.precision, "fp32 or bf16 (default: as trained)")
-      ->check(CLI::IsMember({"fp64", "fp32", "bf16"}));
+  command.add_option("CHECKPOINT", a.path, "A checkpoint, or a run directory (its newest checkpoint)")
+      ->type_name("")
+      ->required();
+  add_choice(command, "--device", a.device, {"cpu", "reference", "cuda"}, "Where to compute (default: as trained)");
+  add_choice(command, "--precision", a.precision, {"fp64", "fp32", "bf16"},
+             "Of weights and activations (default: as trained); fp64 belongs to the reference device");
   add_threads(command, a.threads);
 }
 
@@ -50,7 +52,7 @@ OpenModel::OpenModel(const ModelArguments& a, SessionShape shape)
     : checkpoint_(open_checkpoint(a.path)), config_(checkpoint_config(checkpoint_)) {
   tokenizer_ = resolve_vocabulary(config_);
   config_.run = run_config(a, config_.run);
-  device_ = make_device(config_.run);
+  device_ = make_device(config_.run, config_.cuda);
   ops_ = device_->make_ops();
   if (shape.tokens == 0) shape.tokens = config_.data.sequence_length;
   require_memory(plan_session(config_, shape, device_->traits()), shape, device_->available_memory());

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "cli/choice_option.h"
 #include "cli/number_option.h"
 
 namespace strand::cli {
@@ -16,8 +17,10 @@ void add_text_arguments(CLI::App& command, std::vector<std::string>& inputs, Tex
       .add_option("INPUT", inputs,
                   "Text: .txt (a document a file), .jsonl or .json (an object with \"text\" a line), plain, .gz or "
                   ".zst, or directories of them")
+      ->type_name("")
       ->required();
-  command.add_option("--text-key", options.text_key, "Key of the text in .jsonl and .json")->capture_default_str();
+  command.add_option("--text-key", options.text_key, "Key of the text in .jsonl and .json (default text)")
+      ->type_name("KEY");
   add_number(command, "--skip-bad-records", options.skip_bad_records, uint64_t{0}, uint64_t{1} << 62,
              "Lines of .jsonl and .json that may be bad; each is named and left out (default 0)");
   const auto set_max_document = [&options](const std::string& text) {
@@ -29,6 +32,10 @@ void add_text_arguments(CLI::App& command, std::vector<std::string>& inputs, Tex
           "MiB of text to hold in memory as one, where a document cannot be cut; also of "
           "a line of .jsonl (default 128); to encode a document that cannot be cut takes some 100 times its size")
       ->type_name("INTEGER");
+}
+
+void add_token_format(CLI::App& command, std::string& format, const std::string& help) {
+  add_choice(command, "--format", format, {"auto", "megatron", "llmc", "raw_u16", "raw_i32"}, help);
 }
 
 }  // namespace strand::cli

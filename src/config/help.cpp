@@ -38,6 +38,15 @@ struct RangeText {
   std::string operator()(const SourcesField&) const { return "path | [path, ...] | [{path, weight, format}, ...]"; }
 };
 
+struct Choices {
+  std::vector<std::string> operator()(const BoolField&) const { return {"true", "false"}; }
+  std::vector<std::string> operator()(const ChoiceField& f) const { return f.choices; }
+  template <typename Field>
+  std::vector<std::string> operator()(const Field&) const {
+    return {};
+  }
+};
+
 std::string default_text(const Key& key) {
   if (key.presence == Presence::required) return "required";
   return key.derived_default.empty() ? value_text(key, Config{}) : key.derived_default;
@@ -55,13 +64,20 @@ std::string range_text(const Key& key) {
 
 }  // namespace schema
 
+std::vector<KeyText> config_keys() {
+  std::vector<KeyText> all;
+  for (const schema::Key& key : schema::keys()) {
+    all.push_back({key.path(), schema::type_text(key), schema::default_text(key), schema::range_text(key), key.meaning,
+                   std::visit(schema::Choices{}, key.field)});
+  }
+  return all;
+}
+
 std::string config_help() {
   using Row = std::array<std::string, 5>;
   std::vector<Row> rows = {{"key", "type", "default", "range", "meaning"}};
-  for (const schema::Key& key : schema::keys()) {
-    rows.push_back(
-        {key.path(), schema::type_text(key), schema::default_text(key), schema::range_text(key), key.meaning});
-  }
+  for (const KeyText& key : config_keys())
+    rows.push_back({key.path, key.type, key.default_value, key.range, key.meaning});
   std::array<size_t, 4> width{};
   for (const Row& row : rows) {
     for (size_t i = 0; i < width.size(); ++i) width[i] = std::max(width[i], row[i].size());

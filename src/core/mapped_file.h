@@ -1,7 +1,7 @@
 #pragma once
-// A file mapped into memory, read only. Pages come from the disk when they are touched, so opening costs nothing and a
-// file may be larger than memory. Contract: nobody shortens the file while it is mapped (the system would answer a read
-// past the new end with SIGBUS); files replaced by rename are safe.
+// A file mapped into memory, read only. Pages come from the disk when they are first read, so opening a file costs
+// nothing, and a file may be larger than memory. Nobody may shorten the file while it is mapped: the system would
+// answer a read past the new end with SIGBUS. To replace the file by a rename is safe.
 #include <cstddef>
 #include <cstdint>
 #include <string>

@@ -9,7 +9,21 @@
 
 namespace strand {
 
-std::unique_ptr<Device> make_device(const RunConfig& run, int local_rank) {
+namespace {
+GroupedGemm grouped_gemm(GroupedGemmChoice choice) {
+  switch (choice) {
+    case GroupedGemmChoice::automatic:
+      return GroupedGemm::automatic;
+    case GroupedGemmChoice::cublas:
+      return GroupedGemm::cublas;
+    case GroupedGemmChoice::device:
+      return GroupedGemm::device;
+  }
+  fail("cuda.grouped_gemm: no such choice");
+}
+}  // namespace
+
+std::unique_ptr<Device> make_device(const RunConfig& run, const CudaConfig& cuda, int local_rank) {
   switch (run.device) {
     case DeviceKind::cpu:
       return std::make_unique<CpuDevice>(threads_for(run.threads));
@@ -18,7 +32,8 @@ std::unique_ptr<Device> make_device(const RunConfig& run, int local_rank) {
     case DeviceKind::plan:
       return std::make_unique<PlanDevice>(CpuDevice().traits());
     case DeviceKind::cuda:
-      return make_cuda_device({.gpu = cuda_device_count() == 1 ? 0 : local_rank});
+      return make_cuda_device({.gpu = cuda_device_count() == 1 ? 0 : local_rank,
+                               .grouped_gemm = grouped_gemm(cuda.grouped_gemm)});
   }
   fail("run.device: no such device");
 }

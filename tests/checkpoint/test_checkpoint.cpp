@@ -4,6 +4,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/describe.h"
+#include "core/version.h"
 #include "fixtures.h"
 
 using namespace strand;
@@ -26,7 +27,7 @@ std::string save(const std::string& parent, int64_t step, uint64_t shard_bytes =
   contents.state.next_sample = 8 * step;
   contents.state.seed = UINT64_MAX;
   contents.state.series["loss"] = {0.1, 1.0 / 3.0, std::nextafter(1.0, 2.0), -0.0};
-  contents.state.versions["strand"] = "0.1.0";
+  contents.state.versions["layout"] = "4 processes";
   contents.config_yaml = "run: {seed: 1}\n";
   contents.tokenizer_model = tokenizer_bytes;
   contents.model = model;
@@ -65,7 +66,8 @@ TEST_CASE("A checkpoint holds what was saved, exactly") {
   CHECK(checkpoint.state().seed == UINT64_MAX);
   CHECK(checkpoint.state().series.at("loss") == std::vector<double>{0.1, 1.0 / 3.0, std::nextafter(1.0, 2.0), -0.0});
   CHECK(std::signbit(checkpoint.state().series.at("loss")[3]));
-  CHECK(checkpoint.state().versions.at("strand") == "0.1.0");
+  CHECK(checkpoint.state().versions.at("layout") == "4 processes");
+  CHECK(checkpoint.state().versions.at("strand") == program_version());
   CHECK(checkpoint.config_yaml() == "run: {seed: 1}\n");
   CHECK(checkpoint.tokenizer_model() == tokenizer_bytes);
   CHECK(first_weight(path) == 1000.0f);
