@@ -38,7 +38,7 @@ BenchReport earlier(const std::string& path) {
 void run(const Options& options, Processes& processes) {
   Config config = options.config.load_with_vocabulary();
   config.run.threads = processes.threads_for(config.run.threads);
-  const std::unique_ptr<Device> device = make_device(config.run);
+  const std::unique_ptr<Device> device = make_device(config.run, config.cuda);
   const std::unique_ptr<ProcessGrid> grid =
       processes.grid(config.parallel.expert_parallel, static_cast<double>(config.parallel.watchdog_seconds));
   BenchOptions bench = options.bench;

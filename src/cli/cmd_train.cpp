@@ -44,7 +44,7 @@ void run(const Arguments& a, Processes& processes) {
   const Config config = a.config.load();
   RunConfig here = config.run;
   here.threads = processes.threads_for(here.threads);
-  const std::unique_ptr<Device> device = make_device(here);
+  const std::unique_ptr<Device> device = make_device(here, config.cuda);
   const std::unique_ptr<ProcessGrid> grid =
       processes.grid(config.parallel.expert_parallel, static_cast<double>(config.parallel.watchdog_seconds));
   require_same_run(grid->world(), config, *device, a.resume);

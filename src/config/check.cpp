@@ -142,7 +142,8 @@ struct Examiner {
 };
 
 bool describes_model(const std::string& group) {
-  return group == "run" || group == "model" || group == "moe" || group == "losses" || group == "parallel";
+  return group == "run" || group == "model" || group == "moe" || group == "losses" || group == "parallel" ||
+         group == "cuda";
 }
 
 void complain_plainly(const std::vector<std::string>& paths, const std::string& message) {

@@ -19,6 +19,7 @@ enum class ScheduleKind { cosine, linear, constant, wsd };
 enum class Recompute { none, experts, block };
 enum class OnNonfinite { stop, skip };
 enum class GradientType { fp32, bf16 };
+enum class GroupedGemmChoice { automatic, cublas, device };
 
 struct RunConfig {
   std::string name = "run";
@@ -149,6 +150,12 @@ struct ParallelConfig {
   bool operator==(const ParallelConfig&) const = default;
 };
 
+struct CudaConfig {
+  GroupedGemmChoice grouped_gemm = GroupedGemmChoice::automatic;
+
+  bool operator==(const CudaConfig&) const = default;
+};
+
 struct Config {
   RunConfig run;
   ModelConfig model;
@@ -159,6 +166,7 @@ struct Config {
   ScheduleConfig schedule;
   TrainConfig train;
   ParallelConfig parallel;
+  CudaConfig cuda;  ///< of run.device: cuda
 
   bool operator==(const Config&) const = default;
 };

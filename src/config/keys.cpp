@@ -255,10 +255,21 @@ std::vector<Key> parallel_keys() {
   };
 }
 
+std::vector<Key> cuda_keys() {
+  constexpr auto g = &Config::cuda;
+  using C = CudaConfig;
+  return {
+      {"cuda", "grouped_gemm", choice<g, &C::grouped_gemm>({"auto", "cublas", "device"}),
+       "what computes the experts' matrix products on a GPU: cuBLAS, for which the host waits for the number of rows "
+       "of "
+       "each expert, or kernels that read it on the device; auto = device"},
+  };
+}
+
 std::vector<Key> all_keys() {
   std::vector<Key> all;
   for (const auto& group : {run_keys(), model_keys(), moe_keys(), loss_keys(), data_keys(), optimizer_keys(),
-                            schedule_keys(), train_keys(), parallel_keys()}) {
+                            schedule_keys(), train_keys(), parallel_keys(), cuda_keys()}) {
     all.insert(all.end(), group.begin(), group.end());
   }
   return all;

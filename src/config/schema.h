@@ -49,8 +49,8 @@ void resolve_derived(Config& config);
 /// by programs, after resolve_derived; load_config and parse_config call it themselves.
 void check_config(const Config& config);
 
-/// The part of check_config that concerns a model without a training run: the groups run, model, moe, losses and
-/// parallel.
+/// The part of check_config that concerns a model without a training run: the groups run, model, moe, losses,
+/// parallel and cuda.
 void check_model_config(const Config& config);
 
 /// One line for each key of these groups whose value differs: "model.num_layers: 4 became 6".

@@ -9,7 +9,21 @@
 
 namespace strand {
 
-std::unique_ptr<Device> make_device(const RunConfig& run) {
+namespace {
+GroupedGemm grouped_gemm(GroupedGemmChoice choice) {
+  switch (choice) {
+    case GroupedGemmChoice::automatic:
+      return GroupedGemm::automatic;
+    case GroupedGemmChoice::cublas:
+      return GroupedGemm::cublas;
+    case GroupedGemmChoice::device:
+      return GroupedGemm::device;
+  }
+  fail("cuda.grouped_gemm: no such choice");
+}
+}  // namespace
+
+std::unique_ptr<Device> make_device(const RunConfig& run, const CudaConfig& cuda) {
   switch (run.device) {
     case DeviceKind::cpu:
       return std::make_unique<CpuDevice>(threads_for(run.threads));
@@ -18,7 +32,7 @@ std::unique_ptr<Device> make_device(const RunConfig& run) {
     case DeviceKind::plan:
       return std::make_unique<PlanDevice>(CpuDevice().traits());
     case DeviceKind::cuda:
-      return make_cuda_device({});
+      return make_cuda_device({.grouped_gemm = grouped_gemm(cuda.grouped_gemm)});
   }
   fail("run.device: no such device");
 }

@@ -8,8 +8,9 @@
 
 namespace strand {
 
-/// The device of run.device; on the CPU with run.threads OpenMP threads (0 = every core that this process may use).
+/// The device of run.device; on the CPU with run.threads OpenMP threads (0 = every core that this process may use),
+/// on a GPU as `cuda` says.
 /// Throws Error when this build has no such device, or this machine has none.
-std::unique_ptr<Device> make_device(const RunConfig& run);
+std::unique_ptr<Device> make_device(const RunConfig& run, const CudaConfig& cuda = {});
 
 }  // namespace strand

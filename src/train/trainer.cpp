@@ -37,7 +37,7 @@ std::string layout_text(const GridShape& shape) {
 /// Config groups whose keys a checkpoint fixes.
 const std::vector<std::string> model_groups = {"model", "moe"};
 /// Config groups that may change on resume; what changed is said.
-const std::vector<std::string> other_groups = {"run", "losses", "data", "optimizer", "schedule", "train", "parallel"};
+const std::vector<std::string> other_groups = {"run", "losses", "data", "optimizer", "schedule", "train", "parallel", "cuda"};
 
 /// Stands among the numbers of signals for a batch that cannot be read.
 constexpr int64_t unreadable_data = 1 << 20;

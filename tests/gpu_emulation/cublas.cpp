@@ -146,8 +146,9 @@ cublasStatus_t cublasSetStream_v2(cublasHandle_t handle, cudaStream_t stream) {
 
 cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t, void* workspace, size_t bytes) {
   const std::lock_guard lock(api_mutex());
-  return require_device_range(workspace, bytes, "cublasSetWorkspace") ? CUBLAS_STATUS_SUCCESS
-                                                                      : CUBLAS_STATUS_INVALID_VALUE;
+  if (!require_device_range(workspace, bytes, "cublasSetWorkspace")) return CUBLAS_STATUS_INVALID_VALUE;
+  give_to_library(workspace);
+  return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasSetMathMode(cublasHandle_t, cublasMath_t) {

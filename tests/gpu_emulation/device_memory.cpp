@@ -55,10 +55,13 @@ State& state() {
   return s;
 }
 
-/// Pages of an empty file fault whatever their protection, so that opening the range does not open its guards.
+/// Pages of an empty file fault whatever their protection, so that opening the range does not open its guards. Each
+/// page stands for the page of the file at its own distance from the start of the range: so neighbours are one mapping,
+/// and opening and closing the range costs by what is allocated, not by what was.
 void make_guard(char* begin, size_t bytes) {
   static const int empty_file = memfd_create("guard", 0);
-  mmap(begin, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, empty_file, 0);
+  mmap(begin, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, empty_file,
+       begin - state().range);
 }
 
 void start() {
@@ -202,6 +205,11 @@ bool free_device_memory(void* address) {
   make_guard(piece.begin, piece.bytes);
   s.freed.push_back(piece);
   return true;
+}
+
+void give_to_library(void* address) {
+  const auto it = state().pieces.find(reinterpret_cast<uintptr_t>(address));
+  if (it != state().pieces.end()) make_guard(it->second.begin, it->second.bytes);
 }
 
 void* allocate_pinned(size_t bytes, int device) {

@@ -37,6 +37,9 @@ bool require_device_range(const void* address, size_t bytes, const char* what);
 void* allocate_device_memory(size_t bytes, int device);
 /// False, and a report, when the address is none that was allocated, or was freed before.
 bool free_device_memory(void* address);
+/// A whole allocation that is a library's workspace from now on: whoever else touches it faults, and its contents cost
+/// no memory here (the emulated library needs none).
+void give_to_library(void* address);
 void* allocate_pinned(size_t bytes, int device);
 bool free_pinned(void* address);
 
