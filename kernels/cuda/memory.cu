@@ -1,6 +1,6 @@
 // The operations that only move numbers.
 #include "kernels/cuda/cuda_ops.h"
-#include "kernels/cuda/dispatch.cuh"
+#include "kernels/cuda/rows.cuh"
 
 namespace strand {
 
@@ -10,10 +10,15 @@ namespace {
 
 constexpr int threads = 256;
 
-template <typename From, typename To>
-__global__ void __launch_bounds__(threads) cast_kernel(const From* __restrict__ from, To* __restrict__ to, int64_t n) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x;
-  if (i < n) to[i] = from_float<To>(to_float(from[i]));
+// A thread owns N neighbouring elements: 16 bytes of bf16, 32 of f32, read and written once.
+template <typename From, typename To, int N>
+__global__ void __launch_bounds__(threads)
+    cast_kernel(const From* __restrict__ from, To* __restrict__ to, int64_t count) {
+  const int64_t i = (static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x) * N;
+  if (i >= count) return;
+  float values[N];
+  load(from + i, values);
+  store(to + i, values);
 }
 
 }  // namespace
@@ -29,14 +34,17 @@ void CudaOps::run(const Copy& op) {
 }
 
 void CudaOps::run(const Cast& op) {
-  const int64_t n = op.from.elements();
-  if (n == 0) return;
+  const int64_t count = op.from.elements();
+  if (count == 0) return;
   dispatch_act(op.from.dtype, [&](auto from) {
     dispatch_act(op.to.dtype, [&](auto to) {
       using From = typename decltype(from)::type;
       using To = typename decltype(to)::type;
-      GPU_LAUNCH((cast_kernel<From, To>), dim3(static_cast<unsigned>(ceil_div<int64_t>(n, threads))), dim3(threads), 0,
-                 stream_, data<From>(op.from), data<To>(op.to), n);
+      with_access<8>(count, {&op.from, &op.to}, [&](auto n) {
+        constexpr int N = decltype(n)::value;
+        GPU_LAUNCH((cast_kernel<From, To, N>), blocks(ceil_div<int64_t>(count / N, threads)), dim3(threads), 0, stream_,
+                   data<From>(op.from), data<To>(op.to), count);
+      });
     });
   });
 }

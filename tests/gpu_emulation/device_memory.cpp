@@ -8,6 +8,7 @@
 #include <cstring>
 #include <deque>
 #include <map>
+#include <vector>
 
 #include "gpu_emulation/checker.h"
 #include "gpu_emulation/context_switch.h"
@@ -46,6 +47,7 @@ struct State {
   std::deque<Piece> freed;            ///< oldest first
   MemoryUse use[most_devices];
   int open = 0;
+  std::vector<Piece> touched;  ///< pieces that can be touched at present
 };
 /// Never destroyed: streams may run until the very end of the program.
 State& state() {
@@ -75,9 +77,25 @@ void start() {
   catch_faults();
 }
 
-void protect(int protection) {
+/// Where faults are caught, a piece is opened when a kernel first touches it: opening the whole range would cost as
+/// much as there are guards in it. AddressSanitizer keeps the faults to itself, so there the range is opened.
+#if GPU_EMULATION_ASAN
+constexpr bool opens_at_faults = false;
+#else
+constexpr bool opens_at_faults = true;
+#endif
+
+void open_range() {
   State& s = state();
-  if (s.used > 0) mprotect(s.range, s.used, protection);
+  if (opens_at_faults) catch_faults();  // a test framework may have taken the signals for itself
+  if (!opens_at_faults && s.used > 0) mprotect(s.range, s.used, PROT_READ | PROT_WRITE);
+}
+
+void close_range() {
+  State& s = state();
+  if (!opens_at_faults && s.used > 0) mprotect(s.range, s.used, PROT_NONE);
+  for (const Piece& piece : s.touched) mprotect(piece.begin, piece.bytes, PROT_NONE);
+  s.touched.clear();
 }
 
 /// A piece of exactly `bytes` (a multiple of the page), guard not included.
@@ -167,7 +185,7 @@ void* allocate_device_memory(size_t bytes, int device) {
   use.peak = std::max(use.peak, use.live);
   ++use.allocations;
   if (checker_on) checker_new_memory(address, bytes, Initialised::no);
-  if (s.open == 0) mprotect(piece.begin, piece.bytes, PROT_NONE);
+  if (s.open == 0 || opens_at_faults) mprotect(piece.begin, piece.bytes, PROT_NONE);
   return address;
 }
 
@@ -222,12 +240,24 @@ MemoryUse memory_use(int device) {
   return use;
 }
 
+bool open_at_fault(const void* address) {
+  State& s = state();
+  if (!opens_at_faults || s.open == 0) return false;
+  const Allocation* a = find_allocation(address);
+  if (a == nullptr || a->freed || a->pinned) return false;
+  const Piece piece = s.pieces.at(a->address);
+  const auto same = [&](const Piece& p) { return p.begin == piece.begin; };
+  if (std::any_of(s.touched.begin(), s.touched.end(), same)) return false;  // a fault of another kind
+  s.touched.push_back(piece);
+  return mprotect(piece.begin, piece.bytes, PROT_READ | PROT_WRITE) == 0;
+}
+
 DeviceMemoryOpen::DeviceMemoryOpen() {
-  if (state().open++ == 0) protect(PROT_READ | PROT_WRITE);
+  if (state().open++ == 0) open_range();
 }
 
 DeviceMemoryOpen::~DeviceMemoryOpen() {
-  if (--state().open == 0) protect(PROT_NONE);
+  if (--state().open == 0) close_range();
 }
 
 }  // namespace gpu_emulation

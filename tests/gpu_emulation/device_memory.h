@@ -58,6 +58,10 @@ class DeviceMemoryOpen {
   DeviceMemoryOpen& operator=(const DeviceMemoryOpen&) = delete;
 };
 
+/// Lets an access go on that faulted at `address`: true where that is a live allocation which could be touched, but had
+/// not been yet.
+bool open_at_fault(const void* address);
+
 /// The fault that has ended the running block, if it was one of memory.
 std::optional<cudaError_t> take_fault();
 /// The fault that GPU_EMULATION_FAULT orders for this operation.

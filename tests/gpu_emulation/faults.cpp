@@ -32,6 +32,7 @@ void* fault_address = nullptr;
 }
 
 void on_fault(int signal, siginfo_t* info, void* where) {
+  if (open_at_fault(info->si_addr)) return;
   if (running != nullptr) {
     fault_address = info->si_addr;
     auto& registers = static_cast<ucontext_t*>(where)->uc_mcontext.gregs;
