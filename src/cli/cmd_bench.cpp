@@ -42,7 +42,10 @@ void run(const Options& options, Processes& processes) {
   const std::unique_ptr<Device> device = make_device(config.run, config.cuda, processes.local_rank());
   const std::unique_ptr<ProcessGrid> grid =
       processes.grid(config.parallel.expert_parallel, static_cast<double>(config.parallel.watchdog_seconds));
-  move_to_device(*grid, *device, config.parallel.deterministic ? SumOrder::of_ranks : SumOrder::of_library);
+  move_to_device(*grid, *device,
+                 {.order = config.parallel.deterministic ? SumOrder::of_ranks : SumOrder::of_library,
+                  .watchdog_seconds = static_cast<double>(config.parallel.watchdog_seconds),
+                  .end_all_ranks = [&processes](int code) { processes.abort(code); }});
   BenchOptions bench = options.bench;
   if (options.losses_overhead) bench.losses_overhead = MeasureOverhead::yes;
   bench.local_ranks = processes.local_ranks();

@@ -48,17 +48,20 @@ ncclUniqueId shared_id(Communicator& host) {
 }
 }  // namespace
 
-NcclCommunicator::NcclCommunicator(CudaDevice& device, std::unique_ptr<Communicator> host, SumOrder order)
+NcclCommunicator::NcclCommunicator(CudaDevice& device, std::unique_ptr<Communicator> host, SumOrder order,
+                                   std::shared_ptr<NcclWatchdog> watchdog)
     : Communicator(host->rank(), host->size()),
       device_(device),
       host_(std::move(host)),
       order_(order),
       stream_(device.stream(Stream::communication)),
-      begin_(device.make_event()) {
+      begin_(device.make_event()),
+      watchdog_(std::move(watchdog)) {
   check(ncclCommInitRank(&comm_, size(), shared_id(*host_), rank()), "ncclCommInitRank");
 }
 
 NcclCommunicator::~NcclCommunicator() {
+  for (const auto& event : events_) watchdog_->forget(*event);
   cudaStreamSynchronize(stream_);
   ncclCommDestroy(comm_);
 }
@@ -73,22 +76,22 @@ void NcclCommunicator::all_gather_host(const void* mine, size_t bytes, void* all
 
 /// Enqueues a collective between the events of its begin and its end.
 template <typename Enqueue>
-int64_t NcclCommunicator::enqueued(const char* what, const Enqueue& enqueue) {
+int64_t NcclCommunicator::enqueued(const char* what, Traffic kind, const Enqueue& enqueue) {
   begin_->record(Stream::compute);
   begin_->hold(Stream::communication);
   enqueue();
   ncclResult_t state = ncclSuccess;
   check(ncclCommGetAsyncError(comm_, &state), what);
   check(state, what);
-  std::unique_ptr<Event> end;
   if (free_events_.empty()) {
-    end = device_.make_event();
-  } else {
-    end = std::move(free_events_.back());
-    free_events_.pop_back();
+    events_.push_back(device_.make_event());
+    free_events_.push_back(events_.back().get());
   }
+  Event* const end = free_events_.back();
+  free_events_.pop_back();
   end->record(Stream::communication);
-  ends_.emplace(++tickets_, std::move(end));
+  watchdog_->watch(*end, kind);
+  ends_.emplace(++tickets_, end);
   return tickets_;
 }
 
@@ -96,7 +99,7 @@ double NcclCommunicator::finish(int64_t ticket) {
   const auto found = ends_.find(ticket);
   require(found != ends_.end(), "NCCL: collective {} was waited for before", ticket);
   found->second->hold(Stream::compute);
-  free_events_.push_back(std::move(found->second));
+  free_events_.push_back(found->second);
   ends_.erase(found);
   return 0;
 }
@@ -146,16 +149,16 @@ void NcclCommunicator::all_reduce_in_order(const Tensor& x) {
   gpu::enqueue_rank_sum(all, x, stream_);
 }
 
-int64_t NcclCommunicator::start_all_reduce_sum(Traffic, const Tensor& x) {
-  return enqueued("ncclAllReduce", [&] {
+int64_t NcclCommunicator::start_all_reduce_sum(Traffic kind, const Tensor& x) {
+  return enqueued("ncclAllReduce", kind, [&] {
     if (order_ == SumOrder::of_ranks) return all_reduce_in_order(x);
     check(ncclAllReduce(x.data, x.data, static_cast<size_t>(x.elements()), nccl_type(x.dtype), ncclSum, comm_, stream_),
           "ncclAllReduce");
   });
 }
 
-int64_t NcclCommunicator::start_reduce_scatter_sum(Traffic, const Tensor& x, DType travel) {
-  return enqueued("ncclReduceScatter", [&] {
+int64_t NcclCommunicator::start_reduce_scatter_sum(Traffic kind, const Tensor& x, DType travel) {
+  return enqueued("ncclReduceScatter", kind, [&] {
     // NCCL would add in bf16, and round at every rank.
     if (order_ == SumOrder::of_ranks || travel != x.dtype) return reduce_scatter_in_order(x, travel);
     check(ncclReduceScatter(x.data, part_of(x, rank(), size()).data, static_cast<size_t>(x.elements() / size()),
@@ -164,15 +167,15 @@ int64_t NcclCommunicator::start_reduce_scatter_sum(Traffic, const Tensor& x, DTy
   });
 }
 
-int64_t NcclCommunicator::start_all_gather(Traffic, const Tensor& x) {
-  return enqueued("ncclAllGather", [&] {
+int64_t NcclCommunicator::start_all_gather(Traffic kind, const Tensor& x) {
+  return enqueued("ncclAllGather", kind, [&] {
     const Tensor mine = part_of(x, rank(), size());
     check(ncclAllGather(mine.data, x.data, mine.bytes(), ncclUint8, comm_, stream_), "ncclAllGather");
   });
 }
 
-int64_t NcclCommunicator::start_all_to_all(Traffic, const RankRows& send, const RankRows& receive) {
-  return enqueued("all-to-all", [&] {
+int64_t NcclCommunicator::start_all_to_all(Traffic kind, const RankRows& send, const RankRows& receive) {
+  return enqueued("all-to-all", kind, [&] {
     check(ncclGroupStart(), "ncclGroupStart");
     for (size_t p = 0; p < static_cast<size_t>(size()); ++p) {
       const Tensor to = send.tensor.rows(send.first[p], send.first[p] + send.count[p]);
@@ -202,12 +205,13 @@ void NcclCommunicator::warm_up() {
   device_.synchronize();
 }
 
-void move_to_device(ProcessGrid& grid, Device& device, SumOrder order) {
+void move_to_device(ProcessGrid& grid, Device& device, const DeviceGridOptions& options) {
   auto* cuda = dynamic_cast<CudaDevice*>(&device);
-  if (cuda == nullptr) return;
+  if (cuda == nullptr || grid.ranks() == 1) return;
+  const auto watchdog = std::make_shared<NcclWatchdog>(grid.rank(), grid.progress(), options);
   grid.replace_communicators([&](std::unique_ptr<Communicator> host) -> std::unique_ptr<Communicator> {
     if (host->size() == 1) return host;
-    auto made = std::make_unique<NcclCommunicator>(*cuda, std::move(host), order);
+    auto made = std::make_unique<NcclCommunicator>(*cuda, std::move(host), options.order, watchdog);
     made->warm_up();
     return made;
   });

@@ -11,13 +11,15 @@
 #include "kernels/cuda/cuda_device.h"
 #include "parallel/communicator.h"
 #include "parallel/device_grid.h"
+#include "parallel/nccl_watchdog.h"
 
 namespace strand {
 
 class NcclCommunicator final : public Communicator {
  public:
   /// Collective over the ranks of `host`.
-  NcclCommunicator(CudaDevice& device, std::unique_ptr<Communicator> host, SumOrder order);
+  NcclCommunicator(CudaDevice& device, std::unique_ptr<Communicator> host, SumOrder order,
+                   std::shared_ptr<NcclWatchdog> watchdog);
   ~NcclCommunicator() override;
 
   /// One small collective of each kind, so that connections are there before they are timed. Not booked.
@@ -34,12 +36,8 @@ class NcclCommunicator final : public Communicator {
   double finish(int64_t ticket) override;
 
  private:
-  struct Bytes {
-    const void* data;
-    size_t size;
-  };
   template <typename Enqueue>
-  int64_t enqueued(const char* what, const Enqueue& enqueue);
+  int64_t enqueued(const char* what, Traffic kind, const Enqueue& enqueue);
   /// Part p of `send` goes to rank p; what rank p sends arrives as part p of `receive`. Equal parts, one a rank.
   void exchange_parts(const Tensor& send, const Tensor& receive);
   void reduce_scatter_in_order(const Tensor& x, DType travel);
@@ -54,8 +52,10 @@ class NcclCommunicator final : public Communicator {
   cudaStream_t stream_;
   ncclComm_t comm_ = nullptr;
   std::unique_ptr<Event> begin_;
-  std::vector<std::unique_ptr<Event>> free_events_;
-  std::map<int64_t, std::unique_ptr<Event>> ends_;  ///< by ticket
+  std::shared_ptr<NcclWatchdog> watchdog_;      // of all groups of a rank
+  std::vector<std::unique_ptr<Event>> events_;  ///< all that were made: they live as long as the communicator
+  std::vector<Event*> free_events_;
+  std::map<int64_t, Event*> ends_;  ///< by ticket
   int64_t tickets_ = 0;
   DeviceMemory scratch_[2];
 };
