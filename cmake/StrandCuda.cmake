@@ -55,5 +55,5 @@ if(NOT STRAND_CUDA STREQUAL "OFF")
 endif()
 
 # Options of every file that nvcc compiles: all warnings are errors, and so is a kernel whose registers spill.
-set(STRAND_NVCC_OPTIONS --expt-relaxed-constexpr -Werror=all-warnings -Xptxas=-Werror,-warn-spills
+set(STRAND_NVCC_OPTIONS --expt-relaxed-constexpr -Werror=all-warnings -Xptxas=-Werror,-warn-spills,-v
                         -Xcompiler=-Wall,-Wextra,-fno-math-errno)

@@ -65,10 +65,11 @@ struct TokenBackward {
     load(y + row_of_slot[token * top_k + k] * width + column, x);
   }
   template <int N>
-  __device__ float finish(int64_t k, int64_t column, const float (&x)[N], const float (&mixed)[N]) const {
+  __device__ float finish(int64_t k, int64_t column, const float (&mixed)[N]) const {
     const int64_t slot = token * top_k + k;
-    float gradient[N], out[N], dot = 0;
+    float gradient[N], x[N], out[N], dot = 0;
     load(dout + token * width + column, gradient);
+    load(y + row_of_slot[slot] * width + column, x);
 #pragma unroll
     for (int j = 0; j < N; ++j) {
       out[j] = gates[slot] * gradient[j] + mixed[j];

@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(threads)
 }
 
 size_t shared_bytes(int64_t n, const char* operation) {
-  require_at_most(default_shared_bytes / (2 * sizeof(int32_t)) - 1, n, "blocks of rows", operation);
+  require_at_most(dynamic_shared_bytes / int64_t{2 * sizeof(int32_t)} - 1, n, "blocks of rows", operation);
   return static_cast<size_t>(2 * (n + 1)) * sizeof(int32_t);
 }
 

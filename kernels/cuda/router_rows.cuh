@@ -16,8 +16,8 @@ struct RouterShape {
   dim3 grid, block;
 
   RouterShape(int64_t rows, int64_t experts, int arrays, const char* operation)
-      : RouterShape(rows, static_cast<int64_t>(default_shared_bytes) / (experts * arrays * 4), experts * arrays * 4,
-                    experts, arrays, operation) {}
+      : RouterShape(rows, dynamic_shared_bytes / (experts * arrays * 4), experts * arrays * 4, experts, arrays,
+                    operation) {}
 
  private:
   RouterShape(int64_t rows, int64_t warps_that_fit, int64_t bytes, int64_t experts, int arrays, const char* operation)
@@ -25,7 +25,7 @@ struct RouterShape {
         shared_bytes(static_cast<size_t>(warps * bytes)),
         grid(blocks(ceil_div<int64_t>(rows, warps))),
         block(static_cast<unsigned>(warps * 32)) {
-    require_at_most(static_cast<int64_t>(default_shared_bytes) / (arrays * 4), experts, "experts", operation);
+    require_at_most(dynamic_shared_bytes / (arrays * 4), experts, "experts", operation);
   }
 };
 

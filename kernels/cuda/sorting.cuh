@@ -23,7 +23,7 @@ namespace strand::gpu {
 /// Shared memory of a block of the third kernel: one counter for each warp and bucket.
 struct SortShape {
   static constexpr int64_t items_of_warp = 256, most_warps = 8, scan_threads = 1024;
-  static constexpr int64_t most_buckets = default_shared_bytes / sizeof(int32_t);
+  static constexpr int64_t most_buckets = dynamic_shared_bytes / int64_t{sizeof(int32_t)};
 
   int64_t items, buckets;
   int64_t warps, items_of_block, blocks;

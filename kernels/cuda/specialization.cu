@@ -97,7 +97,7 @@ struct TokenPairs {
     load(z + row_of_slot[token * top_k + k] * width + column, x);
   }
   template <int N>
-  __device__ float finish(int64_t k, int64_t column, const float (&)[N], const float (&mixed)[N]) const {
+  __device__ float finish(int64_t k, int64_t column, const float (&mixed)[N]) const {
     store(drows + row_of_slot[token * top_k + k] * width + column, mixed);
     return 0;
   }

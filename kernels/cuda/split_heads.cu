@@ -306,7 +306,7 @@ void CudaOps::run(const SplitHeadsBackward& op) {
                 k_weights = normalized ? op.k_weight.elements() : 0;
   const int64_t columns = (l.heads + l.kv_heads) * l.head_dim, weights = q_weights + k_weights;
   size_t shared = static_cast<size_t>(ceil_div<int64_t>(l.heads + l.kv_heads, 4) * 4) * sizeof(float);
-  const bool fits = shared + static_cast<size_t>(columns) * sizeof(float) <= default_shared_bytes;
+  const bool fits = shared + static_cast<size_t>(columns) * sizeof(float) <= dynamic_shared_bytes;
   if (normalized && fits) shared += static_cast<size_t>(columns) * sizeof(float);
   float* partial =
       normalized ? workspace_of<float>(grid * (ceil_div<int64_t>(weights, 4) * 4 + (fits ? 0 : columns))) : nullptr;

@@ -42,8 +42,8 @@ __global__ void __launch_bounds__(token_threads)
                          int top_k, int64_t width) {
   const int64_t token = blockIdx.x;
   const int32_t* rows = row_of_slot + token * top_k;
-  const int64_t groups = width / N;
-  for (int64_t i = threadIdx.x; i < top_k * groups; i += blockDim.x) {
+  const int groups = static_cast<int>(width) / N;
+  for (int i = static_cast<int>(threadIdx.x); i < top_k * groups; i += static_cast<int>(blockDim.x)) {
     const int64_t row = rows[i / groups], column = i % groups * N;
     float gate[N], up[N], out[N];
     load(gate_up + row * 2 * width + column, gate);

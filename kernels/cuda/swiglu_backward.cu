@@ -110,7 +110,7 @@ struct TokenBackward {
     recompute(buffers, row_of_slot[token * top_k + k], column, z);
   }
   template <int N>
-  __device__ float finish(int64_t k, int64_t column, const float (&)[N], const float (&mixed)[N]) const {
+  __device__ float finish(int64_t k, int64_t column, const float (&mixed)[N]) const {
     const int64_t slot = token * top_k + k;
     return strand::finish(buffers, row_of_slot[slot], column, buffers.gate(slot), mixed);
   }

@@ -86,46 +86,45 @@ __device__ float pull_factor(const Pull& pull, const float* gram, int64_t top_k,
 //
 // A Rows type reads and writes the rows of the token that the block owns:
 //   template <int N> __device__ void read(int64_t k, int64_t column, float (&x)[N]) const;
-//   template <int N> __device__ float finish(int64_t k, int64_t column, const float (&x)[N], const float (&mixed)[N])
-//     const;                           writes the columns of row k; what it returns is summed over the columns: a dot
+//   template <int N> __device__ float finish(int64_t k, int64_t column, const float (&mixed)[N]) const;
+//     reads the columns of row k again if it needs them, and writes them; what it returns is summed over the columns
 //   __device__ void write_dot(int64_t k, float dot) const;
 
 /// Rows of a token that are kept in registers, at most.
 constexpr int most_kept_rows = 16;
 
-/// K ≤ most_k ≤ 16. The factors stand in shared memory; every element is read once from memory.
+/// K ≤ most_k ≤ 16. The factors stand in shared memory; every element is read once from memory, and what finish() reads
+/// again comes from cache. The loop over the results is not unrolled: sixteen copies of finish() would only be long.
 template <int most_k, int N, typename Rows, typename Pull>
 __device__ void mix_few_rows(const Rows& rows, const Pull& pull, const float* gram, int top_k, int64_t width) {
   __shared__ float factors[most_k * most_k], dots[token_threads / 32][most_k];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const int warps = static_cast<int>(blockDim.x) / 32;
-  for (int i = static_cast<int>(threadIdx.x); i < top_k * top_k; i += static_cast<int>(blockDim.x))
-    factors[i] = pull_factor(pull, gram, top_k, i / top_k, i % top_k);
+  for (int i = static_cast<int>(threadIdx.x); i < most_k * most_k; i += static_cast<int>(blockDim.x)) {
+    const int row = i / most_k, partner = i % most_k;
+    factors[i] = row < top_k && partner < top_k ? pull_factor(pull, gram, top_k, row, partner) : 0.0f;
+  }
+  for (int i = lane; i < most_k; i += 32) dots[warp][i] = 0;
   __syncthreads();
 
-  float dot[most_k] = {};
-  for (int64_t column = static_cast<int64_t>(threadIdx.x) * N; column < width; column += blockDim.x * N) {
+  for (int64_t first = 0; first < width; first += blockDim.x * N) {  // the same rounds for all threads
+    const int64_t column = first + static_cast<int64_t>(threadIdx.x) * N;
+    const bool valid = column < width;
     float x[most_k][N] = {};
 #pragma unroll
     for (int k = 0; k < most_k; ++k)
-      if (k < top_k) rows.read(k, column, x[k]);
-#pragma unroll
-    for (int i = 0; i < most_k; ++i) {
-      if (i >= top_k) continue;
+      if (valid && k < top_k) rows.read(k, column, x[k]);
+#pragma unroll 1
+    for (int i = 0; i < top_k; ++i) {
       float mixed[N] = {};
 #pragma unroll
       for (int j = 0; j < most_k; ++j) {
-        const float factor = j < top_k ? factors[i * top_k + j] : 0.0f;
 #pragma unroll
-        for (int n = 0; n < N; ++n) mixed[n] += factor * x[j][n];
+        for (int n = 0; n < N; ++n) mixed[n] += factors[i * most_k + j] * x[j][n];
       }
-      dot[i] += rows.finish(i, column, x[i], mixed);
+      const float dot = warp_sum(valid ? rows.finish(i, column, mixed) : 0.0f);
+      if (lane == 0) dots[warp][i] += dot;
     }
-  }
-#pragma unroll
-  for (int i = 0; i < most_k; ++i) {
-    const float sum = warp_sum(dot[i]);
-    if (lane == 0) dots[warp][i] = sum;
   }
   __syncthreads();
   if (static_cast<int>(threadIdx.x) >= top_k) return;
@@ -170,9 +169,8 @@ __device__ void mix_many_rows(const Rows& rows, const Pull& pull, const float* g
       self = warp_sum(self);
       float product = 0;
       if (valid) {
-        const float x[1] = {shared[i * columns + lane]};
-        mixed[0] += static_cast<float>(self) * x[0];
-        product = rows.finish(i, first + lane, x, mixed);
+        mixed[0] += static_cast<float>(self) * shared[i * columns + lane];
+        product = rows.finish(i, first + lane, mixed);
       }
       product = warp_sum(product);
       if (lane == 0) dots[i] += product;

@@ -145,6 +145,7 @@ struct ParallelConfig {
   int64_t exchange_chunks = 2;  ///< parts, by expert, in which a layer's rows travel
   GradientType gradient_type = GradientType::fp32;  ///< in which gradients travel; summed in fp32
   int64_t bucket_mib = 32;                          ///< gradients are reduced in pieces of about so many MiB
+  bool deterministic = false;                       ///< on GPUs, sums over ranks in the order of ranks, as on the CPU
   int64_t watchdog_seconds = 600;                   ///< a collective that takes longer ends the run
 
   bool operator==(const ParallelConfig&) const = default;

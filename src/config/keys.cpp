@@ -250,6 +250,8 @@ std::vector<Key> parallel_keys() {
        "type in which gradients travel between processes; they are summed in fp32"},
       {"parallel", "bucket_mib", integer<g, &C::bucket_mib>(1, 4096),
        "gradients are reduced in pieces of about so many MiB, each as soon as it is complete"},
+      {"parallel", "deterministic", boolean<g, &C::deterministic>(),
+       "on GPUs, take sums over processes in the order of ranks, as the CPU always does, and not in NCCL's own order"},
       {"parallel", "watchdog_seconds", integer<g, &C::watchdog_seconds>(1, 1'000'000),
        "a process that waits so long for the others ends the run"},
   };

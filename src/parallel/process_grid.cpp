@@ -31,6 +31,12 @@ std::unique_ptr<ProcessGrid> ProcessGrid::counting(const GridShape& s) {
                                        std::make_unique<CountingCommunicator>(s.replica_rank(), s.replicas()));
 }
 
+void ProcessGrid::replace_communicators(
+    const std::function<std::unique_ptr<Communicator>(std::unique_ptr<Communicator>)>& replace) {
+  for (std::unique_ptr<Communicator>* communicator : {&world_, &experts_, &replicas_})
+    *communicator = replace(std::move(*communicator));
+}
+
 TrafficCounts ProcessGrid::traffic() const {
   TrafficCounts sum = world_->traffic();
   sum += experts_->traffic();

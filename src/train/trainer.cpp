@@ -305,6 +305,7 @@ void Trainer::run() {
   if (first_rank()) scan_ = std::make_unique<VocabularyScan>(all_files(), config_.model.vocab_size);
   if (start_ == 0 && val_data_) {
     const std::optional<Validation> first = validate(0);
+    if (!first) fail_by_data(0);
     if (log_) log_->write(LogRow(0).add("val_loss", first->loss).add("val_perplexity", std::exp(first->loss)));
   }
   for (int64_t index = start_; index < config_.train.steps; ++index) {
@@ -318,7 +319,7 @@ void Trainer::run() {
     const int64_t signal = grid_.world().all_reduce_max(data_error_.empty() ? signals.received() : unreadable_data);
     const bool last = done == config_.train.steps || signal != 0;
     if (due || last || validation_due(done) || signal == unreadable_data) end_steps(0);
-    if (signal == unreadable_data) end_by_data(done);
+    if (signal == unreadable_data || validation_failed_) end_by_data(done);
     if (due || last) save(done);
     if (signal != 0) {
       attend([this] { return saver_->finish(); });
@@ -333,6 +334,10 @@ void Trainer::run() {
 void Trainer::end_by_data(int64_t done) {
   save(done);
   attend([this] { return saver_->finish(); });
+  fail_by_data(done);
+}
+
+void Trainer::fail_by_data(int64_t done) {
   for (const std::string& error : grid_.world().all_gather(data_error_))
     if (!error.empty()) fail("{}. Stopped after step {}; {}", error, done, what_is_kept());
   fail("a batch could not be read, and no rank says why");
@@ -385,22 +390,24 @@ bool Trainer::validation_due(int64_t step) const {
 
 void Trainer::end_steps(size_t most_in_flight) {
   while (in_flight_.size() > most_in_flight) {
-    const StepInFlight step = std::move(in_flight_.front());
+    StepInFlight step = std::move(in_flight_.front());
     in_flight_.pop_front();
     end_step(step);
   }
 }
 
-void Trainer::end_step(const StepInFlight& step) {
+void Trainer::end_step(StepInFlight& step) {
   const StepResult result = runner_->take_result();
   StepReport report{.step = step.index + 1, .steps = config_.train.steps};
   report.terms = result.terms;
   report.gradient_norm = result.gradient_norm;
   report.lr = step.learning_rate;
-  if (result.applied)
+  if (result.applied) {
     skipped_in_a_row_ = 0;
-  else
+    applied_ = first_micro_step(std::move(step.data));
+  } else {
     not_applied(step, result);
+  }
   const double seconds = now() - std::max(step.begin, last_end_);
   last_end_ = now();
   Row row{.report = report, .validation = {}, .ranks = {}, .logged = step.logged};
@@ -461,8 +468,15 @@ void Trainer::measure(StepReport& report, const ExpertCounts& counts, double sec
 }
 
 std::optional<Trainer::Validation> Trainer::validate(int64_t step) {
-  const StepData data = val_data_->validation(config_.train.eval_batches * config_.train.global_batch_size,
-                                              config_.train.micro_batch_size, grid_.rank(), grid_.ranks());
+  StepData data;
+  try {
+    data = val_data_->validation(config_.train.eval_batches * config_.train.global_batch_size,
+                                 config_.train.micro_batch_size, grid_.rank(), grid_.ranks());
+  } catch (const Error& error) {
+    data_error_ = error.what();
+  }
+  validation_failed_ = grid_.world().all_reduce_max(static_cast<int64_t>(!data_error_.empty())) == 1;
+  if (validation_failed_) return std::nullopt;
   const StepTerms terms = runner_->evaluate(data, Objective::only(config_.losses, Term::ce));
   const Validation result{terms[Term::ce], grid_.world().all_reduce_sum(data.valid_targets())};
   news(fmt::format("validation after step {}: loss {:.4f}, perplexity {:.2f} ({} tokens)", step, result.loss,
@@ -506,12 +520,29 @@ void Trainer::write_row(const Row& of_step) {
 
 void Trainer::save(int64_t step) {
   if (step == last_saved_) return;
-  const std::string bad = nonfinite_weight(*session_);
-  require(bad.empty(), "after step {}, {} is not finite, so no checkpoint is written. Stopped; {}. Lower optimizer.lr",
-          step, bad, what_is_kept());
+  check_weights(step);
   if (log_) log_->sync();
+  if (events_) events_->sync();
   attend([&] { return saver_->save(content(step)); });
   last_saved_ = step;
+}
+
+/// Weights that no step can go on with must not take the place of those before them. Finite weights may be such, too:
+/// sequences whose loss and gradient were finite before the last update show it, as theirs overflow after it. Those of
+/// a step that was skipped do not count, as they may overflow by themselves. Costs a micro-step a checkpoint.
+void Trainer::check_weights(int64_t step) {
+  std::string fault;
+  if (const std::string bad = nonfinite_weight(*session_); !bad.empty()) {
+    fault = fmt::format("{} is not finite", bad);
+  } else if (!applied_.micro_batches.empty()) {
+    const Objective objective{.losses = config_.losses, .asked = terms_of_every_step()};
+    const double loss = runner_->accumulate(applied_, objective, step - 1).loss, norm = runner_->gradient_norm();
+    if (!std::isfinite(loss) || !std::isfinite(norm))
+      fault = fmt::format("every weight is finite, but the loss is {} and the gradient norm {}", loss, norm);
+  }
+  if (fault.empty()) return;
+  attend([this] { return saver_->finish(); });  // so that what is said of checkpoints is true
+  fail("after step {}, {}, so no checkpoint is written. Stopped; {}. Lower optimizer.lr", step, fault, what_is_kept());
 }
 
 CheckpointSaver::Content Trainer::content(int64_t step) const {

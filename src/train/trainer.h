@@ -70,7 +70,7 @@ class Trainer {
   void begin_step(int64_t index);
   /// Reads the results of the oldest steps until so many are left.
   void end_steps(size_t most_in_flight);
-  void end_step(const StepInFlight& step);
+  void end_step(StepInFlight& step);
   /// The step was not finite. Throws when the run is to stop.
   void not_applied(const StepInFlight& step, const StepResult& result);
   Objective objective(const StepInFlight& step) const;
@@ -80,12 +80,14 @@ class Trainer {
   std::vector<std::shared_ptr<const TokenFile>> all_files() const;  ///< of training and validation
   /// Saves what was trained and throws the error in the data that some rank has met.
   [[noreturn]] void end_by_data(int64_t done);
+  [[noreturn]] void fail_by_data(int64_t done);
   void check_data(const Checkpoint& checkpoint, const ResumeChoice& resume);
   void measure(StepReport& report, const ExpertCounts& counts, double seconds);
   bool first_rank() const { return grid_.rank() == 0; }
   /// For the log of the program and the console: the first rank speaks for all.
   void say(const std::string& text) const;
   void news(const std::string& text);
+  /// None when some rank cannot read the data; data_error_ there says why.
   std::optional<Validation> validate(int64_t step);
   struct Row {
     const StepReport& report;
@@ -95,6 +97,8 @@ class Trainer {
   };
   void write_row(const Row& row);
   void save(int64_t step);
+  /// Throws Error when the weights after `step` are of no use.
+  void check_weights(int64_t step);
   CheckpointSaver::Content content(int64_t step) const;
   /// Runs what may wait for a checkpoint, and tells of the one that became whole; its error says what is left.
   void attend(const std::function<CheckpointSaver::Saved()>& call);
@@ -128,6 +132,8 @@ class Trainer {
   StepData next_;                         ///< the batch of the next step
   std::deque<StepInFlight> in_flight_;    ///< oldest first
   double last_end_ = 0;                   ///< when the result of the last step was read, by now()
+  StepData applied_;                      ///< the first micro-step of the last step whose update was made
+  bool validation_failed_ = false;        ///< some rank could not read the validation data
   std::string data_error_;                ///< of this rank: an id outside the vocabulary, with its place
   std::unique_ptr<VocabularyScan> scan_;  ///< on the first rank
   DataState data_;                        ///< what train_data_ holds

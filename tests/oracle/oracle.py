@@ -1,6 +1,6 @@
 """strand's mathematics in float64 with plain autograd: model, objective, optimizer, trajectory.
 
-Written from docs/mathematics.md, and from README.md here for what that page does not define yet.
+Written from docs/mathematics.md, the last section of which defines what the program does not have.
 It shares nothing with the program. Letters in names give shapes: B sequences, S tokens of each,
 T = B*S tokens, D width, H query heads, G key/value heads, A width of a head, E experts, K experts
 of a token, F inner width of an expert.
