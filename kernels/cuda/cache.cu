@@ -1,4 +1,5 @@
 // Attention over a prefix cache, for generation.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/cuda/attention.h"
@@ -80,14 +81,22 @@ struct Running {
   }
 };
 
-// A block owns one token and up to 4 query heads of one key/value head. LANES lanes share a key, 8 elements each, so
-// 256 / LANES keys are worked on at a time; every group of lanes keeps a running softmax of its own over keys group,
-// group + groups, …; at the end they are merged in the order of the groups. Reads the keys and values up to the token's
-// position once for 4 heads. Block (token, key/value head and part of its query heads).
+/// What the blocks that share a token and head hand to merge_kernel: sums relative to their largest score.
+struct CacheParts {
+  float* largest;  ///< [B·S, H, parts]
+  float* sum;      ///< [B·S, H, parts]
+  float* value;    ///< [B·S, H, parts, A]
+};
+
+// A block owns one token, up to 4 query heads of one key/value head, and part blockIdx.z of the token's positions.
+// LANES lanes share a key, 8 elements each, so 256 / LANES keys are worked on at a time; every group of lanes keeps a
+// running softmax of its own over keys group, group + groups, …; at the end they are merged in the order of the groups.
+// Reads the keys and values up to the token's position once for 4 heads. Block (token, key/value head and some of its
+// query heads, part of the positions).
 template <typename T, int LANES>
 __global__ void __launch_bounds__(threads)
     cache_attention_kernel(const T* __restrict__ q, const T* __restrict__ keys, const T* __restrict__ values,
-                           T* __restrict__ out, Places places, AttentionShape shape) {
+                           T* __restrict__ out, CacheParts partial, Places places, AttentionShape shape) {
   constexpr int groups = threads / LANES, width = LANES * elements_a_lane;
   __shared__ float group_largest[groups][heads_a_block], group_sum[groups][heads_a_block];
   __shared__ float group_value[groups][heads_a_block][width];
@@ -98,7 +107,8 @@ __global__ void __launch_bounds__(threads)
   const int count = min(heads_a_block, heads_of_group - first_of_group);
   const int first_head = kv_head * heads_of_group + first_of_group;
   const int thread = static_cast<int>(threadIdx.x), group = thread / LANES, first = thread % LANES * elements_a_lane;
-  const int last = places.position[token];
+  const int positions = places.position[token] + 1, share = ceil_div(positions, static_cast<int>(gridDim.z));
+  const int begin = static_cast<int>(blockIdx.z) * share, behind = min(begin + share, positions);
   const int64_t cache = places.first_row(token, kv_head, shape.kv_heads);
 
   float query[heads_a_block][elements_a_lane];
@@ -109,9 +119,9 @@ __global__ void __launch_bounds__(threads)
     load_elements(query[h], q + (head * shape.tokens + s) * shape.head_dim, first, shape);
     running[h] = {.largest = -INFINITY, .sum = 0, .value = {}};
   }
-  for (int round = 0; round <= last; round += groups) {  // all lanes of a warp, for the shuffles
+  for (int round = begin; round < behind; round += groups) {  // all lanes of a warp, for the shuffles
     const int key = round + group;
-    const int64_t row = (cache + min(key, last)) * shape.head_dim;
+    const int64_t row = (cache + min(key, behind - 1)) * shape.head_dim;
     float k[elements_a_lane], v[elements_a_lane];
     load_elements(k, keys + row, first, shape);
     load_elements(v, values + row, first, shape);
@@ -122,7 +132,7 @@ __global__ void __launch_bounds__(threads)
       for (int i = 0; i < elements_a_lane; ++i) score += query[h][i] * k[i];
 #pragma unroll
       for (int offset = LANES / 2; offset > 0; offset /= 2) score += __shfl_xor_sync(all_lanes, score, offset);
-      if (key <= last) running[h].add(score * shape.scale, v);
+      if (key < behind) running[h].add(score * shape.scale, v);
     }
   }
 
@@ -137,14 +147,44 @@ __global__ void __launch_bounds__(threads)
     const int h = i / shape.head_dim, a = i % shape.head_dim;
     float largest = -INFINITY, sum = 0, value = 0;
     for (int g = 0; g < groups; ++g) largest = fmaxf(largest, group_largest[g][h]);
-    for (int g = 0; g < groups; ++g) {
-      const float share = expf(group_largest[g][h] - largest);  // 0 for a group without keys
-      sum += share * group_sum[g][h];
-      value += share * group_value[g][h][a];
+    for (int g = 0; g < groups && largest > -INFINITY; ++g) {
+      const float weight = expf(group_largest[g][h] - largest);  // 0 for a group without keys
+      sum += weight * group_sum[g][h];
+      value += weight * group_value[g][h][a];
     }
-    out[static_cast<int64_t>(token) * shape.heads * shape.head_dim + (first_head + h) * shape.head_dim + a] =
-        from_float<T>(value / sum);
+    const int64_t token_head = static_cast<int64_t>(token) * shape.heads + first_head + h;
+    if (gridDim.z == 1) {
+      out[token_head * shape.head_dim + a] = from_float<T>(value / sum);
+    } else {
+      const int64_t part = token_head * gridDim.z + blockIdx.z;
+      if (a == 0) partial.largest[part] = largest, partial.sum[part] = sum;
+      partial.value[part * shape.head_dim + a] = value;
+    }
   }
+}
+
+// out = what all parts of a token and head make together, in their order. A thread owns one element.
+template <typename T>
+__global__ void __launch_bounds__(threads)
+    merge_kernel(CacheParts partial, T* __restrict__ out, int parts, int head_dim, int64_t elements) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x;
+  if (i >= elements) return;
+  const int64_t first = i / head_dim * parts;
+  float largest = -INFINITY, sum = 0, value = 0;
+  for (int p = 0; p < parts; ++p) largest = fmaxf(largest, partial.largest[first + p]);
+  for (int p = 0; p < parts; ++p) {
+    const float weight = expf(partial.largest[first + p] - largest);  // 0 for a part without keys
+    sum += weight * partial.sum[first + p];
+    value += weight * partial.value[(first + p) * head_dim + i % head_dim];
+  }
+  out[i] = from_float<T>(value / sum);
+}
+
+/// Parts into which the positions of each token are cut: as many as it takes to occupy the GPU, when they are long
+/// enough. The host does not know the positions, only how many there can be.
+int64_t parts_of(int64_t blocks, int64_t capacity, int multiprocessors) {
+  constexpr int64_t least_positions = 128;
+  return std::clamp<int64_t>(2 * multiprocessors / blocks, 1, ceil_div(capacity, least_positions));
 }
 
 AttentionShape shape_of(const HeadLayout& layout, bool whole) {
@@ -178,17 +218,33 @@ void CudaOps::run(const CacheAttention& op) {
   const HeadLayout& l = op.layout;
   require_at_most(most_head_dim, l.head_dim, "elements of a head", "CacheAttention");
   const AttentionShape shape = shape_of(l, whole_chunks({op.q.data, op.keys.data, op.values.data}, {l.head_dim}));
-  const int64_t parts = ceil_div<int64_t>(l.heads / l.kv_heads, heads_a_block);
-  const dim3 grid(static_cast<unsigned>(l.sequences * l.tokens), static_cast<unsigned>(l.kv_heads * parts));
+  const int64_t tokens = l.sequences * l.tokens, head_blocks = ceil_div<int64_t>(l.heads / l.kv_heads, heads_a_block);
+  const int64_t parts = parts_of(tokens * l.kv_heads * head_blocks, op.keys.dim(2), multiprocessors_);
+  CacheParts partial{};
+  if (parts > 1) {
+    const int64_t count = tokens * l.heads * parts;
+    partial.largest = workspace_of<float>(count * (2 + l.head_dim));
+    partial.sum = partial.largest + count;
+    partial.value = partial.sum + count;
+  }
+  const dim3 grid(static_cast<unsigned>(tokens), static_cast<unsigned>(l.kv_heads * head_blocks),
+                  static_cast<unsigned>(parts));
   dispatch_act(op.q.dtype, [&](auto act) {
     using T = typename decltype(act)::type;
-    const auto launch = [&](auto kernel, const char* name) {
-      gpu::launch(name, kernel, grid, dim3(threads), 0, stream_, data<T>(op.q), data<T>(op.keys), data<T>(op.values),
-                  data<T>(op.out), places_of(op.places, op.keys), shape);
+    const auto attend = [&](auto kernel, const char* name) {
+      launch(name, kernel, grid, dim3(threads), 0, stream_, data<T>(op.q), data<T>(op.keys), data<T>(op.values),
+             data<T>(op.out), partial, places_of(op.places, op.keys), shape);
     };
-    if (l.head_dim <= 64) return launch(cache_attention_kernel<T, 8>, "cache_attention_kernel<8>");
-    if (l.head_dim <= 128) return launch(cache_attention_kernel<T, 16>, "cache_attention_kernel<16>");
-    launch(cache_attention_kernel<T, 32>, "cache_attention_kernel<32>");
+    if (l.head_dim <= 64)
+      attend(cache_attention_kernel<T, 8>, "cache_attention_kernel<8>");
+    else if (l.head_dim <= 128)
+      attend(cache_attention_kernel<T, 16>, "cache_attention_kernel<16>");
+    else
+      attend(cache_attention_kernel<T, 32>, "cache_attention_kernel<32>");
+    const int64_t elements = op.out.elements();
+    if (parts > 1)
+      GPU_LAUNCH(merge_kernel<T>, dim3(static_cast<unsigned>(ceil_div<int64_t>(elements, threads))), dim3(threads), 0,
+                 stream_, partial, data<T>(op.out), static_cast<int>(parts), static_cast<int>(l.head_dim), elements);
   });
 }
 
