@@ -21,19 +21,26 @@ Outcome emulated(const std::vector<std::string>& arguments, const std::vector<st
   return run_program(words, workspace().root());
 }
 
+std::vector<std::string> plus(std::vector<std::string> words, const std::vector<std::string>& more) {
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+/// An emulated GPU is slow: small batches, and no validation on the way.
+std::vector<std::string> training(const std::string& name, const std::vector<std::string>& more) {
+  return plus(workspace().train(name, {"--set", "train.global_batch_size=4", "--set", "train.micro_batch_size=2",
+                                       "--set", "train.eval_every=0"}),
+              more);
+}
+
 void train(const std::string& name, const std::vector<std::string>& more,
            const std::vector<std::string>& settings = {}) {
-  const Outcome outcome = emulated(workspace().train(name, more), settings);
+  const Outcome outcome = emulated(training(name, more), settings);
   INFO(outcome.err);
   REQUIRE(outcome.status == 0);
 }
 
 const std::vector<std::string> on_cuda = {"--set", "run.device=cuda"};
-
-std::vector<std::string> plus(std::vector<std::string> words, const std::vector<std::string>& more) {
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
-}
 
 /// The twenty steps of tiny.yaml on the emulated GPU, and on the CPU.
 const std::string& cuda_run() {
@@ -132,9 +139,8 @@ TEST_CASE("eval and generate run on cuda as on the CPU") {
 TEST_CASE("a GPU that fails ends the run with one line, and the last checkpoint is whole") {
   for (const char* fault : {"adam:60:illegal_address", "adam:60:ecc"}) {
     const std::string name = std::string("failed_") + (fault + 8);
-    const Outcome outcome =
-        emulated(plus(workspace().train(name), plus(on_cuda, {"--set", "train.checkpoint_every=1"})),
-                 {std::string("GPU_EMULATION_FAULT=") + fault});
+    const Outcome outcome = emulated(training(name, plus(on_cuda, {"--set", "train.checkpoint_every=1"})),
+                                     {std::string("GPU_EMULATION_FAULT=") + fault});
     INFO(outcome.err);
     CHECK(outcome.status == 1);
     CHECK_THAT(outcome.err, Contains("cuda"));
