@@ -7,19 +7,23 @@ find_package(fmt REQUIRED)
 add_library(strand_options INTERFACE)
 target_compile_features(strand_options INTERFACE cxx_std_20)
 target_include_directories(strand_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR})
-target_compile_options(strand_options INTERFACE -Wall -Wextra -Wshadow -Wpedantic -Wno-missing-field-initializers)
+# strand_cxx_options(options...): for C++ alone; nvcc has its own (StrandCuda.cmake).
+function(strand_cxx_options)
+  target_compile_options(strand_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${ARGN}>")
+endfunction()
+strand_cxx_options(-Wall -Wextra -Wshadow -Wpedantic -Wno-missing-field-initializers)
 if(STRAND_WERROR)
-  target_compile_options(strand_options INTERFACE -Werror)
+  strand_cxx_options(-Werror)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # GCC 12 sees overlapping copies in `"text" + std::string` where there are none (GCC bug 105651).
-  target_compile_options(strand_options INTERFACE -Wno-restrict)
+  strand_cxx_options(-Wno-restrict)
 endif()
 # Fused multiply-add is allowed, reassociation is not: NaN and infinity keep their meaning, and bits do not depend on
 # what a compiler finds profitable, except where a loop says `omp simd reduction`.
-target_compile_options(strand_options INTERFACE -fno-math-errno -ffp-contract=fast -fopenmp-simd)
+strand_cxx_options(-fno-math-errno -ffp-contract=fast -fopenmp-simd)
 if(STRAND_SANITIZE)
-  target_compile_options(strand_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all
+  strand_cxx_options(-fsanitize=address,undefined -fno-sanitize-recover=all
                                                   -fno-omit-frame-pointer -g)
   target_link_options(strand_options INTERFACE -fsanitize=address,undefined)
 endif()
@@ -27,7 +31,7 @@ if(STRAND_FUZZ)
   if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
     message(FATAL_ERROR "STRAND_FUZZ needs clang (-DCMAKE_CXX_COMPILER=clang++-19), not ${CMAKE_CXX_COMPILER_ID}")
   endif()
-  target_compile_options(strand_options INTERFACE -fsanitize=fuzzer-no-link,address,undefined
+  strand_cxx_options(-fsanitize=fuzzer-no-link,address,undefined
                                                   -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
   target_link_options(strand_options INTERFACE -fsanitize=address,undefined)
 endif()

@@ -2,6 +2,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/expert_rows.h"
+#include "kernels/cpu/specialization.h"
 #include "kernels/host_numbers.h"
 
 namespace strand {
@@ -41,21 +42,6 @@ void swiglu_tokens(const Swiglu& op) {
     }
   });
   zero_padding_rows(op.map, op.z.as<T>(), width);
-}
-
-/// Σ_{i≠j} cos²(z_i, z_j)
-double sum_of_squared_cosines(const float* gram, int64_t top_k) {
-  constexpr double tiny = 1e-24;  // the square of the norm below which a cosine counts as 0
-  double total = 0;
-  for (int64_t i = 0; i < top_k; ++i) {
-    const double ii = gram[i * top_k + i];
-    if (ii < tiny) continue;
-    for (int64_t j = 0; j < i; ++j) {
-      const double jj = gram[j * top_k + j], ij = gram[i * top_k + j];
-      if (jj >= tiny) total += 2 * ij * ij / (ii * jj);
-    }
-  }
-  return total;
 }
 
 }  // namespace

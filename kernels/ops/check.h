@@ -55,6 +55,11 @@ class OpCheck {
   const char* operation_;
 };
 
+/// Of the Gram matrices of the rows of slots [T, K].
+inline Shape gram_shape(const Tensor& slots) {
+  return {slots.dim(0), slots.dim(1), slots.dim(1)};
+}
+
 inline DType accumulation(DType act) {
   return act == DType::f64 ? DType::f64 : DType::f32;
 }

@@ -22,10 +22,6 @@ void check_counts(const OpCheck& c, const Tensor& counts) {
   c.tensor("counts", counts, DType::i32, {counts.dim(0), 2});
   c.holds(counts.dim(0) >= 1, "there are no experts");
 }
-
-Shape gram_shape(const Tensor& row_of_slot) {
-  return {row_of_slot.dim(0), row_of_slot.dim(1), row_of_slot.dim(1)};
-}
 }  // namespace
 
 void SortForExchange::check() const {

@@ -13,10 +13,6 @@ void check_map(const OpCheck& c, const RowMap& map, int64_t rows) {
   c.tensor("map.offsets", map.offsets, DType::i32, map.offsets.shape);
 }
 
-Shape gram_shape(const RowMap& map) {
-  return {map.row_of_slot.dim(0), map.row_of_slot.dim(1), map.row_of_slot.dim(1)};
-}
-
 void check_gram(const OpCheck& c, const Tensor& gram) {
   c.acc("gram", gram);
   c.rank("gram", gram, 3);
@@ -53,7 +49,7 @@ void Swiglu::check() const {
   c.tensor("gate_up", gate_up, act, {z.dim(0), 2 * z.dim(1)});
   if (!map) return c.absent("gram", gram);
   check_map(c, map, z.dim(0));
-  c.optional("gram", gram, accumulation(act), gram_shape(map));
+  c.optional("gram", gram, accumulation(act), gram_shape(map.row_of_slot));
 }
 
 void SpecializationTerm::check() const {
@@ -83,7 +79,7 @@ void SwigluBackward::check() const {
   c.optional("gates", gates, acc, map.row_of_slot.shape);
   c.optional("dgates", dgates, acc, map.row_of_slot.shape);
   c.sample(sample);
-  if (sp_scale != 0) c.tensor("gram", gram, acc, gram_shape(map));
+  if (sp_scale != 0) c.tensor("gram", gram, acc, gram_shape(map.row_of_slot));
   if (!dz_pairs) return;
   c.holds(sp_scale == 0, "SP is formed here or comes as dz_pairs, not both");
   c.rank("dz_pairs", dz_pairs, 2);
@@ -98,7 +94,7 @@ void CombineRows::check() const {
   check_map(c, map, rows.dim(0));
   c.optional("gates", gates, acc, map.row_of_slot.shape);
   c.tensor("out", out, acc, {map.row_of_slot.dim(0), rows.dim(1)});
-  c.optional("gram", gram, acc, gram_shape(map));
+  c.optional("gram", gram, acc, gram_shape(map.row_of_slot));
 }
 
 void OrthogonalityTerm::check() const {
@@ -114,7 +110,7 @@ void CombineBackward::check() const {
   check_map(c, map, y.dim(0));
   c.tensor("dout", dout, act, {map.row_of_slot.dim(0), y.dim(1)});
   c.tensor("gates", gates, acc, map.row_of_slot.shape);
-  c.tensor("gram", gram, acc, gram_shape(map));
+  c.tensor("gram", gram, acc, gram_shape(map.row_of_slot));
   c.tensor("dy", dy, act, y.shape);
   c.tensor("dgates", dgates, acc, map.row_of_slot.shape);
 }

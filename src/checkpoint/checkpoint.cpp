@@ -23,12 +23,12 @@ std::string join(const std::string& directory, const std::string& name) {
   return (fs::path(directory) / name).string();
 }
 
-/// Where a checkpoint is built, and where one that has to go is moved before it is taken apart.
+/// The name under which a checkpoint is built, and to which one is renamed before it is removed.
 std::string temporary_name(const std::string& name) {
   return "." + name + ".tmp";
 }
 
-/// The step of "step_00001000"; none for any other name.
+/// The step in a name such as "step_00001000"; none for a name of another form.
 std::optional<int64_t> step_of_name(const std::string& name) {
   constexpr std::string_view prefix = "step_";
   if (!name.starts_with(prefix)) return {};
@@ -66,7 +66,7 @@ std::vector<Found> checkpoints_newest_first(const std::string& parent) {
   return found;
 }
 
-/// Why `found` cannot be used; none when it can.
+/// Why `found` cannot be used; none when it can be.
 std::optional<std::string> fault_of(const Found& found) {
   try {
     verify_checkpoint(found.path);
@@ -79,7 +79,7 @@ std::optional<std::string> fault_of(const Found& found) {
   return {};
 }
 
-/// Gives `temporary` the name `target`; what had that name before is removed.
+/// Renames `temporary` to `target`. What had that name before is removed.
 void publish(const std::string& temporary, const std::string& target) {
   if (!fs::exists(fs::symlink_status(target))) return rename_path(temporary, target);
   if (file_layer().exchange(temporary, target) != 0) {
@@ -139,7 +139,7 @@ std::string CheckpointWriter::commit() {
   for (const char* needed : {state_name, config_name}) {
     require(files_.contains(needed), "a checkpoint without {} is not committed", needed);
   }
-  write_manifest(temporary_, files_);  // every file has synced the directory after its rename
+  write_manifest(temporary_, files_);  // each file synced the directory after its rename
   publish(temporary_, final_);
   sync_directory(parent_);
   return final_;
@@ -155,7 +155,8 @@ void discard(const CheckpointWriter& writer) {
   try {
     remove_leftovers(parent_directory(writer.directory()));
   } catch (const Error&) {
-    // A full disk should not stay full, but whoever is told of that has another error to tell.
+    // This removal is meant to free a full disk. Its failure is not reported, because an error is being reported
+    // already.
   }
 }
 

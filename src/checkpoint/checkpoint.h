@@ -1,16 +1,16 @@
 #pragma once
-// Checkpoints: directories `step_00001000/` that hold all a run needs to continue, and nothing about the layout it ran
-// on.
-//   model.safetensors       weights by logical name (sharded past a size, see tensor_source.h)
+// A checkpoint is a directory `step_00001000/` that holds everything a run needs to continue, and nothing that depends
+// on the layout on which it ran.
+//   model.safetensors       weights by logical name (several files past a size, see tensor_source.h)
 //   optimizer.safetensors   moments, "m.<parameter>" and "v.<parameter>"; absent when only weights are kept
 //   config.yaml             the resolved configuration
 //   tokenizer.model         the tokenizer, verbatim; absent when the run has none
 //   state.json              RunState
 //   manifest.json           sizes and digests of the others (manifest.h)
-// A checkpoint is written as `.step_00001000.tmp`, every file and directory synced, and renamed when complete; so a
-// name `step_*` is either whole or was damaged afterwards, and the manifest tells which. Nothing here knows of devices
-// or ranks: tensors come through NamedTensor::read on the calling thread, which may be a background one over a
-// snapshot.
+// A checkpoint is written as `.step_00001000.tmp`. When it is complete and every file and directory is synced, it is
+// renamed. So a directory `step_*` is either whole or was damaged afterwards, and the manifest tells which. Nothing
+// here knows of devices or ranks: NamedTensor::read supplies the tensors, on the thread that saves, which may be a
+// background thread that reads a snapshot.
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -24,8 +24,8 @@
 
 namespace strand {
 
-/// What the samples of a run are cut from. Sample i means another text when any of this changes. The names of the files
-/// do not belong to it: a file may move.
+/// What the samples of a run are cut from. When any of this changes, sample i is another text. The names of the files
+/// are not part of it, because a file may be moved.
 struct DataState {
   struct Source {
     double weight = 1.0;      ///< of this source among the others
@@ -37,7 +37,7 @@ struct DataState {
   bool operator==(const DataState&) const = default;
 };
 
-/// Where a run stands, between two steps. Numbers survive exactly.
+/// The state of a run between two steps. Numbers are restored exactly.
 struct RunState {
   int64_t step = 0;           ///< optimizer steps done; the next one has this index
   int64_t next_sample = 0;    ///< index of the first sample of the next step
@@ -61,14 +61,15 @@ inline constexpr const char* model_stem = "model";
 inline constexpr const char* optimizer_stem = "optimizer";
 inline constexpr uint64_t default_shard_bytes = uint64_t{5} << 30;
 
-/// Writes a checkpoint under `parent` (created when missing) and returns its path. One of the same step that is already
-/// there is replaced in one step. Throws Error with nothing left under the final name.
+/// Writes a checkpoint in the directory `parent`, which is created when it is missing, and returns its path. A
+/// checkpoint of the same step that is already there is replaced in one system call. When it throws Error, nothing new
+/// stands under the final name.
 std::string save_checkpoint(const std::string& parent, const CheckpointContents& contents,
                             uint64_t max_shard_bytes = default_shard_bytes);
 
-/// The same in pieces, for writers that share the work (shared_checkpoint.h). The first one creates; the others join
-/// once it did; each writes files; the first one commits when all are done, with the files of the others in its
-/// manifest.
+/// Writes a checkpoint in pieces, for several writers that share the work (shared_checkpoint.h). The first writer calls
+/// create(), and after that the others call join(). Each writes files. When all are done, the first writer adds the
+/// files of the others to its manifest and commits.
 class CheckpointWriter {
  public:
   /// Removes what interrupted writers left in `parent` and makes the temporary directory.
@@ -80,11 +81,11 @@ class CheckpointWriter {
   void write_file(const std::string& name, std::string_view bytes);
   void write_state(const RunState& state);
   void write_tensors(const std::string& stem, std::span<const NamedTensor> tensors, uint64_t max_shard_bytes);
-  /// A file of directory() that is complete and synced, written here or elsewhere.
+  /// Adds to the manifest a file of directory() that is complete and synced, whoever wrote it.
   void add(const WrittenFile& file);
   const Manifest& files() const { return files_; }
 
-  /// Manifest, rename, sync. Returns the final path.
+  /// Writes the manifest, renames the directory and syncs. Returns the final path.
   std::string commit();
 
  private:
@@ -96,21 +97,21 @@ class CheckpointWriter {
   Manifest files_;
 };
 
-/// What a checkpoint holds once: config, tokenizer and state.
+/// Writes what one writer writes for all: configuration, tokenizer and state.
 void write_once(CheckpointWriter& writer, const CheckpointContents& contents);
-/// Removes what a writer that failed has written, if the disk lets it; the next writer removes what is left.
+/// Removes what a writer that failed has written, as far as the disk allows it. The next writer removes the rest.
 void discard(const CheckpointWriter& writer);
 
 /// Throws Error with the reason when the directory is not a complete, undamaged checkpoint. Reads every byte.
 void verify_checkpoint(const std::string& path);
 
-/// Whether the bytes of a checkpoint are still to be read and compared, or were just now (find_latest).
+/// Whether the bytes of a checkpoint still have to be compared with the manifest, or have just been (by find_latest).
 enum class Verification : uint8_t { needed, done };
 
 /// An undamaged checkpoint, open for reading.
 class Checkpoint {
  public:
-  /// Verifies first.
+  /// Verifies the checkpoint, where that is needed. Throws Error when it is damaged.
   explicit Checkpoint(const std::string& path, Verification verification = Verification::needed);
 
   const std::string& path() const { return path_; }
@@ -143,12 +144,14 @@ struct LatestCheckpoint {
   std::vector<PassedOver> passed_over;  ///< newer ones, newest first
 };
 
-/// Looks only at names `step_<digits>`; a directory that does not exist holds none.
+/// Finds the newest undamaged checkpoint in `parent`. Only names `step_<digits>` count. A directory that does not exist
+/// holds no checkpoint.
 LatestCheckpoint find_latest(const std::string& parent);
-/// Is there any such name, damaged or not?
+/// Whether there is any checkpoint in `parent`, damaged or not.
 bool holds_checkpoints(const std::string& parent);
 
-/// Removes what interrupted writers left in `parent`. Not while another thread writes a checkpoint there.
+/// Removes what interrupted writers left in `parent`. It must not be called while another thread writes a checkpoint
+/// there.
 void remove_leftovers(const std::string& parent);
 
 struct Retention {
@@ -156,9 +159,10 @@ struct Retention {
   int64_t keep_every = 0;  ///< those at multiples of so many steps stay for ever; 0 = none
 };
 
-/// Removes undamaged checkpoints beyond the `keep` newest undamaged ones, and what interrupted writers left. Damaged
-/// ones stay, for a person to look at. Each goes in one rename, so that an interruption leaves no half of one. Returns
-/// what was removed. Not while another thread writes a checkpoint there.
+/// Keeps the `keep` newest undamaged checkpoints and those at multiples of `keep_every`, and removes the other
+/// undamaged ones and what interrupted writers left. Damaged checkpoints stay, so that a person can look at them. A
+/// checkpoint loses its name in one rename, so that an interruption leaves no half of one under its name. Returns what
+/// was removed. It must not be called while another thread writes a checkpoint there.
 std::vector<std::string> prune_checkpoints(const std::string& parent, const Retention& retention);
 
 /// "step_00001000"

@@ -35,7 +35,7 @@ void write_manifest(const std::string& directory, const Manifest& files) {
   json list = json::object();
   for (const auto& [name, digest] : files) list[name] = {{"bytes", digest.bytes}, {"xxh3", digest.xxh3}};
   const json manifest = {{"format", format_name}, {"version", format_version}, {"files", list}};
-  // Without a newline: every byte counts, so no truncation goes unnoticed.
+  // There is no newline at the end, so that a file which lost its last byte is not valid JSON.
   write_file_atomically(join(directory, manifest_name), manifest.dump());
 }
 

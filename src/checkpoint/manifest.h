@@ -1,7 +1,7 @@
 #pragma once
-// manifest.json closes a checkpoint: {"format": "strand-checkpoint", "version": 1, "files": {NAME: {"bytes": n, "xxh3":
-// "16 hex digits"}}}. A directory whose files are exactly those, with those sizes and digests, is complete and
-// undamaged.
+// manifest.json is written last, when a checkpoint is complete:
+//   {"format": "strand-checkpoint", "version": 1, "files": {NAME: {"bytes": n, "xxh3": "16 hexadecimal digits"}}}
+// A directory that has exactly these files, with these sizes and digests, is complete and undamaged.
 #include <map>
 #include <string>
 
@@ -14,10 +14,10 @@ using Manifest = std::map<std::string, FileDigest>;  ///< by file name within th
 inline constexpr const char* manifest_name = "manifest.json";
 
 void write_manifest(const std::string& directory, const Manifest& files);
-/// Throws Error when it is missing or not of the form above.
+/// Throws Error when the manifest is missing or does not have the form above.
 Manifest read_manifest(const std::string& directory);
-/// Reads every byte of every file. Throws Error naming the file and what is wrong with it: missing, another size,
-/// another digest, or there without being listed (names that begin with a dot are nobody's business).
+/// Reads every byte of every file. Throws Error that names the file and what is wrong with it: it is missing, has
+/// another size or another digest, or is not listed. Files whose names begin with a dot are ignored.
 void verify_manifest(const std::string& directory);
 
 }  // namespace strand

@@ -13,7 +13,7 @@ using nlohmann::json;
 
 namespace {
 constexpr uint64_t state_version = 2;
-constexpr uint64_t oldest_version = 1;  // without "data"
+constexpr uint64_t oldest_version = 1;  // version 1 has no "data"
 
 int64_t position(const json& object, const char* key, const std::string& where) {
   const uint64_t value = json_unsigned(object, key, where);
@@ -28,7 +28,7 @@ json data_to_json(const DataState& data) {
   return {{"sequence_length", data.sequence_length}, {"sources", sources}};
 }
 
-/// Throws nlohmann's exceptions where a value is missing or has another type.
+/// Throws an exception of nlohmann's library when a value is missing or has another type.
 DataState data_from_json(const json& object, const std::string& where) {
   DataState data;
   data.sequence_length = position(object, "sequence_length", where);
@@ -53,7 +53,7 @@ std::string run_state_to_json(const RunState& state) {
                          {"data", data_to_json(state.data)},
                          {"series", state.series},
                          {"versions", versions}};
-  return document.dump(2) + "\n";  // doubles in the shortest form that reads back to the same bits
+  return document.dump(2) + "\n";  // doubles are written in the shortest form that reads back to the same bits
 }
 
 RunState run_state_from_json(const std::string& text, const std::string& where) {

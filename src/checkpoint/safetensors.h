@@ -1,6 +1,6 @@
 #pragma once
-// Safetensors files: read in place through a mapping, written piece by piece so that no tensor need be whole in host
-// memory. The format and what is checked: safetensors_header.h.
+// Safetensors files. They are read in place, as mapped files, and written in pieces, so that no tensor has to be in
+// host memory as a whole. safetensors_header.h says what the format is and what is checked.
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -17,7 +17,8 @@
 
 namespace strand {
 
-/// Bytes of a tensor that are read and written at a time: enough for a disk and a device copy, few beside any model.
+/// How many bytes of a tensor are read and written at a time. This is enough to use a disk and a device well, and small
+/// beside any model.
 inline constexpr size_t safetensors_piece_bytes = size_t{4} << 20;
 
 /// What a tensor in a file must be.
@@ -27,8 +28,9 @@ struct TensorSpec {
   std::vector<int64_t> shape;
 };
 
-/// A tensor to be written. `read` fills `host` with `bytes` bytes of it, from byte `offset` on; pieces are asked for in
-/// order, each once. The source may be a device, a snapshot in host memory, or a computation.
+/// A tensor to be written. `read` fills `host` with `bytes` bytes of the tensor, beginning at byte `offset`. The writer
+/// asks for the pieces in order, and for each of them once. They may come from a device, from a snapshot in host
+/// memory, or from a computation.
 struct NamedTensor : TensorSpec {
   std::function<void(void* host, size_t offset, size_t bytes)> read;
 };
@@ -36,18 +38,19 @@ struct NamedTensor : TensorSpec {
 /// A NamedTensor over host memory that outlives the write.
 NamedTensor host_tensor(std::string name, const Tensor& tensor);
 
-/// {"format": "pt"}: what readers of the Hugging Face family expect to find, tensors of any framework included.
+/// {"format": "pt"}. The readers of Hugging Face's libraries expect this entry, whatever program wrote the tensors.
 std::map<std::string, std::string> standard_metadata();
 
-/// Writes one file, atomically (see AtomicFile); bytes identical to the reference writer's, whatever the order of
-/// `tensors`. Throws Error naming file and tensor.
+/// Writes one file, which appears when it is complete (AtomicFile). Its bytes are those that the reference writer would
+/// write, whatever the order of `tensors`. Throws Error that names file and tensor.
 FileDigest write_safetensors(const std::string& path, std::span<const NamedTensor> tensors,
                              const std::map<std::string, std::string>& metadata = standard_metadata());
 
-/// An open file. Addresses stay valid while it lives (moving it does not move them); the memory is read only.
+/// An open file. Its memory is read only, and addresses in it are valid as long as the object lives; to move the object
+/// does not change them.
 class SafetensorsFile {
  public:
-  /// Checks the whole header; reads no data.
+  /// Opens the file and checks its whole header. The data is not read.
   explicit SafetensorsFile(const std::string& path);
 
   const std::vector<TensorEntry>& tensors() const { return header_.tensors; }  ///< in order of offset

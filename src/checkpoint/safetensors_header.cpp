@@ -17,7 +17,7 @@ struct StoredType {
   std::optional<DType> type;
 };
 
-/// In the order of the reference implementation's enumeration; its writer sorts by this order, backwards.
+/// The types in the order of the reference implementation, whose writer sorts tensors by this order, last type first.
 constexpr std::array<StoredType, 22> stored_types{{
     {"BOOL", 8, {}},         {"F4", 4, {}},      {"F6_E2M3", 6, {}},      {"F6_E3M2", 6, {}}, {"U8", 8, DType::u8},
     {"I8", 8, {}},           {"F8_E5M2", 8, {}}, {"F8_E4M3", 8, {}},      {"F8_E8M0", 8, {}}, {"F8_E4M3FNUZ", 8, {}},
@@ -38,7 +38,7 @@ const StoredType& stored_of(DType type) {
   return *found;
 }
 
-/// Follows the parser through the header. The header has a fixed grammar, so the state is one word: what may come next.
+/// Receives the events of the JSON parser. The header has a fixed grammar, so the state says only what may come next.
 class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
  public:
   HeaderHandler(SafetensorsHeader& header, const std::string& where) : header_(header), where_(where) {}
@@ -203,7 +203,7 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
   std::string metadata_key_;
   std::unordered_set<std::string> names_;
   TensorEntry entry_;
-  unsigned fields_ = 0;  ///< which of the three keys were seen
+  unsigned fields_ = 0;  ///< bits: which of the three keys have been read
   std::vector<uint64_t> offsets_;
 };
 
@@ -221,7 +221,7 @@ std::string_view header_text(std::span<const std::byte> file, uint64_t file_size
   require(!text.empty() && text.front() == '{', "{}: the header does not begin with '{{'", where);
   const size_t last = text.find_last_not_of(' ');
   require(text[last] == '}', "{}: the header does not end with '}}' and spaces", where);
-  // The JSON library takes a zero byte for the end of the text and would not see what follows it.
+  // The JSON library takes a zero byte for the end of the text, and would ignore what follows it.
   require(text.find('\0') == std::string_view::npos, "{}: a zero byte in the header, at offset {}", where,
           8 + text.find('\0'));
   return text;
@@ -281,7 +281,7 @@ std::string layout_safetensors(std::vector<TensorEntry>& tensors, const std::map
   });
   std::unordered_set<std::string> names;
   uint64_t position = 0;
-  std::string text = "{";  // entries in their order of offset, as the reference writer has them
+  std::string text = "{";  // entries in the order of their offsets, as the reference writer writes them
   try {
     if (!metadata.empty()) text += "\"__metadata__\":" + nlohmann::json(metadata).dump();
     for (TensorEntry& entry : tensors) {

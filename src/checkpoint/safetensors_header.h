@@ -34,24 +34,25 @@ struct SafetensorsHeader {
   uint64_t data_start = 0;  ///< 8 + n
 };
 
-/// No header is longer (the format's own limit), so nothing larger is ever allocated.
+/// The format's own limit: no header has more bytes, so nothing larger is ever allocated.
 inline constexpr uint64_t max_safetensors_header = 100'000'000;
 
-/// `file` is the whole file, or of a longer one at least the header; `file_size` the size on disk. Everything is
-/// checked that can be checked without reading the data: lengths and offsets with overflow in mind, coverage without
-/// holes, overlaps and trailing bytes, JSON strictly (UTF-8, `{` first, only spaces after, no duplicate or unknown key,
-/// whole numbers of at least 0). A dtype that this program has never heard of is listed; its byte count is not checked.
-/// Throws Error beginning with `where`.
+/// Reads and checks the header. `file` holds the whole file, or at least its header; `file_size` is the size on disk.
+/// Everything is checked that can be checked without reading the data. Lengths and offsets must not overflow; the
+/// tensors must cover the data without holes, overlaps and trailing bytes; the JSON must be strict (UTF-8, `{` first,
+/// only spaces after the end, no duplicate or unknown key, whole numbers of at least 0). A tensor of a dtype that this
+/// program does not know is listed, and its number of bytes is not checked. Throws Error that begins with `where`.
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, uint64_t file_size,
                                            const std::string& where);
 
-/// The first 8 + n bytes of a file that holds `tensors`, n a multiple of 8: first puts them into the order of the
-/// reference writer (wider elements first, then by name) and sets their offsets. `dtype` is set from `type`.
-/// Throws Error on a duplicate or reserved name, on a name that is not UTF-8, and on a shape that overflows.
+/// Puts `tensors` into the order of the reference writer (wider elements first, then by name), sets their offsets, and
+/// sets `dtype` from `type`. Returns the first 8 + n bytes of a file that holds them; n is a multiple of 8. Throws
+/// Error for a duplicate or reserved name, for a name that is not UTF-8, and for a shape that overflows.
 std::string layout_safetensors(std::vector<TensorEntry>& tensors, const std::map<std::string, std::string>& metadata,
                                const std::string& where);
 
-/// Bytes of `shape` elements of `bits` bits each; none when that overflows or is no whole number of bytes.
+/// The number of bytes of a tensor of this shape with `bits` bits an element. None when that overflows or is not a
+/// whole number of bytes.
 std::optional<uint64_t> tensor_bytes(std::span<const int64_t> shape, uint64_t bits);
 
 /// "[16, 32]"

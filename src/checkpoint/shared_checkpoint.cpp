@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "checkpoint/strict_json.h"
+#include "core/clock.h"
 
 namespace strand {
 
@@ -17,8 +18,8 @@ constexpr uint64_t max_part_bytes = 256'000'000;
 
 struct Stem {
   const char* name;
-  std::span<const NamedTensor> CheckpointContents::* tensors;
-  WriterPlace::Shards WriterPlace::* shards;
+  std::span<const NamedTensor> CheckpointContents::*tensors;
+  WriterPlace::Shards WriterPlace::*shards;
 };
 constexpr Stem stems[] = {{model_stem, &CheckpointContents::model, &WriterPlace::model},
                           {optimizer_stem, &CheckpointContents::optimizer, &WriterPlace::optimizer}};
@@ -27,7 +28,7 @@ std::string part_name(int writer) {
   return fmt::format("part-{:05}.json", writer);
 }
 
-/// What a writer has written, of one stem.
+/// What a writer has written of one stem.
 struct Written {
   std::map<std::string, std::string> file_of_tensor;
   uint64_t bytes = 0;
@@ -62,21 +63,16 @@ json part_of(CheckpointWriter& writer, const CheckpointContents& contents, const
   return part;
 }
 
-/// Names and sizes: anything that changes here is progress.
+/// Names and sizes of the files in a directory. Any change of these is progress.
 std::map<std::string, uint64_t> sizes_in(const std::string& directory) {
   std::map<std::string, uint64_t> sizes;
-  std::error_code gone;  // temporary names come and go meanwhile
+  std::error_code gone;  // a temporary file may disappear while it is looked at
   for (const auto& entry : fs::directory_iterator(directory))
     sizes[entry.path().filename().string()] = fs::file_size(entry.path(), gone);
   return sizes;
 }
 
-double now() {
-  using namespace std::chrono;
-  return duration<double>(steady_clock::now().time_since_epoch()).count();
-}
-
-/// The lowest writer from 1 that has left no part yet; place.writers when there is none.
+/// The lowest number of a writer, from `from` on, that has not left its part yet; place.writers when all have.
 int missing_writer(const std::string& directory, const WriterPlace& place, int from) {
   while (from < place.writers && fs::exists(fs::path(directory) / part_name(from))) ++from;
   return from;
@@ -98,7 +94,7 @@ void wait_for_parts(const std::string& directory, const WriterPlace& place, doub
   }
 }
 
-/// The parts of all others, whose files become the writer's; theirs go.
+/// Reads the part of writer `number`, adds its files to those of `writer`, and removes the part.
 json take_part(CheckpointWriter& writer, int number) {
   const std::string path = (fs::path(writer.directory()) / part_name(number)).string();
   const json part = parse_strict_json(read_file(path, max_part_bytes), path);
@@ -137,7 +133,8 @@ void write_checkpoint_part(const std::string& parent, const CheckpointContents& 
     try {
       write_file_atomically(path, json{{"error", error.what()}}.dump(-1, ' ', false, json::error_handler_t::replace));
     } catch (const Error&) {
-      // A full disk: the first writer hears of it from this process, or loses patience.
+      // The part could not be written, perhaps because the disk is full. The first writer learns of it when this
+      // process ends, or gives up when its patience is over.
     }
     throw;
   }

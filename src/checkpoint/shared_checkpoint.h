@@ -1,11 +1,11 @@
 #pragma once
-// One checkpoint written by several processes at once, each its own shards. They meet in the temporary directory that
-// the first one created (CheckpointWriter::create) and nowhere else, so that threads which must not send messages can
-// do it:
+// One checkpoint that several processes write at once. Each writes its own shards. They learn of each other only
+// through files in the temporary directory, which the first one has created (CheckpointWriter::create), so that threads
+// can do this which must not send messages:
 //   every writer   writes its shards, then part-00003.json (writer 3, from 0): {"files": {NAME: {"bytes", "xxh3"}},
 //                  "model": {TENSOR: FILE}, "model_bytes": n, the same of "optimizer"}, or {"error": "..."}
 //   writer 0       waits for all parts, removes them, writes indices, config, tokenizer, state and manifest, renames
-// What results is no different from what one process writes, but for the number of shards.
+// The result differs from what one process would write only in the number of shards.
 #include <atomic>
 #include <string>
 
@@ -14,7 +14,8 @@
 
 namespace strand {
 
-/// A writer among several, and where its shards stand among all: agreed before, as it takes no more than their numbers.
+/// Which writer this is, among how many, and where its shards stand among all shards. The writers agree on this before
+/// they begin; the numbers of their shards are enough to compute it.
 struct WriterPlace {
   struct Shards {
     size_t first = 0;  ///< written by those before
@@ -24,10 +25,10 @@ struct WriterPlace {
   Shards model, optimizer;
 };
 
-/// Shards that a writer makes of its tensors; 0 for none.
+/// How many shards a writer makes of its tensors; 0 when it has no tensors.
 size_t shard_count(std::span<const NamedTensor> tensors, uint64_t max_shard_bytes = default_shard_bytes);
 
-/// For every writer but the first. Errors go into the part as well as to the caller.
+/// What every writer but the first calls. An error is written into the part and thrown.
 void write_checkpoint_part(const std::string& parent, const CheckpointContents& contents, const WriterPlace& place,
                            uint64_t max_shard_bytes = default_shard_bytes);
 
@@ -37,9 +38,10 @@ class Abandoned : public Error {
   using Error::Error;
 };
 
-/// For the first writer: writes its own shards and everything that is there once, and returns the checkpoint's path
-/// when it is whole. Throws Error with the message of a writer that failed; when for `patience_seconds` no writer
-/// finished and no file grew; or Abandoned when `abandon` becomes true. Nothing is left under the final name then.
+/// What the first writer calls. It writes its own shards and everything that is written once, waits for the others, and
+/// returns the path of the whole checkpoint. It throws Error with the message of a writer that failed, Error when for
+/// `patience_seconds` no writer finished and no file grew, and Abandoned when `abandon` becomes true. Then nothing
+/// stands under the final name.
 std::string finish_shared_checkpoint(CheckpointWriter& writer, const CheckpointContents& contents,
                                      const WriterPlace& place, double patience_seconds,
                                      const std::atomic<bool>& abandon, uint64_t max_shard_bytes = default_shard_bytes);

@@ -13,8 +13,8 @@ using nlohmann::json;
 namespace {
 constexpr int max_depth = 16;
 
-/// The keys of every object that is open, innermost last. Filled from the parser's events, so that a duplicate is seen
-/// before the parser overwrites the first of the two.
+/// Holds the keys of all objects that are open, the innermost last. It is filled from the parser's events, so that it
+/// finds a duplicate before the parser replaces the first value.
 class DuplicateGuard {
  public:
   explicit DuplicateGuard(const std::string& where) : where_(where) {}
@@ -38,7 +38,7 @@ class DuplicateGuard {
 }  // namespace
 
 json parse_strict_json(std::string_view text, const std::string& where) {
-  // The library takes a zero byte for the end of the text and would not see what follows it.
+  // The library takes a zero byte for the end of the text, and would ignore what follows it.
   require(text.find('\0') == std::string_view::npos, "{}: a zero byte at offset {}", where, text.find('\0'));
   const size_t begin = std::min(text.find_first_not_of(" \t\r\n"), text.size());
   require(begin < text.size() && text[begin] == '{', "{}: does not begin with '{{'", where);

@@ -14,7 +14,7 @@ using nlohmann::json;
 
 namespace {
 constexpr uint64_t max_index_bytes = 256'000'000;
-constexpr size_t max_listed = 5;  // names of a kind in one message
+constexpr size_t max_listed = 5;  // names that one message lists at most
 
 std::string join(const std::string& directory, const std::string& name) {
   return (fs::path(directory) / name).string();

@@ -3,7 +3,7 @@
 //   <stem>.safetensors
 //   <stem>-00001-of-00003.safetensors .. and <stem>.safetensors.index.json = {"metadata": {"total_size": bytes},
 //                                                                            "weight_map": {NAME: FILE}}
-// Which of the two it is, no caller needs to know.
+// Callers need not know which of the two it is.
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -20,16 +20,17 @@ struct WrittenFile {
   FileDigest digest;
 };
 
-/// Tensors go to shards in the order given, a new one when the next tensor would exceed `max_shard_bytes` (a single
-/// tensor may). One shard is a plain file without index; the index is written last. Refuses to leave beside its own
-/// files others of the same stem, which a reader would take for part of the set.
+/// Writes tensors to shards, in the order given. A new shard begins when the next tensor would make the current one
+/// larger than `max_shard_bytes`; a single tensor may be larger. When one shard is enough, it is a plain file without
+/// an index. The index is written last. Throws Error when other files of the same stem are in the directory, because a
+/// reader would take them for a part of the set.
 std::vector<WrittenFile> write_sharded(const std::string& directory, const std::string& stem,
                                        std::span<const NamedTensor> tensors, uint64_t max_shard_bytes);
 
 uint64_t byte_size(const NamedTensor& tensor);
 
-/// The parts of write_sharded for writers that share the work: everyone writes whole shards by write_safetensors under
-/// shard_name, one of them the index.
+/// The parts of write_sharded, for several writers that share the work: each writes whole shards with write_safetensors
+/// under the names of shard_name, and one of them writes the index.
 std::vector<std::span<const NamedTensor>> cut_into_shards(std::span<const NamedTensor> tensors, uint64_t max_bytes);
 std::string shard_name(const std::string& stem, size_t index, size_t count);  ///< index from 0
 WrittenFile write_shard_index(const std::string& directory, const std::string& stem,
@@ -37,11 +38,12 @@ WrittenFile write_shard_index(const std::string& directory, const std::string& s
 
 class TensorSource {
  public:
-  /// Opens all files of the set and checks each, and that every tensor of the index is in exactly the shard it names
-  /// and nothing else is there. The index's total_size is not compared: public models often have a wrong one.
+  /// Opens and checks all files of the set. Every tensor of the index must be in the shard that the index names, and
+  /// the shards must hold no other tensors. The index's total_size is not compared, because it is wrong in many public
+  /// models.
   TensorSource(const std::string& directory, const std::string& stem);
 
-  /// Whether a set of that stem is in the directory at all.
+  /// Whether the directory holds a set of that stem.
   static bool exists(const std::string& directory, const std::string& stem);
 
   struct Item {
@@ -58,8 +60,9 @@ class TensorSource {
   const Item& at(const std::string& name) const;
   /// The bytes of a tensor that must have this type and shape.
   std::span<const std::byte> require_tensor(const TensorSpec& spec) const;
-  /// The same as a view of host memory, read only whatever its type says. Needs a rank of at most 4, and an address
-  /// aligned to the element (files of this program always are; where others are not, copy the bytes).
+  /// The same as a view of host memory. Nobody may write to it, although its type does not say so. The rank must be at
+  /// most 4, and the address aligned to the element. In files of this program it always is; of other files, copy the
+  /// bytes.
   Tensor tensor(const TensorSpec& spec) const;
   /// Throws one Error that lists what is missing, what is there beyond `specs`, and what has another type or shape.
   void require_exactly(std::span<const TensorSpec> specs) const;

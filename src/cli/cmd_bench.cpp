@@ -15,6 +15,7 @@
 #include "core/file_io.h"
 #include "core/standard_streams.h"
 #include "model/backend.h"
+#include "parallel/device_grid.h"
 #include "train/agreed.h"
 
 namespace strand::cli {
@@ -38,9 +39,13 @@ BenchReport earlier(const std::string& path) {
 void run(const Options& options, Processes& processes) {
   Config config = options.config.load_with_vocabulary();
   config.run.threads = processes.threads_for(config.run.threads);
-  const std::unique_ptr<Device> device = make_device(config.run);
+  const std::unique_ptr<Device> device = make_device(config.run, config.cuda, processes.local_rank());
   const std::unique_ptr<ProcessGrid> grid =
       processes.grid(config.parallel.expert_parallel, static_cast<double>(config.parallel.watchdog_seconds));
+  move_to_device(*grid, *device,
+                 {.order = config.parallel.deterministic ? SumOrder::of_ranks : SumOrder::of_library,
+                  .watchdog_seconds = static_cast<double>(config.parallel.watchdog_seconds),
+                  .end_all_ranks = [&processes](int code) { processes.abort(code); }});
   BenchOptions bench = options.bench;
   if (options.losses_overhead) bench.losses_overhead = MeasureOverhead::yes;
   bench.local_ranks = processes.local_ranks();

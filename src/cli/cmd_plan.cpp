@@ -10,6 +10,7 @@
 #include "cli/number_option.h"
 #include "core/log.h"
 #include "core/standard_streams.h"
+#include "kernels/cuda/backend.h"
 #include "model/backend.h"
 #include "report/plan_report.h"
 #include "report/table.h"
@@ -47,9 +48,9 @@ void run(const Options& options) {
   require_grid(grid.ranks, grid.expert_parallel);
   std::optional<DeviceSpec> device;
   if (!options.device.name.empty()) device = options.device.device(config.run, grid.ranks);
-  RunConfig here = config.run;
-  if (here.device == DeviceKind::cuda) here.device = DeviceKind::cpu;  // a plan needs no GPU
-  PlanReport report = make_plan_report(config, device ? device->traits : make_device(here)->traits(), count_step, grid);
+  const bool on_gpu = config.run.device == DeviceKind::cuda;  // which need not be there
+  const DeviceTraits traits = device ? device->traits : on_gpu ? cuda_traits() : make_device(config.run)->traits();
+  PlanReport report = make_plan_report(config, traits, count_step, grid);
   if (device) add_estimate(report, *device, options.device.efficiency);
   print_out("{}", options.json ? to_json(report).dump(2) + "\n" : to_text(report));
 }

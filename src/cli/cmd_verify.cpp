@@ -8,6 +8,7 @@
 #include "core/standard_streams.h"
 #include "model/backend.h"
 #include "parallel/agreement.h"
+#include "parallel/device_grid.h"
 #include "train/verify.h"
 
 namespace strand::cli {
@@ -39,8 +40,11 @@ void run(const Arguments& a, Processes& processes) {
   run.device = a.device;
   run.precision = chosen_precision(a);
   run.threads = processes.threads_for(a.threads);
+  const std::unique_ptr<Device> device = make_device(run, {}, processes.local_rank());
   const std::unique_ptr<ProcessGrid> grid = processes.grid(a.expert_parallel, watchdog_seconds);
-  const std::unique_ptr<Device> device = make_device(run);
+  move_to_device(*grid, *device, {.watchdog_seconds = watchdog_seconds, .end_all_ranks = [&processes](int code) {
+                                    processes.abort(code);
+                                  }});
   const std::unique_ptr<Ops> ops = device->make_ops();
   const bool speaks = processes.rank() == 0;
   require_agreement(grid->world(), "arithmetic of the device (on a CPU, see STRAND_ISA)", device->arithmetic());

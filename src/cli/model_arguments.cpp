@@ -52,7 +52,7 @@ OpenModel::OpenModel(const ModelArguments& a, SessionShape shape)
     : checkpoint_(open_checkpoint(a.path)), config_(checkpoint_config(checkpoint_)) {
   tokenizer_ = resolve_vocabulary(config_);
   config_.run = run_config(a, config_.run);
-  device_ = make_device(config_.run);
+  device_ = make_device(config_.run, config_.cuda);
   ops_ = device_->make_ops();
   if (shape.tokens == 0) shape.tokens = config_.data.sequence_length;
   require_memory(plan_session(config_, shape, device_->traits()), shape, device_->available_memory());

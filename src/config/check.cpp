@@ -1,4 +1,4 @@
-// What no run can have: values out of range, and combinations that contradict each other.
+// Values and combinations of values that no run can have.
 #include "config/check.h"
 
 #include <fmt/format.h>
@@ -14,7 +14,7 @@ namespace strand {
 namespace schema {
 namespace {
 
-// Above these, byte counts and token counts of a run would leave 64 bits.
+// With larger numbers, counts of bytes and of tokens in a run would not fit into 64 bits.
 constexpr double max_parameters = 1e15;
 constexpr double max_tokens = 1e18;
 
@@ -47,7 +47,7 @@ struct ValueProblem {
   }
 };
 
-/// One configuration under examination: `refuse` with the keys at fault.
+/// One configuration that is being checked. `refuse` reports the keys at fault.
 struct Examiner {
   const Config& c;
   const Complain& complain;
@@ -96,7 +96,7 @@ struct Examiner {
               "{} does not divide moe.num_experts = {}", c.parallel.expert_parallel, c.moe.num_experts);
   }
 
-  /// In floating point, because the exact count is what might overflow.
+  /// Computed in floating point, because the exact count might overflow.
   void total_size() const {
     const auto d = [](int64_t n) { return static_cast<double>(n); };
     const ModelConfig& m = c.model;
@@ -142,7 +142,8 @@ struct Examiner {
 };
 
 bool describes_model(const std::string& group) {
-  return group == "run" || group == "model" || group == "moe" || group == "losses" || group == "parallel";
+  return group == "run" || group == "model" || group == "moe" || group == "losses" || group == "parallel" ||
+         group == "cuda";
 }
 
 void complain_plainly(const std::vector<std::string>& paths, const std::string& message) {

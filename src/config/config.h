@@ -19,6 +19,7 @@ enum class ScheduleKind { cosine, linear, constant, wsd };
 enum class Recompute { none, experts, block };
 enum class OnNonfinite { stop, skip };
 enum class GradientType { fp32, bf16 };
+enum class GroupedGemmChoice { automatic, cublas, device };
 
 struct RunConfig {
   std::string name = "run";
@@ -144,9 +145,16 @@ struct ParallelConfig {
   int64_t exchange_chunks = 2;  ///< parts, by expert, in which a layer's rows travel
   GradientType gradient_type = GradientType::fp32;  ///< in which gradients travel; summed in fp32
   int64_t bucket_mib = 32;                          ///< gradients are reduced in pieces of about so many MiB
+  bool deterministic = false;                       ///< on GPUs, sums over ranks in the order of ranks, as on the CPU
   int64_t watchdog_seconds = 600;                   ///< a collective that takes longer ends the run
 
   bool operator==(const ParallelConfig&) const = default;
+};
+
+struct CudaConfig {
+  GroupedGemmChoice grouped_gemm = GroupedGemmChoice::automatic;
+
+  bool operator==(const CudaConfig&) const = default;
 };
 
 struct Config {
@@ -159,6 +167,7 @@ struct Config {
   ScheduleConfig schedule;
   TrainConfig train;
   ParallelConfig parallel;
+  CudaConfig cuda;  ///< of run.device: cuda
 
   bool operator==(const Config&) const = default;
 };

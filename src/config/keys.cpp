@@ -250,15 +250,28 @@ std::vector<Key> parallel_keys() {
        "type in which gradients travel between processes; they are summed in fp32"},
       {"parallel", "bucket_mib", integer<g, &C::bucket_mib>(1, 4096),
        "gradients are reduced in pieces of about so many MiB, each as soon as it is complete"},
+      {"parallel", "deterministic", boolean<g, &C::deterministic>(),
+       "on GPUs, take sums over processes in the order of ranks, as the CPU always does, and not in NCCL's own order"},
       {"parallel", "watchdog_seconds", integer<g, &C::watchdog_seconds>(1, 1'000'000),
        "a process that waits so long for the others ends the run"},
+  };
+}
+
+std::vector<Key> cuda_keys() {
+  constexpr auto g = &Config::cuda;
+  using C = CudaConfig;
+  return {
+      {"cuda", "grouped_gemm", choice<g, &C::grouped_gemm>({"auto", "cublas", "device"}),
+       "what computes the experts' matrix products on a GPU: cuBLAS, for which the host waits for the number of rows "
+       "of "
+       "each expert, or kernels that read it on the device; auto = device"},
   };
 }
 
 std::vector<Key> all_keys() {
   std::vector<Key> all;
   for (const auto& group : {run_keys(), model_keys(), moe_keys(), loss_keys(), data_keys(), optimizer_keys(),
-                            schedule_keys(), train_keys(), parallel_keys()}) {
+                            schedule_keys(), train_keys(), parallel_keys(), cuda_keys()}) {
     all.insert(all.end(), group.begin(), group.end());
   }
   return all;

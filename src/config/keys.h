@@ -1,5 +1,6 @@
 #pragma once
-// The declarative table of configuration keys, and what can be said of one key alone. Private to config/.
+// The table of configuration keys, and everything that can be said about one key without looking at others. This header
+// is private to config/.
 #include <cstdint>
 #include <string>
 #include <variant>
@@ -34,7 +35,7 @@ struct FloatField : Access<double> {
 };
 struct BoolField : Access<bool> {};
 struct StringField : Access<std::string> {};
-/// An enumeration; its value indexes `choices`.
+/// An enumeration. Its value is an index of `choices`.
 struct ChoiceField : Access<size_t> {
   std::vector<std::string> choices;
 };
@@ -67,14 +68,14 @@ const std::vector<std::string>& source_formats();
 std::string type_text(const Key& key);
 /// "1 .. 4096", "(0, 1]", "cpu | cuda", ...
 std::string range_text(const Key& key);
-/// The key's value in `config` as YAML (flow style), exact.
+/// The key's value in `config` as YAML in flow style. Numbers keep all bits.
 std::string value_text(const Key& key, const Config& config);
 
-/// What is wrong with the key's value by itself (its range), or "".
+/// What is wrong with the key's own value (it is out of its range), or "".
 std::string value_problem(const Key& key, const Config& config);
 std::string source_problem(const DataSource& source);
 
-/// " (did you mean 'x'?)" for the nearest candidate, else " (one of: a, b, c)".
+/// " (did you mean 'x'?)" where one candidate is near enough, and " (one of: a, b, c)" otherwise.
 std::string suggestion(const std::string& word, const std::vector<std::string>& candidates);
 
 }  // namespace strand::schema

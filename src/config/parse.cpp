@@ -1,4 +1,5 @@
-// YAML text and `--set` arguments into a Config. Whoever finds a value wrong here also knows where it stands.
+// Reads YAML text and `--set` arguments into a Config. Every value remembers where it was given, so that every error
+// can say it.
 #include <fmt/format.h>
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
@@ -23,7 +24,7 @@ namespace {
 
 constexpr size_t max_file_bytes = size_t{1} << 20;
 
-/// Turns nodes into places for people: "run.yaml:12", or the whole argument "--set moe.top_k=9".
+/// Says where a node stands, for people: "run.yaml:12", or the whole argument "--set moe.top_k=9".
 class Origin {
  public:
   static Origin file(std::string name) { return {std::move(name), Kind::file}; }
@@ -67,8 +68,8 @@ class DocumentCounter : public YAML::EventHandler {
   void OnMapEnd() override {}
 };
 
-/// YAML::LoadAll would say how many there are, but never returns from text like "#\n,": to yaml-cpp 0.7 that holds
-/// documents without end.
+/// Whether the text holds more than one document. YAML::LoadAll is not used, because with yaml-cpp 0.7 it never returns
+/// from text such as "#\n,", in which it finds documents without end.
 bool holds_two_documents(const std::string& text) {
   std::istringstream stream(text);
   YAML::Parser parser(stream);
@@ -78,7 +79,7 @@ bool holds_two_documents(const std::string& text) {
   return documents.count >= 2;
 }
 
-/// The message of an Error of `action` with its place and key in front, unless it has one.
+/// Runs `action`. An Error that it throws gets its place and key in front, unless it has them already.
 template <typename Action>
 auto located(const std::string& place, const std::string& path, Action action) {
   try {
@@ -105,8 +106,8 @@ std::string describe(const YAML::Node& node) {
   return node.Tag() == "!" ? fmt::format("the text \"{}\"", node.Scalar()) : fmt::format("'{}'", node.Scalar());
 }
 
-/// The text of a scalar that may be a number or a truth value: unquoted, or tagged as such. Quoted text is text,
-/// whatever it spells, and so is what carries the tag !!str. Anything else gives "".
+/// The text of a scalar that may be a number or a truth value: one without quotes, or with a tag that says so. Quoted
+/// text, and text with the tag !!str, is text whatever it looks like. For these and all other nodes the result is "".
 std::string plain_text(const YAML::Node& node) {
   if (!node.IsScalar() || node.Tag() == "!" || node.Tag() == "tag:yaml.org,2002:str") return "";
   return node.Scalar();
@@ -160,7 +161,8 @@ bool is_float_text(std::string_view text) {
   return text.empty();
 }
 
-/// One value of the expected type out of `node`; throws the bare message, the caller adds place and key.
+/// Reads one value of the expected type from `node`. The message of an error is without place and key, which the caller
+/// adds.
 int64_t read_integer(const YAML::Node& node) {
   const std::string text = plain_text(node);
   const IntegerText integer = integer_text(text);
@@ -208,7 +210,7 @@ size_t read_choice(const YAML::Node& node, const std::vector<std::string>& choic
   return static_cast<size_t>(found - choices.begin());
 }
 
-/// The keys of a map, each once; `path` is that of the map, "" at the top.
+/// The entries of a map. Throws Error when a key occurs twice. `path` is the path of the map, "" at the top.
 std::vector<std::pair<YAML::Node, YAML::Node>> entries(const YAML::Node& map, const Origin& origin,
                                                        const std::string& path) {
   std::map<std::string, std::string> seen;
@@ -254,7 +256,7 @@ DataSource read_source(const YAML::Node& node, const Origin& origin, const std::
   return source;
 }
 
-/// Fills one Config, and remembers where each value stood.
+/// Fills one Config, and remembers where each value was given.
 class Reader {
  public:
   void read_document(const std::string& text, const std::string& name) {
@@ -335,7 +337,7 @@ class Reader {
     places_[path] = place;
   }
 
-  /// `~`, `null` or no value at all: what a text or a list that need not be there has by default.
+  /// For `~`, `null`, or no value: a text or a list that may be absent gets its default.
   void set_nothing(const Key& key) {
     const Config defaults;
     const bool optional = key.presence == Presence::optional;
@@ -379,7 +381,8 @@ class Reader {
     return names;
   }
 
-  /// A key of that name in another group is the likeliest slip; then a misspelling inside the group; then anywhere.
+  /// The key that was most likely meant: one of that name in another group, else one of a similar name in this group,
+  /// else one of a similar name in any group.
   static std::string nearest_key(const std::string& group, const std::string& name) {
     const std::string word = name.empty() ? group : name;
     for (const Key& key : keys()) {
@@ -406,7 +409,8 @@ class Reader {
     return paths;
   }
 
-  /// The first of `paths` is at fault; the places of the others follow, because either may be the one to change.
+  /// Throws an error about `paths`. The first is at fault; the places of the others are named too, because the user may
+  /// want to change one of them instead.
   [[noreturn]] void fail_at(const std::vector<std::string>& paths, const std::string& message) const {
     std::string place;
     std::string others;

@@ -1,4 +1,4 @@
-// Values as YAML text: for the resolved configuration, for the defaults in the help table.
+// Values as YAML text, for the resolved configuration and for the defaults in the table of keys.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,7 +13,8 @@ namespace strand {
 namespace schema {
 namespace {
 
-/// The shortest digits that read back to the same bits, with a point, so that every YAML reader sees a float.
+/// The shortest decimal number that reads back to the same bits, written with a point, so that every reader of YAML
+/// takes it for a float.
 std::string float_text(double value) {
   std::string text = fmt::format("{}", value);
   if (text.find_first_of(".n") != std::string::npos) return text;  // has a point, or is inf or nan
@@ -21,7 +22,8 @@ std::string float_text(double value) {
   return exponent == std::string::npos ? text + ".0" : text.insert(exponent, ".0");
 }
 
-/// May stand unquoted in block and flow context, and is no word that YAML 1.1 or 1.2 reads as something else.
+/// Whether the text may stand without quotes, in block and flow style, and is no word that YAML 1.1 or 1.2 reads as
+/// something else than text.
 bool is_plain(const std::string& text) {
   static constexpr std::array<std::string_view, 9> words = {"null", "true", "false", "yes", "no",
                                                             "on",   "off",  "y",     "n"};

@@ -17,7 +17,8 @@ Arena Arena::growing(std::string name, Source source, size_t capacity) {
 }
 
 Arena Arena::counting(std::string name) {
-  // Never mapped on Linux x86-64 and arm64 user space: a host read of planned data faults at once.
+  // These addresses are never mapped in the user space of Linux on x86-64 and arm64, so a read of planned data by the
+  // host faults at once.
   Arena arena(std::move(name), reinterpret_cast<void*>(uintptr_t{1} << 62), size_t{1} << 60);
   arena.counting_ = true;
   return arena;
@@ -55,7 +56,8 @@ size_t Arena::room() const {
   return (blocks_[top_.block].capacity - top_.offset) / alignment * alignment;
 }
 
-/// Makes room: in a block above, in a new one, or, when nothing is in use, in one that replaces all.
+/// Makes room for a tensor: in the next block where there is one, in a new block otherwise. When nothing is in use, one
+/// new block replaces all.
 void Arena::grow(const std::string& name, DType dtype, const Shape& shape) {
   const size_t bytes = (static_cast<size_t>(shape.elements()) * size_of(dtype) + alignment - 1) / alignment * alignment;
   const bool empty = used() == 0;

@@ -1,13 +1,15 @@
 #pragma once
 // An Arena hands out tensors from one block of memory, like a stack: allocate() moves the top up, Scope moves it back.
-// Its whole state is four numbers: base address, capacity, top, and the highest top so far (peak). A *growing* arena
-// takes a further block when the last one is full, and replaces them all by one as large when nothing is left in them:
-// for row buffers of experts, whose size follows from routing when experts are spread over processes. It reaches a
-// high-water mark and stays there.
+// The state of an arena of one block is four numbers: base address, capacity, top, and the highest top so far (peak).
+// A *growing* arena takes a further block when the last one is full. When all of its blocks are empty, it replaces
+// them by one block that is as large as all of them together. Growing arenas are for the row buffers of experts, whose
+// size follows from routing when experts are spread over processes; such an arena grows until the largest demand has
+// come, and then stays as it is.
 //
-// A program has three: *model* (weights, gradients, moments: never released), *step* (what forward keeps for backward:
-// released when the step ends) and *scratch* (released when the function that asked returns). A counting arena has no
-// memory behind its addresses; running the real step on it (the plan backend) gives the sizes of the real ones.
+// A program has three arenas: *model* (weights, gradients, moments; never released), *step* (what forward keeps for
+// backward; released when the micro-step ends) and *scratch* (released when the function that asked for the memory
+// returns). A *counting* arena has no memory behind its addresses. A run of the real step on counting arenas (with the
+// plan backend) gives the sizes that the real arenas need.
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -30,7 +32,7 @@ class Arena {
     size_t bytes;   ///< rounded up to the alignment
   };
 
-  /// Where a growing arena takes memory: `allocate` throws Error when there is none.
+  /// Where a growing arena gets its memory. `allocate` throws Error when there is no memory left.
   struct Source {
     std::function<void*(size_t)> allocate;
     std::function<void(void*)> deallocate;
@@ -39,7 +41,7 @@ class Arena {
   Arena() = default;
   /// `memory` holds `capacity` bytes, aligned to `alignment`, and outlives the arena.
   Arena(std::string name, void* memory, size_t capacity);
-  /// Begins with one block of `capacity` bytes; gives back every block when it ends.
+  /// An arena that begins with one block of `capacity` bytes. Its destructor gives back all blocks.
   static Arena growing(std::string name, Source source, size_t capacity);
   ~Arena();
   Arena(Arena&& other) noexcept { swap(other); }
@@ -48,7 +50,7 @@ class Arena {
     return *this;
   }
 
-  /// Addresses without memory, for counting.
+  /// An arena of addresses without memory, to count what a step needs. Nobody may read or write at these addresses.
   static Arena counting(std::string name);
 
   /// `name` appears in error messages and in the table of the peak. Contents are undefined.
@@ -64,10 +66,10 @@ class Arena {
   const std::string& name() const { return name_; }
   /// The live allocations at the moment of the peak, in address order.
   const std::vector<Record>& peak_records() const { return peak_records_; }
-  /// Keeping records costs a string a tensor; only a counting arena does it.
+  /// Whether the arena keeps records. A record costs a string for each tensor, so only a counting arena keeps them.
   bool records() const { return counting_; }
 
-  /// A place in the stack: offset in a block.
+  /// A place in the stack: a block, and an offset in it.
   struct Position {
     size_t block = 0, offset = 0;
   };

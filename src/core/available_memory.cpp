@@ -22,13 +22,13 @@ uint64_t value_after(const std::string& path, const std::string& key, uint64_t m
   return missing;
 }
 
-/// False when there is no such file or it holds no number ("max": no limit).
+/// Returns false when there is no such file, or when it does not hold a number ("max" means no limit).
 bool read_number(const std::string& path, uint64_t& value) {
   std::ifstream file(path);
   return static_cast<bool>(file >> value);
 }
 
-/// What the two versions of control groups call the same things.
+/// The names of the same files in the two versions of control groups.
 struct GroupFiles {
   const char *limit, *usage, *inactive, *active;
 };
@@ -36,7 +36,7 @@ constexpr GroupFiles version_1{"memory.limit_in_bytes", "memory.usage_in_bytes",
                                "total_active_file"};
 constexpr GroupFiles version_2{"memory.max", "memory.current", "inactive_file", "active_file"};
 
-/// Lowers `available` to what the group at `directory` leaves, if it has a limit.
+/// Lowers `available` to what the limit of the group at `directory` leaves, where the group has a limit.
 void apply_limit(const std::string& directory, const GroupFiles& files, AvailableMemory& available) {
   uint64_t limit = 0, usage = 0;
   const std::string limit_file = directory + "/" + files.limit;
@@ -48,8 +48,8 @@ void apply_limit(const std::string& directory, const GroupFiles& files, Availabl
   if (room < available.bytes) available = {room, limit_file};
 }
 
-/// A group is limited by those above it as well. In a container the path may be one of the host: then only the root
-/// exists.
+/// Applies the limits of a group and of all groups above it. In a container the path may be a path of the host, of
+/// which only the root exists in the container.
 void apply_limits_upwards(const std::string& root, std::string path, const GroupFiles& files,
                           AvailableMemory& available) {
   while (!path.empty() && path != "/") {

@@ -15,7 +15,7 @@
 namespace strand {
 
 namespace {
-/// The first number above 0 of "4", " 4" or "4,2"; no_limit for anything else.
+/// The first number in "4", " 4" or "4,2". For anything else, and for numbers that are not above 0, no_limit.
 int first_number(const char* value) {
   std::string_view text = value == nullptr ? "" : value;
   text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
@@ -30,22 +30,22 @@ int cores_of(double quota, double period) {
   return static_cast<int>(std::clamp(std::ceil(quota / period), 1.0, static_cast<double>(no_limit)));
 }
 
-/// "150000 100000", or "max 100000" without a limit.
+/// The file holds "150000 100000" (quota and period), or "max 100000" where there is no limit.
 int quota_of_version_2(const std::string& directory) {
   std::ifstream file(directory + "/cpu.max");
   double quota = 0, period = 0;
   return file >> quota >> period ? cores_of(quota, period) : no_limit;
 }
 
-/// A quota of -1 is none.
+/// A quota of -1 means that there is none.
 int quota_of_version_1(const std::string& directory) {
   double quota = 0, period = 0;
   std::ifstream quota_file(directory + "/cpu.cfs_quota_us"), period_file(directory + "/cpu.cfs_period_us");
   return quota_file >> quota && period_file >> period ? cores_of(quota, period) : no_limit;
 }
 
-/// The lowest limit of a group and of those above it. In a container the path may be one of the host: then only the
-/// root exists.
+/// The lowest limit of a group and of all groups above it. In a container the path may be a path of the host, of which
+/// only the root exists in the container.
 int lowest_upwards(const std::string& root, std::string path, int (*limit)(const std::string&)) {
   int lowest = limit(root);
   while (!path.empty() && path != "/") {

@@ -1,5 +1,5 @@
 #pragma once
-// How many cores a process may use: what "all cores" means, to every command.
+// How many cores a process may use. This is what "all cores" means in every command.
 #include <sched.h>
 
 #include <limits>
@@ -8,7 +8,7 @@
 
 namespace strand {
 
-/// A set of the host's logical CPUs; room for the most that a Linux kernel can have.
+/// A set of the host's logical CPUs. It has room for as many CPUs as a Linux kernel can have.
 struct CpuSet {
   static constexpr size_t most_cpus = 8192;
   std::vector<unsigned long> bits = std::vector<unsigned long>(most_cpus / (8 * sizeof(unsigned long)));
@@ -22,19 +22,20 @@ CpuSet affinity_of(pid_t process);
 
 constexpr int no_limit = std::numeric_limits<int>::max();
 
-/// CPUs' worth of time that the process's control groups (version 1 and 2, those above included) give it, rounded up,
-/// at least 1; no_limit without a quota. The directories are for tests.
+/// The CPU quota of the process's control groups, in CPUs: the lowest of the quotas of its group and of all groups
+/// above, in version 1 or 2, rounded up, and at least 1. no_limit where there is no quota. The directories are
+/// arguments so that tests can give others.
 int quota_cores(const std::string& proc = "/proc", const std::string& cgroups = "/sys/fs/cgroup");
 
-/// The smaller of OMP_NUM_THREADS (of its list, the first) and OMP_THREAD_LIMIT; no_limit where they are not set, or
-/// hold something else than a number above 0.
+/// The smaller of OMP_NUM_THREADS and OMP_THREAD_LIMIT. OMP_NUM_THREADS may be a list, of which the first number
+/// counts. A variable that is not set, or that holds anything but a number above 0, sets no limit (no_limit).
 int environment_threads();
 
-/// Cores that this process may use: those that its affinity has, but no more than the quota.
+/// Cores that this process may use: as many as its affinity has, and not more than its quota.
 int available_cores();
 
-/// The threads of a process that was asked for `asked`: that many; 0 asks for all, which is available_cores(), but no
-/// more than environment_threads().
+/// The number of threads that a process takes when the user asked for `asked`. 0 asks for all: available_cores(), and
+/// not more than environment_threads(). Any other number is taken as it is.
 int threads_for(int asked);
 
 }  // namespace strand

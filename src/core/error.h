@@ -1,7 +1,7 @@
 #pragma once
-// Errors carry what happened, where, and what to do about it. Everything that comes from outside (configs, files, the
-// environment, other ranks) is checked before it is used and refused with one of these; `main` prints the message on
-// one line and exits with 1 (2 for UsageError).
+// The message of an error says what happened, where, and what to do about it. Everything that comes from outside
+// (configurations, files, the environment, other ranks) is checked before it is used, and refused with one of these
+// errors. `main` prints the message on one line and exits with 1, or with 2 for a UsageError.
 #include <fmt/core.h>
 
 #include <stdexcept>
@@ -14,7 +14,7 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// The command line itself is wrong: exit code 2.
+/// The command line itself is wrong. The program exits with 2.
 class UsageError : public Error {
  public:
   using Error::Error;
@@ -32,7 +32,8 @@ void require(bool condition, fmt::format_string<Args...> format, Args&&... args)
   if (!condition) throw Error(fmt::vformat(format, fmt::make_format_args(args...)));
 }
 
-/// "cannot open X: No such file or directory": a message about `path` with the text of errno.
+/// Throws Error with a message about `path` and the text of errno: "cannot open X: No such file or directory". `what`
+/// is the verb.
 [[noreturn]] void fail_errno(const std::string& what, const std::string& path);
 
 /// The candidate nearest to `word` by edit distance, or "" when none is near enough to be a likely slip.

@@ -183,7 +183,7 @@ void AppendFile::write(std::string_view bytes) {
 
 void AppendFile::sync() {
   if (file_layer().fsync(descriptor_) != 0) fail_errno("sync", path_);
-  sync_directory(parent_directory(path_));  // the file may be new
+  sync_directory(parent_directory(path_));  // as the file may be new
 }
 
 FileDigest write_file_atomically(const std::string& path, std::string_view bytes) {
@@ -202,7 +202,7 @@ std::string read_sized(std::FILE* file, uint64_t size, const std::string& path) 
 
 std::string read_to_end(std::FILE* file, uint64_t limit, const std::string& path) {
   std::string bytes;
-  std::vector<char> block(size_t{1} << 16);
+  std::vector<char> block(piped_block_bytes);
   while (const size_t count = std::fread(block.data(), 1, block.size(), file)) {
     bytes.append(block.data(), count);
     require(bytes.size() <= limit, "{} gives more than {} bytes, and such a file has at most that many", path, limit);
@@ -221,7 +221,7 @@ std::string read_file(const std::string& path, uint64_t limit) {
   struct stat status = {};
   if (fstat(fileno(file), &status) != 0) fail_errno("look at", path);
   const auto size = static_cast<uint64_t>(status.st_size);
-  const bool sized = S_ISREG(status.st_mode) && size > 0;  // pipes, terminals and files of /proc do not say beforehand
+  const bool sized = S_ISREG(status.st_mode) && size > 0;  // pipes, terminals and files of /proc do not tell their size
   require(!sized || size <= limit, "{} has {} bytes; such a file has at most {}", path, size, limit);
   return sized ? read_sized(file, size, path) : read_to_end(file, limit, path);
 }
@@ -252,7 +252,7 @@ void sync_directory(const std::string& path) {
   const int code = errno;
   file_layer().close(descriptor);
   errno = code;
-  // Some network file systems cannot sync a directory and say so with EINVAL; there is nothing more to do there.
+  // Some network file systems cannot sync a directory, and answer EINVAL. Nothing more can be done there.
   if (result != 0 && errno != EINVAL) fail_errno("sync directory", path);
 }
 

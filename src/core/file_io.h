@@ -1,10 +1,10 @@
 #pragma once
-// Files that must survive a crash. Every byte that the program wants to find again goes through here: written under a
-// temporary name, synced, renamed, and the directory that holds the name synced too.
+// Files that must survive a crash. Everything that the program wants to find again is written with these functions:
+// under a temporary name, then synced, then renamed; and the directory that holds the name is synced too.
 //
-// Below it lies FileLayer, the system calls themselves behind virtual functions, so that a test can fail any one of
-// them (a full disk, a short write, a kill between two calls). Reading needs no such layer: readers check what they
-// read.
+// The functions call the system through FileLayer, whose functions are virtual, so that a test can make any one call
+// fail (a full disk, a short write, a kill between two calls). Reading needs no such layer, because readers check what
+// they read.
 #include <sys/types.h>
 
 #include <cstddef>
@@ -36,10 +36,11 @@ class FileLayer {
   virtual int rmdir(const std::string& path);
 };
 
-/// The layer in use: the system's, unless one was interposed.
+/// The layer in use: the system's own, unless a test has interposed another one.
 FileLayer& file_layer();
 
-/// Interposes `layer` for the lifetime of this object, in the whole process. For tests; not while other threads write.
+/// Interposes `layer` in the whole process for the lifetime of this object. It is for tests, and must not be made or
+/// destroyed while other threads write files.
 class InterposedFileLayer {
  public:
   explicit InterposedFileLayer(FileLayer& layer);
@@ -77,9 +78,10 @@ inline constexpr size_t digest_block_bytes = size_t{1} << 20;  ///< read at a ti
 /// Reads the whole file. Throws Error when it cannot be read.
 FileDigest digest_of_file(const std::string& path);
 
-/// A file that appears under its final name only when it is complete and on the disk; bytes go to `<path>.tmp` until
-/// commit(). Destroyed before that, or by a signal that ends the process, it leaves nothing behind; what SIGKILL leaves
-/// is overwritten by the next writer of this path. One writer a path at a time.
+/// A file that appears under its final name only when it is complete and on the disk. Until commit() the bytes go to
+/// `<path>.tmp`. When the object is destroyed before commit(), or when a signal ends the process, nothing is left
+/// behind. A SIGKILL may leave the temporary file, which the next writer of this path overwrites. Only one writer may
+/// write to a path at a time.
 class AtomicFile {
  public:
   /// Throws Error naming the path when it cannot be created (its directory must exist).
@@ -90,7 +92,7 @@ class AtomicFile {
 
   void write(const void* bytes, size_t count);
   void write(std::string_view bytes) { write(bytes.data(), bytes.size()); }
-  /// Syncs, closes, renames, syncs the directory. The file replaces an older one of the same name in one step.
+  /// Syncs and closes the file, renames it, and syncs the directory. A file of the same name is replaced in one step.
   FileDigest commit();
 
  private:
@@ -102,8 +104,8 @@ class AtomicFile {
   DigestStream digest_;
 };
 
-/// A file that grows at its end, each write() handed to the system at once (so it outlives a kill of the process;
-/// sync() makes it outlive the machine).
+/// A file that grows at its end. Each write() hands its bytes to the system at once, so that they survive when the
+/// process is killed. After sync() they survive a crash of the machine too.
 class AppendFile {
  public:
   explicit AppendFile(std::string path);
@@ -120,23 +122,26 @@ class AppendFile {
   int descriptor_ = -1;
 };
 
-/// Throws Error when a new file cannot take the place of what is at `path`: a directory, or a device, pipe or socket
-/// (a rename would remove /dev/null).
+/// Throws Error when a new file cannot take the place of what is at `path`: when a directory, a device, a pipe or a
+/// socket is there. (A rename onto /dev/null would remove it.)
 void require_replaceable(const std::string& path);
 
 FileDigest write_file_atomically(const std::string& path, std::string_view bytes);
 
-/// The whole file, or all that comes out of a pipe. Throws Error when it cannot be read or is larger than `limit` bytes
-/// (of a file that is checked before anything is allocated).
+inline constexpr size_t piped_block_bytes = size_t{1} << 16;  ///< read at a time from a pipe
+
+/// The contents of a file, or all that comes out of a pipe. Throws Error when it cannot be read or has more than
+/// `limit` bytes. The size of a file is checked before anything is allocated.
 std::string read_file(const std::string& path, uint64_t limit);
 
-/// Creates the directory and those missing above it, each entry synced. An existing directory is fine.
+/// Creates the directory and the missing directories above it, and syncs each new entry. A directory that exists
+/// already is no error.
 void make_directories(const std::string& path);
 void sync_directory(const std::string& path);
 void rename_path(const std::string& from, const std::string& to);
-/// Removes a file, or a directory with all it holds; links are removed, not followed.
+/// Removes a file, or a directory with everything in it. Links are removed and not followed.
 void remove_tree(const std::string& path);
-/// The directory that holds `path`: "." for a plain name.
+/// The directory that holds `path`. For a name without a directory that is ".".
 std::string parent_directory(const std::string& path);
 
 }  // namespace strand

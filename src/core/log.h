@@ -1,5 +1,5 @@
 #pragma once
-// Messages for people, on stderr, through spdlog. Format at the call: log_info(fmt::format(...)).
+// Messages for people, on standard error, through spdlog. The caller formats the text: log_info(fmt::format(...)).
 #include <string>
 
 namespace strand {
@@ -7,7 +7,7 @@ namespace strand {
 void log_info(const std::string& message);
 void log_warning(const std::string& message);
 void log_error(const std::string& message);
-/// Nothing below errors is printed: for ranks other than 0, as what one has to say they all have.
+/// From now on only errors are printed. Ranks other than 0 call it, because all ranks would print the same.
 void log_quiet();
 
 }  // namespace strand

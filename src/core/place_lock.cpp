@@ -21,12 +21,14 @@ namespace strand {
 namespace fs = std::filesystem;
 
 namespace {
-// The owner is who holds byte 0; it had byte 1 too for a moment. Other processes of its run share byte 1.
+// The process that holds byte 0 is the owner. It must have held byte 1 alone for a moment before. The other processes
+// of its run share byte 1.
 constexpr off_t owner_byte = 0, members_byte = 1;
-constexpr int attempts = 100;  ///< each fails only when another process removes its lock's file in that moment
+constexpr int attempts = 100;  ///< an attempt fails only when another process removes its lock's file at that moment
 
-/// fcntl on an open file description: unlike flock it works on NFS, and unlike plain fcntl it does not end when the
-/// process closes another descriptor of the same file. -1 and errno when it is not given.
+/// A lock of fcntl on an open file description. Unlike flock it works on NFS, and unlike a plain lock of fcntl it does
+/// not end when the process closes another descriptor of the same file. Returns -1 and sets errno when the lock is not
+/// given.
 int lock_bytes(int descriptor, short kind, off_t first, off_t count) {
   struct flock range {};
   range.l_type = kind;
@@ -58,7 +60,7 @@ std::string time_now() {
   return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%S %z", &local)};
 }
 
-/// What the owner wrote, made fit to print.
+/// What the owner wrote into the file, without characters that cannot be printed.
 std::string holder(int descriptor) {
   std::array<char, 512> bytes{};
   const ssize_t count = pread(descriptor, bytes.data(), bytes.size(), 0);
@@ -77,7 +79,7 @@ std::string holder(int descriptor) {
       place, holder(descriptor), request.otherwise);
 }
 
-/// Those that are missing on the way to `directory`, the innermost first.
+/// The directories that are missing on the way to `directory`, the innermost first.
 std::vector<std::string> missing_directories(std::string directory) {
   std::vector<std::string> missing;
   while (!fs::exists(directory)) {
@@ -145,14 +147,15 @@ void PlaceLock::open_and_lock(const std::string& place, const Request& request) 
   fail("cannot lock {}: its file {} is removed again and again", place, path_);
 }
 
-/// False when the owner before has removed the file between our open and our lock: somebody else may lock a new one.
+/// Returns false when the previous owner has removed the file after we opened it and before we locked it. Then another
+/// process may lock a new file of this name.
 bool PlaceLock::is_still_there() const {
   struct stat ours = {}, named = {};
   return fstat(descriptor_, &ours) == 0 && stat(path_.c_str(), &named) == 0 && ours.st_dev == named.st_dev &&
          ours.st_ino == named.st_ino;
 }
 
-/// Only for people: a disk that is full is no reason to refuse.
+/// Writes who holds the lock, for people. A failure (a full disk) is ignored, because the lock holds without it.
 void PlaceLock::say_who(const Request& request) const {
   const std::string text =
       fmt::format("process {} on host {} ({}, since {})\n", getpid(), host_name(), request.command, time_now());

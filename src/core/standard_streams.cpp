@@ -16,7 +16,7 @@
 namespace strand {
 
 namespace {
-int first_failure = 0;  ///< errno of the first write to standard output that failed; 0 = none did
+int first_failure = 0;  ///< errno of the first write to standard output that failed; 0 = no write failed
 
 void keep(int code) {
   if (first_failure == 0) first_failure = code != 0 ? code : EIO;
@@ -37,13 +37,14 @@ bool write_and_flush(std::string_view text) {
   return false;
 }
 
-/// A terminal that hung up answers EIO, as a broken disk does.
+/// Whether nobody reads the output any more, because the pipe is closed or the terminal hung up. A terminal that hung
+/// up answers EIO, as a broken disk does, so standard output also has to be a character device.
 bool nobody_reads(int code) {
   struct stat status = {};
   return code == EPIPE || (code == EIO && fstat(STDOUT_FILENO, &status) == 0 && S_ISCHR(status.st_mode));
 }
 
-/// What stdio still holds goes the same way.
+/// From now on standard output is /dev/null. What stdio has buffered is dropped too.
 void forget_output() {
   const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
   if (nowhere < 0) return;
@@ -57,7 +58,7 @@ void forget_output() {
 void open_standard_streams() {
   for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; ++descriptor) {
     if (fcntl(descriptor, F_GETFD) != -1) continue;
-    // The lowest free number is taken, and those below are open by now.
+    // open() takes the lowest free number, and the numbers below `descriptor` are open by now.
     if (::open("/dev/null", O_RDWR) == descriptor) continue;
     write_error("strand: error: a standard descriptor is closed, and /dev/null cannot be opened in its place\n");
     std::_Exit(1);
@@ -98,7 +99,7 @@ void finish_output() {
   errno = 0;
   std::cout.flush();
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout) keep(errno);
-  // A network file system may tell only at the end of a descriptor that it has not taken the bytes.
+  // A network file system may report only when a descriptor is closed that it has not taken the bytes.
   const int copy = dup(STDOUT_FILENO);
   if (copy >= 0 && close(copy) != 0) keep(errno);
   require_taken();

@@ -1,5 +1,6 @@
 #pragma once
-// Standard output and standard error, for programs whose output may be a full disk, a closed pipe or nothing at all.
+// Standard output and standard error, for programs whose output may be a full disk, a closed pipe or a closed
+// descriptor.
 //
 // A command prints its result with print_out(); main calls finish_output() at the end. Both throw Error when the system
 // does not take the bytes, so that a result that was lost never looks like success.
@@ -11,14 +12,15 @@
 namespace strand {
 
 /// Opens /dev/null in place of each of the descriptors 0, 1 and 2 that is closed. Without that, the first files that
-/// the program opens would get these numbers, and what is printed would land in them. The first call of main().
+/// the program opens would get these numbers, and printed text would go into those files. main() calls it first.
 void open_standard_streams();
 
-/// Makes SIGPIPE and SIGXFSZ failing writes (EPIPE, EFBIG), which are handled like any other, and not the end of the
-/// process.
+/// Ignores SIGPIPE and SIGXFSZ, so that instead of ending the process they make writes fail (EPIPE, EFBIG); such a
+/// failure is handled like that of any other write.
 void make_write_signals_errors();
 
-/// Writes to standard output; the bytes may stay in a buffer until flush_output() or the end. Throws Error.
+/// Writes to standard output. The bytes may stay in a buffer until flush_output() or the end of the program. Throws
+/// Error when the system does not take them.
 void write_output(std::string_view text);
 
 template <typename... Args>
@@ -29,7 +31,7 @@ void print_out(fmt::format_string<Args...> format, Args&&... args) {
 /// Hands what is buffered to the system. Throws Error when it is not taken.
 void flush_output();
 
-/// What became of text that was offered.
+/// What happened to text that was offered.
 enum class Offered : uint8_t {
   taken,
   lost,         ///< finish_output() will throw
@@ -44,7 +46,7 @@ Offered offer_output(std::string_view text, std::string& reason);
 /// whatever part of the program, was lost.
 void finish_output();
 
-/// Writes to standard error as well as can be: there is nobody to tell of a failure.
+/// Writes to standard error. A failure is ignored, because there is no other place to report it.
 void write_error(std::string_view text) noexcept;
 
 }  // namespace strand

@@ -22,7 +22,7 @@ namespace strand {
 namespace {
 constexpr size_t most_paths = 128;
 constexpr int deepest_directory = 8;
-constexpr int attempts = 100;  // another thread may go on creating files meanwhile
+constexpr int attempts = 100;  // another thread may still be creating files in it
 
 enum State : int { unused, changing, in_use };
 
@@ -81,7 +81,8 @@ extern "C" void remove_and_end(int signal) {
   for (Slot& slot : slots) {
     if (slot.state == in_use) remove_at(AT_FDCWD, slot.path.data(), 0);
   }
-  // As if it had not been handled: whoever waits for the process learns which signal ended it.
+  // The signal is raised again with its default action, so that a process that waits for this one learns which signal
+  // ended it.
   struct sigaction action {};
   action.sa_handler = SIG_DFL;
   sigaction(signal, &action, nullptr);
@@ -115,7 +116,7 @@ bool ends_the_process(int signal) {
 void install_handlers() {
   struct sigaction action {};
   action.sa_handler = remove_and_end;
-  sigfillset(&action.sa_mask);  // one at a time
+  sigfillset(&action.sa_mask);  // so that no second signal interrupts the handler
   for (int signal = 1; signal <= SIGRTMAX; ++signal) {
     if (!ends_the_process(signal)) continue;
     struct sigaction before {};

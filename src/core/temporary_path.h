@@ -1,7 +1,7 @@
 #pragma once
-// A file or directory that is in the making, and that goes when the process ends before it is finished. Destructors do
-// that when the program ends by itself; a TemporaryPath does it for the case that a signal ends the process (Ctrl-C,
-// the end of a session, a batch system's limit, an abort, a crash). Only SIGKILL leaves the path behind.
+// A file or directory that is not finished yet, and that is to be removed when the process ends before it is finished.
+// Destructors remove it when the program ends by itself. A TemporaryPath removes it when a signal ends the process
+// (Ctrl-C, the end of a session, a batch system's limit, an abort, a crash). Only SIGKILL leaves the path behind.
 #include <cstddef>
 #include <string>
 
@@ -9,8 +9,8 @@ namespace strand {
 
 class TemporaryPath {
  public:
-  /// From now on a signal that ends the process removes `path`, with all that is in it, before. Signals that somebody
-  /// else handles, or that are ignored, keep their meaning. `path` need not exist (yet, or any more).
+  /// From now on, a signal that would end the process first removes `path` with everything in it. Signals that other
+  /// code handles, and signals that are ignored, keep their meaning. `path` need not exist.
   explicit TemporaryPath(const std::string& path);
   /// Forgets the path and removes nothing.
   ~TemporaryPath();

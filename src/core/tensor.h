@@ -1,7 +1,7 @@
 #pragma once
 // A Tensor is a view: address, element type and shape of contiguous row-major elements. It owns nothing and is copied
-// freely. Its address may belong to a device that the host cannot read (or, under the plan backend, to nobody at all),
-// so only a backend looks behind it; host code that owns host memory uses as<T>().
+// freely. Its address may belong to a device that the host cannot read; under the plan backend there is no memory at
+// all behind it. So only backends read and write elements. Host code that owns host memory uses as<T>().
 #include <array>
 #include <cstdint>
 #include <initializer_list>
@@ -40,7 +40,7 @@ struct Tensor {
   size_t bytes() const { return static_cast<size_t>(elements()) * size_of(dtype); }
   int64_t dim(int i) const { return shape[i]; }
 
-  /// The elements as host memory; throws when T is not the element type.
+  /// The elements, in host memory. Throws Error when T is not the element type.
   template <typename T>
   T* as() const {
     if (dtype != dtype_of<T>()) wrong_type(dtype_of<T>());

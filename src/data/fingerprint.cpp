@@ -2,23 +2,28 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "core/file_io.h"
 
 namespace strand {
 
 std::string fingerprint(const TokenFile& file) {
-  const std::span<const std::byte> ids = file.stored_ids();
-  const auto bytes = static_cast<int64_t>(ids.size());
+  const int64_t bytes = file.tokens() * static_cast<int64_t>(size_of(file.type()));
   DigestStream digest;
-  if (bytes <= fingerprint_blocks * fingerprint_block_bytes) {
-    digest.add(ids.data(), ids.size());
+  std::vector<std::byte> block;
+  const auto add = [&](int64_t begin, int64_t size) {
+    block.resize(static_cast<size_t>(size));
+    file.read_stored(static_cast<uint64_t>(begin), block);
+    digest.add(block.data(), block.size());
+  };
+  constexpr int64_t size = fingerprint_block_bytes, others = fingerprint_blocks - 1;
+  if (bytes <= fingerprint_blocks * size) {
+    for (int64_t begin = 0; begin < bytes; begin += size) add(begin, std::min(size, bytes - begin));
   } else {
-    const int64_t last = bytes - fingerprint_block_bytes;  // begin of the last block
-    for (int64_t i = 0; i < fingerprint_blocks; ++i) {
-      const int64_t begin =
-          last / (fingerprint_blocks - 1) * i + last % (fingerprint_blocks - 1) * i / (fingerprint_blocks - 1);
-      digest.add(ids.data() + begin, static_cast<size_t>(fingerprint_block_bytes));
-    }
+    const int64_t last = bytes - size;  // begin of the last block
+    for (int64_t i = 0; i < fingerprint_blocks; ++i) add(last / others * i + last % others * i / others, size);
   }
   return fmt::format("{} ids of {}, XXH3 {}", file.tokens(), to_string(file.type()), digest.digest().xxh3);
 }

@@ -13,7 +13,6 @@
 namespace strand {
 
 namespace {
-constexpr size_t read_bytes = size_t{1} << 16;
 constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
 
 bool is_jsonl(const std::string& path) {
@@ -49,8 +48,8 @@ class TextReader::Impl {
       begin_ = 0;
     }
     const size_t size = window_.size();
-    window_.resize(size + read_bytes);
-    const size_t got = at_end_ ? 0 : source_->read(window_.data() + size, read_bytes);
+    window_.resize(size + TextReader::read_bytes);
+    const size_t got = at_end_ ? 0 : source_->read(window_.data() + size, TextReader::read_bytes);
     window_.resize(size + got);
     at_end_ = got == 0;
     return got > 0;
@@ -139,6 +138,12 @@ class PlainTextReader : public TextReader::Impl {
       const MoreText more = at_end() ? MoreText::never_follows : MoreText::may_follow;
       const Separator separator = find_separator(options_.splitting, text, undecided, more);
       if (separator.found()) {
+        // Its end came with a block that passed the limit.
+        if (separator.begin > options_.max_document) {
+          const size_t cut = options_.find_cut ? options_.find_cut(text.substr(0, separator.begin), uncut) : npos;
+          require(cut != npos, "{}", too_long());
+          return {cut, cut, false};
+        }
         ++counts_.separators;
         if (at_end() && separator.end == text.size()) done_ = true;
         return {separator.begin, separator.end, true};
@@ -148,7 +153,7 @@ class PlainTextReader : public TextReader::Impl {
         const size_t cut = options_.find_cut ? options_.find_cut(text.substr(0, undecided), uncut) : npos;
         if (cut != npos) return {cut, cut, false};
         uncut = std::max(uncut, undecided);
-        require(text.size() <= options_.max_document, "{}", too_long());
+        require((at_end() ? text.size() : undecided) <= options_.max_document, "{}", too_long());
       }
       if (at_end()) {
         done_ = true;
@@ -192,14 +197,15 @@ class JsonLinesReader : public TextReader::Impl {
     for (;;) {
       const std::string_view text = unread();
       const size_t newline = text.find('\n', searched);
-      if (newline != npos) return newline + 1;
+      const size_t length = std::min(newline, text.size());
       searched = text.size();
-      if (text.size() > options_.max_document) {
+      if (length > options_.max_document) {
         bad_record(line_ + 1, fmt::format("longer than {} bytes; --max-document allows more", options_.max_document));
         drop_line();
         searched = 0;
         continue;
       }
+      if (newline != npos) return newline + 1;
       if (!fill()) return unread().size();
     }
   }

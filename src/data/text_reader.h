@@ -49,6 +49,8 @@ std::string to_string(const TextCounts& counts);
 
 class TextReader {
  public:
+  static constexpr size_t read_bytes = size_t{1} << 16;  ///< of text, read at a time
+
   /// `counts` is added to, when there is one.
   explicit TextReader(const std::string& path, TextOptions options = {}, TextCounts* counts = nullptr);
   ~TextReader();

@@ -4,6 +4,7 @@
 #include <array>
 #include <filesystem>
 #include <limits>
+#include <vector>
 
 #include "core/error.h"
 #include "data/megatron_index.h"
@@ -293,7 +294,9 @@ void TokenFile::read(int64_t begin, int64_t count, int64_t vocab_size, int32_t* 
   require(begin >= 0 && count >= 0 && begin <= tokens_ && count <= tokens_ - begin,
           "{}: tokens [{}, {} + {}) were asked for, it has {}", path(), begin, begin, count, tokens_);
   if (count == 0) return;
-  const std::byte* ids = data_.data() + ids_offset_ + static_cast<uint64_t>(begin) * size_of(type_);
+  std::vector<std::byte> stored(static_cast<size_t>(count) * size_of(type_));
+  read_stored(static_cast<uint64_t>(begin) * size_of(type_), stored);
+  const std::byte* ids = stored.data();
   const int64_t limit = std::clamp<int64_t>(vocab_size, 0, int64_t{1} << 31);
   const int64_t bad = copy_ids(type_, ids, count, static_cast<uint64_t>(limit), out);
   if (bad < count) {
@@ -303,6 +306,10 @@ void TokenFile::read(int64_t begin, int64_t count, int64_t vocab_size, int32_t* 
         "is not {}",
         path(), begin + bad, id_at(type_, ids, bad), vocab_size, to_string(type_));
   }
+}
+
+void TokenFile::read_stored(uint64_t begin, std::span<std::byte> out) const {
+  data_.read(ids_offset_ + begin, out.size(), out.data());
 }
 
 int64_t TokenFile::document_begin(int64_t document) const {

@@ -1,11 +1,12 @@
 #pragma once
-// Token files, read only and memory-mapped, behind one class: whatever the format, a token file is a row of integers
-// somewhere in a mapped file, and perhaps a list of where documents begin.
+// Token files, read only, behind one class: whatever the format, a token file is a row of integers somewhere in a file,
+// and perhaps a list of where documents begin.
 //
-//   megatron   <prefix>.bin (ids back to back) and <prefix>.idx (dtype, lengths, documents); Megatron-LM's
-//   IndexedDataset llmc       llm.c's .bin: 256 int32 of header, magic 20240520 version 1 (uint16 ids) or 20240801
-//   version 7 (uint32) raw_u16, raw_i32   nanoGPT's .bin: ids and nothing else, so the user has to say how wide they
-//   are
+//   megatron          <prefix>.bin (ids back to back) and <prefix>.idx (dtype, lengths, documents); Megatron-LM's
+//                     IndexedDataset
+//   llmc              llm.c's .bin: 256 int32 of header, magic 20240520 version 1 (uint16 ids) or 20240801 version 7
+//                     (uint32)
+//   raw_u16, raw_i32  nanoGPT's .bin: ids and nothing else, so the user has to say how wide they are
 //
 // Every header field is checked against the size of the file before it is used; nothing is allocated from what a header
 // claims. Errors name the file and the byte (in headers) or the token (in ids) that is wrong.
@@ -43,13 +44,12 @@ class TokenFile {
   int64_t tokens() const { return tokens_; }
 
   /// Copies ids [begin, begin + count) to `out` [count]. Throws Error naming file and token when an id is negative or
-  /// >= vocab_size: an embedding table is never indexed with what a file says before this check.
+  /// >= vocab_size: an embedding table is never indexed with what a file says before this check. Throws Error, too,
+  /// when the file has become shorter since it was opened or cannot be read; nothing ends the program.
   void read(int64_t begin, int64_t count, int64_t vocab_size, int32_t* out) const;
 
-  /// The ids as they are stored, tokens() of type().
-  std::span<const std::byte> stored_ids() const {
-    return {data_.data() + ids_offset_, static_cast<size_t>(tokens_) * size_of(type_)};
-  }
+  /// Copies bytes [begin, begin + out.size()) of the ids as they are stored: tokens() of type(), one after another.
+  void read_stored(uint64_t begin, std::span<std::byte> out) const;
 
   /// Number of documents, or -1 where the format does not record them.
   int64_t documents() const { return documents_; }

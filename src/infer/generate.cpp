@@ -19,7 +19,7 @@ int64_t usable_ids(const Session& session, const GenerationOptions& options) {
   return options.usable_ids > 0 ? options.usable_ids : session.config().model.vocab_size;
 }
 
-/// A text in progress: `tokens` is the prompt and what was added; all but the last of them are in the cache.
+/// A text in progress. `tokens` holds the prompt and the new tokens; all of them but the last are in the cache.
 struct Text {
   size_t prompt;
   int32_t sequence;  ///< of the cache
@@ -43,7 +43,7 @@ class Generation {
   const GenerationSpeed& speed() const { return speed_; }
 
  private:
-  /// Prefills prompts while there is room for them; true when it did.
+  /// Computes prompts as long as the cache has room for them. Returns whether it computed any.
   bool start_next() {
     const size_t before = next_;
     while (next_ < prompts_.size() && !free_.empty()) {
@@ -64,7 +64,7 @@ class Generation {
     return next_ > before;
   }
 
-  /// One token for every text in progress.
+  /// Computes one token for every text in progress.
   void decode() {
     const auto rows = static_cast<int64_t>(texts_.size());
     const auto vocab = static_cast<std::ptrdiff_t>(session_.config().model.vocab_size);
@@ -87,7 +87,7 @@ class Generation {
     texts_ = std::move(alive);
   }
 
-  /// Chooses the next token; false when the text has ended and its place in the cache is free again.
+  /// Chooses the next token. Returns false when the text has ended, and its place in the cache is free again.
   bool advance(Text& text, std::vector<double> logits) {
     Continuation& result = results_[text.prompt];
     SamplingOptions sampling = options_.sampling;

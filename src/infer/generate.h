@@ -1,6 +1,6 @@
 #pragma once
-// Texts from a model: prompts of any lengths are continued together, each with its keys and values in the session's
-// prefix cache, until each has ended.
+// Generation of text. Prompts of any lengths are continued together until each text has ended. The keys and values of
+// each text are in the session's prefix cache.
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -11,34 +11,34 @@
 namespace strand {
 
 struct GenerationOptions {
-  SamplingOptions sampling;  ///< prompt i draws with seed + i, so that its text does not depend on its place in a batch
+  SamplingOptions sampling;  ///< prompt i draws with seed + i, so that a text does not depend on its batch
   int64_t max_tokens = 128;
   int32_t stop_id = -1;  ///< end of text; -1 = none
-  /// Only ids below this one are drawn and allowed in prompts: the tokenizer's pieces, where the model's vocabulary is
-  /// padded to more rows. 0 = the whole vocabulary.
+  /// Only ids below this one are drawn, and allowed in prompts. Where the model's vocabulary has more rows than the
+  /// tokenizer has pieces, it is the number of pieces. 0 = the whole vocabulary.
   int64_t usable_ids = 0;
 };
 
-/// Why a text ended: it said all it may, it said the stop id, or the cache has no position for another token.
+/// Why a text ended: it has as many tokens as it may have, the stop id was drawn, or the cache has no position left.
 enum class Ending : uint8_t { max_tokens, stop_id, context_full };
 
 struct Continuation {
-  std::vector<int32_t> ids;  ///< what was added, the stop id not included
+  std::vector<int32_t> ids;  ///< the new tokens, without the stop id
   Ending ending = Ending::max_tokens;
 };
 
-/// Where the time went.
+/// How many tokens were computed, and how long it took.
 struct GenerationSpeed {
-  int64_t prompt_tokens = 0, new_tokens = 0;  ///< through prefill; through decode (all but each text's first)
+  int64_t prompt_tokens = 0, new_tokens = 0;  ///< of prompts; drawn after the first token of a text
   double prefill_seconds = 0, decode_seconds = 0;
 };
 
-/// A token of the text number `prompt` as it is chosen.
+/// Called with each token as it is chosen. `prompt` is the number of its text.
 using OnToken = std::function<void(size_t prompt, int32_t id)>;
 
-/// Continues every prompt (ids, at least one, at most as many as the cache has positions). The session is one for
-/// generation; when there are more prompts than sequences in its cache, the next prompt takes the place of the first
-/// text that ends.
+/// Continues every prompt. A prompt has at least one id, and at most as many as the cache has positions. The session is
+/// one for generation. When there are more prompts than sequences in its cache, the next prompt takes the place of the
+/// first text that ends.
 std::vector<Continuation> generate(Session& session, const std::vector<std::vector<int32_t>>& prompts,
                                    const GenerationOptions& options, const OnToken& on_token = {},
                                    GenerationSpeed* speed = nullptr);

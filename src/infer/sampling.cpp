@@ -19,7 +19,7 @@ void penalize(std::vector<double>& logits, std::span<const int32_t> history, dou
   }
 }
 
-/// Likelihoods relative to the most likely id's.
+/// The likelihood of each id, divided by that of the most likely one.
 std::vector<double> relative_weights(const std::vector<double>& logits, double temperature) {
   const double largest = *std::max_element(logits.begin(), logits.end());
   std::vector<double> weights;
@@ -34,8 +34,8 @@ double sum_of(const std::vector<double>& weights, const std::vector<int32_t>& id
   return sum;
 }
 
-/// The ids that the filters leave, in ascending order. Only as many as a filter needs are sorted: a heap gives them up
-/// one by one.
+/// The ids that the filters leave, in ascending order. Not all ids are sorted: a heap gives the most likely ones one
+/// after the other, as many as a filter needs.
 std::vector<int32_t> kept_ids(const std::vector<double>& weights, const SamplingOptions& options) {
   std::vector<int32_t> ids(weights.size());
   std::iota(ids.begin(), ids.end(), 0);

@@ -3,12 +3,27 @@
 #include "core/cores.h"
 #include "core/error.h"
 #include "kernels/cpu/backend.h"
+#include "kernels/cuda/backend.h"
 #include "kernels/plan/plan_ops.h"
 #include "kernels/reference/reference_ops.h"
 
 namespace strand {
 
-std::unique_ptr<Device> make_device(const RunConfig& run) {
+namespace {
+GroupedGemm grouped_gemm(GroupedGemmChoice choice) {
+  switch (choice) {
+    case GroupedGemmChoice::automatic:
+      return GroupedGemm::automatic;
+    case GroupedGemmChoice::cublas:
+      return GroupedGemm::cublas;
+    case GroupedGemmChoice::device:
+      return GroupedGemm::device;
+  }
+  fail("cuda.grouped_gemm: no such choice");
+}
+}  // namespace
+
+std::unique_ptr<Device> make_device(const RunConfig& run, const CudaConfig& cuda, int local_rank) {
   switch (run.device) {
     case DeviceKind::cpu:
       return std::make_unique<CpuDevice>(threads_for(run.threads));
@@ -17,9 +32,10 @@ std::unique_ptr<Device> make_device(const RunConfig& run) {
     case DeviceKind::plan:
       return std::make_unique<PlanDevice>(CpuDevice().traits());
     case DeviceKind::cuda:
-      break;
+      return make_cuda_device(
+          {.gpu = cuda_device_count() == 1 ? 0 : local_rank, .grouped_gemm = grouped_gemm(cuda.grouped_gemm)});
   }
-  fail("run.device: this build has no cuda device; use cpu");
+  fail("run.device: no such device");
 }
 
 }  // namespace strand

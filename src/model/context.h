@@ -28,11 +28,14 @@ struct NumberTypes {
   bool one_type() const { return act == acc; }
 };
 
+class Dispatcher;
+
 struct Context {
   Ops& ops;
   ProcessGrid& grid;
-  Arena& step;     ///< what forward keeps for backward; released when the micro-step ends
-  Arena& scratch;  ///< released when the function that asked returns
+  Dispatcher& dispatcher;  ///< how rows of tokens come to the experts (model/dispatcher.h)
+  Arena& step;             ///< what forward keeps for backward; released when the micro-step ends
+  Arena& scratch;          ///< released when the function that asked returns
   NumberTypes types;
   const ModelConfig& model;
   const MoeConfig& moe;

@@ -10,7 +10,8 @@ Decoder::Decoder(Ops& ops, ProcessGrid& grid, const Config& config, const Parame
                  int64_t positions, Arena& model, Arena& step, Arena& scratch)
     : config_(config),
       types_(NumberTypes::of(config.run.precision)),
-      context_{ops, grid, step, scratch, types_, config_.model, config_.moe, config_.parallel},
+      dispatcher_(make_dispatcher(grid)),
+      context_{ops, grid, *dispatcher_, step, scratch, types_, config_.model, config_.moe, config_.parallel},
       parameters_(parameters),
       rotary_(upload_rotary_table(context_, model, positions)) {
   const Shape cache{sequences, config_.model.num_kv_heads, positions, config_.model.head_dim};
@@ -72,12 +73,13 @@ void Decoder::feed_forward(int64_t layer, const Tensor& normed, const Tensor& br
   const Arena::Scope scope(context_.step);
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
   const Batch batch{.sequences = 1, .tokens = normed.dim(0)};
-  const bool dense = static_cast<bool>(w.dense_down);
-  if (dense) feed_forward_forward(context_, w, FeedForwardKept::allocate(context_, batch, w), normed, branch);
-  if (layer < config_.model.dense_layers) return;
-  const Routing routing = Routing::allocate_inference(context_, normed.dim(0));
+  FeedForwardKept dense;  // of a dense layer, or the shared expert
+  if (w.dense_down) dense = FeedForwardKept::allocate(context_, batch, w);
+  if (layer < config_.model.dense_layers) return feed_forward_forward(context_, w, dense, normed, branch);
+  Routing routing = Routing::allocate_inference(context_, normed.dim(0));
   route_inference(context_, w, parameters_.router_bias(layer), normed, routing);
-  experts_inference(context_, w, routing, normed, dense ? Write::accumulate : Write::overwrite, branch);
+  dispatcher_->count(context_, {}, routing);
+  experts_inference(context_, w, routing, dense, normed, branch);
 }
 
 }  // namespace strand

@@ -5,10 +5,12 @@
 // takes one new token of each of some sequences, whatever their lengths. No loss term is computed. As in training, the
 // host never reads device data: tokens and their places are device tensors, and all sizes follow from how many they
 // are.
+#include <memory>
 #include <vector>
 
 #include "model/attention.h"
 #include "model/context.h"
+#include "model/dispatcher.h"
 #include "model/parameters.h"
 
 namespace strand {
@@ -38,6 +40,7 @@ class Decoder {
 
   Config config_;
   NumberTypes types_;
+  std::unique_ptr<Dispatcher> dispatcher_;
   Context context_;
   const Parameters& parameters_;
   Tensor rotary_;                  ///< [positions, R] acc

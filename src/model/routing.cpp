@@ -1,5 +1,7 @@
 #include "model/routing.h"
 
+#include "model/dispatcher.h"
+
 namespace strand {
 
 namespace {
@@ -15,20 +17,13 @@ CpSources sources(const LossConfig& losses) {
 
 Routing Routing::allocate_inference(Context& c, int64_t t) {
   const int64_t e = c.moe.num_experts, k = c.moe.top_k;
-  const bool spread = c.grid.expert_parallel() > 1;
-  const int64_t rows = t * k + (spread ? 0 : e * (c.ops.device().row_alignment() - 1));
   const DType acc = c.types.acc;
   Routing r;
   r.logits = c.step.allocate("router.logits", acc, {t, e});
   r.probs = c.step.allocate("router.probs", acc, {t, e});
   r.selected = c.step.allocate("router.selected", DType::i32, {t, k});
   r.gates = c.step.allocate("router.gates", acc, {t, k});
-  r.map.row_of_slot = c.step.allocate("router.row_of_slot", DType::i32, {t, k});
-  r.map.slot_of_row = c.step.allocate("router.slot_of_row", DType::i32, {rows});
-  r.map.offsets = c.step.allocate("router.offsets", DType::i32, {e + 1});
-  if (!spread) return r;
-  r.counts = c.step.allocate("router.counts", DType::i32, {2, e, 2});
-  r.packed_of_slot = c.step.allocate("router.packed_of_slot", DType::i32, {t, k});
+  c.dispatcher.allocate_maps(c, r);
   return r;
 }
 
@@ -61,44 +56,11 @@ void choose_experts(Context& c, const LayerTensors& w, const Tensor& bias, const
               .selected = r.selected,
               .gates = r.gates});
 }
-
-/// Phase three: sort. Rows that travel need no padding, but their sampled ones first.
-void sort(Context& c, const TokenSample& sample, const Routing& r) {
-  if (c.grid.expert_parallel() == 1)
-    return c.ops(SortSlots{.selected = r.selected, .alignment = c.ops.device().row_alignment(), .map = r.map});
-  c.ops(SortForExchange{.selected = r.selected, .sample = sample, .map = r.map, .counts = r.counts[0]});
-  c.ops(SampledSlots{.counts = r.counts[0], .row_of_slot = r.map.row_of_slot, .packed_of_slot = r.packed_of_slot});
-}
 }  // namespace
-
-void exchange_counts(Context& c, const TokenSample& sample, Routing& r) {
-  const int ranks = c.grid.expert_parallel();
-  if (ranks == 1) return;
-  const int64_t experts = c.moe.num_experts, local = experts / ranks;
-  RankRows sent{r.counts[0], {}, {}}, arriving{r.counts[1], {}, {}};
-  for (int64_t p = 0; p < ranks; ++p) {
-    sent.first.push_back(p * local);
-    sent.count.push_back(local);
-  }
-  arriving.first = sent.first;
-  arriving.count = sent.count;
-  Communicator& group = c.grid.experts();
-  group.all_to_all(Traffic::counts, Direction::to_experts, sent, arriving);
-  const auto numbers = static_cast<size_t>(2 * experts);
-  std::vector<int32_t> counts(2 * numbers);
-  if (group.only_counts()) {
-    const std::vector<int32_t> even = even_counts(r.selected.elements(), experts, sample.fraction);
-    for (size_t i = 0; i < 2 * numbers; ++i) counts[i] = even[i % numbers];
-  } else {
-    c.ops.device().download(r.counts, counts.data());
-  }
-  const std::span<const int32_t> both(counts);
-  r.exchange = RowExchange(both.first(numbers), both.last(numbers), ranks, c.parallel.exchange_chunks);
-}
 
 void route_inference(Context& c, const LayerTensors& w, const Tensor& bias, const Tensor& x, const Routing& r) {
   choose_experts(c, w, bias, x, r);
-  sort(c, {}, r);
+  c.dispatcher.sort(c, {}, r);
 }
 
 void route_forward(Context& c, const LayerTensors& w, const Tensor& bias, const Tensor& x, const Routing& r,
@@ -123,7 +85,7 @@ void route_forward(Context& c, const LayerTensors& w, const Tensor& bias, const 
                     .z = loss.value(Term::z),
                     .v = loss.value(Term::v),
                     .entropy = loss.value(Term::entropy)});
-  sort(c, loss.sample, r);
+  c.dispatcher.sort(c, loss.sample, r);
   if (r.top_mass) {
     c.ops(CouplingMasses{.sources = sources(losses),
                          .probs = r.probs,

@@ -1,6 +1,6 @@
 #pragma once
 // The router of a MoE layer: which experts, with which weight, and every loss that looks at routing probabilities.
-// Phases of the token exchange that happen here: route, count, sort.
+// Where the rows of a layer's experts are is the dispatcher's (model/dispatcher.h).
 #include <vector>
 
 #include "model/context.h"
@@ -29,7 +29,7 @@ struct Routing {
   Tensor counts;          ///< [2, E, 2] i32: rows of this rank's tokens by expert, of sampled tokens and of others; and
                           ///< the same of the rows that arrive, [P, E/P, 2]
   Tensor packed_of_slot;  ///< [T, K] i32: places among the rows of sampled tokens, −1: not in the sample
-  RowExchange exchange;   ///< on the host, from exchange_counts
+  RowExchange exchange;   ///< on the host, from Dispatcher::count
 
   static Routing allocate(Context& c, const Batch& batch, const LossContext& loss);
   /// What choosing experts and finding their rows needs; the loss terms' tensors stay none.
@@ -40,10 +40,6 @@ struct Routing {
 /// Routes x [T, D] act; adds lb, z and v to the terms and selections to step_counts [E] acc.
 void route_forward(Context& c, const LayerTensors& w, const Tensor& bias, const Tensor& x, const Routing& r,
                    const LossContext& loss, const Tensor& step_counts);
-
-/// Tells the ranks of the expert group how many rows to expect, and learns it from them: the only time that the host
-/// reads what the device computed. Nothing to do where each rank holds every expert.
-void exchange_counts(Context& c, const TokenSample& sample, Routing& r);
 
 /// Routes without any loss term: r.logits, probs, selected, gates and map.
 void route_inference(Context& c, const LayerTensors& w, const Tensor& bias, const Tensor& x, const Routing& r);

@@ -13,7 +13,8 @@ Transformer::Transformer(Ops& ops, ProcessGrid& grid, const Config& config, cons
                          int64_t positions, Arena& model, Arena& step, Arena& scratch)
     : config_(config),
       types_(NumberTypes::of(config.run.precision)),
-      context_{ops, grid, step, scratch, types_, config_.model, config_.moe, config_.parallel},
+      dispatcher_(make_dispatcher(grid)),
+      context_{ops, grid, *dispatcher_, step, scratch, types_, config_.model, config_.moe, config_.parallel},
       parameters_(parameters) {
   rotary_ = upload_rotary_table(context_, model, positions);
   terms_ = model.allocate("terms", DType::f64, {term_count});
@@ -99,25 +100,29 @@ void Transformer::attention_half(int64_t layer, const Batch& batch, Pass pass) {
   residual_ = kept.x_mid;
 }
 
+ExpertLayer Transformer::expert_layer(int64_t layer, const LossContext& loss) const {
+  const LayerKept& kept = kept_[size_t(layer)];
+  return {.w = parameters_.weights().layers[size_t(layer)],
+          .routing = kept.routing,
+          .kept = kept.experts,
+          .shared = kept.dense,
+          .x = kept.ffn_normed,
+          .loss = &loss};
+}
+
 /// branch = ffn(normed), with routing and its terms.
 void Transformer::ffn_half(int64_t layer, const LossContext& loss) {
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
   LayerKept& kept = kept_[size_t(layer)];
-  const auto dense = [&] {
-    if (has_dense(layer)) feed_forward_forward(context_, w, kept.dense, kept.ffn_normed, branch_);
-  };
-  if (!is_moe(layer)) return dense();
+  if (!is_moe(layer)) return feed_forward_forward(context_, w, kept.dense, kept.ffn_normed, branch_);
   route_forward(context_, w, parameters_.router_bias(layer), kept.ffn_normed, kept.routing, loss,
                 counts_of(layer, loss.use));
   if (layer > config_.model.dense_layers)
     coupling_forward(context_, kept_[size_t(layer - 1)].routing, kept.routing, loss);
-  exchange_counts(context_, loss.sample, kept.routing);
-  if (loss.use == LossContext::Use::training)
-    expert_rows_ +=
-        context_.grid.expert_parallel() > 1 ? kept.routing.exchange.arrivals : kept.routing.selected.elements();
-  kept.experts = ExpertsKept::allocate(context_, kept.routing, loss);
-  experts_forward(context_, w, kept.routing, kept.experts, kept.ffn_normed, loss, dense,
-                  has_dense(layer) ? Write::accumulate : Write::overwrite, branch_);
+  dispatcher_->count(context_, loss.sample, kept.routing);
+  if (loss.use == LossContext::Use::training) expert_rows_ += dispatcher_->rows_here(kept.routing);
+  kept.experts = allocate_experts(context_, kept.routing, loss);
+  experts_forward(context_, expert_layer(layer, loss), branch_);
 }
 
 void Transformer::forward(const Batch& batch, const LossContext& loss, Recompute recompute) {
@@ -216,10 +221,9 @@ void Transformer::ffn_recompute(int64_t layer, const Batch& batch, const LossCon
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
   LayerKept& kept = kept_[size_t(layer)];
   allocate_dense(kept, layer, batch);
-  if (has_dense(layer)) feed_forward_recompute(context_, w, kept.dense, kept.ffn_normed);
-  if (!is_moe(layer)) return;
-  kept.experts = ExpertsKept::allocate(context_, kept.routing, loss);
-  experts_recompute(context_, w, kept.routing, kept.experts, kept.ffn_normed, loss);
+  if (!is_moe(layer)) return feed_forward_recompute(context_, w, kept.dense, kept.ffn_normed);
+  kept.experts = allocate_experts(context_, kept.routing, loss);
+  experts_recompute(context_, expert_layer(layer, loss));
 }
 
 /// dnormed is overwritten with the gradient of ffn_normed.
@@ -227,14 +231,11 @@ void Transformer::ffn_backward(int64_t layer, const LossContext& loss, const Ten
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
   const LayerTensors& dw = parameters_.gradients().layers[size_t(layer)];
   const LayerKept& kept = kept_[size_t(layer)];
-  const auto dense = [&] {
-    if (has_dense(layer)) feed_forward_backward(context_, w, dw, kept.dense, kept.ffn_normed, gradient_act(), dnormed);
-  };
-  if (!is_moe(layer)) return dense();
+  if (!is_moe(layer))
+    return feed_forward_backward(context_, w, dw, kept.dense, kept.ffn_normed, gradient_act(), dnormed);
   const Arena::Scope scope(context_.scratch);
   const Tensor dgates = context_.scratch.allocate("dgates", types_.acc, kept.routing.gates.shape);
-  experts_backward(context_, w, dw, kept.routing, kept.experts, kept.ffn_normed, loss, gradient_act(), dense,
-                   has_dense(layer) ? Write::accumulate : Write::overwrite, dnormed, dgates);
+  experts_backward(context_, expert_layer(layer, loss), dw, gradient_act(), dnormed, dgates);
   const Routing* below = layer > config_.model.dense_layers ? &kept_[size_t(layer - 1)].routing : nullptr;
   const Routing* above = layer + 1 < config_.model.num_layers ? &kept_[size_t(layer + 1)].routing : nullptr;
   route_backward(context_, w, dw, kept.ffn_normed, kept.routing, below, above, loss, dgates, dnormed);

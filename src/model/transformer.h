@@ -4,6 +4,7 @@
 // Nothing here reads device data: the sequence of operations and all sizes follow from the configuration and the shape
 // of the batch, so the same code runs on every backend, and on the plan backend to count what it would need.
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -76,7 +77,7 @@ class Transformer {
     Tensor ffn_normed;  ///< [T, D] act
     Tensor ffn_rstd;    ///< [T] acc
     // Recomputed under `block` and `experts`:
-    FeedForwardKept dense;
+    FeedForwardKept dense;  ///< of a dense layer, or the shared expert of a MoE layer
     ExpertsKept experts;
   };
   enum class Pass : uint8_t { first, again };
@@ -94,6 +95,8 @@ class Transformer {
   void allocate_dense(LayerKept& kept, int64_t layer, const Batch& batch);
   void attention_half(int64_t layer, const Batch& batch, Pass pass);
   void ffn_half(int64_t layer, const LossContext& loss);
+  /// The experts of a MoE layer.
+  ExpertLayer expert_layer(int64_t layer, const LossContext& loss) const;
   void ffn_recompute(int64_t layer, const Batch& batch, const LossContext& loss);
   void backward_layer(int64_t layer, const Batch& batch, const LossContext& loss, Recompute recompute);
   void ffn_backward(int64_t layer, const LossContext& loss, const Tensor& dnormed);
@@ -102,6 +105,7 @@ class Transformer {
 
   Config config_;
   NumberTypes types_;
+  std::unique_ptr<Dispatcher> dispatcher_;
   Context context_;
   const Parameters& parameters_;
   Tensor rotary_;                           ///< [positions, R] acc

@@ -81,6 +81,8 @@ class Communicator {
   int64_t all_reduce_max(int64_t mine);
   /// Nobody returns before everybody came.
   void barrier();
+  /// Of host bytes: `all` receives size() · bytes, in rank order. What the others here are made of; not booked.
+  virtual void all_gather_host(const void* mine, size_t bytes, void* all) = 0;
 
   const TrafficCounts& traffic() const { return traffic_; }
 
@@ -92,8 +94,6 @@ class Communicator {
   virtual int64_t start_all_to_all(Traffic kind, const RankRows& send, const RankRows& receive) = 0;
   /// Waits; returns the seconds from the collective's start to its end.
   virtual double finish(int64_t ticket) = 0;
-  /// `all` receives size() · bytes, in rank order.
-  virtual void all_gather_host(const void* mine, size_t bytes, void* all) = 0;
 
  private:
   Work begun(Traffic kind, int64_t ticket, int64_t messages, double payload, double sent);
@@ -108,6 +108,7 @@ class Communicator {
 class SelfCommunicator final : public Communicator {
  public:
   SelfCommunicator() : Communicator(0, 1) {}
+  void all_gather_host(const void*, size_t, void*) override {}
 
  private:
   int64_t start_all_reduce_sum(Traffic, const Tensor&) override { return 0; }
@@ -115,7 +116,6 @@ class SelfCommunicator final : public Communicator {
   int64_t start_all_gather(Traffic, const Tensor&) override { return 0; }
   int64_t start_all_to_all(Traffic, const RankRows&, const RankRows&) override { return 0; }
   double finish(int64_t) override { return 0; }
-  void all_gather_host(const void*, size_t, void*) override {}
 };
 
 /// A rank of a group of any size that exists on paper only: what others would send is what this one has.
@@ -123,6 +123,7 @@ class CountingCommunicator final : public Communicator {
  public:
   using Communicator::Communicator;
   bool only_counts() const override { return true; }
+  void all_gather_host(const void* mine, size_t bytes, void* all) override;
 
  private:
   int64_t start_all_reduce_sum(Traffic, const Tensor&) override { return 1; }
@@ -130,7 +131,6 @@ class CountingCommunicator final : public Communicator {
   int64_t start_all_gather(Traffic, const Tensor&) override { return 1; }
   int64_t start_all_to_all(Traffic, const RankRows&, const RankRows&) override { return 1; }
   double finish(int64_t) override { return 0; }
-  void all_gather_host(const void* mine, size_t bytes, void* all) override;
 };
 
 }  // namespace strand

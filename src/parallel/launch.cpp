@@ -19,6 +19,7 @@ class OneProcess final : public Processes {
   int rank() const override { return 0; }
   int size() const override { return 1; }
   int local_ranks() const override { return 1; }
+  int local_rank() const override { return 0; }
 
   std::unique_ptr<ProcessGrid> grid(int64_t expert_parallel, double) override {
     require(expert_parallel == 1,

@@ -57,6 +57,7 @@ class Processes {
   virtual int rank() const = 0;
   virtual int size() const = 0;
   virtual int local_ranks() const = 0;  ///< of them on this host
+  virtual int local_rank() const = 0;   ///< of this one among those
 
   /// All of them as a grid, its communicators warmed up; the same calls on every rank. A collective that is not
   /// complete after `watchdog_seconds` ends all ranks. Throws Error on every rank when expert_parallel does not divide

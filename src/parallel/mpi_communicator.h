@@ -13,6 +13,7 @@ class MpiCommunicator final : public Communicator {
   void follow(const Progress& progress) { progress_ = &progress; }
   /// One small collective of each kind in each lane, so that connections are there before they are timed. Not booked.
   void warm_up();
+  void all_gather_host(const void* mine, size_t bytes, void* all) override;
 
  protected:
   int64_t start_all_reduce_sum(Traffic kind, const Tensor& x) override;
@@ -20,7 +21,6 @@ class MpiCommunicator final : public Communicator {
   int64_t start_all_gather(Traffic kind, const Tensor& x) override;
   int64_t start_all_to_all(Traffic kind, const RankRows& send, const RankRows& receive) override;
   double finish(int64_t ticket) override { return transport_.finish(ticket); }
-  void all_gather_host(const void* mine, size_t bytes, void* all) override;
 
  private:
   int64_t begin(const MpiOrder& order, Traffic kind);

@@ -105,6 +105,7 @@ class MpiProcesses final : public Processes {
   int rank() const override { return world_.rank; }
   int size() const override { return world_.size(); }
   int local_ranks() const override { return cores_.local_ranks; }
+  int local_rank() const override { return rank_in(host_); }
   std::unique_ptr<ProcessGrid> grid(int64_t expert_parallel, double watchdog_seconds) override;
 
  protected:

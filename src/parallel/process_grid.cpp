@@ -1,8 +1,14 @@
 #include "parallel/process_grid.h"
 
+#include <fmt/core.h>
+
 #include "core/error.h"
 
 namespace strand {
+
+std::string layout_text(const GridShape& shape) {
+  return fmt::format("{} ranks, expert_parallel {}", shape.ranks, shape.expert_parallel);
+}
 
 void require_grid(int64_t ranks, int64_t expert_parallel) {
   require(ranks >= 1 && expert_parallel >= 1, "{} ranks with parallel.expert_parallel {}: both are at least 1", ranks,
@@ -29,6 +35,12 @@ std::unique_ptr<ProcessGrid> ProcessGrid::counting(const GridShape& s) {
   return std::make_unique<ProcessGrid>(std::make_unique<CountingCommunicator>(s.rank, s.ranks),
                                        std::make_unique<CountingCommunicator>(s.expert_rank(), s.expert_parallel),
                                        std::make_unique<CountingCommunicator>(s.replica_rank(), s.replicas()));
+}
+
+void ProcessGrid::replace_communicators(
+    const std::function<std::unique_ptr<Communicator>(std::unique_ptr<Communicator>)>& replace) {
+  for (std::unique_ptr<Communicator>* communicator : {&world_, &experts_, &replicas_})
+    *communicator = replace(std::move(*communicator));
 }
 
 TrafficCounts ProcessGrid::traffic() const {

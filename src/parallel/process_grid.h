@@ -6,7 +6,9 @@
 //   N = 4, EP = 2:   rank           0        1        2        3
 //                    expert group   {0, 1}   {0, 1}   {2, 3}   {2, 3}
 //                    replicas       {0, 2}   {1, 3}   {0, 2}   {1, 3}
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "parallel/communicator.h"
 #include "parallel/progress.h"
@@ -23,6 +25,9 @@ struct GridShape {
   int expert_rank() const { return rank % expert_parallel; }
   int replica_rank() const { return rank / expert_parallel; }
 };
+
+/// "4 ranks, expert_parallel 2"
+std::string layout_text(const GridShape& shape);
 
 class ProcessGrid {
  public:
@@ -41,6 +46,10 @@ class ProcessGrid {
   int ranks() const { return world_->size(); }
   int expert_parallel() const { return experts_->size(); }
   GridShape shape() const { return {ranks(), expert_parallel(), rank()}; }
+
+  /// Each communicator becomes what `replace` makes of it: world, experts, replicas.
+  void replace_communicators(
+      const std::function<std::unique_ptr<Communicator>(std::unique_ptr<Communicator>)>& replace);
 
   /// Of all three groups.
   TrafficCounts traffic() const;

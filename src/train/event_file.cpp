@@ -132,4 +132,9 @@ void EventFile::flush() {
   pending_.clear();
 }
 
+void EventFile::sync() {
+  flush();
+  file_->sync();
+}
+
 }  // namespace strand

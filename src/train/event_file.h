@@ -29,6 +29,8 @@ class EventFile {
   void scalar(std::string_view tag, int64_t step, double value);
   /// Hands everything to the system. Throws Error naming the file.
   void flush();
+  /// The same, and everything is on the disk when this returns.
+  void sync();
   const std::string& path() const { return file_->path(); }
 
  private:

@@ -11,6 +11,13 @@ int64_t StepData::sequences() const {
   return std::accumulate(micro_batches.begin(), micro_batches.end(), int64_t{0});
 }
 
+StepData first_micro_step(StepData data) {
+  data.micro_batches.resize(1);
+  data.inputs.resize(static_cast<size_t>(data.sequences() * data.tokens));
+  data.targets.resize(data.inputs.size());
+  return data;
+}
+
 int64_t StepData::valid_targets() const {
   return std::count_if(targets.begin(), targets.end(), [](int32_t target) { return target >= 0; });
 }

@@ -19,4 +19,7 @@ struct StepData {
 /// data_feed.h). Throws Error when a micro-step does not divide.
 StepData part_of_rank(const StepData& whole, int rank, int ranks);
 
+/// The sequences of a step's first micro-step.
+StepData first_micro_step(StepData data);
+
 }  // namespace strand

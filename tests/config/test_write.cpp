@@ -33,6 +33,7 @@ Config nothing_default() {
   c.schedule = {ScheduleKind::wsd, 7, 11};
   c.train = {100, 24, 6, 10, 4, 20, 5, 40, false, 3, Recompute::block, OnNonfinite::skip};
   c.parallel = {4};
+  c.cuda = {GroupedGemmChoice::cublas};
   return c;
 }
 
@@ -108,7 +109,8 @@ const std::set<std::string> promised = {"run.name",
                                         "parallel.exchange_chunks",
                                         "parallel.gradient_type",
                                         "parallel.bucket_mib",
-                                        "parallel.watchdog_seconds"};
+                                        "parallel.watchdog_seconds",
+                                        "cuda.grouped_gemm"};
 
 }  // namespace
 

@@ -281,6 +281,79 @@ TEST_CASE("splitting gives the same documents wherever buffers end and parts are
   }
 }
 
+TEST_CASE("what crosses the end of a block that is read stays whole") {
+  const TemporaryDirectory dir;
+  constexpr size_t block = TextReader::read_bytes;
+  // Two bytes of one character, of one line break and of one token fall on both sides of each block's end, or beside
+  // it.
+  for (const size_t size : {block - 2, block - 1, block, block + 1, 2 * block - 1, 2 * block, 5 * block / 2}) {
+    for (const std::string middle : {"\u00e9", "\u20ac", "\U0001F600"}) {
+      const std::string text = std::string(size, 'a') + middle + std::string(size, 'b');
+      write_file(dir / "a.txt", text);
+      CHECK((texts(dir / "a.txt") == Texts{text}));
+      write_file(dir / "marked.txt", "\xEF\xBB\xBF" + text);
+      CHECK((texts(dir / "marked.txt") == Texts{text}));
+      write_file(dir / "a.txt.zst", zstd(text));
+      CHECK((texts(dir / "a.txt.zst") == Texts{text}));
+      write_file(dir / "a.jsonl", "{\"text\":\"" + text + "\"}\n{\"text\":\"" + middle + "\"}");
+      CHECK((texts(dir / "a.jsonl") == Texts{text, middle}));
+    }
+    const std::string first(size, 'a'), second(size, 'b');
+    CHECK((split(dir, "lines", first + "\r\n" + second) == Texts{first, second}));
+    CHECK((split(dir, "blank-lines", first + "\r\n\r\n" + second) == Texts{first, second}));
+    CHECK((split(dir, "<|end|>", first + "\n<|end|>\n" + second) == Texts{first, second}));
+    // A character that is cut off by the end of the file is not one that goes on in the next block.
+    write_file(dir / "cut.txt", first + "\xC3");
+    check_error([&] { texts(dir / "cut.txt"); }, {"cut.txt", "byte " + std::to_string(size)});
+  }
+}
+
+TEST_CASE("compressed text that is longer than the blocks of its bytes comes out whole") {
+  const TemporaryDirectory dir;
+  std::mt19937 random(1);
+  std::string text;  // hardly compressible: three quarters of a byte's values
+  for (size_t i = 0; i < (size_t{5} << 18) / 2; ++i) text += static_cast<char>(' ' + random() % 95);
+  write_file(dir / "a.txt.gz", gzip(text));
+  REQUIRE(std::filesystem::file_size(dir / "a.txt.gz") > size_t{2} << 18);
+  CHECK((texts(dir / "a.txt.gz") == Texts{text}));
+  write_file(dir / "a.txt.zst", zstd(text));
+  CHECK((texts(dir / "a.txt.zst") == Texts{text}));
+}
+
+TEST_CASE("a document may have as many bytes as are allowed, and not one more") {
+  const TemporaryDirectory dir;
+  for (const size_t limit : {size_t{1000}, TextReader::read_bytes, 3 * TextReader::read_bytes + 17}) {
+    const TextOptions options{.max_part = 100, .max_document = limit};
+    for (const size_t size : {limit - 1, limit, limit + 1, 5 * limit / 2}) {
+      INFO(size << " bytes of at most " << limit);
+      const std::string document(size, 'x'), line = "{\"text\":\"" + std::string(size - 11, 'x') + "\"}";
+      const auto check = [&](const Texts& expected, const auto& read, const std::string& what) {
+        if (size > limit)
+          check_error(read, {what, std::to_string(limit) + " bytes"});
+        else
+          CHECK((read() == expected));
+      };
+      for (const std::string end : {"", "\n", "\nb"}) {
+        write_file(dir / "a.txt", document + end);
+        const Texts expected = end == "\nb" ? Texts{document, "b"} : Texts{document};
+        check(
+            expected, [&] { return split(dir, "lines", document + end, options); }, "--max-document");
+        const std::string next = end == "\nb" ? "\n{\"text\":\"b\"}" : end;
+        write_file(dir / "a.jsonl", line + next);
+        Texts records = {std::string(size - 11, 'x')};
+        if (end == "\nb") records.push_back("b");
+        check(
+            records, [&] { return texts(dir / "a.jsonl", options); }, "line 1: longer than");
+      }
+      check(
+          Texts{document, "b"}, [&] { return split(dir, "<|end|>", document + "<|end|>b", options); },
+          "--max-document");
+      check(
+          Texts{document}, [&] { return split(dir, "none", document, options); }, "--max-document");
+    }
+  }
+}
+
 TEST_CASE("text that is not UTF-8 is refused with its place") {
   const TemporaryDirectory dir;
   write_file(dir / "latin1.txt", "caf\xE9 au lait");

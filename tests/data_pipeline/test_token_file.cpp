@@ -1,7 +1,10 @@
 // Token files made here byte by byte from the published layouts, whole and broken.
+#include <memory>
 #include <vector>
 
 #include "data/describe.h"
+#include "data/fingerprint.h"
+#include "data/sampler.h"
 #include "data/token_file.h"
 #include "files.h"
 
@@ -266,4 +269,132 @@ TEST_CASE("a description of a large file looks at all of it, in blocks") {
   }
   CHECK(found >= 3);
   CHECK(found <= 5);
+}
+
+// ---- Files larger than 4 GiB: holes take no space on the disk -----------------------------------------------------
+
+namespace {
+
+constexpr uint64_t four_gib = uint64_t{1} << 32;
+
+/// A file of so many bytes, zeros but for what put() writes.
+class SparseFile {
+ public:
+  SparseFile(const std::string& path, uint64_t bytes) : path_(path) {
+    write_file(path, "");
+    std::filesystem::resize_file(path, bytes);
+  }
+  template <typename T>
+  void put(uint64_t byte, T value) {
+    std::fstream file(path_, std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(static_cast<std::streamoff>(byte));
+    file.write(reinterpret_cast<const char*>(&value), sizeof value);
+    REQUIRE(file.good());
+  }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace
+
+TEST_CASE("ids below, at and above 4 GiB of a raw file are the ones that are there") {
+  const TemporaryDirectory dir;
+  constexpr uint64_t bytes = 2 * four_gib + 4096;
+  SparseFile sparse(dir / "x.bin", bytes);
+  sparse.put<uint16_t>(0, 11);
+  sparse.put<uint16_t>(four_gib - 2, 22);
+  sparse.put<uint16_t>(four_gib, 33);
+  sparse.put<uint16_t>(2 * four_gib - 2, 44);
+  sparse.put<uint16_t>(2 * four_gib, 55);
+  sparse.put<uint16_t>(bytes - 2, 66);
+  const TokenFile file(dir / "x.bin", TokenFormat::raw_u16);
+  REQUIRE(file.tokens() == static_cast<int64_t>(bytes / 2));
+  const auto around = [&](uint64_t byte) {  // one id before it, and the one that begins there
+    std::vector<int32_t> ids(2);
+    file.read(static_cast<int64_t>(byte / 2) - 1, 2, 100, ids.data());
+    return ids;
+  };
+  CHECK(around(2) == std::vector<int32_t>{11, 0});
+  CHECK(around(four_gib) == std::vector<int32_t>{22, 33});
+  CHECK(around(2 * four_gib) == std::vector<int32_t>{44, 55});
+  CHECK(around(bytes - 2) == std::vector<int32_t>{0, 66});
+  // The token that an error names lies beyond 2^32 tokens of four bytes, too.
+  int32_t id = 0;
+  check_error([&] { file.read(static_cast<int64_t>(four_gib), 1, 50, &id); }, {"x.bin", "token 4294967296", "55"});
+}
+
+TEST_CASE("windows of a sampler, the fingerprint and the description reach beyond 4 GiB") {
+  const TemporaryDirectory dir;
+  constexpr int64_t sequence = 1000, windows = static_cast<int64_t>(2 * four_gib) / sequence;
+  constexpr int64_t tokens = windows * sequence + 1;
+  SparseFile sparse(dir / "x.bin", static_cast<uint64_t>(4 * tokens));
+  const auto file = [&] { return std::make_shared<const TokenFile>(dir / "x.bin", TokenFormat::raw_i32); };
+  const std::string before = fingerprint(*file());
+  sparse.put<int32_t>(static_cast<uint64_t>(4 * (tokens - 1)), 77);
+  const std::string after = fingerprint(*file());
+  CHECK(before.starts_with(std::to_string(tokens) + " ids of i32"));
+  CHECK(after != before);
+  sparse.put<int32_t>(static_cast<uint64_t>(4 * (windows - 1) * sequence), 88);
+  const Sampler sampler({{file(), 1.0}}, sequence, 100, 1);
+  REQUIRE(sampler.windows() == windows);
+  std::vector<int32_t> ids(sequence + 1);
+  sampler.window(windows - 1, ids.data());
+  CHECK(ids.front() == 88);
+  CHECK(ids.back() == 77);
+  CHECK_THAT(describe_token_file(dir / "x.bin", TokenFormat::raw_i32), Catch::Contains("to 88 (in"));
+}
+
+TEST_CASE("the largest files of llm.c, whose count has 32 bits, are read to their end") {
+  const TemporaryDirectory dir;
+  constexpr uint64_t tokens = INT32_MAX;
+  const auto check = [&](int32_t magic, int32_t version, auto last) {
+    SparseFile sparse(dir / "x.bin", 1024 + tokens * sizeof last);
+    sparse.put(0, magic);
+    sparse.put(4, version);
+    sparse.put(8, static_cast<int32_t>(tokens));
+    sparse.put(1024 + (tokens - 1) * sizeof last, last);
+    const TokenFile file(dir / "x.bin");
+    REQUIRE(file.tokens() == INT32_MAX);
+    std::vector<int32_t> ids(2);
+    file.read(INT32_MAX - 2, 2, 100, ids.data());
+    CHECK(ids == std::vector<int32_t>{0, static_cast<int32_t>(last)});
+  };
+  check(20240520, 1, uint16_t{88});
+  check(20240801, 7, uint32_t{99});
+}
+
+TEST_CASE("documents of a Megatron pair begin beyond 4 GiB") {
+  const TemporaryDirectory dir;
+  constexpr int32_t length = 1 << 30;  // ids of four bytes: 4 GiB a sequence
+  Index index;
+  index.dtype = 4;
+  index.lengths = {length, length, 3};
+  index.pointers = {0, int64_t{4} * length, int64_t{8} * length};
+  index.documents = {0, 2, 3};
+  write_file(dir / "x.idx", index.bytes());
+  SparseFile sparse(dir / "x.bin", 2 * four_gib + 12);
+  sparse.put<int32_t>(2 * four_gib, 5);
+  const TokenFile file(dir / "x");
+  REQUIRE(file.documents() == 2);
+  CHECK(file.document_begin(1) == int64_t{2} * length);
+  int32_t id = 0;
+  file.read(file.document_begin(1), 1, 6, &id);
+  CHECK(id == 5);
+  index.pointers[2] -= int64_t{1} << 32;  // cut to 32 bits it would look the same
+  write_file(dir / "x.idx", index.bytes());
+  check_error([&] { TokenFile(dir / "x"); }, {"x.idx", "sequence 2 is said to begin at byte 4294967296"});
+}
+
+TEST_CASE("a file that becomes shorter while it is open is an error where it is missing, and nowhere else") {
+  const TemporaryDirectory dir;
+  write_file(dir / "x.bin", std::string(3 * 4096, '\0'));
+  const TokenFile file(dir / "x.bin", TokenFormat::raw_u16);
+  std::filesystem::resize_file(dir / "x.bin", 5000);
+  std::vector<int32_t> ids(100);
+  file.read(2400, 100, 10, ids.data());
+  check_error([&] { file.read(2401, 100, 10, ids.data()); },
+              {"x.bin", "has become shorter", "it had 12288 bytes", "byte 5000"});
+  check_error([&] { file.read(6000, 100, 10, ids.data()); }, {"x.bin", "has become shorter"});
+  check_error([&] { fingerprint(file); }, {"x.bin", "has become shorter"});
 }

@@ -17,6 +17,10 @@ struct Size {
 inline const std::vector<Size> sizes = [] {
   std::vector<Size> all = {{1, 1, 1, 1},    {5, 3, 3, 7},   {37, 8, 1, 16}, {3, 24, 2, 33},
                            {40, 16, 4, 48}, {67, 5, 2, 65}, {0, 4, 1, 16}};
+  // Many choices a token: on the CUDA backend, rows of up to 2, 4, 8 and 16 are kept in registers, and above in shared
+  // memory.
+  for (const auto& [top_k, width] : {std::pair<int64_t, int64_t>{7, 24}, {8, 264}, {16, 40}, {17, 33}})
+    all.push_back({3, top_k + 1, top_k, width});
   for (int64_t tokens : around(block_sizes::rows)) all.push_back({tokens, 3, 2, 5});
   for (int64_t width : around(64)) all.push_back({3, 3, 2, width});  // four vectors at a time
   return all;

@@ -1,17 +1,14 @@
 #include "harness.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <numeric>
 
 #include "core/random.h"
-#include "kernels/cpu/backend.h"
 #include "kernels/reference/reference_ops.h"
-#include "loop_order.h"
 #include "tests/catch.h"
 
 namespace strand::test {
@@ -25,7 +22,6 @@ constexpr size_t guard_bytes = 64;
 #endif
 constexpr uint8_t guard_value = 0xA5;
 constexpr int32_t unwritten_id = -123456789;
-constexpr int thread_counts[] = {1, 2, 3, 5, 8};
 
 Tensor bytes_at(void* memory, size_t offset, size_t bytes) {
   return {static_cast<std::byte*>(memory) + offset, DType::u8, Shape{static_cast<int64_t>(bytes)}};
@@ -35,12 +31,6 @@ Tensor bytes_at(void* memory, size_t offset, size_t bytes) {
 Ops& reference_ops() {
   static ReferenceOps ops;
   return ops;
-}
-
-const std::vector<Backend>& backends() {
-  static const std::unique_ptr<Ops> cpu = make_cpu_ops();
-  static const std::vector<Backend> all = {{"cpu f32", cpu.get(), DType::f32}, {"cpu bf16", cpu.get(), DType::bf16}};
-  return all;
 }
 
 double round_to(DType type, double value) {
@@ -293,18 +283,6 @@ void check_same_bits(const Report& one, const Report& other) {
   CHECK(same);
 }
 
-/// Sets the number of threads until the end of the scope.
-class ThreadsInUse {
- public:
-  explicit ThreadsInUse(int threads) : before_(omp_get_max_threads()) { omp_set_num_threads(threads); }
-  ~ThreadsInUse() { omp_set_num_threads(before_); }
-  ThreadsInUse(const ThreadsInUse&) = delete;
-  ThreadsInUse& operator=(const ThreadsInUse&) = delete;
-
- private:
-  int before_;
-};
-
 std::vector<Report> reports_of(const Body& body, Ops& ops, DType act, DType input_type, int64_t alignment) {
   Stage stage(ops, act, input_type, alignment);
   body(stage);
@@ -318,22 +296,27 @@ void compare(const Backend& backend, const Body& body, int64_t alignment) {
   INFO("backend " << backend.name);
   const int64_t rows = std::lcm(alignment, backend.ops->device().row_alignment());
   const auto expected = reports_of(body, reference_ops(), DType::f64, backend.act, rows);
-  std::vector<Report> first;  // on one thread
-  for (const int threads : thread_counts) {
-    INFO(threads << " threads");
-    const ThreadsInUse in_use(threads);
+  std::vector<Report> first;                      // of all executions
+  std::map<int, std::vector<Report>> of_threads;  // the first on each number of threads
+  for (const Execution& execution : executions()) {
+    INFO(execution.name);
+    const std::shared_ptr<void> lasts = execution.begin();
     const auto got = reports_of(body, *backend.ops, backend.act, backend.act, rows);
-    const LastBlocksFirst reversed;
-    const auto again = reports_of(body, *backend.ops, backend.act, backend.act, rows);
-    if (first.empty()) first = got;
+    CHECK(faults_of_backend() == "");
     REQUIRE(got.size() == expected.size());
-    REQUIRE(again.size() == expected.size());
+    if (first.empty()) first = got;
+    const auto& of_same_threads = of_threads.try_emplace(execution.threads, got).first->second;
     for (size_t i = 0; i < got.size(); ++i) {
       const bool any = got[i].bits == Bits::same_on_any_threads;
-      if (!any || threads == 1) check_against_reference(got[i], expected[i], backend.act);
-      check_same_bits(got[i], again[i]);
+      check_same_bits(got[i], of_same_threads[i]);
       if (any) check_same_bits(got[i], first[i]);
     }
+  }
+  for (const auto& [threads, reports] : of_threads) {
+    INFO(threads << " threads");
+    for (size_t i = 0; i < reports.size(); ++i)
+      if (threads == of_threads.begin()->first || reports[i].bits != Bits::same_on_any_threads)
+        check_against_reference(reports[i], expected[i], backend.act);
   }
 }
 

@@ -9,9 +9,11 @@
 // the arithmetic alone. Outputs start as NaN (ids as −123456789), so that whoever reads what it should have written, or
 // does not write what it should, shows. Every tensor stands between guard bytes that are checked at the end.
 //
-// The backend runs on 1, 2, 3, 5 and 8 threads, and on each number twice: with the blocks of parallel loops handed out
-// first to last, and last to first (loop_order.h). So a sum in order of arrival is another sum in the second run, on
-// any machine and every time, and the bits tell.
+// The backend runs several times, in every way in which it may execute the same operations (Execution). So a sum in
+// order of arrival is another sum in the next run, on any machine and every time, and the bits tell.
+//
+// Every test is built for several sets of backends: cpu (backends_cpu.cpp), cuda in emulation and cuda on a GPU
+// (backends_cuda.cpp).
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -43,8 +45,21 @@ struct Backend {
   Ops* ops;
   DType act;
 };
-/// Every backend and activation type that the tests run on: one entry here puts a new backend under all of them.
+/// Every backend and activation type that the tests run on.
 const std::vector<Backend>& backends();
+
+/// One way in which the backends execute operations: on how many threads, in which order.
+struct Execution {
+  std::string name;  ///< "3 threads, last block first"
+  /// Executions with the same number agree in every bit of every output; others in those that say
+  /// Bits::same_on_any_threads.
+  int threads = 1;
+  /// Begins it; it lasts until the object goes.
+  std::function<std::shared_ptr<void>()> begin;
+};
+const std::vector<Execution>& executions();
+/// Called when a body has run on a backend: what the backend has found wrong by itself, or "".
+std::string faults_of_backend();
 Ops& reference_ops();
 
 /// The values that the type can hold.

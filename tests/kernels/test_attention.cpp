@@ -21,6 +21,13 @@ const std::vector<HeadLayout> layouts = [] {
       {.sequences = 1, .tokens = 64, .heads = 2, .kv_heads = 2, .head_dim = 64, .rotary_dim = 64},
       {.sequences = 2, .tokens = 200, .heads = 3, .kv_heads = 1, .head_dim = 20, .rotary_dim = 10},
       {.sequences = 1, .tokens = 129, .heads = 1, .kv_heads = 1, .head_dim = 33, .rotary_dim = 2},
+      // The widths that GPU kernels have tiles for, and between them; sequences beyond one block of queries.
+      {.sequences = 1, .tokens = 133, .heads = 2, .kv_heads = 1, .head_dim = 32, .rotary_dim = 32},
+      {.sequences = 1, .tokens = 70, .heads = 4, .kv_heads = 2, .head_dim = 96, .rotary_dim = 96},
+      {.sequences = 2, .tokens = 130, .heads = 2, .kv_heads = 1, .head_dim = 128, .rotary_dim = 64},
+      {.sequences = 1, .tokens = 65, .heads = 2, .kv_heads = 2, .head_dim = 192, .rotary_dim = 64},
+      {.sequences = 1, .tokens = 34, .heads = 2, .kv_heads = 1, .head_dim = 256, .rotary_dim = 64},
+      {.sequences = 1, .tokens = 33, .heads = 1, .kv_heads = 1, .head_dim = 250, .rotary_dim = 2},
   };
   const auto tokens_of_one_head = [&](int64_t limit) {
     for (int64_t tokens : around(limit)) {

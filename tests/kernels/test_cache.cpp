@@ -29,6 +29,9 @@ const std::vector<Case> cases = [] {
       {{.sequences = 1, .tokens = 2, .heads = 4, .kv_heads = 4, .head_dim = 16}, 2, 200, {1, 0}, {199, 130}},
       {{.sequences = 1, .tokens = 1, .heads = 8, .kv_heads = 1, .head_dim = 64}, 2, 300, {1}, {256}},
       {{.sequences = 1, .tokens = 1, .heads = 2, .kv_heads = 2, .head_dim = 100}, 1, 65, {0}, {64}},
+      // one token and a long cache, whose positions a GPU cuts into parts: with positions in all of them or in few
+      {{.sequences = 1, .tokens = 1, .heads = 2, .kv_heads = 2, .head_dim = 200}, 1, 260, {0}, {259}},
+      {{.sequences = 1, .tokens = 1, .heads = 3, .kv_heads = 1, .head_dim = 8}, 2, 700, {1}, {2}},
       // several new tokens of one sequence, each seeing those before it; and a batch in rows of sequences
       {{.sequences = 1, .tokens = 3, .heads = 2, .kv_heads = 1, .head_dim = 20}, 2, 9, {1, 1, 1}, {4, 5, 6}},
       {{.sequences = 2, .tokens = 2, .heads = 2, .kv_heads = 1, .head_dim = 33}, 3, 8, {2, 2, 0, 0}, {0, 1, 6, 7}},

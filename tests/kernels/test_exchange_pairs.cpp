@@ -11,8 +11,8 @@ namespace {
 struct Pairing {
   int64_t tokens, top_k, width;
 };
-const Pairing pairings[] = {{1, 1, 1},   {40, 2, 7},  {37, 3, 16}, {20, 4, 65},
-                            {7, 6, 130}, {33, 8, 48}, {5, 9, 33},  {0, 2, 8}};
+const Pairing pairings[] = {{1, 1, 1},   {40, 2, 7}, {37, 3, 16}, {20, 4, 65}, {7, 6, 130},
+                            {33, 8, 48}, {5, 9, 33}, {0, 2, 8},   {4, 40, 37}, {2, 257, 10}};
 
 /// Every third token is not here; the rows of the others are, in an order unlike that of slots.
 Ids scattered_rows(const Pairing& n, int64_t& rows) {

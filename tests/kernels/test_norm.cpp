@@ -14,6 +14,9 @@ const std::vector<Size> sizes = [] {
   std::vector<Size> all = {{1, 1}, {3, 7}, {17, 16}, {9, 33}, {70, 129}};
   for (int64_t tokens : around(block_sizes::norm_rows)) all.push_back({tokens, 5});
   for (int64_t width : around(block_sizes::norm_columns)) all.push_back({35, width});
+  // On the CUDA backend a row belongs to a warp up to 256 or 1024 columns, and to a block above; beyond 2048 or 8192
+  // columns it is read twice (less where the width is odd).
+  for (int64_t width : {257, 1024, 1028, 2051, 8200}) all.push_back({5, width});
   return all;
 }();
 constexpr double eps = 1e-5;

@@ -12,7 +12,8 @@ struct Size {
 };
 // K = E = 1, K = E, K = 1, experts beside the vector width, several groups.
 std::vector<Size> all_sizes() {
-  std::vector<Size> all = {{1, 1, 1, 1}, {6, 4, 4, 3}, {37, 5, 1, 1}, {34, 16, 2, 2}, {70, 19, 3, 5}, {40, 96, 6, 1}};
+  std::vector<Size> all = {{1, 1, 1, 1},   {6, 4, 4, 3},     {37, 5, 1, 1},    {34, 16, 2, 2}, {70, 19, 3, 5},
+                           {40, 96, 6, 1}, {5, 256, 256, 1}, {3, 1024, 40, 1}, {600, 33, 2, 1}};
   for (int64_t tokens : around(block_sizes::tokens)) all.push_back({tokens, 5, 2, 1});
   all.push_back({2 * (block_sizes::tokens * 5 / 2), 5, 2, 2});  // blocks begin anew with every group
   for (int64_t experts : around(block_sizes::statistics_experts)) all.push_back({9, experts, 2, 1});

@@ -6,6 +6,7 @@
 #include "harness.h"
 #include "kernels/staging.h"
 #include "model/backend.h"
+#include "model/dispatcher.h"
 #include "model/head.h"
 #include "tests/catch.h"
 
@@ -72,7 +73,9 @@ Outputs by_head_loss(Ops& ops, const Inputs& in, Precision precision, Mode mode)
   const DeviceMemory memory[2] = {{ops.device(), MemoryKind::device, room}, {ops.device(), MemoryKind::device, room}};
   Arena step("step", memory[0].data(), room), scratch("scratch", memory[1].data(), room);
   const NumberTypes types = NumberTypes::of(precision);
-  Context c{ops, self, step, scratch, types, config.model, config.moe, config.parallel, chunk * vocabulary + 3};
+  const std::unique_ptr<Dispatcher> dispatcher = make_dispatcher(self);
+  Context c{
+      ops, self, *dispatcher, step, scratch, types, config.model, config.moe, config.parallel, chunk * vocabulary + 3};
   const auto tensor = [&](const char* name, DType type, const Shape& shape, const Values& values) {
     const Tensor t = step.allocate(name, type, shape);
     upload_values(ops, t, values);

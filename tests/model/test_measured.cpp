@@ -1,4 +1,6 @@
 // Which terms a step measures, and that it prepares nothing for the others.
+#include <numeric>
+
 #include "kernels/reference/reference_ops.h"
 #include "tests/catch.h"
 #include "tests/model/harness.h"
@@ -69,19 +71,36 @@ TEST_CASE("What no measured term needs is not there") {
   }
 }
 
-TEST_CASE("An evaluation keeps nothing for a backward") {
+TEST_CASE("An evaluation leaves gradients and the step's selections alone") {
   ReferenceOps ops;
   const Config config = tiny_config(Precision::fp64);
   TestModel model(ops, config, 2, 5);
   model.randomize(1);
-  const StepData data = random_batch(config, 2, 5, 1);
+  const StepData data = random_batch(config, 2, 5, 1), other = random_batch(config, 1, 5, 2);
   model.accumulate(data, whole_objective(config));
   const NamedValues gradients = model.gradients();
   const std::vector<std::vector<double>> counts = model.runner.expert_counts();
-  model.runner.evaluate(data, whole_objective(config));
+  const StepTerms terms = model.runner.evaluate(other, whole_objective(config));
   CHECK(model.gradients() == gradients);
   CHECK(model.runner.expert_counts() == counts);
-  CHECK(model.runner.evaluation_counts() == counts);  // the same batch
+  for (const std::vector<double>& layer : model.runner.evaluation_counts())
+    CHECK(std::accumulate(layer.begin(), layer.end(), 0.0) == 5 * config.moe.top_k);
+  CHECK(terms.value == model.accumulate(other, whole_objective(config)).value);
+}
+
+// What an evaluation computes and keeps follows from the values that are asked for, whatever the weights are: nothing
+// is there for gradients (SP's of z, the outputs that O's needs).
+TEST_CASE("An evaluation takes the same memory with weights and without") {
+  const GridShape grid = GENERATE(GridShape{1, 1}, GridShape{2, 2});
+  const auto bytes = [&](double weight) {
+    Config config = tiny_config(Precision::fp32);
+    config.moe.num_experts = 6;
+    config.train.recompute = Recompute::none;
+    for (const TermRow& row : term_table)
+      if (row.weight != nullptr) config.losses.*row.weight = weight;
+    return plan_session(config, {Purpose::inference, 2, 5}, {}, grid).bytes();
+  };
+  CHECK(bytes(0.5) == bytes(0));
 }
 
 }  // namespace

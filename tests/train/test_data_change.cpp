@@ -1,7 +1,9 @@
 // Training data that is not what it should be: an id outside the vocabulary, and files that changed under a run.
 #include <fmt/core.h>
 
+#include <chrono>
 #include <fstream>
+#include <thread>
 
 #include "driven_run.h"
 #include "tests/catch.h"
@@ -118,6 +120,91 @@ TEST_CASE("Weights that are not finite are never saved, and skipping does not go
   CHECK_THAT(ended.errors, Contains("is not finite"));
   CHECK_THAT(ended.errors, Contains("no checkpoint had been written"));
   CHECK_FALSE(fs::exists(run.checkpoint(1)));
+}
+
+/// One update at such a rate makes weights that are numbers, and whose products are not.
+Config exploding() {
+  Config c = smallest_config();
+  c.optimizer.lr = c.optimizer.min_lr = 1e30;
+  c.optimizer.weight_decay = 0;
+  c.train.checkpoint_every = 1;
+  return c;
+}
+
+TEST_CASE("Finite weights whose loss or gradient overflows are not saved in place of those before them") {
+  Config c = exploding();
+  c.train.on_nonfinite = GENERATE(OnNonfinite::stop, OnNonfinite::skip);
+  DrivenRun run(c);
+  run.config().optimizer.lr = 1e-2;
+  run.config().train.steps = 2;
+  run.complete();
+  const Remains before = run.remains();
+  run.config() = c;
+  for (const int64_t steps : {3, 5}) {  // the last step, whose loss no further one would show; and one in the middle
+    run.config().train.steps = steps;
+    const Ended ended = run.train();
+    INFO(ended.errors);
+    CHECK(ended.status == 1);
+    CHECK_THAT(ended.errors, Contains("after step 3, every weight is finite, but the loss is "));
+    CHECK_THAT(ended.errors, Contains("the checkpoint of step 2 is intact"));
+    CHECK(run.remains().checkpoints == before.checkpoints);
+  }
+}
+
+TEST_CASE("Skipped steps do not hide that the last update ruined the weights") {
+  Config c = exploding();
+  c.train.on_nonfinite = OnNonfinite::skip;
+  c.train.checkpoint_every = 3;  // two steps after the ruin
+  DrivenRun run(c);
+  const Ended ended = run.train();
+  INFO(ended.errors);
+  CHECK(ended.status == 1);
+  CHECK_THAT(ended.errors, Contains("after step 3, every weight is finite, but the loss is "));
+  CHECK_FALSE(fs::exists(run.checkpoint(3)));
+}
+
+TEST_CASE("Steps that overflow one after another end the program with an error, as train.max_skips_in_a_row says") {
+  Config c = exploding();
+  c.train.on_nonfinite = OnNonfinite::skip;
+  c.train.max_skips_in_a_row = 2;
+  c.train.checkpoint_every = 0;
+  DrivenRun run(c);
+  const Ended ended = run.train();
+  INFO(ended.errors);
+  CHECK(ended.status == 1);
+  CHECK_THAT(ended.errors, Contains("step 4: loss "));
+  CHECK_THAT(ended.errors, Contains("2 steps in a row were skipped before it (train.max_skips_in_a_row)"));
+  CHECK_THAT(ended.errors, Contains("no checkpoint had been written"));
+}
+
+// The test shortens the file when the row of a step is written: a run of strand under the eyes of its log.
+TEST_CASE("A token file that becomes shorter while a run reads it ends the run with a checkpoint") {
+  const bool validation = GENERATE(false, true);
+  Config c = smallest_config();
+  c.train.steps = 1000000;
+  c.train.checkpoint_every = 0;
+  c.data.val = c.data.train;
+  if (validation) c.data.val[0].path = "val.bin";
+  c.train.eval_every = 50;
+  DrivenRun run(c);
+  const std::string tokens = run.directory() + "/tokens.bin";
+  if (validation) fs::copy_file(tokens, run.directory() + "/val.bin");
+  const std::string shortened = validation ? run.directory() + "/val.bin" : tokens;
+  std::thread other([&] {
+    while (!fs::exists(run.run() / "log.jsonl") || fs::file_size(run.run() / "log.jsonl") == 0)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    fs::resize_file(shortened, 10);
+  });
+  const Ended ended = run.train();
+  other.join();
+  INFO(ended.errors);
+  CHECK(ended.status == 1);
+  CHECK_THAT(ended.errors, Contains(validation ? "val.bin" : "tokens.bin"));
+  CHECK_THAT(ended.errors, Contains("has become shorter while it was in use"));
+  REQUIRE(run.steps().size() == 1);
+  const std::string last = std::to_string(run.steps()[0]);
+  CHECK_THAT(ended.errors,
+             Contains("Stopped after step " + last) && Contains("the checkpoint of step " + last + " is"));
 }
 
 }  // namespace

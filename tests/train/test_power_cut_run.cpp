@@ -1,5 +1,5 @@
 // A whole run with a power cut at any moment: the newest checkpoint is whole and at least as new as what the run had
-// said to be saved, and the log holds every row up to it.
+// said to be saved, and the log and TensorBoard's events hold every row up to it.
 #include <fmt/core.h>
 
 #include <filesystem>
@@ -49,9 +49,20 @@ std::vector<int64_t> steps_in(const std::string& log) {
   return steps;
 }
 
+/// How many rows of `tag` the event files of a run hold.
+int64_t events_of(const fs::path& run, const std::string& tag) {
+  int64_t found = 0;
+  for (const auto& entry : fs::directory_iterator(run)) {
+    if (!entry.path().filename().string().starts_with("events.")) continue;
+    const std::string bytes = file_bytes(entry.path());
+    for (size_t at = bytes.find(tag); at != bytes.npos; at = bytes.find(tag, at + 1)) ++found;
+  }
+  return found;
+}
+
 }  // namespace
 
-TEST_CASE("A power cut at any moment of a run: checkpoints, log and configuration") {
+TEST_CASE("A power cut at any moment of a run: checkpoints, log, events and configuration") {
   Config config = smallest_config();
   config.train.keep = 1;
   config.train.background_checkpoints = false;
@@ -86,6 +97,7 @@ TEST_CASE("A power cut at any moment of a run: checkpoints, log and configuratio
     const std::vector<int64_t> rows = steps_in(file_bytes(run / "log.jsonl"));
     REQUIRE(static_cast<int64_t>(rows.size()) >= step);
     for (int64_t i = 0; i < step; ++i) CHECK(rows[size_t(i)] == i + 1);
+    CHECK(events_of(run, "train/loss") >= step);
   });
   CHECK(states > 100);
 }

@@ -1,0 +1,31 @@
+#pragma once
+// The CUDA backend as the rest of the program sees it. A program that is linked without it has absent.cpp in its place.
+#include <cstdint>
+#include <memory>
+
+#include "kernels/device.h"
+
+namespace strand {
+
+/// What computes the products of experts' row blocks.
+enum class GroupedGemm : uint8_t {
+  automatic,  ///< device
+  cublas,     ///< cuBLAS, which wants the sizes of the blocks from the host: it waits for them in every product
+  device,     ///< strand's own kernels, which read the sizes on the device: the host never waits
+};
+
+struct CudaDeviceOptions {
+  int gpu = 0;  ///< number of the GPU, of those that the process can see
+  GroupedGemm grouped_gemm = GroupedGemm::automatic;
+};
+
+/// Throws Error when the GPU cannot be used, or when this program has no CUDA backend: what is wrong, and what to do.
+std::unique_ptr<Device> make_cuda_device(const CudaDeviceOptions& options);
+
+/// How many GPUs this process can use; 0 without a usable driver and without the backend.
+int cuda_device_count();
+
+/// What a plan has to know of an NVIDIA GPU.
+DeviceTraits cuda_traits();
+
+}  // namespace strand

@@ -1,0 +1,60 @@
+#pragma once
+// An NVIDIA GPU: its memory, its three streams, cuBLAS, and a step that is captured into a graph.
+#include <cublas_v2.h>
+#include <cuda_runtime.h>
+
+#include "kernels/cuda/backend.h"
+#include "kernels/device.h"
+
+namespace strand {
+
+class CudaDevice final : public Device {
+ public:
+  /// GPU number `gpu` of this process. Throws Error when it cannot be used, with the driver's reason.
+  explicit CudaDevice(const CudaDeviceOptions& options);
+  ~CudaDevice() override;
+  CudaDevice(const CudaDevice&) = delete;
+  CudaDevice& operator=(const CudaDevice&) = delete;
+
+  const char* name() const override { return "cuda"; }
+  DeviceTraits traits() const override;
+  std::unique_ptr<Ops> make_ops() override;
+  void* allocate(MemoryKind kind, size_t bytes) override;
+  void deallocate(MemoryKind kind, void* memory) noexcept override;
+  AvailableMemory available_memory() const override;
+  bool shares_host_memory() const override { return false; }
+  void upload(const void* host, const Tensor& device) override;
+  void download(const Tensor& device, void* host) override;
+  void enqueue_upload(const void* staging, const Tensor& device, Stream stream) override;
+  void enqueue_download(const Tensor& device, void* staging, Stream stream) override;
+  void synchronize() override;
+  std::unique_ptr<Event> make_event() override;
+  std::unique_ptr<Recording> make_recording() override;
+  /// The first run of a recording enqueues as it is called, so that everything that is made once is made. Later ones
+  /// are captured into a graph, which is launched.
+  void run(Recording& recording, const std::function<void()>& body) override;
+  PeakRate measure_peak(PeakKind kind, int rounds) override;
+  std::string description() const override;
+
+  cudaStream_t stream(Stream stream) const { return streams_[static_cast<int>(stream)]; }
+  cublasHandle_t blas() const { return blas_; }
+  const CudaDeviceOptions& options() const { return options_; }
+  int multiprocessors() const { return multiprocessors_; }
+  /// At least `bytes` of memory, aligned to 256 bytes, contents undefined, for partial results of one operation: the
+  /// next operation on the compute stream uses the same memory. It grows to what the largest operation needs.
+  void* workspace(size_t bytes);
+
+ private:
+  void make_streams();
+
+  CudaDeviceOptions options_;
+  std::string gpu_name_;
+  int multiprocessors_ = 0;
+  int capability_ = 0;  ///< 90 for sm_90
+  cudaStream_t streams_[stream_count] = {};
+  cublasHandle_t blas_ = nullptr;
+  DeviceMemory blas_workspace_;
+  DeviceMemory workspace_;
+};
+
+}  // namespace strand

@@ -1,0 +1,18 @@
+#include "kernels/cuda/cuda_ops.h"
+
+#include "kernels/cuda/grouped_cublas.h"
+
+namespace strand {
+
+CudaOps::CudaOps(CudaDevice& device)
+    : Ops(device),
+      cuda_(device),
+      stream_(device.stream(Stream::compute)),
+      blas_(device.blas()),
+      multiprocessors_(device.multiprocessors()) {
+  if (device.options().grouped_gemm == GroupedGemm::cublas) grouped_cublas_ = std::make_unique<GroupedCublas>(device);
+}
+
+CudaOps::~CudaOps() = default;
+
+}  // namespace strand

@@ -1,0 +1,82 @@
+// A step as a CUDA graph: captured each time, because parameters may have changed, and launched as one piece of work.
+// As long as its form stays the same, the executable graph is updated, which is much cheaper than making one.
+#include <exception>
+
+#include "core/error.h"
+#include "kernels/cuda/cuda_device.h"
+#include "kernels/cuda/errors.h"
+
+namespace strand {
+
+using gpu::check;
+
+namespace {
+class GraphRecording final : public Device::Recording {
+ public:
+  GraphRecording() = default;
+  ~GraphRecording() override {
+    if (executable != nullptr) cudaGraphExecDestroy(executable);
+  }
+  GraphRecording(const GraphRecording&) = delete;
+  GraphRecording& operator=(const GraphRecording&) = delete;
+
+  bool ran = false;
+  cudaGraphExec_t executable = nullptr;
+};
+
+/// Destroys the graph at the end.
+struct CapturedGraph {
+  CapturedGraph() = default;
+  ~CapturedGraph() {
+    if (graph != nullptr) cudaGraphDestroy(graph);
+  }
+  CapturedGraph(const CapturedGraph&) = delete;
+  CapturedGraph& operator=(const CapturedGraph&) = delete;
+  cudaGraph_t graph = nullptr;
+};
+
+void capture(cudaStream_t stream, const std::function<void()>& body, CapturedGraph& captured) {
+  // Thread-local: other threads may allocate and wait meanwhile.
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "beginning to capture a step");
+  try {
+    body();
+  } catch (...) {
+    cudaStreamEndCapture(stream, &captured.graph);
+    throw;
+  }
+  check(cudaStreamEndCapture(stream, &captured.graph), "capturing a step");
+}
+
+void update(cudaGraphExec_t& executable, cudaGraph_t graph) {
+  if (executable != nullptr) {
+    cudaGraphExecUpdateResultInfo result{};
+    const cudaError_t error = cudaGraphExecUpdate(executable, graph, &result);
+    if (error == cudaSuccess) return;
+    require(error == cudaErrorGraphExecUpdateFailure, "cuda: updating the graph of a step: {} ({})",
+            cudaGetErrorString(error), cudaGetErrorName(error));
+    cudaGetLastError();  // another form: it needs a new executable graph, and that is all
+    cudaGraphExecDestroy(executable);
+    executable = nullptr;
+  }
+  check(cudaGraphInstantiate(&executable, graph, 0), "making the graph of a step");
+}
+}  // namespace
+
+std::unique_ptr<Device::Recording> CudaDevice::make_recording() {
+  return std::make_unique<GraphRecording>();
+}
+
+void CudaDevice::run(Recording& recording, const std::function<void()>& body) {
+  auto& graph = dynamic_cast<GraphRecording&>(recording);
+  if (!graph.ran) {
+    body();
+    graph.ran = true;
+    return;
+  }
+  CapturedGraph captured;
+  capture(stream(Stream::compute), body, captured);
+  update(graph.executable, captured.graph);
+  check(cudaGraphLaunch(graph.executable, stream(Stream::compute)), "launching the graph of a step");
+}
+
+}  // namespace strand

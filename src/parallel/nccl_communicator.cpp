@@ -1,0 +1,220 @@
+#include "parallel/nccl_communicator.h"
+
+#include <cstring>
+#include <numeric>
+
+#include "core/error.h"
+#include "kernels/cuda/errors.h"
+#include "kernels/cuda/rank_sum.h"
+
+namespace strand {
+
+namespace {
+ncclDataType_t nccl_type(DType type) {
+  switch (type) {
+    case DType::f32:
+      return ncclFloat32;
+    case DType::f64:
+      return ncclFloat64;
+    case DType::bf16:
+      return ncclBfloat16;
+    case DType::i32:
+      return ncclInt32;
+    case DType::i64:
+      return ncclInt64;
+    default:
+      return ncclUint8;
+  }
+}
+
+/// Part r of x, which has `parts` equal ones.
+Tensor part_of(const Tensor& x, int r, int parts) {
+  const int64_t n = x.elements() / parts;
+  const Tensor flat = x.view({x.elements()});
+  return flat.rows(r * n, (r + 1) * n);
+}
+
+/// The id that rank 0 of the group has made, on every rank.
+ncclUniqueId shared_id(Communicator& host) {
+  ncclUniqueId id{};
+  if (host.rank() == 0) {
+    const ncclResult_t result = ncclGetUniqueId(&id);
+    require(result == ncclSuccess, "NCCL: ncclGetUniqueId: {}", ncclGetErrorString(result));
+  }
+  std::vector<char> all(sizeof id * static_cast<size_t>(host.size()));
+  host.all_gather_host(&id, sizeof id, all.data());
+  std::memcpy(&id, all.data(), sizeof id);
+  return id;
+}
+}  // namespace
+
+NcclCommunicator::NcclCommunicator(CudaDevice& device, std::unique_ptr<Communicator> host, SumOrder order,
+                                   std::shared_ptr<NcclWatchdog> watchdog)
+    : Communicator(host->rank(), host->size()),
+      device_(device),
+      host_(std::move(host)),
+      order_(order),
+      stream_(device.stream(Stream::communication)),
+      begin_(device.make_event()),
+      watchdog_(std::move(watchdog)) {
+  check(ncclCommInitRank(&comm_, size(), shared_id(*host_), rank()), "ncclCommInitRank");
+}
+
+NcclCommunicator::~NcclCommunicator() {
+  for (const auto& event : events_) watchdog_->forget(*event);
+  cudaStreamSynchronize(stream_);
+  ncclCommDestroy(comm_);
+}
+
+void NcclCommunicator::check(ncclResult_t result, const char* what) const {
+  require(result == ncclSuccess, "NCCL: {}, rank {} of {}: {}", what, rank(), size(), ncclGetErrorString(result));
+}
+
+void NcclCommunicator::all_gather_host(const void* mine, size_t bytes, void* all) {
+  host_->all_gather_host(mine, bytes, all);
+}
+
+/// Enqueues a collective between the events of its begin and its end.
+template <typename Enqueue>
+int64_t NcclCommunicator::enqueued(const char* what, Traffic kind, const Enqueue& enqueue) {
+  begin_->record(Stream::compute);
+  begin_->hold(Stream::communication);
+  enqueue();
+  ncclResult_t state = ncclSuccess;
+  check(ncclCommGetAsyncError(comm_, &state), what);
+  check(state, what);
+  if (free_events_.empty()) {
+    events_.push_back(device_.make_event());
+    free_events_.push_back(events_.back().get());
+  }
+  Event* const end = free_events_.back();
+  free_events_.pop_back();
+  end->record(Stream::communication);
+  watchdog_->watch(*end, kind);
+  ends_.emplace(++tickets_, end);
+  return tickets_;
+}
+
+double NcclCommunicator::finish(int64_t ticket) {
+  const auto found = ends_.find(ticket);
+  require(found != ends_.end(), "NCCL: collective {} was waited for before", ticket);
+  found->second->hold(Stream::compute);
+  free_events_.push_back(found->second);
+  ends_.erase(found);
+  return 0;
+}
+
+Tensor NcclCommunicator::scratch(size_t slot, DType type, const Shape& shape) {
+  const size_t bytes = static_cast<size_t>(shape.elements()) * size_of(type);
+  if (bytes > scratch_[slot].bytes()) {
+    gpu::check(cudaStreamSynchronize(stream_), "waiting for the GPU");  // somebody may still use what goes
+    scratch_[slot] = DeviceMemory();
+    scratch_[slot] = DeviceMemory(device_, MemoryKind::device, bytes);
+  }
+  return scratch_[slot].tensor(type, shape);
+}
+
+void NcclCommunicator::exchange_parts(const Tensor& send, const Tensor& receive) {
+  check(ncclGroupStart(), "ncclGroupStart");
+  for (int p = 0; p < size(); ++p) {
+    const Tensor to = part_of(send, p, size()), from = part_of(receive, p, size());
+    check(ncclSend(to.data, to.bytes(), ncclUint8, p, comm_, stream_), "ncclSend");
+    check(ncclRecv(from.data, from.bytes(), ncclUint8, p, comm_, stream_), "ncclRecv");
+  }
+  check(ncclGroupEnd(), "ncclGroupEnd");
+}
+
+void NcclCommunicator::reduce_scatter_in_order(const Tensor& x, DType travel) {
+  Tensor sent = x.view({x.elements()});
+  if (travel != x.dtype) {
+    sent = scratch(0, travel, {x.elements()});
+    gpu::enqueue_round(x, sent, stream_);
+  }
+  const Tensor arrived = scratch(1, travel, {x.elements()});
+  exchange_parts(sent, arrived);
+  gpu::enqueue_rank_sum(arrived, part_of(x, rank(), size()), stream_);
+}
+
+void NcclCommunicator::all_reduce_in_order(const Tensor& x) {
+  if (x.bytes() > small_bytes && x.elements() % size() == 0) {
+    reduce_scatter_in_order(x, x.dtype);
+    check(ncclAllGather(part_of(x, rank(), size()).data, x.data, static_cast<size_t>(x.elements() / size()),
+                        nccl_type(x.dtype), comm_, stream_),
+          "ncclAllGather");
+    return;
+  }
+  const Tensor all = scratch(0, x.dtype, {size() * x.elements()});
+  check(ncclAllGather(x.data, all.data, static_cast<size_t>(x.elements()), nccl_type(x.dtype), comm_, stream_),
+        "ncclAllGather");
+  gpu::enqueue_rank_sum(all, x, stream_);
+}
+
+int64_t NcclCommunicator::start_all_reduce_sum(Traffic kind, const Tensor& x) {
+  return enqueued("ncclAllReduce", kind, [&] {
+    if (order_ == SumOrder::of_ranks) return all_reduce_in_order(x);
+    check(ncclAllReduce(x.data, x.data, static_cast<size_t>(x.elements()), nccl_type(x.dtype), ncclSum, comm_, stream_),
+          "ncclAllReduce");
+  });
+}
+
+int64_t NcclCommunicator::start_reduce_scatter_sum(Traffic kind, const Tensor& x, DType travel) {
+  return enqueued("ncclReduceScatter", kind, [&] {
+    // NCCL would add in bf16, and round at every rank.
+    if (order_ == SumOrder::of_ranks || travel != x.dtype) return reduce_scatter_in_order(x, travel);
+    check(ncclReduceScatter(x.data, part_of(x, rank(), size()).data, static_cast<size_t>(x.elements() / size()),
+                            nccl_type(x.dtype), ncclSum, comm_, stream_),
+          "ncclReduceScatter");
+  });
+}
+
+int64_t NcclCommunicator::start_all_gather(Traffic kind, const Tensor& x) {
+  return enqueued("ncclAllGather", kind, [&] {
+    const Tensor mine = part_of(x, rank(), size());
+    check(ncclAllGather(mine.data, x.data, mine.bytes(), ncclUint8, comm_, stream_), "ncclAllGather");
+  });
+}
+
+int64_t NcclCommunicator::start_all_to_all(Traffic kind, const RankRows& send, const RankRows& receive) {
+  return enqueued("all-to-all", kind, [&] {
+    check(ncclGroupStart(), "ncclGroupStart");
+    for (size_t p = 0; p < static_cast<size_t>(size()); ++p) {
+      const Tensor to = send.tensor.rows(send.first[p], send.first[p] + send.count[p]);
+      const Tensor from = receive.tensor.rows(receive.first[p], receive.first[p] + receive.count[p]);
+      const int peer = static_cast<int>(p);
+      if (to.bytes() > 0) check(ncclSend(to.data, to.bytes(), ncclUint8, peer, comm_, stream_), "ncclSend");
+      if (from.bytes() > 0) check(ncclRecv(from.data, from.bytes(), ncclUint8, peer, comm_, stream_), "ncclRecv");
+    }
+    check(ncclGroupEnd(), "ncclGroupEnd");
+  });
+}
+
+void NcclCommunicator::warm_up() {
+  const int64_t n = int64_t{64} * size();
+  const DeviceMemory memory(device_, MemoryKind::device, 2 * static_cast<size_t>(n) * sizeof(float));
+  const Tensor x = memory.tensor(DType::f32, {n}), y = memory.tensor(DType::f32, {n}, static_cast<size_t>(n) * 4);
+  gpu::check(cudaMemsetAsync(memory.data(), 0, memory.bytes(), device_.stream(Stream::compute)), "clearing memory");
+  RankRows send{x, std::vector<int64_t>(static_cast<size_t>(size())),
+                std::vector<int64_t>(static_cast<size_t>(size()), 64)};
+  for (size_t p = 0; p < send.first.size(); ++p) send.first[p] = 64 * static_cast<int64_t>(p);
+  const RankRows receive{y, send.first, send.count};
+  finish(start_all_reduce_sum(Traffic::control, x));
+  finish(start_reduce_scatter_sum(Traffic::control, x, DType::f32));
+  finish(start_reduce_scatter_sum(Traffic::control, x, DType::bf16));
+  finish(start_all_gather(Traffic::control, x));
+  finish(start_all_to_all(Traffic::control, send, receive));
+  device_.synchronize();
+}
+
+void move_to_device(ProcessGrid& grid, Device& device, const DeviceGridOptions& options) {
+  auto* cuda = dynamic_cast<CudaDevice*>(&device);
+  if (cuda == nullptr || grid.ranks() == 1) return;
+  const auto watchdog = std::make_shared<NcclWatchdog>(grid.rank(), grid.progress(), options);
+  grid.replace_communicators([&](std::unique_ptr<Communicator> host) -> std::unique_ptr<Communicator> {
+    if (host->size() == 1) return host;
+    auto made = std::make_unique<NcclCommunicator>(*cuda, std::move(host), options.order, watchdog);
+    made->warm_up();
+    return made;
+  });
+}
+
+}  // namespace strand

@@ -1,0 +1,153 @@
+// The whole program on an emulated GPU (tests/gpu_emulation), and the real one where there is no GPU: training as on
+// the CPU, saving and resuming across devices, the other commands, and how a run ends whose GPU fails.
+#include <cmath>
+
+#include "tests/catch.h"
+#include "workspace.h"
+
+using namespace strand;
+using Catch::Contains;
+using nlohmann::json;
+
+namespace {
+const std::string program = STRAND_BINARY_DIR "/strand_emulated";
+
+/// The emulated program in the workspace, with settings of the emulation ("GPU_EMULATION_SEED=2").
+Outcome emulated(const std::vector<std::string>& arguments, const std::vector<std::string>& settings = {}) {
+  std::vector<std::string> words = {"/usr/bin/env"};
+  words.insert(words.end(), settings.begin(), settings.end());
+  words.push_back(program);
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  return run_program(words, workspace().root());
+}
+
+void train(const std::string& name, const std::vector<std::string>& more,
+           const std::vector<std::string>& settings = {}) {
+  const Outcome outcome = emulated(workspace().train(name, more), settings);
+  INFO(outcome.err);
+  REQUIRE(outcome.status == 0);
+}
+
+const std::vector<std::string> on_cuda = {"--set", "run.device=cuda"};
+
+std::vector<std::string> plus(std::vector<std::string> words, const std::vector<std::string>& more) {
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+/// The twenty steps of tiny.yaml on the emulated GPU, and on the CPU.
+const std::string& cuda_run() {
+  static const std::string name = [] {
+    train("cuda", on_cuda);
+    return "cuda";
+  }();
+  return name;
+}
+const std::string& cpu_run() {
+  static const std::string name = [] {
+    train("cpu", {});
+    return "cpu";
+  }();
+  return name;
+}
+
+/// Losses and terms of two runs from step `first` on agree to `tolerance`, relative to the larger of them and 1e-3.
+void check_same_curve(const std::string& one, const std::string& other, int64_t first, double tolerance) {
+  const std::vector<json> a = workspace().log(one), b = workspace().log(other);
+  REQUIRE(a.size() == b.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (a[i]["step"] < first) continue;
+    for (const char* key : {"loss", "ce", "lb", "z", "sp", "cp", "grad_norm"}) {
+      if (!a[i].contains(key)) continue;
+      const double x = a[i][key], y = b[i][key];
+      INFO("step " << a[i]["step"] << ", " << key << ": " << x << " and " << y);
+      CHECK(std::abs(x - y) <= tolerance * std::max({std::abs(x), std::abs(y), 1e-3}));
+    }
+  }
+}
+
+void check_same_weights(const std::string& one, const std::string& other, int64_t step) {
+  for (const char* file : {"model.safetensors", "optimizer.safetensors"}) {
+    const std::string a = bytes_of(workspace().checkpoint(one, step) / file);
+    CHECK(a.size() > 1000);
+    CHECK(a == bytes_of(workspace().checkpoint(other, step) / file));
+  }
+}
+
+/// Steps are rounded in fp32 in another order on each device. Over twenty steps of a large learning rate, the
+/// differences grow from 1e-7 to some 1e-5.
+constexpr double fp32_rounding = 2e-4;
+}  // namespace
+
+TEST_CASE("training on cuda takes the CPU's steps, up to rounding") {
+  check_same_curve(cpu_run(), cuda_run(), 0, fp32_rounding);
+}
+
+TEST_CASE("the order in which threads and blocks run changes no bit") {
+  train("reversed", on_cuda, {"GPU_EMULATION_ORDER=last_to_first"});
+  train("another", on_cuda, {"GPU_EMULATION_SEED=7"});
+  for (const char* name : {"reversed", "another"}) check_same_weights(cuda_run(), name, 20);
+}
+
+TEST_CASE("bf16 trains on cuda") {
+  const std::vector<std::string> bf16 = {"--set", "run.precision=bf16"};
+  train("cpu_bf16", bf16);
+  train("cuda_bf16", plus(on_cuda, bf16));
+  const json cpu = workspace().log("cpu_bf16").back(), cuda = workspace().log("cuda_bf16").back();
+  CHECK(cuda["ce"].get<double>() == Approx(cpu["ce"].get<double>()).epsilon(0.03));
+}
+
+TEST_CASE("a run saved on one device goes on on the other") {
+  train("cuda_to_cuda", plus(on_cuda, {"--set", "train.steps=10"}));
+  train("cuda_to_cuda", on_cuda);
+  check_same_weights(cuda_run(), "cuda_to_cuda", 20);
+
+  train("cuda_to_cpu", plus(on_cuda, {"--set", "train.steps=10"}));
+  train("cuda_to_cpu", {});
+  train("cpu_to_cuda", {"--set", "train.steps=10"});
+  train("cpu_to_cuda", on_cuda);
+  for (const char* name : {"cuda_to_cpu", "cpu_to_cuda"}) check_same_curve(cpu_run(), name, 11, fp32_rounding);
+}
+
+TEST_CASE("eval and generate run on cuda as on the CPU") {
+  const std::string run = (workspace().run(cuda_run())).string();
+  const auto loss_on = [&](const std::string& device) {
+    const Outcome outcome = emulated({"eval", run, "--data", "val", "--json", "--device", device});
+    INFO(outcome.err);
+    REQUIRE(outcome.status == 0);
+    return json::parse(outcome.out).at("ce").get<double>();
+  };
+  CHECK(loss_on("cuda") == Approx(loss_on("cpu")).epsilon(fp32_rounding));
+  const std::vector<std::string> greedy = {"generate",      run, "--prompt",     "The old captain",
+                                           "--temperature", "0", "--max-tokens", "12"};
+  const Outcome here = emulated(greedy), there = emulated(plus(greedy, {"--device", "cpu"}));
+  INFO(here.err << there.err);
+  CHECK(there.status == 0);
+  CHECK(here.out == there.out);
+}
+
+TEST_CASE("a GPU that fails ends the run with one line, and the last checkpoint is whole") {
+  for (const char* fault : {"adam:60:illegal_address", "adam:60:ecc"}) {
+    const std::string name = std::string("failed_") + (fault + 8);
+    const Outcome outcome =
+        emulated(plus(workspace().train(name), plus(on_cuda, {"--set", "train.checkpoint_every=1"})),
+                 {std::string("GPU_EMULATION_FAULT=") + fault});
+    INFO(outcome.err);
+    CHECK(outcome.status == 1);
+    CHECK_THAT(outcome.err, Contains("cuda"));
+    train(name, on_cuda);
+    check_same_weights(cuda_run(), name, 20);
+  }
+}
+
+TEST_CASE("without a usable GPU, device: cuda ends with one line and device: cpu works") {
+  const std::string file = STRAND_SOURCE_DIR "/tests/data/ce_only.safetensors";
+  const auto verify = [&](const std::string& device) {
+    return run_program({"/usr/bin/env", "CUDA_VISIBLE_DEVICES=", strand_program(), "verify", "--device", device, file});
+  };
+  const Outcome cuda = verify("cuda");
+  INFO(cuda.err);
+  CHECK(cuda.status == 1);
+  CHECK_THAT(cuda.err, Contains("no GPU can be used") || Contains("was built without it"));
+  CHECK(verify("cpu").status == 0);
+}

@@ -1,0 +1,52 @@
+#include "gpu_emulation/nccl_world.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace gpu_emulation {
+
+namespace {
+constexpr size_t header_bytes = (sizeof(WorldHeader) + 4095) / 4096 * 4096;
+constexpr size_t world_bytes = header_bytes + (most_ranks + most_ranks * most_ranks) * mailbox_bytes;
+
+[[noreturn]] void end(const char* what) {
+  std::perror(what);
+  std::abort();
+}
+}  // namespace
+
+World::World(const std::string& name, int ranks, int rank) : name_(name), ranks_(ranks), rank_(rank) {
+  const int file = shm_open(name.c_str(), O_CREAT | O_RDWR, 0600);
+  if (file < 0) end("GPU emulation: shared memory for NCCL");
+  // A new file is all zeros, which is how every number in it begins.
+  if (ftruncate(file, static_cast<off_t>(world_bytes)) != 0) end("GPU emulation: shared memory for NCCL");
+  void* memory = mmap(nullptr, world_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, file, 0);
+  if (memory == MAP_FAILED) end("GPU emulation: addresses for NCCL");
+  close(file);
+  header_ = static_cast<WorldHeader*>(memory);
+  data_ = static_cast<char*>(memory) + header_bytes;
+  header_->process[rank] = getpid();
+  ++header_->joined;
+  while (header_->joined < ranks) usleep(100);
+  shm_unlink(name.c_str());  // everybody has it: it goes when the last process ends
+}
+
+World::~World() {
+  header_->process[rank_] = 0;
+  munmap(header_, world_bytes);
+}
+
+bool World::somebody_died() const {
+  for (int p = 0; p < ranks_; ++p) {
+    const int process = header_->process[p];
+    if (process != 0 && kill(process, 0) != 0) return true;
+  }
+  return false;
+}
+
+}  // namespace gpu_emulation
