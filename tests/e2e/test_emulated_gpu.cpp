@@ -21,19 +21,26 @@ Outcome emulated(const std::vector<std::string>& arguments, const std::vector<st
   return run_program(words, workspace().root());
 }
 
+std::vector<std::string> plus(std::vector<std::string> words, const std::vector<std::string>& more) {
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+/// An emulated GPU is slow: small batches, and no validation on the way.
+std::vector<std::string> training(const std::string& name, const std::vector<std::string>& more) {
+  return plus(workspace().train(name, {"--set", "train.global_batch_size=4", "--set", "train.micro_batch_size=2",
+                                       "--set", "train.eval_every=0"}),
+              more);
+}
+
 void train(const std::string& name, const std::vector<std::string>& more,
            const std::vector<std::string>& settings = {}) {
-  const Outcome outcome = emulated(workspace().train(name, more), settings);
+  const Outcome outcome = emulated(training(name, more), settings);
   INFO(outcome.err);
   REQUIRE(outcome.status == 0);
 }
 
 const std::vector<std::string> on_cuda = {"--set", "run.device=cuda"};
-
-std::vector<std::string> plus(std::vector<std::string> words, const std::vector<std::string>& more) {
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
-}
 
 /// The twenty steps of tiny.yaml on the emulated GPU, and on the CPU.
 const std::string& cuda_run() {
@@ -51,18 +58,25 @@ const std::string& cpu_run() {
   return name;
 }
 
-/// Losses and terms of two runs from step `first` on agree to `tolerance`, relative to the larger of them and 1e-3.
-void check_same_curve(const std::string& one, const std::string& other, int64_t first, double tolerance) {
+/// Two runs from step `first` on take the same steps, up to rounding in fp32. Rounding differs by 1e-8 to 1e-5 (sp, a
+/// sum of small cosines) and now and then tips a nearly tied choice of experts, which then shows in the terms of the
+/// router and of the experts, and hardly in the loss.
+void check_same_curve(const std::string& one, const std::string& other, int64_t first) {
   const std::vector<json> a = workspace().log(one), b = workspace().log(other);
   REQUIRE(a.size() == b.size());
+  constexpr int64_t before_any_tip = 8;
   for (size_t i = 0; i < a.size(); ++i) {
-    if (a[i]["step"] < first) continue;
-    for (const char* key : {"loss", "ce", "lb", "z", "sp", "cp", "grad_norm"}) {
-      if (!a[i].contains(key)) continue;
+    const int64_t step = a[i]["step"];
+    if (step < first) continue;
+    const auto close = [&](const char* key, double tolerance) {
       const double x = a[i][key], y = b[i][key];
-      INFO("step " << a[i]["step"] << ", " << key << ": " << x << " and " << y);
+      INFO("step " << step << ", " << key << ": " << x << " and " << y);
       CHECK(std::abs(x - y) <= tolerance * std::max({std::abs(x), std::abs(y), 1e-3}));
-    }
+    };
+    for (const char* key : {"loss", "ce"})
+      if (a[i].contains(key)) close(key, step <= before_any_tip ? 1e-6 : 1e-3);
+    for (const char* key : {"lb", "z", "sp", "cp", "grad_norm"})
+      if (a[i].contains(key) && step <= before_any_tip) close(key, 1e-4);
   }
 }
 
@@ -73,14 +87,10 @@ void check_same_weights(const std::string& one, const std::string& other, int64_
     CHECK(a == bytes_of(workspace().checkpoint(other, step) / file));
   }
 }
-
-/// Steps are rounded in fp32 in another order on each device. Over twenty steps of a large learning rate, the
-/// differences grow from 1e-7 to some 1e-5.
-constexpr double fp32_rounding = 2e-4;
 }  // namespace
 
 TEST_CASE("training on cuda takes the CPU's steps, up to rounding") {
-  check_same_curve(cpu_run(), cuda_run(), 0, fp32_rounding);
+  check_same_curve(cpu_run(), cuda_run(), 0);
 }
 
 TEST_CASE("the order in which threads and blocks run changes no bit") {
@@ -106,7 +116,7 @@ TEST_CASE("a run saved on one device goes on on the other") {
   train("cuda_to_cpu", {});
   train("cpu_to_cuda", {"--set", "train.steps=10"});
   train("cpu_to_cuda", on_cuda);
-  for (const char* name : {"cuda_to_cpu", "cpu_to_cuda"}) check_same_curve(cpu_run(), name, 11, fp32_rounding);
+  for (const char* name : {"cuda_to_cpu", "cpu_to_cuda"}) check_same_curve(cpu_run(), name, 11);
 }
 
 TEST_CASE("eval and generate run on cuda as on the CPU") {
@@ -117,7 +127,7 @@ TEST_CASE("eval and generate run on cuda as on the CPU") {
     REQUIRE(outcome.status == 0);
     return json::parse(outcome.out).at("ce").get<double>();
   };
-  CHECK(loss_on("cuda") == Approx(loss_on("cpu")).epsilon(fp32_rounding));
+  CHECK(loss_on("cuda") == Approx(loss_on("cpu")).epsilon(1e-5));
   const std::vector<std::string> greedy = {"generate",      run, "--prompt",     "The old captain",
                                            "--temperature", "0", "--max-tokens", "12"};
   const Outcome here = emulated(greedy), there = emulated(plus(greedy, {"--device", "cpu"}));
@@ -129,9 +139,8 @@ TEST_CASE("eval and generate run on cuda as on the CPU") {
 TEST_CASE("a GPU that fails ends the run with one line, and the last checkpoint is whole") {
   for (const char* fault : {"adam:60:illegal_address", "adam:60:ecc"}) {
     const std::string name = std::string("failed_") + (fault + 8);
-    const Outcome outcome =
-        emulated(plus(workspace().train(name), plus(on_cuda, {"--set", "train.checkpoint_every=1"})),
-                 {std::string("GPU_EMULATION_FAULT=") + fault});
+    const Outcome outcome = emulated(training(name, plus(on_cuda, {"--set", "train.checkpoint_every=1"})),
+                                     {std::string("GPU_EMULATION_FAULT=") + fault});
     INFO(outcome.err);
     CHECK(outcome.status == 1);
     CHECK_THAT(outcome.err, Contains("cuda"));
