@@ -1,6 +1,6 @@
 #include "kernels/ops.h"
 
-#include <chrono>
+#include "core/clock.h"
 
 namespace strand {
 
@@ -31,13 +31,6 @@ const char* to_string(OpFamily family) {
   }
   return "?";
 }
-
-namespace {
-double now() {
-  using namespace std::chrono;
-  return duration<double>(steady_clock::now().time_since_epoch()).count();
-}
-}  // namespace
 
 double Ops::profile_start() {
   return now();

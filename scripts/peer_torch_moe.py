@@ -6,7 +6,8 @@ RMSNorm, cross-entropy in row chunks that never hold all logits, fused AdamW, gr
 configs/bench_tiny.yaml and configs/bench_small.yaml: softmax router with renormalised weights, tied head, load balancing.
 
 Runs timed steps on random tokens and prints one JSON line. `--dtype fp32` computes everything in fp32, `--dtype
-autocast` keeps fp32 weights and runs matrix products in bf16 (torch.autocast).
+autocast` keeps fp32 weights and runs matrix products in bf16 (torch.autocast). `--mode compiled` runs everything but the
+products of experts and the cross-entropy, which are written by hand, through torch.compile; it needs a C++ compiler.
 """
 import argparse
 import json
@@ -33,6 +34,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="tiny")
     parser.add_argument("--dtype", choices=["fp32", "autocast"], default="fp32")
+    parser.add_argument("--mode", choices=["eager", "compiled"], default="eager")
     parser.add_argument("--batch", type=int, default=4, help="sequences")
     parser.add_argument("--tokens", type=int, default=512, help="tokens in a sequence")
     parser.add_argument("--steps", type=int, default=10)
@@ -99,6 +101,11 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         return dx * dloss, dhead * dloss, None
 
 
+# torch.compile cannot look into functions whose shapes depend on data; it compiles what is around them.
+grouped_linear = torch.compiler.disable(GroupedLinear.apply)
+chunked_cross_entropy = torch.compiler.disable(ChunkedCrossEntropy.apply)
+
+
 def normal(*shape, std=0.02):
     return nn.Parameter(torch.randn(*shape) * std)
 
@@ -135,9 +142,9 @@ class Layer(nn.Module):
         slot_of_row = torch.argsort(expert_of_slot, stable=True)
         row_of_slot = torch.empty_like(slot_of_row).scatter_(0, slot_of_row, torch.arange(tokens * k))
         rows = torch.zeros(e, dtype=torch.int64).scatter_add_(0, expert_of_slot, torch.ones_like(expert_of_slot))
-        gate_up = GroupedLinear.apply(h[slot_of_row // k].to(self.compute), self.gate_up.to(self.compute), rows)
+        gate_up = grouped_linear(h[slot_of_row // k].to(self.compute), self.gate_up.to(self.compute), rows)
         z = F.silu(gate_up[:, :w]) * gate_up[:, w:]
-        y = GroupedLinear.apply(z, self.down.to(self.compute), rows)[row_of_slot].view(tokens, k, d)
+        y = grouped_linear(z, self.down.to(self.compute), rows)[row_of_slot].view(tokens, k, d)
         load_balance = e / (k * tokens) * (rows * p.mean(dim=0)).sum()
         return (y * gates[..., None].to(y.dtype)).sum(dim=1), load_balance
 
@@ -166,7 +173,7 @@ class Model(nn.Module):
             x, load_balance = layer(x, self.rope, inputs.shape[0])
             auxiliary = auxiliary + LB_WEIGHT * load_balance
         x = F.rms_norm(x, (self.shape["D"],), self.norm, NORM_EPS).to(self.compute)
-        return ChunkedCrossEntropy.apply(x, self.embed.to(self.compute), targets.reshape(-1)) + auxiliary
+        return chunked_cross_entropy(x, self.embed.to(self.compute), targets.reshape(-1)) + auxiliary
 
 
 def make_optimizer(model):
@@ -185,12 +192,13 @@ def main():
     autocast = args.dtype == "autocast"
     model = Model(shape, torch.bfloat16 if autocast else torch.float32, args.tokens)
     optimizer = make_optimizer(model)
+    run_model = torch.compile(model) if args.mode == "compiled" else model
 
     def timed_step():
         inputs, targets = torch.randint(shape["V"], (2, args.batch, args.tokens))
         begin = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            loss = model(inputs, targets)
+            loss = run_model(inputs, targets)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
         optimizer.step()
@@ -209,6 +217,7 @@ def main():
         "threads": torch.get_num_threads(),
         "shape": args.shape,
         "dtype": args.dtype,
+        "mode": args.mode,
         "parameters": sum(p.numel() for p in model.parameters()),
         "step_seconds": seconds,
         "tokens_per_second": {"best": tokens / min(seconds), "median": tokens / statistics.median(seconds)},

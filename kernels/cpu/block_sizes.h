@@ -28,6 +28,7 @@ constexpr int64_t whole_heads_per_thread = 8;
 /// Rows of x that are widened to f32 at a time: few enough to be still in cache when the product reads them, and a
 /// bound on the memory this takes.
 constexpr int64_t widened_rows = 1024;
+constexpr int64_t widened_block = 512;  ///< rows, columns and depth of the blocks in which bf16 products are emulated
 constexpr int64_t widened_elements = 8192;  ///< elements of a task that widens
 /// Outputs of a slice of a weight's gradient, at least: in narrower ones, threads have too little to share.
 constexpr int64_t weight_slice = 256;

@@ -46,7 +46,8 @@ class GemmWorker {
   /// `threads` must be the number oneDNN sees (omp_get_max_threads()) whenever run() is called.
   GemmWorker(const dnnl::engine& engine, int threads) : engine_(engine), stream_(engine), threads_(threads) {}
 
-  /// Where oneDNN has no bf16 products for this CPU, operands are widened and multiplied in f32, block by block.
+  /// Where oneDNN has no bf16 products of the CPU's own (onednn_multiplies_bf16), operands are widened and multiplied
+  /// in f32, block by block.
   void run(const GemmShape& shape, const void* a, const void* b, void* c);
   int threads() const { return threads_; }
 
@@ -73,10 +74,7 @@ class GemmWorker {
   Scratch widened_;
 };
 
-/// Rows, columns and depth of the blocks in which bf16 products are emulated.
-constexpr int64_t widened_block = 512;
-
-/// Whether oneDNN multiplies bf16 matrices on this CPU, within its limit (isa.h).
+/// Whether oneDNN has bf16 products that use bf16 instructions of this CPU, within its limit (isa.h).
 bool onednn_multiplies_bf16();
 
 class CpuGemm {

@@ -138,11 +138,9 @@ std::string cpu_isa_text() {
 
 std::string bf16_remark() {
   if (!cpu_level().multiplies_bf16())
-    return "bf16 is emulated on these instructions: products widen their operands and compute in fp32, so a step takes "
-           "longer than with precision fp32";
-  const dnnl::cpu_isa isa = dnnl::get_effective_cpu_isa();
-  if (isa == dnnl::cpu_isa::avx512_core || isa == dnnl::cpu_isa::avx512_core_vnni)
-    return "bf16 is emulated on these instructions: oneDNN computes its products in fp32, so bf16 is not faster";
+    return "bf16 is emulated on these instructions: products widen their operands and compute in fp32, so a step is "
+           "not "
+           "faster than with precision fp32";
   return "";
 }
 

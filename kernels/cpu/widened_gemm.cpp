@@ -1,5 +1,5 @@
-// bf16 products where oneDNN has none: blocks of the operands are widened to f32 and multiplied, and each element of
-// the result is rounded once. Like oneDNN's own, they sum in f32.
+// bf16 products where oneDNN has none that are fast: blocks of the operands are widened to f32 and multiplied, and each
+// element of the result is rounded once. Like oneDNN's own, they sum in f32.
 #include <algorithm>
 
 #include "kernels/cpu/convert.h"
@@ -9,13 +9,15 @@
 namespace strand {
 namespace {
 
+constexpr int64_t widened_block = block_sizes::widened_block;
+
 /// Part of a matrix that is stored row by row.
 struct Block {
   int64_t row, rows, column, columns;
 };
 
 int64_t rows_a_task(int64_t columns) {
-  return std::max<int64_t>(1, 8192 / columns);
+  return std::max<int64_t>(1, block_sizes::widened_elements / columns);
 }
 
 /// to [rows, columns], adjacent, from the block of a matrix whose rows are `stride` elements apart.

@@ -81,10 +81,10 @@ CudaDevice::CudaDevice(const CudaDeviceOptions& options) : options_(options) {
           gpu_name_, properties.major, properties.minor);
   make_streams();
   check(cublasCreate(&blas_), "starting cuBLAS");
-  // A product that cuBLAS cuts along the sum may add its parts in bf16 unless this forbids it: on an H200, parts of a sum
-  // of 1280 products then came out wrong in the first digit.
-  check(cublasSetMathMode(blas_, static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH |
-                                                           CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
+  // A product that cuBLAS cuts along the sum may add its parts in bf16 unless this forbids it: on an H200, parts of a
+  // sum of 1280 products then came out wrong in the first digit.
+  check(cublasSetMathMode(
+            blas_, static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
         "setting the precision of cuBLAS");
   blas_workspace_ = DeviceMemory(*this, MemoryKind::device, blas_workspace_bytes);
   check(cublasSetStream(blas_, stream(Stream::compute)), "cublasSetStream");

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "checkpoint/strict_json.h"
+#include "core/clock.h"
 
 namespace strand {
 
@@ -17,8 +18,8 @@ constexpr uint64_t max_part_bytes = 256'000'000;
 
 struct Stem {
   const char* name;
-  std::span<const NamedTensor> CheckpointContents::* tensors;
-  WriterPlace::Shards WriterPlace::* shards;
+  std::span<const NamedTensor> CheckpointContents::*tensors;
+  WriterPlace::Shards WriterPlace::*shards;
 };
 constexpr Stem stems[] = {{model_stem, &CheckpointContents::model, &WriterPlace::model},
                           {optimizer_stem, &CheckpointContents::optimizer, &WriterPlace::optimizer}};
@@ -69,11 +70,6 @@ std::map<std::string, uint64_t> sizes_in(const std::string& directory) {
   for (const auto& entry : fs::directory_iterator(directory))
     sizes[entry.path().filename().string()] = fs::file_size(entry.path(), gone);
   return sizes;
-}
-
-double now() {
-  using namespace std::chrono;
-  return duration<double>(steady_clock::now().time_since_epoch()).count();
 }
 
 /// The lowest number of a writer, from `from` on, that has not left its part yet; place.writers when all have.
@@ -137,8 +133,8 @@ void write_checkpoint_part(const std::string& parent, const CheckpointContents& 
     try {
       write_file_atomically(path, json{{"error", error.what()}}.dump(-1, ' ', false, json::error_handler_t::replace));
     } catch (const Error&) {
-      // The part could not be written, perhaps because the disk is full. The first writer learns of it when this process
-      // ends, or gives up when its patience is over.
+      // The part could not be written, perhaps because the disk is full. The first writer learns of it when this
+      // process ends, or gives up when its patience is over.
     }
     throw;
   }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cmath>
 #include <memory>
 #include <numeric>
@@ -10,6 +9,7 @@
 #include "checkpoint/manifest.h"
 #include "config/model_size.h"
 #include "config/schema.h"
+#include "core/clock.h"
 #include "core/error.h"
 #include "core/random.h"
 #include "model/backend.h"
@@ -24,11 +24,6 @@
 namespace strand::cli {
 
 namespace {
-double now() {
-  using namespace std::chrono;
-  return duration<double>(steady_clock::now().time_since_epoch()).count();
-}
-
 SessionShape shape_of(const Config& config) {
   return {Purpose::training, config.train.micro_batch_size, config.data.sequence_length};
 }

@@ -40,8 +40,8 @@ void run(const Arguments& a, Processes& processes) {
   run.device = a.device;
   run.precision = chosen_precision(a);
   run.threads = processes.threads_for(a.threads);
-  const std::unique_ptr<ProcessGrid> grid = processes.grid(a.expert_parallel, watchdog_seconds);
   const std::unique_ptr<Device> device = make_device(run, {}, processes.local_rank());
+  const std::unique_ptr<ProcessGrid> grid = processes.grid(a.expert_parallel, watchdog_seconds);
   move_to_device(*grid, *device, {.watchdog_seconds = watchdog_seconds, .end_all_ranks = [&processes](int code) {
                                     processes.abort(code);
                                   }});

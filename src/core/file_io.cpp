@@ -202,7 +202,7 @@ std::string read_sized(std::FILE* file, uint64_t size, const std::string& path) 
 
 std::string read_to_end(std::FILE* file, uint64_t limit, const std::string& path) {
   std::string bytes;
-  std::vector<char> block(size_t{1} << 16);
+  std::vector<char> block(piped_block_bytes);
   while (const size_t count = std::fread(block.data(), 1, block.size(), file)) {
     bytes.append(block.data(), count);
     require(bytes.size() <= limit, "{} gives more than {} bytes, and such a file has at most that many", path, limit);

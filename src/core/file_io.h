@@ -128,6 +128,8 @@ void require_replaceable(const std::string& path);
 
 FileDigest write_file_atomically(const std::string& path, std::string_view bytes);
 
+inline constexpr size_t piped_block_bytes = size_t{1} << 16;  ///< read at a time from a pipe
+
 /// The contents of a file, or all that comes out of a pipe. Throws Error when it cannot be read or has more than
 /// `limit` bytes. The size of a file is checked before anything is allocated.
 std::string read_file(const std::string& path, uint64_t limit);

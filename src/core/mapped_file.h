@@ -1,8 +1,8 @@
 #pragma once
 // A file mapped into memory, read only. Pages come from the disk when they are first read, so opening a file costs
 // nothing, and a file may be larger than memory. Through data(), nobody may shorten the file while it is mapped: the
-// system would answer a read past the new end with SIGBUS. To replace the file by a rename is safe. read() needs no such
-// promise: it is for what is read again and again while a long run goes on.
+// system would answer a read past the new end with SIGBUS. To replace the file by a rename is safe. read() needs no
+// such promise: it is for what is read again and again while a long run goes on.
 #include <cstddef>
 #include <cstdint>
 #include <string>

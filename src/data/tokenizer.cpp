@@ -15,7 +15,6 @@ namespace strand {
 
 namespace {
 constexpr uint64_t max_model_bytes = uint64_t{1} << 28;  // real ones have a few MB
-constexpr size_t block_bytes = size_t{1} << 14;  // small enough for SentencePiece's working set to stay in cache
 }  // namespace
 
 namespace {
@@ -90,7 +89,8 @@ size_t Tokenizer::find_cut(std::string_view text, size_t from) const {
 }
 
 size_t Tokenizer::Impl::first_block(std::string_view text) const {
-  return text.size() > block_bytes ? std::min(cuts.find(text, block_bytes), text.size()) : text.size();
+  return text.size() > Tokenizer::block_bytes ? std::min(cuts.find(text, Tokenizer::block_bytes), text.size())
+                                              : text.size();
 }
 
 size_t Tokenizer::longest_block(std::string_view text) const {

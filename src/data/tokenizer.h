@@ -36,6 +36,8 @@ class Tokenizer {
   /// Bytes of the largest piece of `text` that has to be encoded as one. Encoding it takes some
   /// memory_for_each_byte times as much memory while it lasts.
   size_t longest_block(std::string_view text) const;
+  /// A longer text is encoded in blocks of at least so many bytes: SentencePiece's working set then stays in cache.
+  static constexpr size_t block_bytes = size_t{1} << 14;
   static constexpr uint64_t memory_for_each_byte = 100;  // measured: SentencePiece describes each token at length
 
   /// Throws Error for an id outside [0, vocab_size()). BOS, EOS and padding decode to nothing.

@@ -9,7 +9,6 @@
 namespace strand {
 
 namespace {
-constexpr int64_t block_tokens = 65536;  // read between two looks at stop_
 constexpr int lowest_priority = 19;
 }  // namespace
 

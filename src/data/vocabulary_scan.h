@@ -2,6 +2,7 @@
 // Looks for ids outside the vocabulary in whole token files while training goes on, so that a bad id in a rarely
 // visited place is found in the first minutes of a run and not after days.
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <thread>
@@ -13,6 +14,8 @@ namespace strand {
 
 class VocabularyScan {
  public:
+  static constexpr int64_t block_tokens = 65536;  ///< read between two looks at whether to stop
+
   /// Starts one thread of lowest priority that reads the files one after another, once.
   VocabularyScan(std::vector<std::shared_ptr<const TokenFile>> files, int64_t vocab_size);
   /// Ends the thread, wherever it is.

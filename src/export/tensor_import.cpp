@@ -91,15 +91,20 @@ int64_t elements_of(const MappedTensor& t) {
   return n;
 }
 
-bool all_equal(const ElementSource& source, int64_t elements, float value) {
-  std::vector<float> piece(size_t{1} << 16);
-  for (int64_t begin = 0; begin < elements;) {
-    const int64_t count = std::min(elements - begin, static_cast<int64_t>(piece.size()));
-    read_elements(source, begin, count, DType::f32, piece.data());
-    if (!std::all_of(piece.begin(), piece.begin() + count, [&](float x) { return x == value; })) return false;
-    begin += count;
-  }
+/// Whether `holds(begin, count)` for every piece of `elements` elements.
+template <typename Holds>
+bool holds_for_pieces(int64_t elements, const Holds& holds) {
+  for (int64_t begin = 0; begin < elements; begin += compared_elements)
+    if (!holds(begin, std::min(elements - begin, compared_elements))) return false;
   return true;
+}
+
+bool all_equal(const ElementSource& source, int64_t elements, float value) {
+  std::vector<float> piece(static_cast<size_t>(compared_elements));
+  return holds_for_pieces(elements, [&](int64_t begin, int64_t count) {
+    read_elements(source, begin, count, DType::f32, piece.data());
+    return std::all_of(piece.begin(), piece.begin() + count, [&](float x) { return x == value; });
+  });
 }
 
 using NamesByReason = std::map<std::string, std::vector<std::string>>;
@@ -154,15 +159,12 @@ void require_plausible(const Family& family, const Config& config, const TensorS
 
 namespace {
 bool same_elements(const ElementSource& a, const ElementSource& b, int64_t elements) {
-  std::vector<float> of_a(size_t{1} << 16), of_b(of_a.size());
-  for (int64_t begin = 0; begin < elements;) {
-    const int64_t count = std::min(elements - begin, static_cast<int64_t>(of_a.size()));
+  std::vector<float> of_a(static_cast<size_t>(compared_elements)), of_b(of_a.size());
+  return holds_for_pieces(elements, [&](int64_t begin, int64_t count) {
     read_elements(a, begin, count, DType::f32, of_a.data());
     read_elements(b, begin, count, DType::f32, of_b.data());
-    if (!std::equal(of_a.begin(), of_a.begin() + count, of_b.begin())) return false;
-    begin += count;
-  }
-  return true;
+    return std::equal(of_a.begin(), of_a.begin() + count, of_b.begin());
+  });
 }
 }  // namespace
 

@@ -9,6 +9,9 @@
 
 namespace strand::hf {
 
+/// Elements of a tensor that are read and compared at a time.
+inline constexpr int64_t compared_elements = int64_t{1} << 16;
+
 /// Throws Error when `config` claims more layers or experts than `source` can hold: before a list of them is made.
 void require_plausible(const Family& family, const Config& config, const TensorSource& source);
 

@@ -32,8 +32,8 @@ std::unique_ptr<Device> make_device(const RunConfig& run, const CudaConfig& cuda
     case DeviceKind::plan:
       return std::make_unique<PlanDevice>(CpuDevice().traits());
     case DeviceKind::cuda:
-      return make_cuda_device({.gpu = cuda_device_count() == 1 ? 0 : local_rank,
-                               .grouped_gemm = grouped_gemm(cuda.grouped_gemm)});
+      return make_cuda_device(
+          {.gpu = cuda_device_count() == 1 ? 0 : local_rank, .grouped_gemm = grouped_gemm(cuda.grouped_gemm)});
   }
   fail("run.device: no such device");
 }

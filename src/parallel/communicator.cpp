@@ -1,20 +1,15 @@
 #include "parallel/communicator.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <numeric>
 
+#include "core/clock.h"
 #include "core/error.h"
 
 namespace strand {
 
 namespace {
-double now() {
-  using namespace std::chrono;
-  return duration<double>(steady_clock::now().time_since_epoch()).count();
-}
-
 void require_summable(const Tensor& x) {
   require(x.dtype == DType::f32 || x.dtype == DType::f64, "a sum over ranks of {}, which is neither f32 nor f64",
           x.to_string());

@@ -21,6 +21,7 @@ class MpiCommunicator final : public Communicator {
   int64_t start_all_gather(Traffic kind, const Tensor& x) override;
   int64_t start_all_to_all(Traffic kind, const RankRows& send, const RankRows& receive) override;
   double finish(int64_t ticket) override { return transport_.finish(ticket); }
+
  private:
   int64_t begin(const MpiOrder& order, Traffic kind);
 

@@ -1,8 +1,14 @@
 #include "parallel/process_grid.h"
 
+#include <fmt/core.h>
+
 #include "core/error.h"
 
 namespace strand {
+
+std::string layout_text(const GridShape& shape) {
+  return fmt::format("{} ranks, expert_parallel {}", shape.ranks, shape.expert_parallel);
+}
 
 void require_grid(int64_t ranks, int64_t expert_parallel) {
   require(ranks >= 1 && expert_parallel >= 1, "{} ranks with parallel.expert_parallel {}: both are at least 1", ranks,

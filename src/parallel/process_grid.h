@@ -8,6 +8,7 @@
 //                    replicas       {0, 2}   {1, 3}   {0, 2}   {1, 3}
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "parallel/communicator.h"
 #include "parallel/progress.h"
@@ -24,6 +25,9 @@ struct GridShape {
   int expert_rank() const { return rank % expert_parallel; }
   int replica_rank() const { return rank / expert_parallel; }
 };
+
+/// "4 ranks, expert_parallel 2"
+std::string layout_text(const GridShape& shape);
 
 class ProcessGrid {
  public:

@@ -1,20 +1,15 @@
 #include "train/checkpoint_saver.h"
 
-#include <chrono>
 #include <filesystem>
 #include <utility>
 
+#include "core/clock.h"
 #include "train/agreed.h"
 #include "train/model_state.h"
 
 namespace strand {
 
 namespace {
-double now() {
-  using namespace std::chrono;
-  return duration<double>(steady_clock::now().time_since_epoch()).count();
-}
-
 /// Where this rank's shards stand, when every rank has so many.
 WriterPlace::Shards place_among(Communicator& world, size_t mine) {
   WriterPlace::Shards shards;

@@ -46,7 +46,7 @@ std::string name_for_damaged(const std::string& path) {
 void copy_file(const std::string& from, const std::string& to) {
   std::ifstream in(from, std::ios::binary);
   AtomicFile out(to);
-  std::vector<char> block(size_t{1} << 20);
+  std::vector<char> block(RunLog::copied_bytes);
   while (in.read(block.data(), static_cast<std::streamsize>(block.size())) || in.gcount() > 0)
     out.write(block.data(), static_cast<size_t>(in.gcount()));
   require(!in.bad(), "cannot read {}", from);

@@ -37,6 +37,8 @@ class LogRow {
 
 class RunLog {
  public:
+  static constexpr size_t copied_bytes = size_t{1} << 20;  ///< at a time, of a damaged log that is put aside
+
   /// Opens `path` for a run whose first row will have step `first_step`: rows from that step on (of an earlier run that
   /// got further than the checkpoint that this one continues) and a last line that was cut off are dropped, by an
   /// atomic rewrite. 0 starts an empty log.

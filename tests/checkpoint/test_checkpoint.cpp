@@ -1,11 +1,11 @@
 // Checkpoints: whole or passed over, never half; the newest undamaged one is found; retention keeps what it must.
-#include "tests/catch.h"
 #include <cmath>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/describe.h"
 #include "core/version.h"
 #include "fixtures.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using namespace strand::test;

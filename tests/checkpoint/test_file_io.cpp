@@ -1,5 +1,9 @@
 // Durable files.
+#include <sys/stat.h>
+
 #include <cerrno>
+#include <fstream>
+#include <thread>
 
 #include "core/file_io.h"
 #include "fixtures.h"
@@ -57,6 +61,30 @@ TEST_CASE("The digest of a file around the block that is read at a time") {
     whole.add(text.data(), text.size());
     CHECK(digest_of_file(directory / "file") == whole.digest());
     CHECK(read_file(directory / "file", bytes) == text);
+  }
+}
+
+TEST_CASE("All that comes out of a pipe is read, around the block that is read at a time, up to the limit") {
+  const TemporaryDirectory directory;
+  const std::string pipe = directory / "pipe";
+  REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
+  for (const size_t bytes :
+       {size_t{0}, piped_block_bytes - 1, piped_block_bytes, piped_block_bytes + 1, piped_block_bytes * 5 / 2}) {
+    std::string text(bytes, 'a');
+    for (size_t i = 0; i < bytes; i += 1000) text[i] = static_cast<char>(i / 1000);
+    const auto read = [&](uint64_t limit) {
+      std::thread writer([&] { std::ofstream(pipe, std::ios::binary) << text; });
+      std::string result;
+      try {
+        result = read_file(pipe, limit);
+      } catch (const Error& error) {
+        result = error.what();
+      }
+      writer.join();
+      return result;
+    };
+    CHECK((read(bytes) == text));
+    if (bytes > 0) CHECK_THAT(read(bytes - 1), Catch::Contains("gives more than " + std::to_string(bytes - 1)));
   }
 }
 

@@ -189,6 +189,24 @@ TEST_CASE("a text cut at any place that is called safe has the ids of the whole"
   }
 }
 
+TEST_CASE("a text around the size of the blocks that are encoded has the ids of the whole") {
+  constexpr size_t block = Tokenizer::block_bytes;
+  for (const Kind& kind : kinds()) {
+    INFO(kind.name);
+    const Pair pair(kind);
+    std::mt19937 random(6);
+    std::string words;
+    while (words.size() < 3 * block) words += odd_text(random, 40) + " \u00e9t\u00e9\nthe river ";
+    for (const size_t bytes : {block - 1, block, block + 1, block + 2, 2 * block, 2 * block + 1, 5 * block / 2}) {
+      size_t end = bytes;
+      while ((static_cast<unsigned char>(words[end]) & 0xC0) == 0x80) --end;  // not inside a character
+      const std::string text = words.substr(0, end);
+      INFO(end << " bytes");
+      REQUIRE((pair.tokenizer.encode(text) == pair.whole(text)));
+    }
+  }
+}
+
 TEST_CASE("a long text in a file has the ids of the whole, whatever the model") {
   const TemporaryDirectory dir;
   std::mt19937 random(6);

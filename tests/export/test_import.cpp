@@ -4,6 +4,7 @@
 
 #include "export/hf_export.h"
 #include "export/hf_import.h"
+#include "export/tensor_import.h"
 #include "models.h"
 #include "small_tokenizer.h"
 
@@ -471,5 +472,34 @@ TEST_CASE("A tokenizer.model that is not SentencePiece is left out with a warnin
     CHECK(count_of(summary.warnings, "tokenizer.model") == 1);
     CHECK(Checkpoint(summary.checkpoint).tokenizer_model().empty());
     CHECK(numbers(Checkpoint(summary.checkpoint).model(), "norm.weight") == foreign.ours("norm.weight"));
+  }
+}
+
+TEST_CASE("A head that differs from the embedding in one element is found wherever it does") {
+  const TemporaryDirectory dir;
+  constexpr int64_t piece = hf::compared_elements;
+  for (const int64_t rows : {piece - 1, piece, piece + 1, 5 * piece / 2}) {
+    std::vector<float> embedding(static_cast<size_t>(rows), 0.5F), head = embedding;
+    Config config = small_config();
+    config.model.vocab_size = rows;
+    config.model.hidden_size = 1;
+    const auto is_tied = [&] {
+      const std::vector<NamedTensor> tensors = {
+          host_tensor("model.embed_tokens.weight", {embedding.data(), DType::f32, {rows, 1}}),
+          host_tensor("lm_head.weight", {head.data(), DType::f32, {rows, 1}})};
+      write_safetensors(dir / "model.safetensors", tensors);
+      config.model.tied_embeddings = true;
+      const std::string warning = hf::settle_head(config, TensorSource(dir.path(), "model"));
+      CHECK(warning.empty() == config.model.tied_embeddings);
+      return config.model.tied_embeddings;
+    };
+    INFO(rows << " elements");
+    CHECK(is_tied());
+    for (const int64_t place : {int64_t{0}, piece - 1, piece, rows - 1}) {
+      if (place >= rows) continue;
+      head[static_cast<size_t>(place)] = 0.25F;
+      CHECK_FALSE(is_tied());
+      head[static_cast<size_t>(place)] = 0.5F;
+    }
   }
 }

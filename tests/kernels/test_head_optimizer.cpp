@@ -59,6 +59,8 @@ TEST_CASE("Embedding and its backward: tokens that repeat") {
   std::vector<std::tuple<int64_t, int64_t, int64_t>> tables = {{1, 1, 1}, {6, 3, 7}, {70, 11, 33}, {300, 1000, 16}};
   for (int64_t tokens : around(block_sizes::tokens)) tables.push_back({tokens, 9, 3});
   for (int64_t columns : around(block_sizes::embedding_columns)) tables.push_back({7, 3, columns});
+  // Ids of three digits of eight bits, and more tokens than the CUDA backend sorts at a time.
+  tables.push_back({65600, 70000, 1});
   for (const auto& [tokens_, words, width] : tables) {
     const int64_t T = tokens_, V = words, D = width;
     INFO("T " << T << " V " << V << " D " << D);

@@ -21,8 +21,8 @@ const std::vector<Product> products = [] {
   for (int64_t outputs : around(2 * block_sizes::weight_slice)) all.push_back({3, 5, outputs});
   for (int64_t outputs : around(block_sizes::weight_slice_multiple))
     all.push_back({3, 2, 2 * block_sizes::weight_slice + 2 * outputs});
-  // Each side about and beyond the blocks of 512 in which bf16 products are emulated.
-  for (const int64_t side : {511, 512, 513, 1280}) {
+  // Each side about and beyond the blocks in which bf16 products are emulated.
+  for (const int64_t side : around(block_sizes::widened_block)) {
     all.push_back({side, 3, 5});
     all.push_back({3, side, 5});
     all.push_back({3, 5, side});

@@ -208,6 +208,22 @@ TEST_CASE("The layout of a space: whole parameters in buckets that divide") {
   }
 }
 
+TEST_CASE("A bucket is filled to its size and not past it") {
+  constexpr int64_t limit = 1 << 18;  // elements of f32 in 1 MiB, the smallest that parallel.bucket_mib allows
+  const auto buckets = [](const std::vector<int64_t>& sizes) {
+    return ParameterLayout(sizes, limit, 1).buckets.size();
+  };
+  for (const int64_t size : {limit - 32, limit - 1, limit}) {
+    CHECK(buckets({size}) == 1);
+    CHECK(buckets({size, 1}) == (size <= limit - 32 ? 1 : 2));
+    CHECK(buckets({size, 33}) == 2);
+  }
+  CHECK(buckets({limit + 1}) == 1);  // whole, in one of its own
+  CHECK(buckets({1, limit + 1, 1}) == 3);
+  CHECK(buckets({1, 5 * limit / 2, 1}) == 3);
+  CHECK(buckets(std::vector<int64_t>(5, limit / 2)) == 3);
+}
+
 /// Values by name of everything that a checkpoint holds.
 struct Everything {
   NamedValues master, m, v, biases;

@@ -123,6 +123,21 @@ TEST_CASE("Lines that are no rows go aside with a copy of the whole file, and th
   }
 }
 
+TEST_CASE("A damaged log is put aside whole, around the block that is copied at a time") {
+  const LogPath log;
+  constexpr size_t block = RunLog::copied_bytes;
+  for (const size_t bytes : {block - 1, block, block + 1, 5 * block / 2}) {
+    const std::string row = "{\"step\":0}\n", end = "\n{\"step\":1}\n";
+    std::string text = row + std::string(bytes - row.size() - end.size(), 'x') + end;
+    for (size_t i = row.size(); i + end.size() < bytes; i += 1000) text[i] = static_cast<char>('a' + i / 1000 % 26);
+    log.put(text);
+    CHECK(RunLog(log.path, 5).dropped() == 0);
+    CHECK(log.text() == "{\"step\":0}\n{\"step\":1}\n");
+    CHECK((log.aside() == std::vector<std::string>{text}));
+    log.clear();
+  }
+}
+
 TEST_CASE("No damaged log takes the place of another, and a whole one puts nothing aside") {
   const LogPath log;
   for (const std::string text : {"one\n", "two\n", "three\n"}) {

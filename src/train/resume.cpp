@@ -1,0 +1,130 @@
+#include "train/resume.h"
+
+#include <fmt/core.h>
+
+#include "config/schema.h"
+#include "core/error.h"
+#include "train/agreed.h"
+#include "train/model_state.h"
+#include "train/resume_checks.h"
+
+namespace strand {
+
+namespace {
+/// Config groups whose keys a checkpoint fixes.
+const std::vector<std::string> model_groups = {"model", "moe"};
+/// Config groups that may change on resume; what changed is said.
+const std::vector<std::string> other_groups = {"run",      "losses", "data",     "optimizer",
+                                               "schedule", "train",  "parallel", "cuda"};
+
+/// Returns the checkpoint's own config.
+Config require_same_model(const RunSetting& run, const Checkpoint& checkpoint) {
+  Config saved = parse_config(checkpoint.config_yaml(), checkpoint.path() + "/config.yaml");
+  std::string text;
+  for (const std::string& d : config_differences(saved, run.config, model_groups)) text += "; " + d;
+  require(text.empty(), "cannot continue from {}: the model is another one{}", checkpoint.path(), text);
+  return saved;
+}
+
+/// A model goes with its tokenizer: ids mean nothing without it, or with another one of the same size.
+std::string tokenizer_of(const RunSetting& run, const Checkpoint& checkpoint) {
+  const std::string& theirs = checkpoint.tokenizer_model();
+  if (theirs.empty()) return run.tokenizer_model;
+  require(run.tokenizer_model.empty() || run.tokenizer_model == theirs,
+          "cannot continue from {}: data.tokenizer {} is not the tokenizer that its model was trained with, {}",
+          checkpoint.path(), run.config.data.tokenizer, checkpoint.tokenizer_path());
+  return theirs;
+}
+
+/// The position in the data means something only while the data is the same.
+void check_data(const RunSetting& run, const Checkpoint& checkpoint, const ResumeChoice& resume) {
+  const DataState& saved = checkpoint.state().data;
+  if (saved.sequence_length == 0)
+    return run.say(
+        fmt::format("{} does not record what its training data held; it is taken to be the same", checkpoint.path()));
+  std::string text;
+  for (const std::string& d : data_differences(saved, run.data)) text += "; " + d;
+  if (text.empty()) return;
+  require(resume.accept_data_change,
+          "cannot continue from {}: the training data is not what it was{}. The position in the data, sample {}, now "
+          "means another text. Restore the data, or continue with --accept-data-change: the run then goes on with "
+          "sample {} of the new data, and text that was seen may come again before all has been seen",
+          checkpoint.path(), text, checkpoint.state().next_sample, checkpoint.state().next_sample);
+  run.say(fmt::format("the training data is not what it was, which --accept-data-change accepts{}", text));
+}
+
+RunStart start_from_weights(const RunSetting& run, const Checkpoint& checkpoint, Session& session) {
+  require_same_model(run, checkpoint);
+  RunStart start;
+  start.tokenizer_model = tokenizer_of(run, checkpoint);
+  load_model(session, checkpoint.model());
+  session.parameters().zero_training_state(session.ops(), Parameters::Keep::biases);
+  run.say(fmt::format("a new run from the weights of {}", checkpoint.path()));
+  return start;
+}
+
+std::vector<double> series_of(const RunState& state, const char* name) {
+  const auto it = state.series.find(name);
+  return it == state.series.end() ? std::vector<double>{} : it->second;
+}
+
+int64_t number_of(const RunState& state, const char* name) {
+  const std::vector<double> series = series_of(state, name);
+  return series.empty() ? 0 : static_cast<int64_t>(series[0]);
+}
+
+RunStart continue_from(const RunSetting& run, const Checkpoint& checkpoint, const ResumeChoice& resume,
+                       Session& session, StepRunner& runner) {
+  const std::string& path = checkpoint.path();
+  const Config saved = require_same_model(run, checkpoint);
+  RunStart start;
+  start.tokenizer_model = tokenizer_of(run, checkpoint);
+  for (const std::string& d : config_differences(saved, run.config, other_groups)) {
+    run.say(fmt::format("changed since the checkpoint: {}", d));
+    start.config_changed = true;
+  }
+  const RunState& state = checkpoint.state();
+  require(state.seed == run.config.run.seed,
+          "cannot continue from {}: its run.seed is {}, this one's is {}, and the order of the data follows from it",
+          path, state.seed, run.config.run.seed);
+  require(state.step <= run.config.train.steps, "{} is at step {}, beyond train.steps {}", path, state.step,
+          run.config.train.steps);
+  check_data(run, checkpoint, resume);
+  load_model(session, checkpoint.model());
+  load_optimizer(session, checkpoint.optimizer());
+  start.step = state.step;
+  start.sample = state.next_sample;
+  start.tokens = state.tokens;
+  start.losses = series_of(state, "loss");
+  start.norms = series_of(state, "grad_norm");
+  start.skipped = number_of(state, "skipped_updates");
+  start.skipped_in_a_row = number_of(state, "skipped_in_a_row");
+  runner.set_updates(start.step - start.skipped);
+  if (const std::string jump = learning_rate_jump(saved, run.config, start.step); !jump.empty()) run.say(jump);
+  if (start.step < run.config.train.steps) run.say(fmt::format("continuing from {} at step {}", path, start.step));
+  return start;
+}
+}  // namespace
+
+RunStart start_run(const RunSetting& run, const ResumeChoice& resume, Session& session, StepRunner& runner) {
+  Communicator& world = session.grid().world();
+  Start chosen;
+  agreed(world, [&] {
+    if (world.rank() == 0) chosen = choose_start(resume, run.directory, run.checkpoints);
+  });
+  const std::string path = world.all_gather(chosen.checkpoint)[0];
+  const bool from_elsewhere = world.all_reduce_max(static_cast<int64_t>(chosen.from_elsewhere)) == 1;
+  RunStart start;
+  if (path.empty()) {
+    session.parameters().initialize(session.ops(), run.config.run.seed);
+    start.tokenizer_model = run.tokenizer_model;
+  } else {
+    const Checkpoint checkpoint(path, Verification::done);
+    start = resume.weights_only ? start_from_weights(run, checkpoint, session)
+                                : continue_from(run, checkpoint, resume, session, runner);
+  }
+  start.from_elsewhere = from_elsewhere;
+  return start;
+}
+
+}  // namespace strand

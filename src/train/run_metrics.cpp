@@ -1,0 +1,190 @@
+#include "train/run_metrics.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "config/model_size.h"
+#include "core/clock.h"
+#include "core/log.h"
+#include "train/rank_peak.h"
+
+namespace strand {
+
+namespace fs = std::filesystem;
+
+RunMetrics::RunMetrics(const Config& config, Session& session)
+    : config_(config),
+      session_(session),
+      console_(session.grid().ranks() > 1 ? Console::Lines::lasting_only : Console::Lines::all),
+      flops_per_token_(model_size(config).training_flops_per_token) {
+  measure_peak_again(3);
+}
+
+void RunMetrics::continue_from(const RunStart& start) {
+  start_ = start.step;
+  start_tokens_ = start.tokens;
+  loss_score_.restore(start.losses);
+  norm_score_.restore(start.norms);
+}
+
+void RunMetrics::open(const std::string& directory) {
+  if (!first_rank()) return;
+  const int64_t first_row = start_ == 0 ? 0 : start_ + 1;
+  log_ = std::make_unique<RunLog>((fs::path(directory) / "log.jsonl").string(), first_row);
+  events_ = std::make_unique<EventFile>(directory, first_row);
+}
+
+void RunMetrics::say(const std::string& text) const {
+  if (first_rank()) log_info(text);
+}
+
+void RunMetrics::news(const std::string& text) {
+  if (first_rank()) console_.news(text);
+}
+
+void RunMetrics::announce(const std::string& directory, int64_t windows) {
+  const ModelSize size = model_size(config_);
+  const TrainConfig& t = config_.train;
+  const GridShape grid = session_.grid().shape();
+  const Device& device = session_.device();
+  const double planned = static_cast<double>(session_.plan().bytes()) / 0x1p30;
+  news(fmt::format("{}: {:.2f} M parameters, {:.2f} M of them active for a token; {:.2f} GiB of memory as planned",
+                   directory, static_cast<double>(size.parameters) / 1e6,
+                   static_cast<double>(size.active_parameters) / 1e6, planned));
+  news(fmt::format("{} steps of {} tokens; the data is {} windows of {} tokens, of which this is {:.2f} epochs",
+                   t.steps, t.global_batch_size * config_.data.sequence_length, windows, config_.data.sequence_length,
+                   static_cast<double>(t.steps * t.global_batch_size) / static_cast<double>(windows)));
+  if (grid.ranks > 1) news(fmt::format("{}; each has {:.2f} GiB of memory as planned", layout_text(grid), planned));
+  news(device.description());
+  if (const std::string remark = device.bf16_remark(); config_.run.precision == Precision::bf16 && !remark.empty())
+    news(remark);
+  if (peak_flops_ > 0)
+    news(fmt::format("measured peak of {}: {:.0f} GFLOP/s; MFU is against that",
+                     grid.ranks > 1 ? "all ranks" : "this machine", peak_flops_ / 1e9));
+}
+
+// ---- the peak that MFU is a fraction of ---------------------------------------------------------------------------
+
+/// Other work on the machine only ever hides part of the peak, so the best rate seen so far stands.
+void RunMetrics::measure_peak_again(int rounds) {
+  const PeakKind kind = config_.run.precision == Precision::bf16 ? PeakKind::bf16 : PeakKind::fp32;
+  peak_flops_ =
+      std::max(peak_flops_, measure_peak_of_ranks(session_.device(), session_.grid().world(), kind, rounds));
+  peak_measured_ = now();
+}
+
+/// A machine that was busy at the start may be idle now: one round (30 ms) a minute. And what exceeds the peak shows
+/// that it was measured too low: several rounds at once, and a word when that does not help.
+void RunMetrics::check_peak(StepReport& report) {
+  if (peak_flops_ == 0) return;
+  constexpr double minute = 60;
+  Communicator& world = session_.grid().world();
+  if (world.all_reduce_max(static_cast<int64_t>(now() - peak_measured_ > minute)) == 1) measure_peak_again(1);
+  const auto exceeded = [&] {
+    report.mfu = mfu(report);
+    return world.all_reduce_max(static_cast<int64_t>(report.mfu > 1)) == 1;
+  };
+  if (!exceeded()) return;
+  measure_peak_again(7);
+  if (exceeded() && !peak_doubted_) {
+    news(fmt::format(
+        "step {}: an MFU of {:.0f} % cannot be: the peak of {:.0f} GFLOP/s was measured too low, perhaps as "
+        "other programs were running",
+        report.step, 100 * report.mfu, peak_flops_ / 1e9));
+    peak_doubted_ = true;
+  }
+}
+
+double RunMetrics::mfu(const StepReport& report) const {
+  return peak_flops_ > 0 ? report.tokens_per_second * flops_per_token_ / peak_flops_ : 0;
+}
+
+// ---- steps --------------------------------------------------------------------------------------------------------
+
+int64_t RunMetrics::tokens(int64_t step) const {
+  return start_tokens_ + (step - start_) * config_.train.global_batch_size * config_.data.sequence_length;
+}
+
+void RunMetrics::take(const StepRow& row, const StepResult& result) {
+  row_ = row;
+  validation_.reset();
+  seconds_ += row.seconds;
+  StepReport& r = report_;
+  r = {.step = row.step, .steps = config_.train.steps};
+  r.terms = result.terms;
+  r.gradient_norm = result.gradient_norm;
+  r.lr = row.lr;
+  if (row.ranks) r.exposed_share = row.ranks->exposed_share();
+  r.tokens = tokens(r.step);
+  r.tokens_per_second = static_cast<double>(r.tokens - tokens(r.step - 1)) / row.seconds;
+  r.mfu = mfu(r);
+  r.loss_z = loss_score_.score(r.terms.loss);
+  r.gradient_norm_z = norm_score_.score(r.gradient_norm);
+  r.worst_expert = worst_expert_load(result.expert_counts);
+  expert_load_.clear();
+  for (const std::vector<double>& layer : result.expert_counts) {
+    double total = 0;
+    for (const double count : layer) total += count;
+    for (const double count : layer) expert_load_.push_back(count / total);
+  }
+  r.seconds_left =
+      seconds_ / static_cast<double>(r.step - start_) * static_cast<double>(config_.train.steps - r.step);
+  if (row.shown) check_peak(r);
+  if (first_rank()) console_.step(r, row.shown ? Console::Kind::lasting : Console::Kind::passing);
+}
+
+void RunMetrics::take(int64_t step, const Validation& validation) {
+  news(fmt::format("validation after step {}: loss {:.4f}, perplexity {:.2f} ({} tokens)", step, validation.loss,
+                   std::exp(validation.loss), validation.tokens));
+  validation_ = validation;
+  if (!first_rank()) return;
+  events_->scalar("val/loss", step, validation.loss);
+  events_->scalar("val/perplexity", step, std::exp(validation.loss));
+  events_->flush();
+  // Before the first step there is no row of a step for it to stand in.
+  if (step == 0)
+    log_->write(LogRow(0).add("val_loss", validation.loss).add("val_perplexity", std::exp(validation.loss)));
+}
+
+void RunMetrics::write_row() {
+  if (!first_rank()) return;
+  LogRow row(report_.step);
+  row.add("loss", report_.terms.loss);
+  report_.terms.for_each_measured([&](const char* name, double value) { row.add(name, value); });
+  row.add("lr", report_.lr)
+      .add("grad_norm", report_.gradient_norm)
+      .add("loss_z", report_.loss_z)
+      .add("grad_norm_z", report_.gradient_norm_z)
+      .add("tokens", report_.tokens)
+      .add("tokens_per_second", report_.tokens_per_second)
+      .add("mfu", report_.mfu)
+      .add("worst_expert_load", report_.worst_expert);
+  if (validation_) row.add("val_loss", validation_->loss).add("val_perplexity", std::exp(validation_->loss));
+  if (row_.logged && !expert_load_.empty())
+    row.add("expert_load", expert_load_, static_cast<size_t>(config_.moe.num_experts));
+  if (row_.logged && row_.ranks) add_to(row, *row_.ranks);
+  log_->write(row);
+  write_events(report_);
+}
+
+void RunMetrics::write_events(const StepReport& report) {
+  events_->scalar("train/loss", report.step, report.terms.loss);
+  report.terms.for_each_measured([&](const char* name, double value) {
+    if (std::isfinite(value)) events_->scalar(fmt::format("terms/{}", name), report.step, value);
+  });
+  events_->scalar("train/lr", report.step, report.lr);
+  events_->scalar("train/grad_norm", report.step, report.gradient_norm);
+  events_->scalar("speed/tokens_per_second", report.step, report.tokens_per_second);
+  events_->scalar("experts/worst_load", report.step, report.worst_expert);
+  if (row_.logged) events_->flush();
+}
+
+void RunMetrics::sync() {
+  if (log_) log_->sync();
+  if (events_) events_->sync();
+}
+
+}  // namespace strand

@@ -1,0 +1,89 @@
+#pragma once
+// What a run tells of itself while it trains: the console, log.jsonl and the TensorBoard events, and the numbers in them
+// that follow from a step's result and the time it took. The first rank alone writes.
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "train/console.h"
+#include "train/event_file.h"
+#include "train/rank_report.h"
+#include "train/resume.h"
+#include "train/run_log.h"
+#include "train/zscore.h"
+
+namespace strand {
+
+struct Validation {
+  double loss = 0;     ///< mean cross-entropy
+  int64_t tokens = 0;  ///< of all ranks
+};
+
+/// One step as it is told.
+struct StepRow {
+  int64_t step = 0;  ///< from 1
+  double lr = 0;
+  double seconds = 0;             ///< that the step took
+  bool logged = false;            ///< a whole row, and a lasting line on the console
+  bool shown = false;             ///< a lasting line
+  std::optional<RankReport> ranks;  ///< how ranks compare; several ranks, shown steps
+};
+
+class RunMetrics {
+ public:
+  RunMetrics(const Config& config, Session& session);
+
+  /// Goes on with the series and the numbers of tokens of `start`.
+  void continue_from(const RunStart& start);
+  /// Opens the files of the run's directory, whose rows go on from there.
+  void open(const std::string& directory);
+  /// What is run, on what; `windows`: of the training data.
+  void announce(const std::string& directory, int64_t windows);
+  /// A line for people; and one for the log of the program. The first rank speaks for all.
+  void news(const std::string& text);
+  void say(const std::string& text) const;
+
+  /// Takes the result of a step; all ranks call it.
+  void take(const StepRow& row, const StepResult& result);
+  void take(int64_t step, const Validation& validation);
+  /// Writes the row of the step taken last, with what was validated after it.
+  void write_row();
+  /// The rows so far are on the disk.
+  void sync();
+
+  /// Tokens that the run has seen after this step.
+  int64_t tokens(int64_t step) const;
+  double training_seconds() const { return seconds_; }
+  /// The values that a checkpoint keeps.
+  const ZScore& loss_score() const { return loss_score_; }
+  const ZScore& norm_score() const { return norm_score_; }
+
+ private:
+  bool first_rank() const { return session_.grid().rank() == 0; }
+  void measure_peak_again(int rounds);
+  void check_peak(StepReport& report);
+  double mfu(const StepReport& report) const;
+  void write_events(const StepReport& report);
+
+  const Config& config_;
+  Session& session_;
+  Console console_;
+  std::unique_ptr<RunLog> log_;        ///< on the first rank, as is the next
+  std::unique_ptr<EventFile> events_;
+  ZScore loss_score_, norm_score_;
+  int64_t start_ = 0, start_tokens_ = 0;
+  // Of the step taken last:
+  StepReport report_;
+  StepRow row_;
+  std::vector<double> expert_load_;  ///< share of each expert in its layer's selections, flat
+  std::optional<Validation> validation_;
+
+  double flops_per_token_ = 0;
+  double peak_flops_ = 0;      ///< best rate measured so far, of all ranks; 0 = unknown
+  double peak_measured_ = 0;   ///< when, by now()
+  bool peak_doubted_ = false;  ///< the user was told that it cannot be
+  double seconds_ = 0;         ///< this process has spent in steps
+};
+
+}  // namespace strand

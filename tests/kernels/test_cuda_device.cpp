@@ -1,0 +1,134 @@
+// CudaDevice on an emulated GPU: copies in the order of streams, events, and steps that are captured into graphs.
+#include <algorithm>
+#include <numeric>
+
+#include "core/error.h"
+#include "gpu_emulation/control.h"
+#include "kernels/cuda/backend.h"
+#include "kernels/ops.h"
+#include "tests/catch.h"
+
+using namespace strand;
+
+namespace {
+Device& device() {
+  static Device& the_device = *make_cuda_device({}).release();
+  return the_device;
+}
+Ops& ops() {
+  static Ops& the_ops = *device().make_ops().release();
+  return the_ops;
+}
+
+std::string reports() {
+  std::string text;
+  for (const gpu_emulation::Report& report : gpu_emulation::take_reports()) text += report.kind + ": " + report.text;
+  return text;
+}
+
+constexpr int64_t n = 300;
+
+/// n floats on the device.
+struct Floats {
+  DeviceMemory memory{device(), MemoryKind::device, n * sizeof(float)};
+  Tensor tensor() const { return memory.tensor(DType::f32, {n}); }
+  std::vector<float> values() const {
+    std::vector<float> host(n);
+    device().download(tensor(), host.data());
+    return host;
+  }
+  void set(float first) const {
+    std::vector<float> host(n);
+    std::iota(host.begin(), host.end(), first);
+    device().upload(host.data(), tensor());
+  }
+};
+
+std::vector<float> counting_from(float first) {
+  std::vector<float> values(n);
+  std::iota(values.begin(), values.end(), first);
+  return values;
+}
+}  // namespace
+
+TEST_CASE("what an event holds back comes after what it marks, in any order of streams") {
+  for (uint64_t seed = 1; seed <= 8; ++seed) {
+    gpu_emulation::set_order(gpu_emulation::Order::random, seed);
+    const Floats there, copied;
+    const DeviceMemory staging(device(), MemoryKind::staging, n * sizeof(float));
+    auto* host = static_cast<float*>(staging.data());
+    std::iota(host, host + n, 5.0f);
+    const std::unique_ptr<Event> arrived = device().make_event(), done = device().make_event();
+    device().enqueue_upload(host, there.tensor(), Stream::copy);
+    arrived->record(Stream::copy);
+    arrived->hold(Stream::compute);
+    ops()(Copy{.from = there.tensor(), .to = copied.tensor()});
+    done->record(Stream::compute);
+    done->wait();
+    CHECK(done->happened());
+    CHECK(copied.values() == counting_from(5));
+    CHECK(reports() == "");
+  }
+}
+
+TEST_CASE("an event that was never recorded has happened") {
+  const std::unique_ptr<Event> event = device().make_event();
+  CHECK(event->happened());
+  event->hold(Stream::compute);
+  event->wait();
+  CHECK(reports() == "");
+}
+
+TEST_CASE("a recording runs its body's operations each time, with the arguments of that time") {
+  const Floats a, b, to;
+  a.set(0);
+  b.set(1000);
+  const std::unique_ptr<Device::Recording> recording = device().make_recording();
+  const auto copy = [&](const Floats& from) {
+    device().run(*recording, [&] { ops()(Copy{.from = from.tensor(), .to = to.tensor()}); });
+    return to.values();
+  };
+  const gpu_emulation::Counters before = gpu_emulation::counters();
+  CHECK(copy(a) == counting_from(0));  // not captured: what is made once is made now
+  CHECK(copy(b) == counting_from(1000));
+  CHECK(copy(a) == counting_from(0));  // the same graph, updated
+  const gpu_emulation::Counters after = gpu_emulation::counters();
+  CHECK(after.graph_launches - before.graph_launches == 2);
+  CHECK(after.graph_instantiations - before.graph_instantiations == 1);
+
+  // Another form of the body: another executable graph.
+  device().run(*recording, [&] {
+    ops()(Zero{.x = to.tensor()});
+    ops()(Copy{.from = b.tensor(), .to = to.tensor()});
+  });
+  CHECK(to.values() == counting_from(1000));
+  CHECK(gpu_emulation::counters().graph_instantiations - after.graph_instantiations == 1);
+  CHECK(reports() == "");
+}
+
+TEST_CASE("a body that throws leaves the device as it was") {
+  const Floats to;
+  const std::unique_ptr<Device::Recording> recording = device().make_recording();
+  device().run(*recording, [&] { ops()(Zero{.x = to.tensor()}); });
+  CHECK_THROWS_AS(device().run(*recording,
+                               [&] {
+                                 ops()(Zero{.x = to.tensor()});
+                                 fail("no");
+                               }),
+                  Error);
+  to.set(3);
+  CHECK(to.values() == counting_from(3));
+  CHECK(reports() == "");
+}
+
+TEST_CASE("memory: what is not there is said, and what is asked for is counted") {
+  CHECK_THROWS_AS(device().allocate(MemoryKind::device, size_t{1} << 50), Error);
+  const uint64_t free = device().available_memory().bytes;
+  {
+    const DeviceMemory memory(device(), MemoryKind::device, 1 << 20);
+    CHECK(device().available_memory().bytes <= free - (1 << 20));
+  }
+  CHECK(device().available_memory().bytes == free);
+  CHECK_FALSE(device().shares_host_memory());
+  CHECK_THROWS_AS(make_cuda_device({.gpu = 7}), Error);
+}
