@@ -27,7 +27,7 @@ while [ $# -gt 0 ]; do
 done
 
 operation_tests="memory linear norm attention router coupling experts exchange exchange_pairs head_optimizer step_numbers
-                 properties cache grouped_gemm"
+                 properties cache grouped_gemm cuda_limits"
 
 if [ -n "$build" ]; then
   echo "== Build ($folder)"

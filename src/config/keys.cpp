@@ -263,8 +263,7 @@ std::vector<Key> cuda_keys() {
   return {
       {"cuda", "grouped_gemm", choice<g, &C::grouped_gemm>({"auto", "cublas", "device"}),
        "what computes the experts' matrix products on a GPU: cuBLAS, for which the host waits for the number of rows "
-       "of "
-       "each expert, or kernels that read it on the device; auto = device"},
+       "of each expert, or kernels that read it on the device; auto = device"},
   };
 }
 

@@ -100,6 +100,13 @@ class TermSet {
   uint32_t bits_ = 0;
 };
 
+/// Whether one of the terms is computed from `input`.
+constexpr bool needs(const TermSet& terms, TermInput input) {
+  for (const TermRow& row : term_table)
+    if (row.input == input && terms.contains(row.term)) return true;
+  return false;
+}
+
 /// What training measures in a step that it does not log, beside the terms with a weight.
 constexpr TermSet terms_of_every_step() {
   TermSet terms;

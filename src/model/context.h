@@ -71,6 +71,8 @@ struct LossContext {
     const int place = static_cast<int>(term);
     return terms.rows(place, place + 1);
   }
+  /// Whether a measured term is computed from it.
+  bool needs(TermInput input) const { return strand::needs(measured, input); }
   bool has_gradient(Term term) const { return scale[term].gradient != 0; }
 };
 

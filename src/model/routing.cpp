@@ -32,9 +32,9 @@ Routing Routing::allocate(Context& c, const Batch& batch, const LossContext& los
   const DType acc = c.types.acc;
   Routing r = allocate_inference(c, t);
   r.statistics = c.step.allocate("router.statistics", acc, {2, loss.scale.groups, e});
-  if (k > 1 && loss.measures(Term::sp)) r.gram_z = c.step.allocate("experts.gram_z", acc, {t, k, k});
-  if (k > 1 && loss.measures(Term::o)) r.gram_y = c.step.allocate("experts.gram_y", acc, {t, k, k});
-  if (!loss.measures(Term::cp)) return r;
+  if (k > 1 && loss.needs(TermInput::pairs_of_z)) r.gram_z = c.step.allocate("experts.gram_z", acc, {t, k, k});
+  if (k > 1 && loss.needs(TermInput::pairs_of_y)) r.gram_y = c.step.allocate("experts.gram_y", acc, {t, k, k});
+  if (!loss.needs(TermInput::neighbours)) return r;
   if (loss.objective.losses.cp_paths == CouplingPaths::token) {
     r.source_mass = c.step.allocate("coupling.source_mass", acc, {t});
     r.top_mass = c.step.allocate("coupling.top_mass", acc, {t});
@@ -71,7 +71,7 @@ void route_forward(Context& c, const LayerTensors& w, const Tensor& bias, const 
   c.ops(RoutingStatistics{
       .probs = r.probs, .selected = r.selected, .statistics = r.statistics, .step_counts = step_counts});
   const bool of_all_ranks = losses.lb_scope == StatisticsScope::microbatch;
-  if (of_all_ranks && (loss.measures(Term::lb) || loss.measures(Term::v)))
+  if (of_all_ranks && loss.needs(TermInput::statistics))
     c.grid.world().all_reduce_sum(Traffic::statistics, r.statistics);
   c.ops(RouterTerms{.logits = r.logits,
                     .probs = r.probs,

@@ -110,6 +110,7 @@ const std::set<std::string> promised = {"run.name",
                                         "parallel.gradient_type",
                                         "parallel.bucket_mib",
                                         "parallel.watchdog_seconds",
+                                        "parallel.deterministic",
                                         "cuda.grouped_gemm"};
 
 }  // namespace

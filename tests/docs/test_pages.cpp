@@ -138,6 +138,26 @@ TEST_CASE("excerpts of source files are in these files, letter by letter") {
   CHECK(excerpts > 5);
 }
 
+TEST_CASE("files that pages name in their text are there") {
+  static const std::regex named(
+      "`((src|kernels|tests|scripts|configs|cmake|data_tools|docs)/[A-Za-z0-9_./-]+[A-Za-z])`");
+  size_t files = 0;
+  for (const fs::path& path : files_that_end_in(".md")) {
+    for (const std::string& line : Page(path).prose) {
+      for (auto it = std::sregex_iterator(line.begin(), line.end(), named); it != std::sregex_iterator(); ++it) {
+        const std::string file = (*it)[1];
+        if (file.find("FAMILY") != std::string::npos || fs::path(file).extension() == ".txt")
+          continue;  // made, or a pattern
+        INFO(path.string() << " names " << file);
+        ++files;
+        // A program of tests may be named without the ending of its source.
+        CHECK((fs::exists(root / file) || fs::exists(root / (file + ".cpp")) || fs::exists(root / (file + ".h"))));
+      }
+    }
+  }
+  CHECK(files > 30);
+}
+
 TEST_CASE("every fenced block of a page ends") {
   for (const fs::path& path : files_that_end_in(".md")) {
     INFO(path.string());

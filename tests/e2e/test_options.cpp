@@ -116,6 +116,18 @@ TEST_CASE("the text of a record stands under the key that was named") {
   CHECK_THAT(absent.err, Contains("content") && Contains("keys.jsonl"));
 }
 
+TEST_CASE("a .txt becomes as many documents as --split-documents makes of it") {
+  write_lines("play.txt", {"The river", "an empty boat", "", "lost", "<|end|>", "the long road"});
+  const auto documents = [](const std::string& how) {
+    tokens_of("play", "play.txt", {"--split-documents", how});
+    return counted("play", "documents");
+  };
+  CHECK(documents("none") == 1);
+  CHECK(documents("lines") == 5);
+  CHECK(documents("blank-lines") == 2);
+  CHECK(documents("<|end|>") == 2);
+}
+
 TEST_CASE("as many bad records are left out, with their names, as were allowed") {
   write_lines("bad.jsonl", {R"({"text": "lost"})", "{broken", R"({"text": "lost"})", R"({"text": 7})"});
   write_lines("good.jsonl", {R"({"text": "lost"})", R"({"text": "lost"})"});
@@ -243,4 +255,13 @@ TEST_CASE("each stated speed of a device changes its own part of the estimate") 
   // On one host the network is not used, on four the links are not.
   CHECK(communicate({"--network", "1", "--ranks-per-host", "4"}) == communicate({"--ranks-per-host", "4"}));
   CHECK(communicate({"--link", "1", "--ranks-per-host", "1"}) == communicate({"--ranks-per-host", "1"}));
+}
+
+TEST_CASE("verify replays on the device that was named") {
+  const std::string reference_case = STRAND_SOURCE_DIR "/tests/data/ce_only.safetensors";
+  const auto verify = [&](const std::string& device, const std::string& precision) {
+    return succeeded({"verify", "--device", device, "--precision", precision, reference_case}).out;
+  };
+  CHECK_THAT(verify("reference", "fp64"), Contains("double precision") && Contains("out.logits"));
+  CHECK_THAT(verify("cpu", "fp32"), Contains("instructions of the kernels") && Contains("out.logits"));
 }
