@@ -121,6 +121,32 @@ TEST_CASE("a run saved on one device goes on on the other") {
   for (const char* name : {"cuda_to_cpu", "cpu_to_cuda"}) check_same_curve(cpu_run(), name, 11);
 }
 
+#ifdef STRAND_MPIRUN
+TEST_CASE("two ranks, a GPU each, with the experts spread over them, take the CPU's steps") {
+  const auto train_two = [](const std::string& name, const std::vector<std::string>& more) {
+    const std::vector<std::string> launch = {"/usr/bin/env",
+                                             "OMPI_ALLOW_RUN_AS_ROOT=1",
+                                             "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",
+                                             STRAND_MPIRUN,
+                                             "--oversubscribe",
+                                             "--bind-to",
+                                             "none",
+                                             "-n",
+                                             "2",
+                                             program};
+    const std::vector<std::string> all = plus(more, {"--set", "parallel.expert_parallel=2", "--set", "run.threads=1"});
+    const Outcome outcome = run_program(plus(launch, training(name, all)), workspace().root());
+    INFO(outcome.err);
+    REQUIRE(outcome.status == 0);
+  };
+  train_two("two_cpu", {});
+  train_two("two_cuda", on_cuda);
+  train_two("two_cuda_in_order", plus(on_cuda, {"--set", "parallel.deterministic=true"}));
+  check_same_curve("two_cpu", "two_cuda", 0);
+  check_same_curve("two_cpu", "two_cuda_in_order", 0);
+}
+#endif
+
 TEST_CASE("eval and generate run on cuda as on the CPU") {
   const std::string run = (workspace().run(cuda_run())).string();
   const auto loss_on = [&](const std::string& device) {

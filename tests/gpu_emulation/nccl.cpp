@@ -318,6 +318,7 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
 ncclResult_t ncclCommInitRank(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank) {
   if (ranks < 1 || ranks > most_ranks || rank < 0 || rank >= ranks) return ncclInvalidArgument;
   *comm = new ncclComm(id.internal, ranks, rank);
+  work_in_background();
   return ncclSuccess;
 }
 

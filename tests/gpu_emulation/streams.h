@@ -101,6 +101,9 @@ void drain_device(int device);
 void drive(int device, const std::function<bool()>& done);
 /// Lets the device work a little: at most one operation runs.
 void nudge(int device);
+/// From here on devices also work while the host does something else, as GPUs do: with several ranks, one may wait for
+/// what another one's device has still to do, while that other one waits for the first. (A thread does it.)
+void work_in_background();
 /// From here on the host knows that what the clock says is done.
 void host_knows(const Clock& clock);
 const Clock& host_clock();
