@@ -203,7 +203,11 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
 
 // ---- events
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-  *event = new CUevent_st;
+  const std::lock_guard lock(api_mutex());
+  // Kept to the end: operations that wait for an event may outlive its owner.
+  static auto& all = *new std::vector<std::unique_ptr<CUevent_st>>;
+  all.push_back(std::make_unique<CUevent_st>());
+  *event = all.back().get();
   return cudaSuccess;
 }
 
@@ -212,7 +216,6 @@ cudaError_t cudaEventCreate(cudaEvent_t* event) {
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  // Operations that wait for it may still be enqueued: it is only forgotten.
   (void)event;
   return cudaSuccess;
 }

@@ -514,7 +514,7 @@ const std::vector<Bug>& all() {
       {"a global write one past the end", global_write_past_the_end, "illegal-address", "fault", "out-of-bounds"},
       {"a write past dynamic shared memory", dynamic_shared_past_the_end, "", "fault", "out-of-bounds"},
       {"a write past a static shared array", static_shared_past_the_end, "", "fault", ""},
-      {"load16 from a misaligned address", misaligned_load, "misaligned", "misaligned", "misaligned"},
+      {"load16 from a misaligned address", misaligned_load, "misaligned", "fault", "misaligned"},
       {"a misaligned float4", misaligned_vector, "", "fault", ""},
       {"an index overflows int", overflow_of_an_index, "", "fault", ""},
       {"host memory in a kernel", host_memory_in_a_kernel, "", "", "out-of-bounds"},
