@@ -540,7 +540,7 @@ const std::vector<Bug>& all() {
       {"staging memory used again too early", staging_used_again_too_early, "wrong", "wrong", "wrong"},
       {"memory used after cudaFreeAsync", used_after_free, "illegal-address", "fault", "out-of-bounds"},
       {"memory freed while another stream works", freed_while_another_stream_works, "?illegal-address", "?fault",
-       "race"},
+       "?race"},
       {"memory freed twice", freed_twice, "bad-free", "bad-free", "bad-free"},
       {"a wait for an event never recorded", event_never_recorded, "event-never-recorded", "event-never-recorded",
        "event-never-recorded"},
