@@ -100,6 +100,8 @@ class Device {
   virtual void deallocate(MemoryKind kind, void* memory) noexcept = 0;
   /// What a process may still allocate on this device.
   virtual AvailableMemory available_memory() const = 0;
+  /// The most memory of this device that the process has held, in bytes: of the CPU, all memory of the process.
+  virtual uint64_t peak_bytes() const = 0;
   /// Host memory that the planned device memory comes on top of: a device of its own leaves the host's alone.
   virtual bool shares_host_memory() const { return true; }
 

@@ -1,6 +1,7 @@
 #include "kernels/host_device.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -43,6 +44,12 @@ void HostDevice::deallocate(MemoryKind, void* memory) noexcept {
 
 AvailableMemory HostDevice::available_memory() const {
   return strand::available_memory();
+}
+
+uint64_t HostDevice::peak_bytes() const {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;  // Linux counts in KiB
 }
 
 void HostDevice::upload(const void* host, const Tensor& device) {

@@ -11,6 +11,7 @@ class HostDevice : public Device {
   void* allocate(MemoryKind kind, size_t bytes) override;
   void deallocate(MemoryKind kind, void* memory) noexcept override;
   AvailableMemory available_memory() const override;
+  uint64_t peak_bytes() const override;
   void upload(const void* host, const Tensor& device) override;
   void download(const Tensor& device, void* host) override;
   void enqueue_upload(const void* staging, const Tensor& device, Stream) override { upload(staging, device); }

@@ -127,10 +127,19 @@ void* CudaDevice::allocate(MemoryKind kind, size_t bytes) {
          kind == MemoryKind::staging ? "pinned" : "GPU", static_cast<double>(bytes) / (1 << 30));
   }
   check(error, "allocating memory");
+  if (kind == MemoryKind::device) {
+    held_.emplace(memory, asked);
+    held_bytes_ += asked;
+    peak_bytes_ = std::max(peak_bytes_, held_bytes_);
+  }
   return memory;
 }
 
 void CudaDevice::deallocate(MemoryKind kind, void* memory) noexcept {
+  if (const auto held = held_.find(memory); held != held_.end()) {
+    held_bytes_ -= held->second;
+    held_.erase(held);
+  }
   if (kind == MemoryKind::staging)
     cudaFreeHost(memory);
   else

@@ -3,6 +3,8 @@
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
 
+#include <unordered_map>
+
 #include "kernels/cuda/backend.h"
 #include "kernels/device.h"
 
@@ -23,6 +25,7 @@ class CudaDevice final : public Device {
   void deallocate(MemoryKind kind, void* memory) noexcept override;
   AvailableMemory available_memory() const override;
   bool shares_host_memory() const override { return false; }
+  uint64_t peak_bytes() const override { return peak_bytes_; }
   void upload(const void* host, const Tensor& device) override;
   void download(const Tensor& device, void* host) override;
   void enqueue_upload(const void* staging, const Tensor& device, Stream stream) override;
@@ -53,6 +56,8 @@ class CudaDevice final : public Device {
   int capability_ = 0;  ///< 90 for sm_90
   cudaStream_t streams_[stream_count] = {};
   cublasHandle_t blas_ = nullptr;
+  std::unordered_map<void*, size_t> held_;  ///< sizes of the device memory that was not given back
+  size_t held_bytes_ = 0, peak_bytes_ = 0;
   DeviceMemory blas_workspace_;
   DeviceMemory workspace_;
 };

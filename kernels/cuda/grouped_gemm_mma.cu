@@ -217,13 +217,12 @@ void with_tile_width(int columns, const Body& body) {
 template <InnerAxis B>
 void launch_rows(const bf16* x, const bf16* weight, bf16* y, const GroupShape& shape, int inner, int columns,
                  cudaStream_t stream) {
-  with_tile_width(columns, [&](auto tile_width) {
-    constexpr int width = decltype(tile_width)::value;
-    const dim3 grid(tiles(columns, width), static_cast<unsigned>(most_row_tiles(shape.rows, shape.experts, tile_rows)));
-    GPU_LAUNCH((rows_kernel<B, width>), grid, dim3(threads_of(width)),
-               (Tile<InnerAxis::along_rows, B, width>::shared_bytes), stream, x, weight, shape.offsets, y,
-               shape.experts, columns, inner, whole_chunks({x, weight, y}, {columns, inner}));
-  });
+  // On an H200, tiles of 256 columns ran at 260 TFLOP/s where these ran at 324 (32 experts, 2048 -> 2048).
+  constexpr int width = 128;
+  const dim3 grid(tiles(columns, width), static_cast<unsigned>(most_row_tiles(shape.rows, shape.experts, tile_rows)));
+  GPU_LAUNCH((rows_kernel<B, width>), grid, dim3(threads_of(width)),
+             (Tile<InnerAxis::along_rows, B, width>::shared_bytes), stream, x, weight, shape.offsets, y, shape.experts,
+             columns, inner, whole_chunks({x, weight, y}, {columns, inner}));
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ class PlanDevice final : public Device {
   void* allocate(MemoryKind kind, size_t bytes) override;
   void deallocate(MemoryKind kind, void* memory) noexcept override;
   AvailableMemory available_memory() const override { return {UINT64_MAX, "a plan, which takes no memory"}; }
+  uint64_t peak_bytes() const override { return allocated_; }
   void upload(const void*, const Tensor&) override {}
   /// Zeros: there is no data.
   void download(const Tensor& device, void* host) override;

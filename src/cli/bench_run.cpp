@@ -235,7 +235,7 @@ BenchReport run_bench(const Config& config, const BenchOptions& options, Device&
   if (overhead) report.losses_overhead = measure_overhead(config, bench, options.steps);
   report.profile = bench.profiled_steps(options.profiled);
   report.peak_resident_bytes =
-      most(grid.world(), peak_resident_bytes());  // a checkpoint's copy in memory is not the plan's
+      most(grid.world(), device.peak_bytes());  // a checkpoint's copy in memory is not the plan's
   if (!options.checkpoint_directory.empty()) report.checkpoint = bench.checkpoint(options.checkpoint_directory);
   raise_peaks(report, device, grid.world());
 

@@ -1,7 +1,6 @@
 #include "report/machine.h"
 
 #include <fmt/core.h>
-#include <sys/resource.h>
 
 #include <fstream>
 #include <map>
@@ -33,12 +32,6 @@ Machine this_machine() {
   if (fields.count("cpu family") && fields.count("model"))
     cpu += fmt::format(" (family {}, model {})", fields["cpu family"], fields["model"]);
   return {.cpu = cpu, .cores = available_cores()};
-}
-
-uint64_t peak_resident_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;  // Linux counts in KiB
 }
 
 }  // namespace strand

@@ -15,7 +15,4 @@ struct Machine {
 
 Machine this_machine();
 
-/// The most memory this process has held so far, bytes.
-uint64_t peak_resident_bytes();
-
 }  // namespace strand

@@ -31,6 +31,7 @@ class CountingDevice final : public Device {
   }
   void deallocate(MemoryKind kind, void* memory) noexcept override { behind_.deallocate(kind, memory); }
   AvailableMemory available_memory() const override { return behind_.available_memory(); }
+  uint64_t peak_bytes() const override { return behind_.peak_bytes(); }
   void upload(const void* host, const Tensor& device) override {
     ++requests.uploads;
     behind_.upload(host, device);
