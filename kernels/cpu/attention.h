@@ -1,12 +1,13 @@
 #pragma once
 // What forward and backward attention share: block sizes and the packing of a block of queries.
 //
-// Both work on S^T, the scores of a block of keys (rows) against a block of queries (the lanes of vectors). So softmax
-// statistics are vectors over queries, nothing is ever summed across lanes, and keys and values are read as broadcasts
-// straight from the tensors, for any head width; only the queries' side is packed. Everything on the diagonal that lies
-// wholly above it is skipped in squares of 16 x 16.
+// Both compute S^T, the scores of a block of keys (rows) and a block of queries (the lanes of vectors). So the
+// statistics of the softmax are vectors over queries, and nothing is summed across lanes. Keys and values are read from
+// the tensors and broadcast, for any head width; only queries are packed. On the diagonal, squares of 16 x 16 that lie
+// wholly above it are skipped.
 //
-// After Dao et al. 2022 (FlashAttention, arXiv 2205.14135); scores are kept in units of log 2, so exp is one exp2.
+// After Dao et al. 2022 (FlashAttention, arXiv 2205.14135). Scores are kept in units of log 2, so that an exponential
+// is one exp2.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -28,7 +29,7 @@ inline int64_t padded(int64_t head_dim) {
   return (head_dim + simd::width - 1) / simd::width * simd::width;
 }
 
-/// Hands out consecutive pieces of a buffer, each on a cache line; without a buffer it only counts.
+/// Hands out consecutive pieces of a buffer, each of which begins on a cache line. Without a buffer it only counts.
 class Pieces {
  public:
   explicit Pieces(float* base = nullptr) : base_(base) {}
@@ -44,7 +45,7 @@ class Pieces {
   int64_t used_ = 0;
 };
 
-/// A block of up to 64 rows of one head as f32: rows [64, padded(A)], zero where there is no row or column.
+/// Copies up to 64 rows of one head to f32 rows [64, padded(A)]. Rows and columns that do not exist are zero.
 template <typename T>
 void pack_rows(const T* from, int64_t from_stride, int64_t rows, int64_t head_dim, float* to) {
   using namespace simd;
@@ -113,8 +114,9 @@ inline simd::vint before(int64_t row) {
   return lane < static_cast<int32_t>(row);
 }
 
-/// The part of a block of `keys` keys that some query of the block sees, as up to four bands of keys: band s holds keys
-/// [16 s, 16 s + rows) and the query vectors from `first_vector` on. Off the diagonal there is one band.
+/// The part of a block of `keys` keys that at least one query of the block sees, as up to four bands of keys. Band s
+/// holds the keys [16 s, 16 s + rows) and the vectors of queries from `first_vector` on. A block off the diagonal has
+/// one band.
 struct Band {
   int64_t first_key, rows, first_vector;
 };

@@ -1,9 +1,10 @@
-// Causal attention, backward: for each block of queries, over the blocks of keys it saw. dQ of the block is summed on
-// the spot; dK and dV are summed in f32 over all query heads of their group, in order of (head, block of queries).
+// Causal attention, backward. It goes through the blocks of queries, and for each through the blocks of keys that it
+// saw. dQ of the block of queries is complete after that. dK and dV are summed in f32 over all query heads of their
+// group, in the order of (head, block of queries).
 //
-// A work item is one key/value head of one sequence. When those do not fill the threads evenly, the blocks of queries
-// of an item are cut into parts of equal cost with sums of their own, which a second pass adds in order. The cut
-// depends on shapes and the number of threads only.
+// A work item is one key/value head of one sequence. When the items cannot be shared evenly among the threads, the
+// blocks of queries of an item are divided into parts of equal cost. Each part has sums of its own, which a second pass
+// adds in order. The division depends on the shapes and the number of threads only.
 #include <omp.h>
 
 #include <cmath>
@@ -20,7 +21,7 @@ using namespace attention;
 using simd::vfloat;
 using simd::width;
 
-/// What one thread works in for one block of queries.
+/// The buffers in which one thread works on one block of queries.
 struct Tiles {
   float *query_rows, *dout_rows;        ///< [64, Ap]
   float *queries, *dout;                ///< [Ap, 64] transposed; queries times log2(e)/√A
@@ -109,7 +110,7 @@ struct Head {
 template <typename T>
 void pack_queries(const Tiles& t, const HeadLayout& l, const Head<T>& head, int64_t first, int64_t queries) {
   const int64_t dim = l.head_dim, wide = padded(dim), stride = l.heads * dim;
-  // The output passes through the buffer of dQ^T on its way into Δ.
+  // The buffer of dQ^T holds the output for a moment, to compute Δ.
   pack_rows(head.dout + first * stride, stride, queries, dim, t.dout_rows);
   pack_rows(head.out + first * stride, stride, queries, dim, t.dqueries);
   for (int64_t i = 0; i < block; ++i) {
@@ -156,8 +157,8 @@ void write_sums(const float* sums, int64_t parts, int64_t part_stride, float sca
   }
 }
 
-/// How the work is cut: key/value heads of all sequences, times parts of each one's units (query head, block of
-/// queries).
+/// How the work is divided: into the key/value heads of all sequences, and each of these into parts of its units, which
+/// are pairs of a query head and a block of queries.
 struct Partition {
   int64_t kv_heads, parts, blocks, units;
 

@@ -1,4 +1,5 @@
-// Causal attention, forward: one pass over the keys with a running maximum and sum a query (online softmax).
+// Causal attention, forward: one pass over the keys, with a running maximum and a running sum for each query (online
+// softmax).
 #include <cmath>
 #include <limits>
 
@@ -13,7 +14,7 @@ using namespace attention;
 using simd::vfloat;
 using simd::width;
 
-/// What one thread works in for one block of queries.
+/// The buffers in which one thread works on one block of queries.
 struct Tiles {
   float* rows;                      ///< [64, Ap] queries as they lie
   float *queries, *output;          ///< [Ap, 64] transposed: q·log2(e)/√A, and the unnormalized output
@@ -33,8 +34,8 @@ struct Tiles {
         values(pieces.take(block * head_dim)) {}
 };
 
-/// Scores of one vector of queries against `keys` keys become probabilities relative to the new running maximum; factor
-/// is what the older sums have to be multiplied by.
+/// Turns the scores of one vector of queries and `keys` keys into probabilities relative to the new running maximum.
+/// The older sums have to be multiplied by `factor`.
 void softmax_lanes(const Tiles& t, int64_t vector, int64_t keys) {
   using namespace simd;
   float* column = t.scores + vector * width;
@@ -58,7 +59,7 @@ void softmax_lanes(const Tiles& t, int64_t vector, int64_t keys) {
   store(t.total + vector * width, load(t.total + vector * width) * factor + total);
 }
 
-/// The squares on the diagonal: keys after a query get no weight.
+/// In the squares on the diagonal, gives no weight to keys that come after a query.
 void mask_diagonal(float* scores, int64_t keys) {
   for (int64_t k = 0; k < keys; ++k) {
     float* square = scores + k * block + k / width * width;
@@ -121,7 +122,8 @@ void forward(const Attention& op) {
   {
     Pieces pieces(buffers.mine());
     const Tiles tiles(pieces, l.head_dim);
-    // Head by head, so that keys and values stay in cache; within a head the dear late blocks first.
+    // Items are ordered by head, so that keys and values stay in the cache, and within a head the later blocks, which
+    // cost more, come first.
 #pragma omp for schedule(dynamic)
     for (int64_t item = 0; item < l.sequences * l.heads * blocks; ++item) {
       const int64_t head = item / blocks;  // of all sequences

@@ -1,6 +1,6 @@
-// Attention over a prefix cache: a task is one token and one key/value head, with all query heads that share it, so
-// that keys and values come from memory once. There are few queries and many keys, so vectors run along the head:
-// scores are dot products, outputs are sums of value rows.
+// Attention over a prefix cache. A task is one token and one key/value head, with all query heads that share that head,
+// so that keys and values are read from memory once. There are few queries and many keys, so the lanes of vectors are
+// elements of a head: scores are dot products, and outputs are sums of rows of values.
 #include <cmath>
 #include <limits>
 
@@ -18,7 +18,7 @@ using simd::width;
 constexpr float log2_e = 1.44269504f;
 constexpr int64_t key_block = block_sizes::cached_keys;
 
-/// The tokens of a batch as the cache knows them.
+/// The sequences and positions of the tokens of a batch in the cache.
 struct Places {
   const int32_t *sequence, *position;
   explicit Places(const CachePlaces& places)
@@ -47,7 +47,7 @@ void append(const CacheAppend& op) {
   });
 }
 
-/// Scores in units of log 2 become unnormalized probabilities; returns their sum.
+/// Turns scores in units of log 2 into unnormalized probabilities. Returns their sum.
 float softmax(float* scores, int64_t count) {
   const float lowest = -std::numeric_limits<float>::infinity();
   vfloat largest = simd::splat(lowest);

@@ -1,5 +1,5 @@
-// What expert parallelism does with rows beside sending them: the maps of rows that travel, gathering rows by index,
-// and the pairs of the specialization term formed on a token's home rank.
+// The operations of expert parallelism: maps of the rows that travel, gathering rows by index, and the pairs of the
+// specialization term on the home rank of a token.
 #include <cstring>
 #include <numeric>
 

@@ -1,5 +1,5 @@
 #pragma once
-// What the operations on expert rows share: visiting the rows of a token, their Gram matrix, and padding rows.
+// Functions that the operations on expert rows share: the rows of a token, their Gram matrix, and padding rows.
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/token_blocks.h"
 #include "kernels/ops/experts.h"

@@ -19,7 +19,7 @@ Memory::data_type onednn_type(DType type) {
   return type == DType::f32 ? Memory::data_type::f32 : Memory::data_type::bf16;
 }
 
-/// A matrix [rows, columns] as the product sees it; stored row by row, or its transpose stored row by row.
+/// Describes a matrix [rows, columns] of a product. Either it or its transpose is stored row by row.
 Memory::desc matrix(int64_t rows, int64_t columns, DType type, bool transposed, int64_t stride = 0) {
   if (stride == 0) stride = transposed ? rows : columns;
   const Memory::dims strides = transposed ? Memory::dims{1, stride} : Memory::dims{stride, 1};
@@ -71,7 +71,7 @@ GemmWorker::Product GemmWorker::make(const GemmShape& s) const {
   const Memory::desc b = matrix(s.k, s.n, s.in, s.layout == GemmLayout::nt);
   const Memory::desc c = matrix(s.m, s.n, s.out, false);
   dnnl::primitive_attr attributes;
-  // In oneDNN's own scratchpad mode, a primitive would have to run on the thread that made it.
+  // With a scratchpad of oneDNN's own, a primitive would have to run on the thread that made it.
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   if (s.write == Write::accumulate) {
     dnnl::post_ops add;
@@ -137,7 +137,8 @@ void CpuGemm::run_tasks(int64_t tasks, const TaskBody& body) {
   std::exception_ptr error;
 #pragma omp parallel
   {
-    // Seen by oneDNN on this thread until the region ends: primitives are planned for one thread and run on one.
+    // oneDNN reads this setting on this thread until the parallel region ends. So primitives are made for one thread,
+    // and run on one.
     omp_set_num_threads(1);
     GemmWorker& worker = one_thread_[static_cast<size_t>(omp_get_thread_num())];
 #pragma omp for schedule(dynamic, 1)

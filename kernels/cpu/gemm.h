@@ -1,10 +1,11 @@
 #pragma once
-// Matrix products by oneDNN. oneDNN builds a primitive (generated machine code) for every new shape, which costs about
-// as much as a product of 50 MFLOP; so primitives are kept, and callers whose shapes vary (the row blocks of experts)
+// Matrix products by oneDNN. For every new shape oneDNN makes a primitive (generated machine code), which costs about
+// as much as a product of 50 MFLOP. So primitives are kept, and callers whose shapes vary (the row blocks of experts)
 // cut their work into few distinct sizes.
 //
-// A product runs either on all threads (dense layers) or on the calling one inside a parallel region (experts shared
-// out among threads). The same shape on the same number of threads gives the same bits, whichever thread runs it.
+// A product runs either on all threads (dense layers), or on the calling thread inside a parallel region (experts,
+// which are shared among the threads). The same shape on the same number of threads gives the same bits, whichever
+// thread runs it.
 #include <deque>
 #include <dnnl.hpp>
 #include <functional>
@@ -39,8 +40,8 @@ struct GemmShape {
   bool operator==(const GemmShape&) const = default;
 };
 
-/// Primitives for a fixed number of threads, and the memory they work in. One user at a time, so it needs no locks;
-/// oneDNN's own cache behind it hands the same machine code to every worker.
+/// Primitives for a fixed number of threads, and the memory in which they work. It has one user at a time, so it needs
+/// no locks. oneDNN's own cache gives the same machine code to all workers.
 class GemmWorker {
  public:
   /// `threads` must be the number oneDNN sees (omp_get_max_threads()) whenever run() is called.
@@ -84,8 +85,9 @@ class CpuGemm {
   /// One product on all threads. Not to be called inside a parallel region.
   void run(const GemmShape& shape, const void* a, const void* b, void* c);
 
-  /// body(task, worker) for each task in [0, tasks), shared out among the threads in this order; products run through
-  /// `worker` stay on that thread. The first exception of a body is rethrown here after the others have ended.
+  /// Calls body(task, worker) for each task in [0, tasks). The tasks are given to the threads in this order, and
+  /// products of `worker` run on the thread of the task. When a body throws, the first exception is thrown here after
+  /// the others have ended.
   using TaskBody = std::function<void(int64_t task, GemmWorker& worker)>;
   void run_tasks(int64_t tasks, const TaskBody& body);
 

@@ -1,5 +1,5 @@
-// Cross-entropy of one chunk of logits. A row is read three times (maximum, sum of exponentials, gradient), the last
-// two from cache.
+// Cross-entropy of one chunk of logits. A row is read three times (maximum, sum of exponentials, gradient), the second
+// and the third time from the cache.
 #include <algorithm>
 #include <cmath>
 

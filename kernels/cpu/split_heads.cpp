@@ -1,8 +1,9 @@
-// From the fused projection to heads and back: forward rotates on the way from a token's row to head-major tensors,
-// with a stop in an f32 buffer where there is a norm; backward is the mirror.
+// From the fused projection to heads, and back. Forward copies the row of a token to the tensors of the heads and
+// rotates it on the way; where there is a norm, the row is first copied to an f32 buffer. Backward does the opposite.
 //
-// Tokens go in runs of 4, so that each visit to a head's tensor moves 4 adjacent rows: heads lie S·A elements apart,
-// often a power of two, where visiting all of them for every token would evict cache lines before they are complete.
+// Tokens are taken in runs of 4, so that 4 adjacent rows of a head are written at a time. The heads are S·A elements
+// apart, which is often a power of two. If all heads were visited for every single token, cache lines would be evicted
+// before they are complete.
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/partial_sums.h"

@@ -1,4 +1,4 @@
-// Everything between the two expert GEMMs of the backward, in one visit of each token's rows.
+// Everything between the two matrix products of the experts' backward, in one pass over the rows of each token.
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/expert_rows.h"
@@ -58,8 +58,8 @@ struct TokenBuffer {
   int64_t stride;
 };
 
-/// Also asks for what the second pass over the row will touch: this pass alone would leave memory idle while it
-/// computes.
+/// It also prefetches what the second pass over the row will read and write, because this pass alone would leave the
+/// memory idle while it computes.
 template <typename T>
 void recompute_row(const Row<T>& row, int64_t width, float* z, float* sigmoids) {
   simd::for_lanes(width, [&](int64_t i, auto lanes) {

@@ -1,10 +1,10 @@
 #pragma once
 // Small matrix products on f32 tiles that live in the first caches: C (M x N) = or += A (M x K) · B (K x N).
 //
-// The columns of B and C lie in vectors: their rows are 16·n floats, padded by whoever packs them. A is read one
-// element at a time and broadcast, so it may have any strides (a transpose costs nothing) and needs no packing. A
-// register tile is as many rows as fit; the rows of C are dealt to tiles evenly, and every element sums over k in
-// order, so results do not depend on the tile.
+// The lanes of vectors are columns of B and C, whose rows have 16·n floats; the caller pads them. A is read one element
+// at a time and broadcast, so it may have any strides (a transpose costs nothing) and is not packed. A register tile
+// has as many rows as fit into the registers. The rows of C are divided evenly into tiles, and every element is summed
+// over k in order, so results do not depend on the tiles.
 #include <cstdint>
 
 #include "kernels/cpu/simd.h"
@@ -17,7 +17,8 @@ namespace strand {
 #define STRAND_UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/// What becomes of the old values of C: dropped, added to, or added to after column c is scaled by factor[c].
+/// What happens to the old values of C: they are replaced, added to, or added to after column c was multiplied by
+/// factor[c].
 enum class TileUpdate : uint8_t { overwrite, add, scale_and_add };
 
 struct TileA {
@@ -36,7 +37,7 @@ struct TileC {
 
 namespace tile_gemm_detail {
 
-// Accumulators that leave registers for one row of B and a broadcast.
+// As many accumulators as leave registers for one row of B and a broadcast.
 #if defined(__AVX512F__)
 constexpr int panel_vectors = 4;
 constexpr int accumulators = 24;

@@ -1,7 +1,7 @@
 #pragma once
 // Sixteen numbers of 32 bits as an array of the vectors that the instruction set has: two of AVX2, four of SSE or NEON.
-// GCC keeps a vector that is wider than a register in memory, and compares and selects it lane by lane; it keeps the
-// parts of such an array in registers. With AVX-512 the compiler's own vector of 64 bytes takes the place of this.
+// GCC keeps a vector that is wider than a register in memory, and compares and selects it lane by lane, but it keeps
+// the parts of such an array in registers. With AVX-512 the compiler's own vector of 64 bytes is used instead.
 #include <cstdint>
 #include <type_traits>
 

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t widened_block = block_sizes::widened_block;
 
-/// Part of a matrix that is stored row by row.
+/// A part of a matrix that is stored row by row.
 struct Block {
   int64_t row, rows, column, columns;
 };
@@ -28,7 +28,7 @@ void widen(const bf16* from, int64_t stride, Block block, float* to) {
   });
 }
 
-/// The block of `to` becomes, or grows by, `sum` [rows, columns].
+/// Writes `sum` [rows, columns] to the block of `to`, or adds it.
 template <typename Out>
 void finish(const float* sum, Write write, Block block, Out* to, int64_t stride) {
   for_blocks(block.rows, rows_a_task(block.columns), [&](int64_t begin, int64_t end, int64_t) {

@@ -1,4 +1,4 @@
-// strand config: the keys explained, or a configuration as a run would see it.
+// strand config: prints an explanation of the keys, or a configuration as a run would see it.
 #include <fmt/core.h>
 
 #include <memory>

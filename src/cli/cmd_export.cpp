@@ -1,4 +1,4 @@
-// strand export CHECKPOINT --format hf --out DIR: the weights, as the rest of the world loads them.
+// strand export CHECKPOINT --format hf --out DIR: writes the weights in a format that other programs load.
 #include <fmt/core.h>
 
 #include <memory>

@@ -1,4 +1,4 @@
-// strand generate CHECKPOINT --prompt TEXT: a model's own words.
+// strand generate CHECKPOINT --prompt TEXT: continues texts with a model.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -32,7 +32,7 @@ struct Arguments {
   bool print_ids = false;
 };
 
-/// Prints what `ids` have grown to since the last call; a character's bytes may come from several tokens.
+/// Prints a text while it grows, each time the part that is new. The bytes of a character may come from several tokens.
 class TextStream {
  public:
   explicit TextStream(const Tokenizer& tokenizer, std::vector<int32_t> prompt)
@@ -61,7 +61,7 @@ class TextStream {
   size_t shown_ = 0;
 };
 
-/// The lines of a file, of a pipe or ("-") of standard input, without a byte-order mark and without carriage returns.
+/// The lines of a file, of a pipe, or of standard input ("-"), without a byte-order mark and without carriage returns.
 std::vector<std::string> prompts_in(const std::string& path) {
   constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
   std::string text = read_file(path == "-" ? "/dev/stdin" : path, max_prompt_file_bytes);
@@ -80,7 +80,7 @@ std::vector<std::string> prompts_in(const std::string& path) {
   return prompts;
 }
 
-/// Those of the command line, then those of the file.
+/// The prompts of the command line, and then those of the file.
 std::vector<std::string> all_prompts(const Arguments& a) {
   std::vector<std::string> prompts = a.prompts;
   for (size_t i = 0; i < prompts.size(); ++i) {
@@ -142,7 +142,7 @@ void run(const Arguments& a) {
   options.usable_ids = tokenizer.vocab_size();
   if (!a.ignore_eos) options.stop_id = tokenizer.eos_id();
 
-  // A single text is shown as it grows; several have to wait for each other.
+  // A single text is shown while it grows. Several texts are shown when all are complete.
   const bool streaming = prompts.size() == 1 && !a.print_ids;
   TextStream stream(tokenizer, prompts[0]);
   const OnToken show = [&](size_t, int32_t id) { stream.show(id); };

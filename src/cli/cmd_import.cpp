@@ -1,4 +1,4 @@
-// strand import DIR --out CHECKPOINT: a Hugging Face model directory as a checkpoint.
+// strand import DIR --out CHECKPOINT: makes a checkpoint of a Hugging Face model directory.
 #include <fmt/core.h>
 
 #include <memory>

@@ -1,4 +1,4 @@
-// strand inspect PATH: what is this file?
+// strand inspect PATH: says what a path is.
 #include <fmt/core.h>
 
 #include <memory>

@@ -1,4 +1,4 @@
-// strand tokenize: text in, Megatron token files out.
+// strand tokenize: turns text into Megatron token files.
 #include <fmt/core.h>
 
 #include <algorithm>

@@ -23,7 +23,7 @@ struct Arguments {
   ResumeChoice resume;
 };
 
-/// Equal for processes that compute the same.
+/// A text that is equal in processes which run the same program.
 std::string this_build() {
   return fmt::format("strand {}\ncompiler {}\nprogram with XXH3 {}\n", program_version(), __VERSION__,
                      digest_of_file("/proc/self/exe").xxh3);

@@ -1,4 +1,4 @@
-// strand train-tokenizer: text in, a SentencePiece model out.
+// strand train-tokenizer: trains a SentencePiece model on text.
 #include <fmt/core.h>
 
 #include <limits>

@@ -2,10 +2,10 @@
 // The commands of `strand`. Each add_x_command registers a subcommand with its options and a callback that does the
 // work; a new command is a file cmd_x.cpp, a line here, a line in main.cpp and one in CMakeLists.txt.
 //
-// What a callback may do: print its result on stdout, log on stderr, throw Error (exit code 1) or UsageError (2), or
-// throw CLI::RuntimeError(code) after it has printed why the code is not 0. Otherwise the program exits with 0.
-// Commands that take Processes may run as several; those throw RuntimeError on all ranks or on none, and print their
-// result on rank 0.
+// A callback may print its result on standard output, log on standard error, throw Error (exit code 1) or UsageError
+// (exit code 2), or throw CLI::RuntimeError(code) after it has printed the reason. When it returns, the program exits
+// with 0. Commands that take Processes may run as several processes. They throw RuntimeError on all ranks or on none,
+// and print their result on rank 0.
 #include <CLI/CLI.hpp>
 
 #include "parallel/launch.h"

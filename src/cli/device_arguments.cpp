@@ -9,7 +9,7 @@
 namespace strand::cli {
 
 namespace {
-/// This machine with all of its cores, however many a rank is told to use.
+/// This machine with all of its cores, whatever number of threads the configuration gives to a rank.
 DeviceSpec this_cpu(RunConfig run, int64_t ranks) {
   run.threads = 0;
   run.device = DeviceKind::cpu;
@@ -41,7 +41,7 @@ void add_device_arguments(CLI::App& command, DeviceArguments& a) {
   CLI::Option* device =
       command.add_option("--device", a.name, "Estimate the time of a step on this device; cpu: this machine")
           ->type_name(choice_text(names));
-  // More than any machine has, and still a number to compute with.
+  // These limits are far beyond any machine, and products of such numbers do not overflow.
   constexpr double least = 1e-12, most = 1e30;
   const auto positive = [&](const char* option, std::optional<double>& value, const char* help) {
     add_number(command, option, value, least, most, help)->needs(device);

@@ -1,5 +1,5 @@
 #pragma once
-// How the program ends when something went wrong: one line on stderr, whatever the number of processes.
+// How the program ends when something went wrong: with one line on standard error, whatever the number of processes.
 #include <exception>
 #include <functional>
 #include <string>
@@ -8,18 +8,19 @@
 
 namespace strand::cli {
 
-/// What an exception says, in strand's words where the standard library's speak of its functions.
+/// The message of an exception. Messages of the standard library that speak of its functions are replaced by our own.
 std::string words_of(const std::exception& error);
 
 /// Prints "strand: error: MESSAGE" on one line; returns `code`.
 int report_error(std::string message, int code);
 
-/// The same for a process among others, all of which it ends. Rank 0 speaks at once; another rank first leaves it a
-/// second, so that an error which all ranks share is told once, and then says which rank it is. One process returns.
+/// The same for one process of several: it prints the message and ends all processes. Rank 0 prints it at once. Another
+/// rank first waits for a second, so that an error of all ranks is printed once, and then says which rank it is. With
+/// one process it returns `code`.
 int end_with_error(Processes& processes, const std::string& message, int code);
 
-/// Runs `work`. An error of several processes ends them in here, before the memory is freed that collectives in
-/// progress still read and write; one process throws it.
+/// Runs `work`. With several processes, an error ends them in this function, before the memory is freed that
+/// collectives in progress still use. With one process the error is thrown.
 void run_together(Processes& processes, const std::function<void()>& work);
 
 }  // namespace strand::cli

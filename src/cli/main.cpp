@@ -1,5 +1,5 @@
-// The `strand` program: exit code 0 for success, 1 for an error (one line on stderr says which), 2 for a command line
-// that cannot be understood.
+// The `strand` program. It exits with 0 for success, with 1 for an error, which one line on standard error explains,
+// and with 2 for a command line that cannot be understood.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -26,7 +26,8 @@ using strand::cli::end_with_error;
 constexpr int exit_error = 1;
 constexpr int exit_usage = 2;
 
-/// The commands that several processes can run together. Any other would do its work, and write its files, once a rank.
+/// The commands that several processes can run together. Any other command would do its work, and write its files, once
+/// in every process.
 constexpr std::array commands_of_many = {"train", "verify", "bench"};
 
 std::unique_ptr<strand::Processes> start_processes(const std::string& command) {
@@ -58,7 +59,8 @@ void add_commands(CLI::App& app, strand::Processes& processes) {
       "Exit codes: 0 success, 1 an error (one line says which), 2 a command line that cannot be understood.");
 }
 
-/// CLI11 calls an unknown first word a missing subcommand; people look for the word.
+/// Throws UsageError for an unknown first word. CLI11 would say that a subcommand is missing, which does not help
+/// people to find the slip.
 void require_known_command(const CLI::App& app, const std::string& word) {
   if (word.empty() || word[0] == '-') return;
   std::vector<std::string> names;

@@ -1,5 +1,5 @@
 #pragma once
-// `CHECKPOINT [--device D] [--precision P] [--threads N]`: a trained model, opened for inference.
+// `CHECKPOINT [--device D] [--precision P] [--threads N]`, and the model that they name, opened for inference.
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <optional>
@@ -15,27 +15,27 @@ constexpr int64_t max_batch_size = 65536;
 
 struct ModelArguments {
   std::string path;
-  std::string device;     ///< "" = the checkpoint's own
-  std::string precision;  ///< likewise
+  std::string device;     ///< "" = that of the checkpoint
+  std::string precision;  ///< "" = that of the checkpoint
   int threads = 0;
 };
 
-/// Registers the arguments; they outlive the parse.
+/// Registers the arguments. `arguments` outlives the parse.
 void add_model_arguments(CLI::App& command, ModelArguments& arguments);
 
-/// A checkpoint's model on a backend, with the configuration and tokenizer that travel inside it.
+/// The model of a checkpoint on a backend, with the configuration and the tokenizer that are in the checkpoint.
 class OpenModel {
  public:
-  /// `sequences`: the largest batch; sequences are as long as those of training. Throws Error.
+  /// `sequences` is the largest batch. Sequences are as long as in training. Throws Error.
   OpenModel(const ModelArguments& arguments, int64_t sequences)
       : OpenModel(arguments, {Purpose::inference, sequences, 0}) {}
-  /// For any purpose; `shape.tokens` 0 means as long as those of training.
+  /// For any purpose. With `shape.tokens` 0, sequences are as long as in training.
   OpenModel(const ModelArguments& arguments, SessionShape shape);
 
   const Config& config() const { return config_; }
   const Checkpoint& checkpoint() const { return checkpoint_; }
   Session& session() { return *session_; }
-  /// Throws Error when the checkpoint has none.
+  /// Throws Error when the checkpoint has no tokenizer.
   const Tokenizer& tokenizer() const;
 
  private:

@@ -11,7 +11,7 @@ template <typename Number>
 Number parse(const std::string& option, const std::string& text, Number min, Number max, const char* kind) {
   Number value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  // A comparison with nan is false, so what is wanted is asked for.
+  // All comparisons with nan are false, so the condition says what is accepted, not what is refused.
   if (error == std::errc() && end == text.data() + text.size() && value >= min && value <= max) return value;
   throw UsageError(fmt::format("{}: '{}' is not {} from {} to {}", option, text, kind, min, max));
 }

@@ -1,6 +1,6 @@
 #pragma once
-// Options that take a number, read strictly: the whole word is the number, and it is in the option's range. (CLI11's
-// own conversion makes 2^64 - 1 of -1 and of 2^64, reads 010 as 8, and lets nan pass any range.)
+// Options that take a number. It is read strictly: the whole word has to be a number in the option's range. (CLI11's
+// own conversion reads -1 and 2^64 as 2^64 - 1, reads 010 as 8, and accepts nan in every range.)
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <string>
@@ -8,7 +8,7 @@
 
 namespace strand::cli {
 
-/// The number that `text` is; throws UsageError naming option, text and range for anything else. Reals are finite.
+/// Reads a number. Throws UsageError naming option, text and range when `text` is anything else. Reals are finite.
 int64_t parse_number(const std::string& option, const std::string& text, int64_t min, int64_t max);
 uint64_t parse_number(const std::string& option, const std::string& text, uint64_t min, uint64_t max);
 double parse_number(const std::string& option, const std::string& text, double min, double max);
@@ -26,7 +26,7 @@ CLI::Option* add_number(CLI::App& command, const std::string& option, Target& ta
       ->type_name(std::is_same_v<Number, double> ? "REAL" : "INTEGER");
 }
 
-/// `--threads N`; 0 asks for all cores, as threads_for() of core/cores.h counts them.
+/// Registers `--threads N`. 0 asks for all cores, as threads_for() of core/cores.h counts them.
 CLI::Option* add_threads(CLI::App& command, int& threads);
 
 }  // namespace strand::cli

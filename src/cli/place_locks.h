@@ -1,5 +1,5 @@
 #pragma once
-// Locks of what commands write, held until the command ends.
+// Locks of the places to which commands write. They are held until the command ends.
 #include <string>
 
 #include "core/place_lock.h"
@@ -7,8 +7,8 @@
 
 namespace strand::cli {
 
-/// A directory's lock for all ranks of a run: the first one has it, the others join. All ranks call it; where it is not
-/// given, all throw the same Error.
+/// The lock of a directory for all ranks of a run: the first rank takes it, and the others join. All ranks call it.
+/// When the lock is not given, all throw the same Error.
 PlaceLock lock_directory(Communicator& all, const std::string& directory, const PlaceLock::Request& request);
 
 /// The lock of an output of `strand COMMAND`, for one process.

@@ -12,13 +12,14 @@ namespace strand::cli {
 void spin_briefly(char** argv) {
   for (const char* decided : {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"})
     if (std::getenv(decided) != nullptr) return;
-  // The path that this program was started by. /proc/self/exe would do too, but a process is called by the last part of
-  // the path that started it, so `ps`, `top` and `pkill` would know it as "exe"; and /proc may not be there.
+  // The path with which this program was started. /proc/self/exe is not used for two reasons: the name of a process is
+  // the last part of the path that started it, so `ps`, `top` and `pkill` would know it as "exe"; and /proc may be
+  // missing.
   const auto path = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
-  const bool started_by_the_loader = getauxval(AT_BASE) == 0;  // `ld.so strand ...`: the path is the loader's
+  const bool started_by_the_loader = getauxval(AT_BASE) == 0;  // with `ld.so strand ...` the path is that of the loader
   if (path == nullptr || started_by_the_loader) return;
   if (setenv("GOMP_SPINCOUNT", "10000", 1) != 0 || setenv("KMP_BLOCKTIME", "1", 1) != 0) return;
-  execv(path, argv);  // returns only when it cannot; then things are as they were
+  execv(path, argv);  // returns only when it fails, and then nothing has changed
 }
 
 }  // namespace strand::cli

@@ -1,6 +1,7 @@
 #pragma once
-// A first-in first-out queue between threads that holds at most `capacity` items: push waits for room, pop for an item.
-// close() wakes everybody: later pushes are refused, pops drain what is left and then return nothing.
+// A first-in first-out queue between threads that holds at most `capacity` items. push() waits for room, and pop()
+// waits for an item. close() wakes all threads that wait: from then on pushes are refused, and pops return the items
+// that are left and then nothing.
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -13,7 +14,7 @@ class BoundedQueue {
  public:
   explicit BoundedQueue(size_t capacity) : capacity_(capacity) {}
 
-  /// False when the queue was closed; the item is lost then.
+  /// Returns false when the queue is closed; the item is then dropped.
   bool push(T item) {
     std::unique_lock lock(mutex_);
     room_.wait(lock, [&] { return closed_ || items_.size() < capacity_; });
@@ -49,12 +50,13 @@ class BoundedQueue {
   bool closed_ = false;
 };
 
-/// So many bytes may be in flight between threads. A single load larger than that waits until it is alone.
+/// A limit to the bytes that are in flight between threads. A single load that is larger than the limit waits until
+/// nothing else is in flight.
 class ByteBudget {
  public:
   explicit ByteBudget(size_t limit) : limit_(limit) {}
 
-  /// Waits for room. False when the budget was closed.
+  /// Waits for room. Returns false when the budget was closed.
   bool take(size_t bytes) {
     std::unique_lock lock(mutex_);
     returned_.wait(lock, [&] { return closed_ || taken_ == 0 || taken_ + bytes <= limit_; });
@@ -82,7 +84,7 @@ class ByteBudget {
   bool closed_ = false;
 };
 
-/// Bytes of a budget, for the life of this object.
+/// Holds bytes of a budget for the lifetime of this object.
 class BytesTaken {
  public:
   BytesTaken(ByteBudget& budget, size_t bytes) : budget_(budget), bytes_(budget.take(bytes) ? bytes : 0) {}

@@ -46,7 +46,7 @@ class PlainSource : public ByteSource {
   int descriptor_;
 };
 
-// The compressed input: a buffer over the plain file that knows how far in the file it is.
+// A buffer over the compressed file, which knows how far it has read.
 class CompressedInput {
  public:
   explicit CompressedInput(const std::string& path) : path_(path), file_(path), buffer_(input_bytes) {}
@@ -56,7 +56,7 @@ class CompressedInput {
   uint64_t offset() const { return read_ - available(); }  // in the file, of data()
   const std::string& path() const { return path_; }
   void consume(size_t bytes) { begin_ += bytes; }
-  // False at the end of the file.
+  // Returns false at the end of the file.
   bool refill() {
     if (available() > 0) return true;
     begin_ = 0;
@@ -93,7 +93,7 @@ class GzipSource : public ByteSource {
                 input_.offset());
         return 0;
       }
-      if (ended_) {  // more bytes after a member: zeros, or another one
+      if (ended_) {  // after a member come zeros, or another member
         skip_zeros();
         if (input_.available() == 0) continue;
         inflateReset(&stream_);
@@ -105,7 +105,7 @@ class GzipSource : public ByteSource {
   }
 
  private:
-  // Tapes and other media of blocks fill the last block with zeros. A member begins with another byte.
+  // Tapes and other media that consist of blocks fill the last block with zeros. A member begins with another byte.
   void skip_zeros() {
     while (input_.available() > 0 && *input_.data() == '\0') input_.consume(1);
   }
@@ -125,7 +125,7 @@ class GzipSource : public ByteSource {
 
   CompressedInput input_;
   z_stream stream_ = {};
-  bool ended_ = false;  // between two members; false at the start, so an empty file is an incomplete one
+  bool ended_ = false;  // whether a member has ended; false at the start, so that an empty file counts as incomplete
 };
 
 class ZstdSource : public ByteSource {
@@ -143,7 +143,7 @@ class ZstdSource : public ByteSource {
   size_t read(char* out, size_t capacity) override {
     ZSTD_outBuffer target = {out, capacity, 0};
     while (target.pos == 0) {
-      // Output that did not fit last time is still inside the context and needs no more input.
+      // Output that did not fit into the buffer last time is still in the context, and needs no further input.
       if (!output_pending_ && !input_.refill()) {
         require(expected_ == 0, "{}: the zstd stream breaks off at byte {}: the file is incomplete", input_.path(),
                 input_.offset());
@@ -176,7 +176,7 @@ class ZstdSource : public ByteSource {
 
   CompressedInput input_;
   ZSTD_DCtx* context_;
-  size_t expected_ = 1;  // 0 exactly at the end of a frame; an empty file is an incomplete one
+  size_t expected_ = 1;  // 0 at the end of a frame only; so an empty file counts as incomplete
   bool output_pending_ = false;
 };
 }  // namespace

@@ -7,7 +7,7 @@ namespace strand {
 
 namespace {
 constexpr size_t longest_key = 256;             // bytes; real ones have some twenty
-constexpr size_t most_steps = size_t{1} << 22;  // real tries take some 200,000; equal ends of keys share their units
+constexpr size_t most_steps = size_t{1} << 22;  // a real trie takes some 200,000, as keys with equal ends share units
 
 class Trie {
  public:
@@ -16,7 +16,7 @@ class Trie {
     std::memcpy(units_.data(), units.data(), units_.size() * sizeof(uint32_t));
   }
 
-  /// False when the units are no trie.
+  /// Returns false when the units do not form a trie.
   bool list(std::vector<CharacterRule>& rules) {
     if (units_.empty()) return true;
     return visit(offset_of(units_[0]), rules);

@@ -1,7 +1,7 @@
 #pragma once
-// The character rules that a SentencePiece model carries (its "precompiled charsmap"): what the normalizer replaces by
-// what. The bytes are the size of a double-array trie, the trie (of the darts-clone library) and the replacements, each
-// ended by a zero byte; the value of a key is the offset of its replacement.
+// The character rules in a SentencePiece model (its "precompiled charsmap"): which characters the normalizer replaces,
+// and by what. The bytes are the size of a double-array trie, the trie (of the darts-clone library), and the
+// replacements, each with a zero byte at its end. The value of a key is the offset of its replacement.
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,7 +14,7 @@ struct CharacterRule {
   std::string to;
 };
 
-/// Every rule; nothing when the bytes do not have this form. Empty bytes hold no rule.
+/// All rules, or nothing when the bytes do not have this form. No bytes are no rules.
 std::optional<std::vector<CharacterRule>> character_rules(std::string_view charsmap);
 
 }  // namespace strand

@@ -10,10 +10,10 @@ namespace strand {
 
 namespace {
 constexpr int64_t block_tokens = int64_t{1} << 14;
-constexpr int64_t blocks = 1024;  // so a file of up to 2^24 tokens is looked at as a whole
+constexpr int64_t blocks = 1024;  // so all tokens of a file of up to 2^24 tokens are looked at
 constexpr int64_t excerpt_tokens = 64;
 
-// The excerpt on one line, whatever is in it.
+// The text on one line, with line breaks and other control characters replaced.
 std::string one_line(const std::string& text) {
   std::string line;
   for (const char c : text) {
@@ -45,7 +45,7 @@ struct IdRange {
   int64_t looked_at = 0;      // tokens
 };
 
-// All ids, or of a large file those of blocks at equal distances, the first and the last tokens among them.
+// Looks at all ids. In a large file it looks at blocks at equal distances, the first and the last tokens among them.
 IdRange range_of_ids(const TokenFile& file) {
   IdRange range;
   std::vector<int32_t> ids(static_cast<size_t>(block_tokens));

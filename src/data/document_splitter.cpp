@@ -10,13 +10,13 @@ namespace {
 constexpr size_t longest_token = 1024;  // bytes
 constexpr size_t npos = std::string_view::npos;
 
-// Where the line break that ends before `end` begins; `end` when there is none.
+// The begin of the line break that ends at `end`; `end` itself when there is none.
 size_t before_line_break(std::string_view text, size_t end) {
   if (end == 0 || text[end - 1] != '\n') return end;
   return end > 1 && text[end - 2] == '\r' ? end - 2 : end - 1;
 }
 
-// Text that may become the begin of a line break stays undecided.
+// No separator was found. Text at the end that may be the begin of a line break stays undecided.
 Separator not_found(std::string_view text, size_t undecided) {
   while (undecided > 0 && undecided <= text.size() && (text[undecided - 1] == '\n' || text[undecided - 1] == '\r')) {
     --undecided;

@@ -41,7 +41,8 @@ bool is_low_surrogate(uint32_t c) {
 class RecordReader {
  public:
   RecordReader(std::string_view line, const std::string& key) : line_(line), key_(key) {
-    if (line_.starts_with(byte_order_mark)) at_ = byte_order_mark.size();  // of a file that was appended to another
+    // A file with a byte-order mark may have been appended to another one.
+    if (line_.starts_with(byte_order_mark)) at_ = byte_order_mark.size();
   }
 
   RecordText read() {
@@ -109,7 +110,7 @@ class RecordReader {
     try {
       return RecordReader(quoted, key_).read_string().text == key_;
     } catch (const Error&) {
-      return false;  // no good JSON, so another key than the one that is wanted
+      return false;  // it is not valid JSON, so it is not the key that is wanted
     }
   }
 
@@ -133,7 +134,7 @@ class RecordReader {
     }
   }
 
-  // To behind the closing quote.
+  // Moves to the byte after the closing quote.
   void skip_string() {
     for (++at_; !ended(); ++at_) {
       if (line_[at_] == '"') {
@@ -167,7 +168,7 @@ class RecordReader {
     } while (!open.empty());
   }
 
-  // A number or a bare word.
+  // Skips a number or a word without quotes.
   void skip_word() {
     const size_t begin = at_;
     while (!ended() && std::string_view(",:}] \t\r\n\"{[").find(line_[at_]) == std::string_view::npos) ++at_;
@@ -193,7 +194,8 @@ class RecordReader {
     }
   }
 
-  // The bytes from `begin` to here. Python's "surrogatepass" writes a surrogate as three bytes, which UTF-8 forbids.
+  // Appends the bytes from `begin` to here. Python's "surrogatepass" writes a surrogate as three bytes, which UTF-8
+  // does not allow.
   void append_raw(size_t begin, RecordText& result) {
     std::string_view raw = line_.substr(begin, at_ - begin);
     for (;;) {
@@ -231,7 +233,7 @@ class RecordReader {
       if (is_low_surrogate(second)) {
         return append_utf8(result.text, 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00));
       }
-      at_ = back;  // the second one stands for itself
+      at_ = back;  // the second escape is not the other half of a pair, and is read again by itself
     }
     if (is_high_surrogate(first) || is_low_surrogate(first)) {
       result.text += replacement_character;

@@ -1,7 +1,7 @@
 #pragma once
-// One text out of one line of JSON, as read from corpora that other programs wrote. Only the value that is wanted is
-// decoded. Values of other keys are passed over by their quotes and brackets, whatever stands in them: NaN, Infinity,
-// 1e999, half a surrogate pair, bytes that are not UTF-8.
+// Reads one text from one line of JSON, in corpora that other programs wrote. Only the value that is wanted is decoded.
+// Values of other keys are skipped by their quotes and brackets, whatever they contain: NaN, Infinity, 1e999, half a
+// surrogate pair, bytes that are not UTF-8.
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -13,8 +13,8 @@ struct RecordText {
   uint64_t replaced = 0;  ///< lone surrogates in the text, each of which became U+FFFD
 };
 
-/// The string under `key` in the object that `line` holds; the last one, when the key comes more than once.
-/// Throws Error saying what is wrong and at which byte of the line, without quoting the line.
+/// The string under `key` in the object that `line` holds. When the key occurs more than once, the last one counts.
+/// Throws Error that says what is wrong and at which byte of the line, without quoting the line.
 RecordText record_text(std::string_view line, const std::string& key);
 
 }  // namespace strand

@@ -18,7 +18,7 @@
 
 namespace strand::megatron {
 
-// Files are little-endian and read by plain copies: a big-endian machine needs swaps here first.
+// The files are little-endian and are read by plain copies. A big-endian machine would have to swap bytes here.
 static_assert(std::endian::native == std::endian::little);
 
 constexpr char magic[9] = {'M', 'M', 'I', 'D', 'I', 'D', 'X', '\0', '\0'};

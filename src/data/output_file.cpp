@@ -35,7 +35,7 @@ OutputFile::OutputFile(std::string path, Kind kind) : path_(std::move(path)) {
   temporary_ = path_ + ".tmp";
   make_directories(parent_directory(path_));
   require_replaceable(path_);
-  // What a killed writer of this path left.
+  // A writer of this path that was killed may have left a file of this name.
   if (file_layer().unlink(temporary_) != 0 && errno != ENOENT) fail_errno("remove", temporary_);
   if (kind == Kind::with_temporary_name || !open_without_name()) {
     until_published_.emplace(temporary_);
@@ -46,7 +46,7 @@ OutputFile::OutputFile(std::string path, Kind kind) : path_(std::move(path)) {
   buffer_.reserve(buffer_bytes);
 }
 
-// False where a file without a name cannot be made, or could not be given one later.
+// Returns false where a file without a name cannot be made, or could not be given a name later.
 bool OutputFile::open_without_name() {
   descriptor_ = file_layer().open(parent_directory(path_), O_RDWR | O_TMPFILE | O_CLOEXEC, 0666);
   if (descriptor_ < 0) return false;

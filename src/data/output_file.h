@@ -1,11 +1,12 @@
 #pragma once
-// A file of a group that appears together: seal() writes all bytes through to the disk, publish() gives the file its
-// name. All files of the group are sealed first and then published, the one that readers look for last. Beyond
-// AtomicFile (core/file_io.h) it can also go back and read or overwrite what it wrote.
+// One file of a group of files that appear together. seal() writes all bytes to the disk, and publish() gives the file
+// its name. All files of the group are sealed first; then they are published, and last the one that readers look for.
+// Unlike an AtomicFile (core/file_io.h) it can also read and overwrite what it has written.
 //
-// Until publish() the file has no name at all (O_TMPFILE), so that nothing is left whatever ends the process. Where the
-// file system or a missing /proc does not allow that, it is called `<path>.tmp`, and goes in the destructor or with the
-// signal that ends the process (core/temporary_path.h); after SIGKILL it stays until the next writer of this path.
+// Until publish() the file has no name at all (O_TMPFILE), so that nothing is left in whatever way the process ends.
+// Where the file system does not allow that, or /proc is missing, the file is called `<path>.tmp`. It is then removed
+// by the destructor or when a signal ends the process (core/temporary_path.h); after a SIGKILL it stays until the next
+// writer of this path removes it.
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -18,11 +19,11 @@ namespace strand {
 
 class OutputFile {
  public:
-  static constexpr size_t buffer_bytes = size_t{1} << 20;  ///< gathered before they are handed to the system
+  static constexpr size_t buffer_bytes = size_t{1} << 20;  ///< are gathered before they are handed to the system
 
   enum class Kind { without_name_if_possible, with_temporary_name };
 
-  /// Creates the file (and the missing directories above it). Throws Error naming the path.
+  /// Creates the file, and the directories above it that are missing. Throws Error naming the path.
   explicit OutputFile(std::string path, Kind kind = Kind::without_name_if_possible);
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;
@@ -35,9 +36,9 @@ class OutputFile {
   /// Reads back bytes that were already written.
   void read_at(uint64_t offset, void* data, size_t bytes);
 
-  /// Everything on the disk; nothing can be written after.
+  /// Makes sure that all bytes are on the disk. Nothing can be written afterwards.
   void seal();
-  /// The final name, in one step; requires seal().
+  /// Gives the file its final name, in one step. seal() has to be called before.
   void publish();
 
   uint64_t size() const { return size_; }  ///< bytes written so far
@@ -50,9 +51,9 @@ class OutputFile {
   std::string path_;
   std::string temporary_;
   int descriptor_ = -1;
-  bool has_name_ = false;  // `temporary_` is this file
+  bool has_name_ = false;  // whether `temporary_` is the name of this file
   bool sealed_ = false;
-  std::optional<TemporaryPath> until_published_;  // while it may have the temporary name
+  std::optional<TemporaryPath> until_published_;  // exists while the file may have the temporary name
   uint64_t size_ = 0;
   std::vector<char> buffer_;
 };

@@ -17,7 +17,7 @@ bool is_letter_or_digit(char32_t c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-// The character that ends before byte `end`, of well-formed UTF-8.
+// The character that ends at byte `end` of well-formed UTF-8.
 char32_t character_before(std::string_view text, size_t end) {
   size_t begin = end - 1;
   while (begin > 0 && end - begin < 4 && (static_cast<unsigned char>(text[begin]) & 0xC0) == 0x80) --begin;
@@ -46,39 +46,38 @@ bool any_piece(const SentencePieceModel& model, bool (*condition)(const Piece&))
 
 SafeCuts::SafeCuts(const SentencePieceModel& model) {
   if (model.algorithm != Algorithm::bpe && model.algorithm != Algorithm::character) return;
-  // A "▁" at the end of the text instead of its begin, or spaces that stay spaces: no proof was made for these.
+  // There is no proof for models that put the "▁" at the end of a text instead of its begin, or that keep spaces.
   if (model.whitespace_as_suffix || !model.escape_whitespaces) return;
-  // BPE takes an unused piece apart as it was last put together, wherever in the text that was.
+  // BPE splits an unused piece in the way in which it was last put together, anywhere in the text.
   if (any_piece(model, [](const Piece& piece) { return piece.type == PieceType::unused; })) return;
-  // A piece with a real space could be found by the normalizer, before spaces become "▁".
+  // The normalizer could find a piece with a real space, before spaces become "▁".
   if (any_piece(model, [](const Piece& piece) { return piece.text.find(' ') != std::string::npos; })) return;
 
   for (const Piece& piece : model.pieces) {
     add_characters_before(space_mark_text, piece.text, joined_with_space_);
     add_characters_before("\n", piece.text, joined_with_newline_);
   }
-  // Without byte fallback neighbours that are unknown become one id, also across the border, unless the character
-  // behind the border is known.
+  // Without byte fallback, unknown characters side by side become one id, also across the border, unless the character
+  // after the border is known.
   before_space_ = model.byte_fallback || holds_piece(model, space_mark_text);
   before_newline_ = model.byte_fallback || holds_piece(model, "\n");
 
   removes_spaces_ = model.remove_extra_whitespaces;
   if (removes_spaces_) {
-    // The part loses the spaces with which it begins; the "▁" that the whole text would have there comes back as the
-    // one before the first word. A part that begins with a newline would get one too many.
+    // The normalizer removes the spaces with which a part begins, and the "▁" that it puts before the first word
+    // replaces the one that the whole text has there. A part that begins with a newline would get a "▁" too many.
     ends_ = {.add_dummy_prefix = true, .remove_extra_whitespaces = true};
     before_newline_ = false;
   }
   if (!model.charsmap.empty() && !check_charsmap(model)) before_space_ = before_newline_ = false;
 }
 
-// With character rules a cut stands before a space and behind an ASCII letter or digit only. No rule may look from one
-// side of the border to the other, and the characters at the border must come out as what they are taken for.
+// With character rules, a cut is made only between an ASCII letter or digit and a space. No rule may look from one side
+// of the border to the other, and the characters at the border must not be changed by a rule.
 bool SafeCuts::check_charsmap(const SentencePieceModel& model) {
   before_newline_ = false;
   only_after_letters_ = true;
-  // The letter before the border may have become any other character, so no piece may join "▁" to what stands before
-  // it.
+  // The character before the border may be the result of a rule, so no piece may join "▁" to any character before it.
   for (const char32_t c : joined_with_space_) {
     if (c != space_mark) return false;
   }
@@ -94,7 +93,7 @@ bool SafeCuts::check_charsmap(const SentencePieceModel& model) {
 }
 
 bool SafeCuts::may_precede(char32_t before, char cut) const {
-  if (before == '\r') return false;  // "\r\n" stays together
+  if (before == '\r') return false;  // "\r\n" is not cut
   if (only_after_letters_ && !is_letter_or_digit(before)) return false;
   if (before == ' ') before = space_mark;
   if (removes_spaces_ && before == space_mark) return false;

@@ -12,7 +12,7 @@
 //   ends of a text (the "▁" before the first word, the removal of outer spaces) must be undone or repeated for each
 //   part.
 //
-// Where one of these conditions does not hold there is no cut, and the text has to be held as a whole.
+// Where one of these conditions does not hold, there is no cut, and the text has to be held in memory as a whole.
 #include <cstddef>
 #include <string_view>
 #include <unordered_set>
@@ -25,8 +25,8 @@ class SafeCuts {
  public:
   explicit SafeCuts(const SentencePieceModel& model);
 
-  /// The first safe place at or after `from`: `text` up to it and `text` from it on may be encoded one after the other.
-  /// npos when there is none (the last byte of `text` may become one when more text follows).
+  /// The first safe place at or after `from`: the text before it and the text from it on may be encoded one after the
+  /// other. npos when there is none; the end of `text` may become a safe place when more text follows.
   size_t find(std::string_view text, size_t from) const;
   /// Whether there is a safe place in any text.
   bool possible() const { return before_space_ || before_newline_; }
@@ -39,10 +39,10 @@ class SafeCuts {
 
   bool before_space_ = false;
   bool before_newline_ = false;
-  bool only_after_letters_ = false;                   // ASCII letters and digits
-  bool removes_spaces_ = false;                       // outer and repeated ones
+  bool only_after_letters_ = false;                   // cut only after ASCII letters and digits
+  bool removes_spaces_ = false;                       // the normalizer removes outer and repeated spaces
   std::unordered_set<char32_t> joined_with_space_;    // characters that stand before "▁" in some piece
-  std::unordered_set<char32_t> joined_with_newline_;  // and before a newline
+  std::unordered_set<char32_t> joined_with_newline_;  // characters that stand before a newline in some piece
   TextEnds ends_;
 };
 

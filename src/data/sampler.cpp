@@ -13,7 +13,7 @@ namespace {
 __extension__ using uint128 = unsigned __int128;
 constexpr int share_bits = 62;
 
-// round(n * share): exact for every n >= 0, where a double would lose the unit past 2^53.
+// round(n * share), exact for every n >= 0. A double would lose the last digits past 2^53.
 int64_t taken(int64_t n, uint64_t share) {
   const uint128 half = uint128{1} << (share_bits - 1);
   return static_cast<int64_t>((static_cast<uint128>(n) * share + half) >> share_bits);
@@ -49,10 +49,10 @@ Sampler::Sampler(std::vector<Source> sources, int64_t sequence_length, int64_t v
 Sampler::Location Sampler::locate(int64_t index) const {
   require(index >= 0, "sample {} does not exist", index);
   size_t k = 0;
-  int64_t number = index;  // among the samples that source k and all later ones share
+  int64_t number = index;  // number among the samples that source k and all later sources share
   for (;; ++k) {
     const int64_t before = taken(number, parts_[k].share);
-    if (k + 1 == parts_.size()) break;  // the last takes all that is left
+    if (k + 1 == parts_.size()) break;  // the last source takes all samples that are left
     if (taken(number + 1, parts_[k].share) > before) {
       number = before;
       break;

@@ -1,18 +1,18 @@
 #pragma once
-// Which tokens a training step sees: sample i of a run is a pure function of (sources, sequence length, seed, i). Ranks
-// and micro-batches only decide who computes which i, so changing them, or resuming, changes nothing.
+// Which tokens a training step sees. Sample i of a run is a pure function of (sources, sequence length, seed, i). Ranks
+// and micro-batches only decide who computes which i, so to change them, or to resume a run, does not change a sample.
 //
-// Each source is cut into windows of S + 1 tokens at stride S (the last token of one is the first of the next, as the
-// target of the one and the input of the other); what is left at the end is not used. Sample i finds its window so:
+// Each source is cut into windows of S + 1 tokens, S tokens apart: the last token of a window is the first of the next
+// one. What is left at the end of a source is not used. Sample i finds its window in three steps:
 //
-//  1. Which source. With sources k = 0, 1, ... of weights w_k, source 0 has taken c(i) = round(i · w_0 / Σw) of the
-//  first
-//     i samples; sample i is its own when c(i+1) > c(i), and its number there is c(i). The others share the rest,
-//     i - c(i), by the same rule. So among any first n samples source k has had n · w_k / Σw of them, give or take less
-//     than one for each source before it. Weights count samples, not tokens of the file, and only their ratio matters.
-//  2. Which epoch. Number j of a source with W windows is in epoch j / W of that source.
-//  3. Which window. A permutation of [0, W) keyed by (seed, source, epoch) at j mod W: each epoch visits each window
-//     exactly once, in its own order.
+//  1. The source. The sources k = 0, 1, ... have weights w_k. Of the first i samples, source 0 has had
+//     c(i) = round(i · w_0 / Σw). Sample i belongs to source 0 when c(i+1) > c(i), and has the number c(i) there. The
+//     other sources share the other samples, which are i - c(i) so far, by the same rule. So among any first n samples
+//     source k has had n · w_k / Σw of them; the error is less than one for each source before it. Weights count
+//     samples and not tokens of the file, and only their ratios matter.
+//  2. The epoch. Sample number j of a source with W windows is in epoch j / W of that source.
+//  3. The window. It is element j mod W of a permutation of [0, W) with the key (seed, source, epoch). So each epoch
+//     visits each window exactly once, in an order of its own.
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -39,11 +39,11 @@ class Sampler {
   };
   Location locate(int64_t index) const;
 
-  /// Sample `index` >= 0: `tokens` [S + 1]; inputs are the first S, targets the last S.
+  /// Writes sample `index` >= 0 to `tokens` [S + 1]. The inputs are the first S of them, the targets the last S.
   void sample(int64_t index, int32_t* tokens) const;
 
-  /// The same windows in file order, all sources one after another and weights ignored: for validation.
-  /// 0 <= index < windows().
+  /// For validation: window `index` of all sources one after the other, in the order of the files, whatever the
+  /// weights. 0 <= index < windows().
   void window(int64_t index, int32_t* tokens) const;
 
   int64_t windows() const;            ///< of all sources together

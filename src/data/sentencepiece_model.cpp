@@ -7,12 +7,13 @@
 namespace strand {
 
 namespace {
-/// The fields of one protocol-buffer message, in the order of the file. Every length is checked against what is left.
+/// The fields of one protocol-buffer message, in the order of the file. Every length is checked against the bytes that
+/// are left.
 class Fields {
  public:
   Fields(std::string_view bytes, const std::string& name) : rest_(bytes), name_(name) {}
 
-  /// Moves to the next field; false at the end.
+  /// Moves to the next field. Returns false at the end.
   bool next() {
     if (rest_.empty()) return false;
     const std::string_view before = rest_;
@@ -142,7 +143,7 @@ std::string with_text_ends(std::string_view model, TextEnds ends, const std::str
   for (Fields f(model, name); f.next();) {
     if (f.number() != self_test_field) bytes += f.raw();
   }
-  // A message that comes twice is merged, and the later value of a field is the one that counts.
+  // A message that occurs twice is merged, and the later value of a field counts.
   const auto field = [](uint64_t number, int wire) {
     return static_cast<char>(number << 3 | static_cast<uint64_t>(wire));
   };

@@ -1,7 +1,7 @@
 #pragma once
-// What a SentencePiece .model file says, as far as another tokenizer needs it: the pieces with their scores, and how
-// text is prepared. The file is a protocol buffer (ModelProto of sentencepiece_model.proto); the library itself shows
-// neither the normalizer nor the type of the model, so the few fields wanted are read here.
+// The part of a SentencePiece .model file that another tokenizer needs: the pieces with their scores, and how text is
+// normalized. The file is a protocol buffer (ModelProto of sentencepiece_model.proto). The library does not show the
+// normalizer and the type of the model, so the few fields that are needed are read here.
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -30,7 +30,7 @@ struct SentencePieceModel {
   bool add_dummy_prefix = true;
   bool escape_whitespaces = true;
 
-  /// Throws Error beginning with `name` on bytes that are no such protocol buffer.
+  /// Throws Error that begins with `name` when the bytes are not such a protocol buffer.
   static SentencePieceModel parse(std::string_view bytes, const std::string& name);
 };
 
@@ -40,8 +40,9 @@ struct TextEnds {
   bool remove_extra_whitespaces = false;
 };
 
-/// The bytes of the same model with other settings for the ends of a text, and without the model's samples for testing
-/// itself, which those settings would fail. Throws Error beginning with `name` on bytes that are no protocol buffer.
+/// The bytes of the same model with other settings for the ends of a text. The samples with which a model tests itself
+/// are left out, because they would fail with these settings. Throws Error that begins with `name` when the bytes are
+/// not a protocol buffer.
 std::string with_text_ends(std::string_view model, TextEnds ends, const std::string& name);
 
 }  // namespace strand

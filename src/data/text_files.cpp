@@ -30,7 +30,7 @@ struct stat status_of(const std::string& path) {
   fail_errno("look at", path);
 }
 
-// One directory that was given as an input, and all below it.
+// Walks through one input directory and everything below it.
 class Walk {
  public:
   explicit Walk(TextFiles& files) : files_(files) {}
@@ -67,7 +67,7 @@ class Walk {
   }
 
   TextFiles& files_;
-  std::map<std::pair<dev_t, ino_t>, std::string> met_;  // directories, by what they are; the path that led there first
+  std::map<std::pair<dev_t, ino_t>, std::string> met_;  // directories by device and inode, with the first path to each
 };
 }  // namespace
 

@@ -1,5 +1,5 @@
 #pragma once
-// Which files a command reads when it is given files and directories.
+// Which files a command reads, when its arguments are files and directories.
 #include <string>
 #include <vector>
 
@@ -7,18 +7,20 @@ namespace strand {
 
 struct TextFiles {
   std::vector<std::string> paths;  ///< in the order they are read
-  /// What directories hold besides, with the reason why it is not read: "a/b.pdf: no text file by its name".
+  /// What else the directories hold, with the reason why it is not read: "a/b.pdf: no text file by its name".
   std::vector<std::string> left_out;
 };
 
-/// Files as given; directories with all that is below them, sorted by path. Links are followed; a directory that was
-/// met before below the same input is left out, so that a link to a directory above it has an end. Left out are hidden
-/// entries, files of another format by their name, and what is neither a file nor a directory.
-/// Throws Error for what does not exist, for a link to nothing, for a named file of unknown format, for a directory
-/// that cannot be listed, and when nothing is left to read.
+/// The files among the inputs as they are given, and everything below the directories among them, sorted by path. Links
+/// are followed. A directory that was met before below the same input is left out, so that a link to a directory above
+/// it does not lead around in circles. Left out are also hidden entries, files whose names say that they have another
+/// format, and what is neither a file nor a directory. Throws Error for an input that does not exist, for a link to
+/// nothing, for a file among the inputs whose format is unknown, for a directory that cannot be listed, and when
+/// nothing is left to read.
 TextFiles list_text_files(const std::vector<std::string>& inputs);
 
-/// Warns of everything that was left out: each entry by its name, of very many the first ones and their number.
+/// Logs a warning for everything that was left out. Of very many entries it names the first ones and says how many
+/// there are.
 void warn_of_left_out(const TextFiles& files);
 
 }  // namespace strand

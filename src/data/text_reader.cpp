@@ -40,7 +40,7 @@ class TextReader::Impl {
   virtual bool next(Document& document) = 0;
 
  protected:
-  // The unread bytes, and more of them. False when the source is at its end.
+  // The bytes in the window that are not read yet.
   std::string_view unread() const { return std::string_view(window_).substr(begin_); }
   bool fill() {
     if (begin_ > 0 && begin_ >= window_.size() / 2) {
@@ -62,7 +62,7 @@ class TextReader::Impl {
   const std::string path_;
   const TextOptions options_;
   TextCounts& counts_;
-  uint64_t offset_ = 0;  // of unread() in the decompressed text
+  uint64_t offset_ = 0;  // position of unread() in the decompressed text
 
   bool at_end() const { return at_end_; }  // fill() will bring nothing more
 
@@ -105,7 +105,7 @@ class PlainTextReader : public TextReader::Impl {
  private:
   struct Part {
     size_t length;
-    size_t consumed;  // with the separator behind it
+    size_t consumed;  // bytes of the document and of the separator after it
     bool ends;
   };
 
@@ -191,7 +191,7 @@ class JsonLinesReader : public TextReader::Impl {
   }
 
  private:
-  // Bytes up to and including the next newline, or to the end; 0 when nothing is left.
+  // The number of bytes up to and including the next newline, or to the end of the text; 0 when nothing is left.
   size_t line_length() {
     size_t searched = 0;
     for (;;) {
@@ -210,7 +210,7 @@ class JsonLinesReader : public TextReader::Impl {
     }
   }
 
-  // The line that begins here and is too long to be held.
+  // Skips the line that begins here, which is too long to be held.
   void drop_line() {
     ++line_;
     for (;;) {
@@ -233,7 +233,7 @@ class JsonLinesReader : public TextReader::Impl {
     }
   }
 
-  // Throws unless this one, too, may be skipped.
+  // Counts and names a bad record. Throws Error when no more records may be skipped.
   void bad_record(uint64_t line, const std::string& problem) {
     const uint64_t allowed = options_.skip_bad_records;
     const std::string message = fmt::format("{}: line {}: {}", path_, line, problem);

@@ -58,10 +58,10 @@ TokenType checked_type(uint8_t code, const std::string& path) {
   return *found;
 }
 
-// Checks the index against its own size and that of the .bin, and returns nothing: what it read, it read to compare.
+// Checks the lengths and pointers of the index against its own size and against that of the .bin. Throws Error.
 void check_lengths(const MappedFile& index, uint64_t sequences, uint64_t item_bytes, const MappedFile& data) {
   const uint64_t pointers = megatron::pointers_offset(sequences);
-  uint64_t expected = 0;  // cannot overflow: it never passes the size of the .bin by more than one sequence
+  uint64_t expected = 0;  // it cannot overflow, as it never exceeds the size of the .bin by more than one sequence
   for (uint64_t i = 0; i < sequences; ++i) {
     const int32_t length = load<int32_t>(index.data(), megatron::lengths_offset + 4 * i);
     require(length >= 0, "{}: sequence {} has the negative length {} (byte {})", index.path(), i, length,
@@ -94,13 +94,13 @@ void check_documents(const MappedFile& index, uint64_t sequences, uint64_t entri
           table + 8 * (entries - 1));
 }
 
-// Copies and widens; returns the position of the first id outside [0, limit), or count.
+// Copies ids to int32. Returns the position of the first id outside [0, limit), or `count` when all are inside.
 template <typename T>
 int64_t copy_ids(const std::byte* ids, int64_t count, uint64_t limit, int32_t* out) {
   bool bad = false;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t value = static_cast<int64_t>(load<T>(ids, static_cast<uint64_t>(i) * sizeof(T)));
-    bad |= static_cast<uint64_t>(value) >= limit;  // negative values wrap to huge ones
+    bad |= static_cast<uint64_t>(value) >= limit;  // a negative value becomes a very large one
     out[i] = static_cast<int32_t>(value);
   }
   if (!bad) return count;
@@ -240,7 +240,8 @@ void TokenFile::open_megatron(const std::string& prefix) {
 
   const auto sequences = load<uint64_t>(index_.data(), megatron::sequences_offset);
   const auto entries = load<uint64_t>(index_.data(), megatron::documents_offset);
-  // 12 bytes a sequence and 8 a document: a count above size / 8 cannot be true, and below it no product overflows.
+  // A sequence takes 12 bytes and a document 8. So a count above size / 8 cannot be true, and below that no product
+  // overflows.
   require(sequences <= index_.size() / 8, "{}: claims {} sequences (byte {}), more than a file of {} bytes can list",
           name, sequences, megatron::sequences_offset, index_.size());
   require(entries >= 1 && entries <= index_.size() / 8,

@@ -35,7 +35,7 @@ TokenType megatron_type_for(int64_t vocab_size);
 class TokenFile {
  public:
   /// `path`: the prefix of a Megatron pair or either of its files, or a .bin of another format.
-  /// `automatic` knows Megatron by its .idx and llm.c by its magic number; a raw file must be named as such.
+  /// `automatic` recognizes Megatron by its .idx and llm.c by its magic number. A raw file has to be named as such.
   explicit TokenFile(const std::string& path, TokenFormat format = TokenFormat::automatic);
 
   const std::string& path() const { return data_.path(); }  ///< of the file that holds the ids
@@ -44,8 +44,8 @@ class TokenFile {
   int64_t tokens() const { return tokens_; }
 
   /// Copies ids [begin, begin + count) to `out` [count]. Throws Error naming file and token when an id is negative or
-  /// >= vocab_size: an embedding table is never indexed with what a file says before this check. Throws Error, too,
-  /// when the file has become shorter since it was opened or cannot be read; nothing ends the program.
+  /// not below vocab_size, so that no embedding table is ever indexed with an id that was not checked. Throws Error,
+  /// too, when the file has become shorter since it was opened or cannot be read; nothing ends the program.
   void read(int64_t begin, int64_t count, int64_t vocab_size, int32_t* out) const;
 
   /// Copies bytes [begin, begin + out.size()) of the ids as they are stored: tokens() of type(), one after another.

@@ -12,7 +12,7 @@
 namespace strand {
 
 namespace {
-// Lengths are int32 in the index: a longer document becomes several sequences.
+// Lengths are int32 in the index, so a longer document becomes several sequences.
 constexpr int64_t max_sequence = int64_t{1} << 30;
 constexpr int64_t block = TokenWriter::lengths_at_once;
 
@@ -21,7 +21,8 @@ void put(OutputFile& file, T value) {
   file.write(&value, sizeof(T));
 }
 
-// The same notion as where a pair is read; a prefix that ends in a directory would make files with hidden names.
+// The prefix, as readers of a pair understand it. A name that ends with a slash is refused, because its files would
+// have hidden names.
 std::string checked_prefix(const std::string& name) {
   std::string prefix = megatron::prefix_of(name);
   const std::string last = prefix.substr(prefix.rfind('/') + 1);
@@ -112,7 +113,7 @@ void TokenWriter::seal() {
 }
 
 void TokenWriter::publish() {
-  // An older index must not stand beside the new ids, not even for a moment, nor after a power cut.
+  // The older index is removed first, so that it never stands beside the new ids, not even after a power cut.
   if (file_layer().unlink(index_.path()) == 0) {
     sync_directory(parent_directory(index_.path()));
   } else if (errno != ENOENT) {

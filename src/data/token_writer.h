@@ -1,6 +1,7 @@
 #pragma once
-// Writes a Megatron pair <prefix>.bin/.idx as a stream: memory does not grow with the number of tokens or documents.
-// Nothing exists under the final names before publish(); the .idx, by which readers know the pair, comes last.
+// Writes a Megatron pair <prefix>.bin and .idx as a stream: its memory does not grow with the number of tokens or
+// documents. Nothing stands under the final names before publish(). The .idx, by which readers find the pair, gets its
+// name last.
 #include <cstdint>
 #include <span>
 #include <string>
@@ -13,7 +14,8 @@ namespace strand {
 
 class TokenWriter {
  public:
-  static constexpr int64_t lengths_at_once = 1 << 16;  ///< of documents, read back when the index is completed
+  /// How many lengths of documents are read back at a time when the index is completed.
+  static constexpr int64_t lengths_at_once = 1 << 16;
 
   /// `name` is the prefix, or one of its two files. Throws Error when it names a directory.
   /// Ids are stored as uint16 when vocab_size < 65500, else as int32 (Megatron's rule).
@@ -23,9 +25,9 @@ class TokenWriter {
   void append(std::span<const int32_t> ids);
   void end_document();
 
-  /// Completes both files and puts them on the disk. Throws Error when no document was ended.
+  /// Completes both files and makes sure that they are on the disk. Throws Error when no document was ended.
   void seal();
-  /// Gives both their final names; an older pair there is replaced.
+  /// Gives both files their final names. An older pair of these names is replaced.
   void publish();
 
   int64_t tokens() const { return tokens_; }

@@ -20,9 +20,10 @@
 namespace strand {
 
 namespace {
-constexpr size_t batch_bytes = size_t{1} << 18;  // enough work to hide the hand-over, small enough to share out
-constexpr size_t bytes_encoded_at_once = size_t{16} << 20;  // in blocks, by all threads; or one block
-constexpr size_t bytes_in_flight = size_t{64} << 20;        // of text, whatever the number of threads
+// Large enough to hide the cost of passing a batch on, and small enough to share work among threads.
+constexpr size_t batch_bytes = size_t{1} << 18;
+constexpr size_t bytes_encoded_at_once = size_t{16} << 20;  // by all threads together; a larger block goes alone
+constexpr size_t bytes_in_flight = size_t{64} << 20;        // bytes of text, whatever the number of threads
 
 using Batch = std::vector<Document>;
 
@@ -31,7 +32,7 @@ enum class Side { train, val };
 struct EncodedPart {
   std::vector<int32_t> ids;
   size_t text_bytes;
-  Side side;  // of the document, decided by the part that begins it
+  Side side;  // of the whole document; its first part decides
   bool begins;
   bool ends;
 };
@@ -40,7 +41,7 @@ struct EncodedBatch {
   size_t text_bytes = 0;
 };
 
-// What a worker does: pure, so that threads and their number cannot matter.
+// The work of a worker. It is a pure function of the document, so that the number of threads has no effect.
 class Encoder {
  public:
   Encoder(const TokenizeOptions& options, const Tokenizer& tokenizer)
@@ -71,7 +72,8 @@ class Encoder {
 
   Side side_of(const Document& part) const {
     if (options_.val_output.empty()) return Side::train;
-    const auto head = std::string_view(part.text).substr(0, options_.text.max_part);  // the same whatever the cuts
+    // The first max_part bytes are the same in whatever way the document is cut.
+    const auto head = std::string_view(part.text).substr(0, options_.text.max_part);
     return random_uniform(key_, hash_key(options_.seed, head)) < options_.val_fraction ? Side::val : Side::train;
   }
 
@@ -81,8 +83,8 @@ class Encoder {
   mutable ByteBudget blocks_;  // bounds SentencePiece's working memory
 };
 
-// The threads and queues. Results come out in the order of the text because `order_` holds the futures in that order;
-// its capacity bounds what is in flight.
+// The threads and queues. Results come out in the order of the text, because `order_` holds the futures in that order.
+// Its capacity bounds the work in flight.
 class Pipeline {
  public:
   Pipeline(const TokenizeOptions& options, const Tokenizer& tokenizer, const std::vector<std::string>& paths)
@@ -119,7 +121,7 @@ class Pipeline {
     return batch;
   }
 
-  // Both are valid after next() gave nothing.
+  // Both are valid after next() has returned nothing.
   int64_t empty_documents() const { return empty_documents_; }
   const TextCounts& text_counts() const { return text_counts_; }
 
@@ -192,7 +194,7 @@ class Pipeline {
   ByteBudget budget_;
   BoundedQueue<std::packaged_task<EncodedBatch()>> work_;
   BoundedQueue<std::future<EncodedBatch>> order_;
-  int64_t empty_documents_ = 0;  // this and the next are the reader's; closing order_ publishes them
+  int64_t empty_documents_ = 0;  // the reader writes this and the next; they may be read once order_ is closed
   TextCounts text_counts_;
   std::vector<std::thread> threads_;
 };
@@ -222,7 +224,7 @@ void write_part(const EncodedPart& part, TokenWriter& writer, TokenizeSide& side
   side.bytes += part.text_bytes;
 }
 
-// A token that is nowhere is more likely a slip than a wish for one document a file.
+// Throws Error when the token that separates documents occurs nowhere, because it was most likely misspelt.
 void require_separators(const TokenizeOptions& options, const std::vector<std::string>& paths,
                         const TokenizeSummary& summary) {
   const bool split = options.text.splitting.kind == Splitting::Kind::token;

@@ -1,12 +1,12 @@
 #pragma once
-// Text files to token files: documents -> BOS + ids + EOS -> Megatron .bin/.idx, on several threads and in bounded
-// memory.
+// Turns text files into token files: documents -> BOS + ids + EOS -> Megatron .bin and .idx, on several threads and in
+// bounded memory.
 //
 //   reader (1 thread) --batches of documents--> workers (threads) --ids--> writer (the caller's thread, in text order)
 //
-// Long documents travel in parts, cut where the tokenizer proves that it changes no id (safe_cuts.h).
-// The output depends on the text, the tokenizer and the options, not on the number of threads. When anything fails,
-// nothing is left under a final name.
+// Long documents are passed on in parts, which are cut only where that provably changes no id (safe_cuts.h). The output
+// depends on the text, the tokenizer and the options, and not on the number of threads. When anything fails, nothing is
+// left under a final name.
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -21,12 +21,12 @@ struct TokenizeOptions {
   std::vector<std::string> inputs;  ///< text files and directories (text_reader.h)
   std::string output;               ///< prefix of the .bin/.idx pair
   std::string val_output;           ///< prefix of a second pair that gets val_fraction of the documents; "" = none
-  double val_fraction = 0.0;        ///< in (0, 1) with val_output; a document's side depends on its text and the seed
+  double val_fraction = 0.0;  ///< in (0, 1) with val_output; where a document goes depends on its text and the seed
   uint64_t seed = 1;
   bool add_bos = true;
   bool add_eos = true;
   int threads = 1;
-  uint64_t available_memory = UINT64_MAX;  ///< bytes; a document for which it is too little is refused
+  uint64_t available_memory = UINT64_MAX;  ///< bytes; a document that needs more is refused
   TextOptions text;                        ///< find_cut is set by tokenize()
 };
 
@@ -40,8 +40,8 @@ struct TokenizeSummary {
   TokenizeSide train;
   TokenizeSide val;
   int64_t empty_documents = 0;  ///< skipped
-  TextCounts text;              ///< what reading left out or replaced; complete in the result only
-  int64_t left_out = 0;         ///< entries of directories that were not read, each named in a warning
+  TextCounts text;              ///< what reading left out or replaced; only the final result has all of it
+  int64_t left_out = 0;         ///< entries of directories that were not read; a warning named each of them
   double seconds = 0;
 };
 

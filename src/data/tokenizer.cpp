@@ -46,7 +46,7 @@ struct Tokenizer::Impl {
   std::unique_ptr<Processor> processor;
   SafeCuts cuts;
 
-  /// Bytes of `text` that are encoded at once.
+  /// The number of bytes at the begin of `text` that are encoded at once.
   size_t first_block(std::string_view text) const;
 
   void encode(const Processor& with, std::string_view text, std::vector<int32_t>& ids) const {
@@ -56,7 +56,7 @@ struct Tokenizer::Impl {
     ids.insert(ids.end(), found.begin(), found.end());
   }
 
-  /// The same model for parts that do not begin their text; made when the first of them comes.
+  /// The same model for parts that are continuations. It is made when the first of them comes.
   const Processor& for_later_parts() const {
     std::call_once(later_made_,
                    [this] { later_ = load_processor(with_text_ends(bytes, cuts.ends_of_later_part(), name), name); });

@@ -21,8 +21,8 @@ namespace {
 constexpr int64_t fixed_pieces = 3 + 256;    // unk, bos, eos and one piece a byte
 constexpr size_t max_sentence_bytes = 4192;  // SentencePiece's own limit; longer lines are cut, not skipped
 
-// A uniform sample of lines of bounded size in one pass: line i has the random rank f(seed, i), and the lines of lowest
-// rank stay ("bottom-k" sampling). Which lines stay depends on the text, the seed and the limit, on nothing else.
+// A uniform sample of lines, of bounded size, in one pass over the text. Line i has the random rank f(seed, i), and the
+// lines of lowest rank are kept ("bottom-k" sampling). The sample depends on the text, the seed and the limit only.
 class LineSample {
  public:
   LineSample(uint64_t seed, uint64_t max_bytes) : key_(hash_key(seed, "tokenizer training")), max_bytes_(max_bytes) {}
@@ -46,7 +46,7 @@ class LineSample {
   bool every_line() const { return every_line_; }
   uint64_t bytes() const { return bytes_; }
 
-  /// The lines in the order of the text; empties the sample.
+  /// Returns the lines in the order of the text, and empties the sample.
   std::vector<std::string> take() {
     std::vector<Line> lines;
     lines.reserve(kept_.size());
@@ -97,8 +97,8 @@ void add_lines(std::string_view text, LineSample& sample) {
   }
 }
 
-// Lines are what the trainer sees, so a long text is cut before a newline where it has one, else at a space, else
-// before any character.
+// The trainer sees single lines, so a long text is cut before a newline where it has one, else at a space, else before
+// any character.
 size_t find_line_cut(std::string_view text, size_t from) {
   if (from >= text.size()) return std::string_view::npos;
   size_t cut = text.find('\n', from);
@@ -135,10 +135,10 @@ std::unordered_map<std::string, std::string> sentencepiece_options(const Tokeniz
           {"bos_id", "1"},
           {"eos_id", "2"},
           {"pad_id", "-1"},
-          {"input_sentence_size", "0"},  // the sample is ours
+          {"input_sentence_size", "0"},  // SentencePiece takes no sample of its own
           {"max_sentence_length", std::to_string(max_sentence_bytes)},
-          {"num_threads", "2"},   // written into the model: fixed, or the file would depend on the machine
-          {"minloglevel", "2"}};  // errors only; they come back as exceptions too
+          {"num_threads", "2"},   // fixed, as it is written into the model
+          {"minloglevel", "2"}};  // print errors only; they are thrown as exceptions too
 }
 }  // namespace
 
@@ -153,7 +153,7 @@ TokenizerTrainingSummary train_tokenizer(const TokenizerTraining& options,
   require(options.sample_bytes > 0, "tokenizer training needs a sample of more than 0 bytes");
 
   TokenizerTrainingSummary summary;
-  OutputFile output(options.output);  // a place that cannot be written is known before the work, not after
+  OutputFile output(options.output);  // opened first, so that a place that cannot be written is known before the work
   LineSample sample(options.seed, options.sample_bytes);
   const TextFiles files = list_text_files(options.inputs);
   warn_of_left_out(files);

@@ -1,6 +1,7 @@
 #pragma once
-// Trains a SentencePiece model of the LLaMA-2 kind on text files: BPE, byte fallback, digits one by one, no
-// normalization, whitespace kept, unk/bos/eos = 0/1/2, no padding. The same text and options give the same model.
+// Trains a SentencePiece model of LLaMA-2's kind on text files: BPE with byte fallback, digits as single pieces, no
+// normalization, all whitespace kept, the ids 0, 1 and 2 for unk, bos and eos, and no padding piece. The same text and
+// options give the same model.
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -12,9 +13,9 @@ namespace strand {
 
 struct TokenizerTraining {
   std::vector<std::string> inputs;  ///< text files and directories (text_reader.h)
-  std::string output;               ///< the .model, written atomically
+  std::string output;               ///< the .model file, which appears when it is complete
   int64_t vocab_size = 32000;       ///< all pieces, the 3 special and 256 byte ones included
-  /// Lines are drawn uniformly from the whole text until about this many bytes: memory and time are bounded by it.
+  /// Lines are drawn uniformly from the whole text, about so many bytes of them. This bounds memory and time.
   uint64_t sample_bytes = uint64_t{16} << 20;
   uint64_t seed = 1;  ///< of the draw
   TextOptions text;   ///< find_cut is set by train_tokenizer()
@@ -24,14 +25,14 @@ struct TokenizerTrainingSummary {
   int64_t documents = 0;
   uint64_t bytes = 0;          ///< of text read
   uint64_t sampled_bytes = 0;  ///< of text trained on
-  bool every_line = true;      ///< the sample is all of the text
+  bool every_line = true;      ///< whether the sample is all of the text
   int64_t vocab_size = 0;
   TextCounts text;       ///< what reading left out or replaced
   int64_t left_out = 0;  ///< entries of directories that were not read, each named in a warning
   double seconds = 0;
 };
 
-/// `progress` (may be empty) is called now and then with the bytes read so far.
+/// `progress` (may be empty) is called from time to time with the number of bytes read so far.
 /// Throws Error for bad input, an empty corpus, and a text too small for the vocabulary asked for.
 TokenizerTrainingSummary train_tokenizer(const TokenizerTraining& options,
                                          const std::function<void(uint64_t bytes)>& progress = {});

@@ -6,7 +6,7 @@
 namespace strand {
 
 namespace {
-// Bytes of the well-formed sequence at `at`, or 0.
+// The number of bytes of the well-formed sequence at `at`, or 0.
 size_t sequence_bytes(std::string_view text, size_t at) {
   const auto byte = [&](size_t i) { return at + i < text.size() ? static_cast<uint8_t>(text[at + i]) : uint8_t{0}; };
   const auto tail = [&](size_t i) { return (byte(i) & 0xC0) == 0x80; };

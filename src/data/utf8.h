@@ -5,7 +5,7 @@
 
 namespace strand {
 
-/// Byte offset of the first ill-formed sequence, or text.size() when all is well.
+/// The byte offset of the first ill-formed sequence, or text.size() when there is none.
 size_t first_invalid_utf8(std::string_view text);
 
 }  // namespace strand

@@ -29,7 +29,8 @@ std::string VocabularyScan::found() const {
 }
 
 void VocabularyScan::scan(const std::vector<std::shared_ptr<const TokenFile>>& files, int64_t vocab_size) {
-  setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), lowest_priority);  // a hint: Linux has it for each thread
+  // On Linux each thread has a priority of its own. A failure does no harm.
+  setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), lowest_priority);
   try {
     std::vector<int32_t> ids(static_cast<size_t>(block_tokens));
     for (const auto& file : files)

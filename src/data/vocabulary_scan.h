@@ -1,6 +1,6 @@
 #pragma once
-// Looks for ids outside the vocabulary in whole token files while training goes on, so that a bad id in a rarely
-// visited place is found in the first minutes of a run and not after days.
+// Looks for ids outside the vocabulary in whole token files while training goes on, so that a bad id is found in the
+// first minutes of a run, and not after days when training comes to its place.
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -16,14 +16,14 @@ class VocabularyScan {
  public:
   static constexpr int64_t block_tokens = 65536;  ///< read between two looks at whether to stop
 
-  /// Starts one thread of lowest priority that reads the files one after another, once.
+  /// Starts one thread of the lowest priority, which reads all files once, one after the other.
   VocabularyScan(std::vector<std::shared_ptr<const TokenFile>> files, int64_t vocab_size);
-  /// Ends the thread, wherever it is.
+  /// Ends the thread, even when it has not read everything.
   ~VocabularyScan();
   VocabularyScan(const VocabularyScan&) = delete;
   VocabularyScan& operator=(const VocabularyScan&) = delete;
 
-  /// "", or what is wrong: file, token and id. Does not wait.
+  /// What is wrong (file, token and id), or "" as long as nothing was found. It does not wait.
   std::string found() const;
   /// Waits for the end of the scan.
   void wait();

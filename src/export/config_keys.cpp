@@ -56,7 +56,7 @@ constexpr auto m = &Config::model;
 using M = ModelConfig;
 
 void read_sizes_of_heads(const json& value, Config& c) {
-  if (value.is_null()) return;  // hidden_size / num_heads, which resolve_derived knows
+  if (value.is_null()) return;  // resolve_derived then sets hidden_size / num_heads
   c.model.head_dim = whole_number(value);
   require(c.model.head_dim > 0, "{} is no width of a head", c.model.head_dim);
 }
@@ -93,7 +93,7 @@ std::vector<ConfigKey> common_keys(const CommonDefaults& absent) {
 }
 
 namespace {
-/// R / A, rounded such that a reader who multiplies and truncates gets R and not R - 1.
+/// R / A, rounded so that a reader who multiplies it by A and truncates gets R and not R - 1.
 double rotary_factor(const ModelConfig& model) {
   const auto wanted = static_cast<double>(model.rotary_dim()), width = static_cast<double>(model.head_dim);
   double factor = wanted / width;
@@ -124,8 +124,8 @@ void read_rope_parameters(const json& value, Config& c, PartialRotary partial) {
 }  // namespace
 
 std::vector<ConfigKey> rope_keys(PartialRotary partial, double theta_when_absent) {
-  // Read in this order: the key beside rope_parameters first, so that the ones inside win. (Of a file that has both
-  // rope_scaling and rope_parameters, only the former is left when this is read.)
+  // The keys are read in this order: first the one beside rope_parameters, and then those inside, which take
+  // precedence. (When a file has both rope_scaling and rope_parameters, only the former is left at this point.)
   std::vector<ConfigKey> keys = {
       real<m, &M::rope_theta>("rope_theta", fmt::format("{:.1f}", theta_when_absent)),
       {"rope_scaling",

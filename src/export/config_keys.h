@@ -1,5 +1,5 @@
 #pragma once
-// The vocabulary in which the tables of families.cpp describe config.json. Private to export/.
+// Functions with which the tables of families.cpp describe config.json. This header is private to export/.
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -8,7 +8,7 @@
 
 namespace strand::hf {
 
-/// Settings of our configuration by reference, of both struct groups.
+/// References to settings of our configuration, in the groups model and moe.
 template <typename T, auto Group, auto Member>
 struct Setting {
   static T& of(Config& c) { return (c.*Group).*Member; }
@@ -45,32 +45,32 @@ ConfigKey boolean(std::string name, std::string absent = "") {
           {}};
 }
 
-/// A key that can have one value only, because our model has nothing else; `absent` as JSON text.
+/// A key that can have one value only, because our model has nothing else. `absent` is JSON text.
 ConfigKey fixed(std::string name, nlohmann::ordered_json value, std::string absent,
                 std::vector<std::string> aliases = {});
-/// Written for completeness; importing ignores it, because it does not change what the model computes.
+/// A key that is written for completeness. Importing ignores it, because it does not change what the model computes.
 ConfigKey computed_remark(std::string name, std::function<nlohmann::ordered_json(const Config&)> write);
 ConfigKey remark(std::string name, nlohmann::ordered_json value);
 
-/// What a class takes some of the common keys to be when they are not there, as JSON text.
+/// The values that a class takes for some of the common keys when they are absent, as JSON text.
 struct CommonDefaults {
   std::string tied, norm_eps, kv_heads, positions;
 };
-/// Keys that every class has, up to those about RoPE and the FFN.
+/// The keys that all classes have, except those about RoPE and the FFN.
 std::vector<ConfigKey> common_keys(const CommonDefaults& absent);
 
-/// A key that only files of others have: importing reads it, export does not write it.
+/// A key that only files of other programs have. Importing checks it, and export does not write it.
 ConfigKey foreign(std::string name, std::function<void(const nlohmann::json&)> check);
 
-/// rope_theta (transformers 4, engines) and rope_parameters (transformers 5): the same said twice.
+/// rope_theta (for transformers 4 and engines) and rope_parameters (for transformers 5), which say the same.
 enum class PartialRotary { no, yes };
 std::vector<ConfigKey> rope_keys(PartialRotary partial, double theta_when_absent);
 
-/// The balance loss of a class that has one, for who trains on with it: router_aux_loss_coef times top_k, over the mean
-/// of the layers, is as strong as lb_weight over their sum.
+/// The balance loss of a class that has one, for users who train on with that class: router_aux_loss_coef · top_k over
+/// the mean of the layers is as strong as lb_weight over their sum.
 std::vector<ConfigKey> balance_loss_keys();
 
-/// `more` after `keys`.
+/// The keys of `keys`, followed by those of `more`.
 std::vector<ConfigKey> operator+(std::vector<ConfigKey> keys, std::vector<ConfigKey> more);
 
 }  // namespace strand::hf

@@ -1,5 +1,5 @@
 #pragma once
-// Elements of a tensor in a file, converted and with their rows in another order, any stretch at a time.
+// Reads any range of the elements of a tensor in a file, converted to another type and with its rows in another order.
 #include <cstddef>
 #include <functional>
 #include <span>
@@ -9,7 +9,7 @@
 
 namespace strand::hf {
 
-/// Which row of the file makes row i of the result; empty = the same one.
+/// The row of the file that becomes row i of the result. Without a function it is row i.
 using RowOrder = std::function<int64_t(int64_t)>;
 
 struct ElementSource {
@@ -19,13 +19,13 @@ struct ElementSource {
   RowOrder row = {};
 };
 
-/// Whether ElementSource can have this dtype.
+/// Whether elements of this dtype can be read.
 bool is_readable(const std::string& dtype);
 
 /// Writes elements [begin, begin + count) of the result to `out`, as `dtype` (f32 or bf16, rounded to nearest even).
 void read_elements(const ElementSource& source, int64_t begin, int64_t count, DType dtype, void* out);
 
-/// f16 to f32, exact.
+/// Converts f16 to f32, exactly.
 float from_f16(uint16_t bits);
 
 }  // namespace strand::hf

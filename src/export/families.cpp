@@ -1,4 +1,4 @@
-// The six classes, one table each. Every line is one tensor, one key or one requirement; what they mean: family.h.
+// The six classes, one table each. Every line is one tensor, one key or one requirement. family.h explains them.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -18,7 +18,7 @@ constexpr auto e = &Config::moe;
 using M = ModelConfig;
 using E = MoeConfig;
 
-/// What an imported model is trained on with; files of these classes do not say what it was trained with.
+/// The rate with which an imported model is trained on. Files of these classes do not say how a model was trained.
 constexpr double usual_bias_rate = 0.001;
 
 // ---- Requirements ---------------------------------------------------------------------------------------------------
@@ -59,7 +59,7 @@ const ConfigKey no_attention_bias = fixed("attention_bias", false, "false");
 const ConfigKey norm_topk_prob = boolean<e, &E::renormalize>("norm_topk_prob", "false");
 const Keys no_sliding_window = {fixed("use_sliding_window", false, "false"), remark("sliding_window", nullptr)};
 
-/// Qwen's way of naming layers without experts: `mlp_only_layers`, which has to be 0, 1, .. n-1 here.
+/// Qwen lists the layers without experts in `mlp_only_layers`. For our models the list has to be 0, 1, .. n-1.
 Keys qwen_layers() {
   const auto write = [](const Config& c) {
     ordered_json layers = ordered_json::array();
@@ -75,7 +75,8 @@ Keys qwen_layers() {
   return {{"mlp_only_layers", write, read, "[]", {}}, fixed("decoder_sparse_step", 1, "1")};
 }
 
-/// The width of dense layers, without which no class reads it; some engines do, and `unused` is what they hope for.
+/// The width of dense layers. Where there are none, the classes ignore the key, but some engines read it and expect
+/// `unused`.
 ConfigKey dense_width(std::string absent, int64_t (*unused)(const Config&)) {
   const auto write = [unused](const Config& c) {
     return ordered_json(c.model.dense_layers > 0 ? c.model.dense_ffn : unused(c));
@@ -189,7 +190,7 @@ Family qwen2_moe() {
                     whole_rotation,
                     heads_fill_width,
                     some_moe_layer};
-  // The gate of the dead shared expert is not zero: llama.cpp computes sigmoid(z) as silu(z) / z.
+  // The gate of the shared expert without effect is not zero, because llama.cpp computes sigmoid(z) as silu(z) / z.
   f.tensors = llama_tensors() + dense_layers() + experts() +
               Tensors{constant(Scope::every_layer, "self_attn.q_proj.bias", Size::queries, Size::none, 0),
                       constant(Scope::every_layer, "self_attn.k_proj.bias", Size::keys, Size::none, 0),
@@ -233,7 +234,8 @@ Family ernie4_5_moe() {
                              "mlp.gate.moe_statics.e_score_correction_bias");
   const auto write_min = [](const Config& c) { return ordered_json(c.moe.renormalize ? 1e-12 : 1.0); };
   const auto read_min = [](const json& v, Config& c) {
-    const double floor = real_number(v);  // of the divisor of the routing weights, whose sum is at most 1
+    // The lower limit of the sum by which routing weights are divided. The sum is at most 1.
+    const double floor = real_number(v);
     require(floor == 1.0 || floor <= 1e-6, "{}, but our models either renormalize (1e-12) or do not (1.0)", floor);
     c.moe.renormalize = floor != 1.0;
   };
@@ -333,7 +335,7 @@ std::vector<std::string> unmet(const Family& family, const Config& config) {
 
 const Family& family_for(const Config& config) {
   size_t fewest = SIZE_MAX;
-  std::string nearest;  // all that are equally near
+  std::string nearest;  // all classes that are equally near
   for (const Family& family : families()) {
     const std::vector<std::string> wanted = unmet(family, config);
     if (wanted.empty()) return family;

@@ -1,9 +1,10 @@
 #pragma once
-// A family is one of the model classes of Hugging Face transformers, described by tables: which of our models it can
-// express, how its tensors are named and laid out, and what its config.json says. Export and import walk the same
-// tables, one from left to right, the other from right to left, so they cannot disagree.
+// A family is one of the model classes of Hugging Face transformers. Tables describe it: which of our models it can
+// express, how its tensors are named and laid out, and what its config.json says. Export and import use the same
+// tables, in opposite directions, so they cannot disagree.
 //
-// Letters as in the configuration: V, D, H, G, A, E, F; Q = H A, K = G A; S = shared_experts F; W = dense_ffn.
+// The letters V, D, H, G, A, E, F are those of the configuration; Q = H A, K = G A,
+// S = shared_experts F, W = dense_ffn.
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -20,11 +21,11 @@ namespace strand::hf {
 /// How often a tensor occurs. Names hold {n} for the layer and {e} for the expert.
 enum class Scope { model, every_layer, dense_layer, moe_layer, expert };
 
-inline constexpr int64_t dead_shared_width = 32;  ///< of the shared expert that Qwen2-MoE insists on
+inline constexpr int64_t dead_shared_width = 32;  ///< width of the shared expert without effect that Qwen2-MoE needs
 
 enum class Size { none, one, vocab, hidden, queries, keys, head, experts, expert_ffn, shared_ffn, dense_ffn, dead_ffn };
 
-/// What happens to a tensor on its way out.
+/// What export changes about a tensor. Import does the opposite.
 enum class Layout {
   same,
   /// Within each head, row i goes to 2i and row i + A/2 to 2i + 1: the class rotates neighbours where we rotate halves.
@@ -35,7 +36,8 @@ enum class Layout {
 
 enum class Storage { chosen, always_f32 };
 
-/// Where a tensor lies in the memory of transformers 5, which stacks the experts of a layer; read, never written.
+/// Where a tensor lies in transformers 5, which stacks the experts of a layer in one tensor. Such tensors are read and
+/// never written.
 struct Fused {
   std::string name;  ///< [E, parts rows, columns]; "" = the class has none
   int64_t part = 0;  ///< which part of an expert's rows
@@ -44,7 +46,7 @@ struct Fused {
 
 struct TensorRule {
   Scope scope = Scope::model;
-  std::string ours;  ///< "" = a constant that the class wants and our model does not have
+  std::string ours;  ///< "" = a constant tensor, which the class needs and our model does not have
   std::string theirs;
   Size rows = Size::none;
   Size columns = Size::none;  ///< none = a vector
@@ -60,36 +62,37 @@ struct TensorRule {
 struct ConfigKey {
   std::string name;
   std::function<nlohmann::ordered_json(const Config&)> write;  ///< null: export leaves the key out
-  /// Takes the value over or refuses it by throwing (the caller adds file and key). Null: importing ignores the key.
+  /// Puts the value into the configuration, or throws to refuse it; the caller adds file and key to the message. Null:
+  /// importing ignores the key.
   std::function<void(const nlohmann::json&, Config&)> read;
-  /// What the class takes the key to be when it is not there, as JSON text; "" = it has to be there.
+  /// The value that the class takes for the key when it is absent, as JSON text; "" = the key has to be there.
   std::string absent;
   std::vector<std::string> aliases = {};
 };
 
-/// A condition on our options. `wanted` completes "needs ...".
+/// A condition on our options. `wanted` completes a sentence that begins with "needs".
 struct Requirement {
   std::string wanted;
   bool (*met)(const Config&);
 };
 
-/// Answers whether every tensor of that name, over all layers, is there and zero.
+/// Says whether the tensor of that name is there in every layer, and zero.
 using AllZero = std::function<bool(const std::string& theirs)>;
 
-/// What tells whether a tensor that no rule asks for may be left out.
+/// What has to be known to decide whether a tensor without a rule may be left out.
 struct LeftoverContext {
   const Config& config;
   const TensorSource& source;
   int64_t prediction_layers = 0;  ///< num_nextn_predict_layers of config.json: layers past the last
 };
 
-/// Tensors that published files of a class hold and the class itself does not load.
+/// Tensors that are in published files of a class, and that the class itself does not load.
 struct LeftoverRule {
-  std::string what;  ///< completes "left out: 3 tensors, ..."
+  std::string what;  ///< completes a note that begins with "left out: 3 tensors,"
   bool (*matches)(const std::string& name, const LeftoverContext& context);
 };
 
-/// The N of "model.layers.N.", or -1 for other names.
+/// The number N in a name that begins with "model.layers.N."; -1 for other names.
 int64_t layer_in(const std::string& name);
 
 struct Family {
@@ -101,13 +104,13 @@ struct Family {
   std::vector<LeftoverRule> leftovers = {};
   /// Options that all models of the class have and no key mentions; null = none.
   void (*implies)(Config&) = nullptr;
-  /// What only the tensors tell (an unused shared expert, biases that are all zero); null = nothing.
+  /// Settings that only the tensors tell: an unused shared expert, biases that are all zero. Null = there are none.
   void (*settle)(Config&, const AllZero&) = nullptr;
-  /// What other programs than transformers make of the model, to be told at export; null = nothing to tell.
+  /// Warnings at export about other programs than transformers that compute something else. Null = there are none.
   std::vector<std::string> (*caveats)(const Config&) = nullptr;
 };
 
-/// In order of preference: the first one that can express a model is taken.
+/// All families, in the order of preference: the first one that can express a model is taken.
 const std::vector<Family>& families();
 
 /// Throws Error naming the nearest classes, and for each the options that it would need.

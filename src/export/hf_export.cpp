@@ -16,7 +16,7 @@ namespace strand::hf {
 namespace fs = std::filesystem;
 
 namespace {
-/// A directory that gets its name when it is complete, and is gone when it never was.
+/// A directory that gets its name when it is complete, and is removed when it is not completed.
 class PendingDirectory {
  public:
   explicit PendingDirectory(const std::string& path) : final_(fs::path(path).lexically_normal()) {
@@ -30,7 +30,8 @@ class PendingDirectory {
     const std::string parent = parent_directory(final_.string());
     make_directories(parent);
     temporary_ = (fs::path(parent) / ("." + final_.filename().string() + ".tmp")).string();
-    if (fs::exists(fs::symlink_status(temporary_))) remove_tree(temporary_);  // of one that was interrupted
+    if (fs::exists(fs::symlink_status(temporary_)))
+      remove_tree(temporary_);  // what an export that was interrupted left
     on_signal_.emplace(temporary_);
     try {
       make_directories(temporary_);
@@ -50,7 +51,7 @@ class PendingDirectory {
     write_file_atomically((fs::path(temporary_) / name).string(), bytes);
   }
   void publish() {
-    rename_path(temporary_, final_.string());  // its files are synced, and so is each one's name in it
+    rename_path(temporary_, final_.string());  // its files and their names in it are synced
     sync_directory(parent_directory(final_.string()));
     published_ = true;
   }
@@ -59,7 +60,7 @@ class PendingDirectory {
   void abandon() {
     try {
       if (fs::exists(fs::symlink_status(temporary_))) remove_tree(temporary_);
-    } catch (const std::exception&) {  // the next export to this place removes it
+    } catch (const std::exception&) {  // the next export to this place removes what is left
     }
   }
 
@@ -72,7 +73,7 @@ class PendingDirectory {
 struct TokenizerPart {
   SpecialTokens special;
   std::optional<TokenizerFiles> files;
-  std::string reason;  ///< why there are no such files although there is a tokenizer
+  std::string reason;  ///< why these files are not written although there is a tokenizer
 };
 
 TokenizerPart tokenizer_part(const Checkpoint& checkpoint, const Config& config) {

@@ -1,5 +1,5 @@
 #pragma once
-// A checkpoint as a Hugging Face model directory:
+// Writes a checkpoint as a Hugging Face model directory:
 //   config.json, generation_config.json   the model's class and options
 //   model.safetensors                     or shards with an index; one 2-D tensor an expert
 //   tokenizer.model                       verbatim; absent, with the next two, when the checkpoint has none
@@ -24,12 +24,12 @@ struct ExportSummary {
   int64_t parameters = 0;
   uint64_t bytes = 0;  ///< of the tensors
   bool has_tokenizer = false;
-  std::vector<std::string> caveats;  ///< what other programs would get wrong, and why a file is not there
+  std::vector<std::string> caveats;  ///< where other programs compute something else; why a file is not written
 };
 
-/// `config` is the checkpoint's, with its vocabulary settled. Writes a temporary directory beside `directory` and
-/// renames it when it is complete; tensors pass through a few MB of memory. Throws Error when no class can express the
-/// model and when `directory` is there and not empty.
+/// `config` is the checkpoint's configuration with the vocabulary's size known. The directory is written under a
+/// temporary name beside `directory` and renamed when it is complete. Tensors are copied in pieces of a few MB. Throws
+/// Error when no class can express the model, and when `directory` exists and is not empty.
 ExportSummary export_model(const Checkpoint& checkpoint, const Config& config, const std::string& directory,
                            const ExportOptions& options = {});
 

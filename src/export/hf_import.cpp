@@ -37,20 +37,21 @@ void require_no_checkpoint(const std::string& parent) {
           target.string());
 }
 
-/// Nobody else writes there meanwhile: into the run whose `checkpoints` this is, or into a directory of its own.
+/// Locks the place against other writers: the directory of the run to which `parent` belongs, or `parent` itself.
 PlaceLock lock_place(const std::string& parent) {
   const std::string place = fs::path(parent).filename() == "checkpoints" ? parent_directory(parent) : parent;
   return PlaceLock::of_directory(place, {.command = "strand import", .otherwise = "choose another place"});
 }
 
-/// What a run needs besides a model; whoever trains on sets its own.
+/// Fills in what a run needs besides a model. People who train on set their own values.
 void complete(Config& config) {
   config.run.name = "imported";
   config.train.steps = 1000;
   config.train.global_batch_size = config.train.micro_batch_size = 1;
 }
 
-/// The bytes of the directory's tokenizer.model; empty, with a warning, where there is none that we can use.
+/// The bytes of the directory's tokenizer.model. Where there is none that we can use, they are empty and there is a
+/// warning.
 std::string tokenizer_bytes(const std::string& directory, const Config& config, ImportSummary& summary) {
   const std::string path = (fs::path(directory) / "tokenizer.model").string();
   const char* const consequence = "the checkpoint takes and gives ids, not text";

@@ -1,5 +1,6 @@
 #pragma once
-// A Hugging Face model directory as a checkpoint with weights only, in f32: to evaluate, to generate with, to train on.
+// Makes a checkpoint of a Hugging Face model directory, with weights only, in f32. It can be evaluated, used to
+// generate text, and trained on.
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -9,7 +10,7 @@
 namespace strand::hf {
 
 struct ImportOptions {
-  int64_t longest_sequence = 4096;  ///< data.sequence_length is the model's own limit, or this if that is longer
+  int64_t longest_sequence = 4096;  ///< data.sequence_length is the model's own limit, and at most this
 };
 
 struct ImportSummary {
@@ -18,15 +19,15 @@ struct ImportSummary {
   Config config;
   int64_t tensors = 0;
   bool has_tokenizer = false;
-  // For people:
+  // Texts for people:
   std::vector<std::string> notes;     ///< what was left out and why, which ids are padding
-  std::vector<std::string> warnings;  ///< what they may not have expected
+  std::vector<std::string> warnings;  ///< what people may not expect
 };
 
-/// Writes the checkpoint `out`, a path that ends in step_00000000, or, for any other path, `out`/checkpoints/
-/// step_00000000. The directory holds config.json, model.safetensors (or shards) in F32, BF16, F16 or F64, and perhaps
-/// tokenizer.model, which is left out, with a warning, when it is not a SentencePiece model. Throws Error naming the
-/// file and the key or tensor that our models have no place for.
+/// Writes the checkpoint `out`, when that is a path that ends in step_00000000. For any other path it writes the
+/// checkpoint `out`/checkpoints/step_00000000. The directory holds config.json, model.safetensors (or shards) in F32,
+/// BF16, F16 or F64, and perhaps tokenizer.model. A tokenizer.model that is not a SentencePiece model is left out with
+/// a warning. Throws Error naming the file and the key or tensor for which our models have no place.
 ImportSummary import_model(const std::string& directory, const std::string& out, const ImportOptions& options = {});
 
 }  // namespace strand::hf

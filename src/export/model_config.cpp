@@ -17,7 +17,7 @@ ordered_json id_or_null(int32_t id) {
   return id >= 0 ? ordered_json(id) : ordered_json(nullptr);
 }
 
-/// The value of a key, of one of its aliases, or what its absence means.
+/// The value of a key or of one of its aliases, or the value that the class takes when all are absent.
 json value_of(const json& file, const ConfigKey& key) {
   const json* value = file.contains(key.name) ? &file[key.name] : nullptr;
   for (const std::string& alias : key.aliases) {
@@ -77,7 +77,7 @@ ForeignConfig read_config_json(const std::string& text, const std::string& where
   json file = parse_strict_json(text, where);
   const std::string class_name = class_of(file, where);
   const Family& family = family_of_class(class_name, where);
-  // As transformers has it: where both are there, the older name holds all that the file says of RoPE.
+  // As in transformers: when both are there, only the older name counts for RoPE.
   const auto scaling = file.find("rope_scaling");
   if (scaling != file.end() && scaling->is_object() && !scaling->empty()) file.erase("rope_parameters");
   Config config;
@@ -87,7 +87,7 @@ ForeignConfig read_config_json(const std::string& text, const std::string& where
     if (!key.read) continue;
     try {
       key.read(value_of(file, key), config);
-      // At once: what a later key allows may depend on the length.
+      // This is done at once, because the check of a later key may depend on the length.
       config.data.sequence_length = std::min(config.data.sequence_length, longest);
     } catch (const std::exception& e) {
       fail("{}: {}: {}", where, key.name, e.what());

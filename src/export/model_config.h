@@ -9,23 +9,23 @@
 
 namespace strand::hf {
 
-/// Every key explicit; whole numbers without a point, others with one or an exponent.
+/// The text of config.json, with every key. Whole numbers have no point; others have a point or an exponent.
 std::string config_json(const Family& family, const Config& config, const SpecialTokens& tokens, DType dtype);
 std::string generation_config_json(const SpecialTokens& tokens);
 
-/// What a config.json describes. Model and moe settings, norms and positions are filled and the other groups keep what
-/// they have; what only the tensors tell is missing yet (Family::settle).
+/// What a config.json describes. The settings of the model are filled in, and other groups of the configuration have
+/// their defaults. Settings that only the tensors tell are not known yet (Family::settle).
 struct ForeignConfig {
   const Family* family;
   Config config;
-  int64_t prediction_layers = 0;  ///< num_nextn_predict_layers: layers past the last that the class itself leaves out
+  int64_t prediction_layers = 0;  ///< num_nextn_predict_layers: further layers, which the class itself does not load
 };
 
-/// `longest` bounds the sequences (max_position_embeddings of public models ask for more memory than most have).
-/// `where` is the file, for messages. Throws Error naming file and key.
+/// `longest` is an upper limit of the sequence length, because max_position_embeddings of public models would take more
+/// memory than most machines have. `where` is the name of the file in messages. Throws Error naming file and key.
 ForeignConfig read_config_json(const std::string& text, const std::string& where, int64_t longest);
 
-/// The version of transformers whose files these are like.
+/// The version of transformers that is named in the files.
 inline constexpr const char* transformers_version = "4.57.0";
 
 }  // namespace strand::hf

@@ -14,7 +14,7 @@ namespace {
 const std::string embedding_name = "model.embed_tokens.weight";
 const std::string head_name = "lm_head.weight";
 
-/// Names in one message, the first few of them.
+/// The first few of the names, as text for a message.
 std::string listed(const std::vector<std::string>& names) {
   constexpr size_t most = 5;
   std::string text;
@@ -39,13 +39,13 @@ void require_form(const TensorSource::Item& item, const std::vector<int64_t>& sh
           item.entry->name, item.entry->dtype);
 }
 
-/// Finds a class's tensors under any of their names, and remembers which ones were asked for.
+/// Finds the tensors of a class under any of their names, and remembers which ones were used.
 class ForeignTensors {
  public:
   ForeignTensors(const TensorSource& source, const Config& config)
       : source_(source), experts_(config.moe.num_experts) {}
 
-  /// The elements of `t` in their order; empty dtype when it is not there.
+  /// The elements of `t` in the order of our model. When the tensor is not there, the dtype is empty.
   ElementSource find(const MappedTensor& t) {
     if (const auto* item = item_named(t.theirs)) return whole(t, *item);
     for (const std::string& alias : t.rule->aliases)
@@ -117,7 +117,7 @@ std::vector<std::string> notes_about(const NamesByReason& left_out) {
   return notes;
 }
 
-/// Why the model needs no tensor of this name; empty when the class has no such reason.
+/// The reason why the model does not need a tensor of this name; empty when there is none.
 std::string reason_to_leave_out(const std::string& name, const LeftoverContext& context, const Family& family) {
   if (name.ends_with("rotary_emb.inv_freq")) return "buffers of old versions that the configuration determines";
   if (name == head_name && context.config.model.tied_embeddings) return "a copy of " + embedding_name;
@@ -126,7 +126,7 @@ std::string reason_to_leave_out(const std::string& name, const LeftoverContext& 
   return "";
 }
 
-/// Sorts what no rule has asked for into `left_out`, by reason. Throws Error when there is no reason.
+/// Sorts the tensors that no rule has used into `left_out`, by reason. Throws Error for a tensor without a reason.
 void account_for_the_rest(const ForeignConfig& foreign, const TensorSource& source, const std::set<std::string>& used,
                           NamesByReason& left_out) {
   const LeftoverContext context{foreign.config, source, foreign.prediction_layers};
@@ -195,7 +195,7 @@ ImportedTensors tensors_for_import(const ForeignConfig& foreign, const TensorSou
     if (elements.dtype.empty()) {
       missing.push_back(t.theirs);
     } else if (t.ours.empty()) {
-      // The gate of a dead shared expert may have any value: it scales zeros.
+      // The gate of a shared expert without effect may have any value, because it multiplies zeros.
       require(t.rule->constant != 0 || all_equal(elements, elements_of(t), 0),
               "tensor {} is not zero, and our models have no place for it", t.theirs);
       left_out["without effect on this model, because zero or a factor of zeros"].push_back(t.theirs);

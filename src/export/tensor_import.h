@@ -1,6 +1,6 @@
 #pragma once
-// The tensors of a Hugging Face model directory as ours. Every tensor that is there is used, or left out with a note
-// that says why, or refused.
+// Turns the tensors of a Hugging Face model directory into ours. Every tensor in the directory is used, or left out
+// with a note that says why, or refused.
 #include <string>
 #include <vector>
 
@@ -12,12 +12,14 @@ namespace strand::hf {
 /// Elements of a tensor that are read and compared at a time.
 inline constexpr int64_t compared_elements = int64_t{1} << 16;
 
-/// Throws Error when `config` claims more layers or experts than `source` can hold: before a list of them is made.
+/// Throws Error when `config` claims more layers or experts than `source` can hold. It is called before a list of them
+/// is made, which could be very long.
 void require_plausible(const Family& family, const Config& config, const TensorSource& source);
 
-/// What transformers 5 does with a tied model whose file has a head of its own: a head that equals the embedding is a
-/// copy; a head that differs makes the model untied (tied_embeddings becomes false). Returns the
-/// warning about that, or "".
+/// Treats a tied model whose file has a head of its own as transformers 5 does. A head that equals the embedding is a
+/// copy of it. A head that differs makes the model untied (tied_embeddings becomes false). Returns the warning about
+/// that, or
+/// "".
 std::string settle_head(Config& config, const TensorSource& source);
 
 struct ImportedTensors {
@@ -30,7 +32,7 @@ struct ImportedTensors {
 /// and when one that has to be constant is not. `source` and `foreign.family` outlive the result.
 ImportedTensors tensors_for_import(const ForeignConfig& foreign, const TensorSource& source);
 
-/// Whether tensor `theirs` is there in every layer of its rule, and zero.
+/// Whether the tensor `theirs` is there in every layer of its rule, and zero.
 bool is_all_zero(const Family& family, const Config& config, const TensorSource& source, const std::string& theirs);
 
 }  // namespace strand::hf

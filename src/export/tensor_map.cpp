@@ -130,7 +130,8 @@ std::vector<MappedTensor> map_tensors(const Family& family, const Config& config
     for (int64_t n = layers.begin; n < layers.end; ++n)
       for (int64_t e = 0; e < experts; ++e) tensors.push_back(at(rule, config, n, e));
   }
-  // Layer by layer, and within one by expert: shards then hold neighbours. Rules lie in one vector, in their order.
+  // Tensors are ordered by layer, then by expert, and then by rule, so that a shard holds tensors that belong together.
+  // The rules are in one vector, so their addresses have their order.
   const auto place = [](const MappedTensor& t) {
     return std::tuple(t.rule->scope == Scope::model ? int64_t{-1} : t.layer, t.expert, t.rule);
   };

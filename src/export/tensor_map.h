@@ -1,6 +1,7 @@
 #pragma once
-// A family's tensor rules, written out for one model: every tensor under both names with its shape, and the class's
-// form of our tensors, made piece by piece, so that no tensor is ever whole in memory. The way back is tensor_import.h.
+// The tensor rules of a family, written out for one model: every tensor with both names and its shape; and our tensors
+// in the form of the class, made in pieces, so that no tensor is in memory as a whole. tensor_import.h does the
+// opposite.
 #include <string>
 #include <vector>
 
@@ -10,7 +11,7 @@
 
 namespace strand::hf {
 
-/// One rule at one layer and expert.
+/// One rule, applied to one layer and expert.
 struct MappedTensor {
   const TensorRule* rule;
   std::string ours;  ///< "" for a constant
@@ -21,18 +22,18 @@ struct MappedTensor {
   int64_t expert = 0;
 };
 
-/// In the order of our layers. `config` is resolved.
+/// All tensors, in the order of our layers. `config` is resolved.
 std::vector<MappedTensor> map_tensors(const Family& family, const Config& config);
 
-/// {n} and {e} replaced.
+/// The name that `pattern` has for a layer and an expert, with {n} and {e} replaced.
 std::string name_at(const std::string& pattern, int64_t layer, int64_t expert);
 
-/// Tensors as the class wants them, read from `ours`, which holds exactly our tensors (of any floating-point type).
-/// `source` and `family` outlive the result. Throws Error listing what does not fit.
+/// The tensors of the class, read from `source`, which must hold our tensors and no others, of any floating-point type.
+/// `source` and `family` outlive the result. Throws Error that lists what does not fit.
 std::vector<NamedTensor> tensors_for_export(const Family& family, const Config& config, const TensorSource& source,
                                             DType dtype);
 
-/// 1 for a vector.
+/// The number of columns; 1 for a vector.
 int64_t columns_of(const MappedTensor& t);
 
 /// A tensor of this name, shape and type whose elements are those of `source`.

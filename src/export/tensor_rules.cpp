@@ -59,7 +59,7 @@ Tensors llama_tensors(Layout rotary) {
   const std::string to = "model.layers.{n}.";
   return {
       embedding(has_head, {}),
-      embedding(has_no_head, {"lm_head.weight"}),  // where both are one, files may have either name
+      embedding(has_no_head, {"lm_head.weight"}),  // files of a tied model may have either name
       {Scope::every_layer, "layers.{n}.attn_norm.weight", to + "input_layernorm.weight", Size::hidden},
       {Scope::every_layer, "layers.{n}.attn.q_proj.weight", to + "self_attn.q_proj.weight", Size::queries, Size::hidden,
        rotary},

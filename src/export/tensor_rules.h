@@ -1,5 +1,5 @@
 #pragma once
-// The vocabulary in which the tables of families.cpp describe tensors. Private to export/.
+// Functions with which the tables of families.cpp describe tensors. This header is private to export/.
 #include <string>
 #include <vector>
 
@@ -11,11 +11,11 @@ using Tensors = std::vector<TensorRule>;
 
 Tensors operator+(Tensors tensors, const Tensors& more);
 
-/// Everything outside the FFN, which all classes call the same.
+/// All tensors outside the FFN, whose names all classes share.
 Tensors llama_tensors(Layout rotary = Layout::same);
 Tensors qk_norms(Size of_queries, Size of_keys, bool (*applies)(const Config&) = nullptr);
 
-/// Names of the router and of an expert's three matrices; all classes but Mixtral agree.
+/// The names of the router and of an expert's three matrices. They are the defaults in all classes but Mixtral.
 struct ExpertNames {
   std::string block = "mlp", gate = "gate_proj", up = "up_proj", down = "down_proj";
 };
@@ -25,13 +25,13 @@ Tensors dense_layers();
 Tensors shared_experts();
 
 TensorRule constant(Scope scope, const std::string& name, Size rows, Size columns, float value);
-/// A shared expert that a class insists on: its output is exactly zero.
+/// A shared expert that a class needs and our model does not have. Its output is exactly zero.
 Tensors dead_shared_expert(const std::string& name, Size width, bool (*applies)(const Config&) = nullptr);
-/// The bias of expert selection, zeros where our model has none.
+/// The bias of expert selection. It is zero where our model has none.
 Tensors selection_bias(const std::string& name, Layout layout, const std::string& alias = "");
 
-/// Layers that predict further tokens (MTP), stored after the model's own: those that config.json counts in
-/// num_nextn_predict_layers, and those that have the projection of such a layer.
+/// Layers that predict further tokens (MTP), which are stored after the model's own layers: those that config.json
+/// counts in num_nextn_predict_layers, and those that have the projection of such a layer.
 LeftoverRule prediction_layers();
 /// ERNIE's form of the same: tensors with "mtp" in their names.
 LeftoverRule prediction_blocks();

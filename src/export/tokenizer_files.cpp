@@ -13,7 +13,7 @@ namespace strand::hf {
 using nlohmann::ordered_json;
 
 namespace {
-constexpr const char* space = "\u2581";  // SentencePiece's visible space
+constexpr const char* space = "\u2581";  // the character that stands for a space in SentencePiece's pieces
 
 bool is_continuation(char c) {
   return (static_cast<unsigned char>(c) & 0xC0) == 0x80;
@@ -31,7 +31,7 @@ ordered_json replace(ordered_json pattern, const char* content) {
   return {{"type", "Replace"}, {"pattern", std::move(pattern)}, {"content", content}};
 }
 
-/// The steps of SentencePiece's normalizer, in its order. Behind the text it removes the visible space too.
+/// The steps of SentencePiece's normalizer, in its order. At the end of a text it removes the "▁" too.
 ordered_json normalizer_of(const SentencePieceModel& model) {
   ordered_json steps = ordered_json::array();
   if (model.remove_extra_whitespaces) {
@@ -50,7 +50,7 @@ ordered_json decoder_of(const SentencePieceModel& model) {
   return {{"type", "Sequence"}, {"decoders", steps}};
 }
 
-/// BOS before every text, as our training data has it.
+/// Puts BOS before every text, as our training data has it.
 ordered_json post_processor_of(const SentencePieceModel& model, const SpecialTokens& special) {
   if (special.bos < 0) return nullptr;
   const std::string bos = text_of(model, special.bos);
@@ -76,7 +76,8 @@ ordered_json added_token(const std::string& text) {
 
 ordered_json model_of(const SentencePieceModel& model, const SpecialTokens& special) {
   ordered_json vocabulary = ordered_json::object(), merges = ordered_json::array();
-  // An ordered_json looks for every new key among the old ones; past it, because the pieces are known to be distinct.
+  // An ordered_json compares every new key with all old ones. The pieces are known to be distinct, so they are appended
+  // directly.
   ordered_json::object_t::Container& entries = vocabulary.get_ref<ordered_json::object_t&>();
   for (size_t id = 0; id < model.pieces.size(); ++id) entries.emplace_back(model.pieces[id].text, id);
   for (const auto& [left, right] : merges_of(model)) merges.push_back(left + " " + right);
@@ -98,8 +99,9 @@ bool is_run_of_spaces(std::string_view text) {
   return text.empty();
 }
 
-/// Two pieces of one score, which SentencePiece merges from left to right, where merging by rank begins with one of
-/// them; "" when there are none. Runs of spaces, which LLaMA-2 and Mistral have so, come out the same both ways.
+/// A text about two pieces of the same score, or "". SentencePiece merges such pieces from left to right, and merging
+/// by rank begins with one of them. Runs of spaces, whose scores are equal in LLaMA-2 and Mistral, have the same result
+/// in both ways.
 std::string reason_in_scores(const SentencePieceModel& model) {
   std::unordered_map<float, size_t> by_score;
   for (size_t id = 0; id < model.pieces.size(); ++id) {
@@ -194,7 +196,8 @@ TokenizerFiles tokenizer_files(const SentencePieceModel& model, const SpecialTok
   config["pad_token"] = text_or_null(special.pad);
   config["clean_up_tokenization_spaces"] = false;
   config["model_max_length"] = longest_sequence;
-  // Not LlamaTokenizer, which from transformers 5 on builds its own normalizer in place of the one in tokenizer.json.
+  // It is not LlamaTokenizer, because that, in transformers 5, makes its own normalizer and ignores the one in
+  // tokenizer.json.
   config["tokenizer_class"] = "PreTrainedTokenizerFast";
   return {tokenizer.dump(1) + "\n", config.dump(2) + "\n"};
 }

@@ -1,8 +1,7 @@
 #pragma once
-// A SentencePiece model as the files that Hugging Face's tokenizers read: the same ids from the same text.
-//
-// What differs by nature: their tokenizers turn the text of a special token ("<s>") into its id, SentencePiece does
-// not.
+// Writes a SentencePiece model as the files that Hugging Face's tokenizers read. They give the same ids from the same
+// text, with one exception: their tokenizers turn the text of a special token ("<s>") into its id, and SentencePiece
+// does not.
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -22,16 +21,16 @@ struct TokenizerFiles {
   std::string tokenizer_config_json;
 };
 
-/// Why Hugging Face's tokenizers would not give SentencePiece's ids from every text, whatever tokenizer.json said; ""
-/// when they would.
+/// The reason why no tokenizer.json makes Hugging Face's tokenizers give SentencePiece's ids from every text; "" when
+/// there is one that does.
 std::string reason_against_tokenizer_json(const SentencePieceModel& model);
 
-/// For a model without such a reason.
+/// The files for a model without such a reason.
 TokenizerFiles tokenizer_files(const SentencePieceModel& model, const SpecialTokens& special, int64_t longest_sequence);
 
-/// The merges of a BPE model by rank, as pairs of pieces: for each piece in order of id every pair that makes it, its
-/// own pairs by the ids of their parts; then all by descending score of the piece, stably. So merging by rank does what
-/// SentencePiece does, which is to merge the pair whose piece has the highest score.
+/// The merges of a BPE model by rank, as pairs of pieces. SentencePiece merges the pair whose piece has the highest
+/// score, so the pairs are sorted by descending score of the piece that they make. Pairs of equal score are in the
+/// order of the id of that piece, and pairs that make the same piece in the order of the ids of their parts.
 std::vector<std::pair<std::string, std::string>> merges_of(const SentencePieceModel& model);
 
 }  // namespace strand::hf

@@ -1,4 +1,4 @@
-// Two results side by side: the same work again, or on another number of ranks.
+// Compares two results: of the same work, or of the same work on another number of ranks.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -54,7 +54,7 @@ void require_comparable(const BenchSetup& now, const BenchSetup& before, const s
 }
 
 Scaling scaling_of(const BenchSetup& now, const BenchSetup& before, const std::string& origin) {
-  // What a process has of a machine depends on how many share it; what it computes with does not.
+  // The number of cores of a process depends on how many processes share a machine. What it computes with does not.
   const std::string ranks = "ranks", batch = "train.global_batch_size";
   require_none(differences(now, before, {ranks, batch, "parallel.expert_parallel", "cores"}), origin);
   const int64_t n = number_of(now, ranks, "this run"), m = number_of(before, ranks, origin);

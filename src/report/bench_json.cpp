@@ -39,7 +39,7 @@ std::vector<double> times_from(const json& j, const char* key, const std::string
 BenchReport report_from(const json& j, const std::string& origin) {
   BenchReport r;
   r.setup.workload = j.at("workload").get<std::map<std::string, std::string>>();
-  // Results from before there were ranks do not say that there was one.
+  // Results of versions without ranks do not say that there was one rank.
   for (const char* key : {"ranks", "parallel.expert_parallel"}) r.setup.workload.emplace(key, "1");
   r.setup.machine = {j.at("machine").at("cpu").get<std::string>(), j.at("machine").at("cores").get<int>(),
                      j.at("machine").value("instructions", "")};

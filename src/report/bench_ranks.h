@@ -1,5 +1,6 @@
 #pragma once
-// What `strand bench` of several ranks adds to a result: how alike they are, and what their communication costs.
+// What a result of `strand bench` has in addition with several ranks: how far the ranks differ, and what their
+// communication costs.
 //
 // JSON, the object "ranks" of a result (bench_report.h), absent for one process; of one step, means over timed steps:
 //   expert_parallel  ranks over which experts are spread
@@ -35,12 +36,12 @@ struct RanksResult {
   std::vector<KindTime> traffic;
 };
 
-/// Of time that a collective took, what did not keep the training thread waiting.
+/// The part of the time of collectives in which the training thread did not wait.
 double hidden_seconds(const TrafficCounts::Kind& counts);
 
 std::string ranks_text(const RanksResult& ranks);
 nlohmann::ordered_json to_json(const RanksResult& ranks);
-/// Throws nlohmann::json::exception unless it is such an object.
+/// Throws nlohmann::json::exception when `j` is not such an object.
 RanksResult ranks_from(const nlohmann::ordered_json& j);
 
 }  // namespace strand

@@ -65,7 +65,7 @@ std::vector<std::string> beyond_peak(const BenchReport& r) {
 }
 
 namespace {
-/// Says so when a figure is beyond its own limit.
+/// A remark about figures that exceed their own limit, or "".
 std::string doubt(const BenchReport& r) {
   std::string names;
   for (const std::string& name : beyond_peak(r)) names += (names.empty() ? "" : ", ") + name;

@@ -37,20 +37,20 @@
 
 namespace strand {
 
-/// What two results must share to be comparable.
+/// What has to be equal in two results that are compared.
 struct BenchSetup {
   std::map<std::string, std::string> workload;
   Machine machine;
   int threads = 0;
 };
 
-/// The keys of groups model, moe and losses, the batch's shape, precision, recomputation and device, and how the work
-/// is spread over ranks.
+/// The keys that decide the work: the groups model, moe and losses, the shape of the batch, precision, recomputation
+/// and device, and how the work is spread over ranks.
 std::map<std::string, std::string> workload_of(const Config& config, int ranks = 1);
 
 struct FamilyTime {
   std::string name;
-  double seconds = 0;  ///< of one step, like the rest
+  double seconds = 0;  ///< this and the others are of one step
   int64_t calls = 0;
   double flops = 0;
   double bytes = 0;
@@ -59,7 +59,7 @@ struct FamilyTime {
 struct StepProfile {
   double step_seconds = 0;
   std::vector<FamilyTime> families;
-  double outside_seconds() const;  ///< of the step, in no operation
+  double outside_seconds() const;  ///< the part of the step that is spent in no operation
 };
 
 struct LossesOverhead {
@@ -99,25 +99,26 @@ struct BenchReport {
 double best_of(const std::vector<double>& seconds);
 double median_of(std::vector<double> seconds);
 
-/// What computed faster than the measured peak that it is compared with ("expert GEMM", "MFU"): the peak was measured
-/// too low. Empty when all is well.
+/// The figures that exceed the measured peak with which they are compared ("expert GEMM", "MFU"), which shows that the
+/// peak was measured too low. Empty when there are none.
 std::vector<std::string> beyond_peak(const BenchReport& report);
 
 std::string to_text(const BenchReport& report);
 nlohmann::ordered_json to_json(const BenchReport& report);
-/// Throws Error naming `origin` unless the text is such a report.
+/// Throws Error naming `origin` when the text is not such a report.
 BenchReport bench_report_from_json(const std::string& text, const std::string& origin);
 
 /// Throws Error naming each difference between the setups ("moe.top_k: 2 here, 4 in old.json").
 void require_comparable(const BenchSetup& now, const BenchSetup& before, const std::string& origin);
-/// Ratios of speed, time by family and memory. Throws as above.
+/// Ratios of speed, time by family and memory. Throws Error as require_comparable does.
 std::string comparison_text(const BenchReport& now, const BenchReport& before, const std::string& origin);
 
-/// On more or fewer ranks: with the same global batch, or with the same batch for each rank.
+/// How the batch changes with the number of ranks: the global batch stays the same (strong), or the batch of each rank
+/// does (weak).
 enum class Scaling : uint8_t { strong, weak };
-/// Throws Error naming each other difference.
+/// Throws Error that names every other difference between the setups.
 Scaling scaling_of(const BenchSetup& now, const BenchSetup& before, const std::string& origin);
-/// Tokens a second of each rank, as a share of what they were.
+/// The tokens a second of each rank, as a share of those before.
 std::string scaling_text(const BenchReport& now, const BenchReport& before, const std::string& origin);
 
 }  // namespace strand

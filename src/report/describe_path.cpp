@@ -25,7 +25,7 @@ constexpr char megatron_magic[9] = {'M', 'M', 'I', 'D', 'I', 'D', 'X', '\0', '\0
 constexpr int32_t llmc_magics[] = {20240520, 20240801};
 constexpr char sentencepiece_first_byte = 0x0A;  // protobuf: field 1 (pieces), length-delimited
 
-/// The first bytes of a file; zeros where it is shorter.
+/// The first bytes of a file, filled up with zeros where the file is shorter.
 struct Beginning {
   std::array<char, 16> bytes{};
   uint64_t size = 0;  ///< of the file
@@ -52,7 +52,7 @@ bool is_llmc(const Beginning& b) {
   return b.size >= 1024 && (magic == llmc_magics[0] || magic == llmc_magics[1]);
 }
 
-/// A length that fits the file, then a JSON object.
+/// Whether the file begins with a length that fits the file, followed by a JSON object.
 bool is_safetensors(const Beginning& b) {
   uint64_t header = 0;
   std::memcpy(&header, b.bytes.data(), sizeof header);
@@ -82,7 +82,8 @@ std::optional<PathKind> kind_by_content(const std::string& path) {
   return std::nullopt;
 }
 
-/// For files that are damaged at the start: the reader of what they claim to be says best what is wrong.
+/// The kind that the name suggests. It is used for files that are damaged at the start: the reader of that kind can say
+/// best what is wrong.
 std::optional<PathKind> kind_by_name(const std::string& path) {
   const std::string extension = fs::path(path).extension().string();
   if (extension == ".bin" && is_megatron_index(index_beside(path))) return PathKind::token_file;
@@ -124,14 +125,14 @@ PathKind identify_path(const std::string& path) {
 }
 
 namespace {
-/// How many rows, and the last one.
+/// The number of rows, and the last row.
 std::string describe_log(const std::string& path) {
   std::ifstream file(path);
   std::string line;
   nlohmann::json last;
   int64_t rows = 0, foreign = 0;
   while (std::getline(file, line)) {
-    if (file.eof()) break;  // cut off: no newline after it
+    if (file.eof()) break;  // a row without a newline was cut off
     auto row = nlohmann::json::parse(line, nullptr, false);
     const bool valid = row.is_object() && row.contains("step");
     if (valid) last = std::move(row);

@@ -1,6 +1,6 @@
 #pragma once
-// What is this path? Decided by what it holds, not by what it is called; names only decide whose error message a file
-// gets whose content is nothing known.
+// Says what a path is. Its content decides, and not its name. Only for a file whose content is of no known kind, the
+// name decides which reader's error message is shown.
 #include <string>
 
 #include "data/token_file.h"
@@ -9,13 +9,13 @@ namespace strand {
 
 enum class PathKind { checkpoint, run_directory, token_file, tokenizer, safetensors };
 
-/// Throws Error listing what was tried when the path is none of these.
-/// A Megatron pair may be named by its prefix. Token files without a header cannot be told from any other bytes.
+/// Throws Error that lists what was tried when the path is none of these. A Megatron pair may be named by its prefix.
+/// Token files without a header cannot be recognized, because any bytes look like one.
 PathKind identify_path(const std::string& path);
 
 struct InspectOptions {
   TokenFormat format = TokenFormat::automatic;  ///< anything else: the path is a token file of this format
-  std::string tokenizer;                        ///< a .model, to show token files as text; or empty
+  std::string tokenizer;                        ///< a .model with which token files are shown as text, or empty
 };
 
 /// The description, of several lines. Throws Error.

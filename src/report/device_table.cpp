@@ -10,8 +10,8 @@ namespace strand {
 namespace {
 constexpr double giga = 1e9, tera = 1e12, micro = 1e-6;
 
-// A message costs about so much on these fabrics before its first byte moves, with the library's part (NVLink and
-// InfiniBand alike: a few microseconds).
+// The time of a message before its first byte moves, the library's part included. It is a few microseconds on NVLink
+// and on InfiniBand.
 constexpr double gpu_message = 5 * micro;
 
 constexpr DeviceTraits gpu{.row_alignment = 16};
@@ -50,9 +50,9 @@ DeviceSpec find_device(const std::string& name) {
 }
 
 DeviceSpec cpu_device(const CpuHost& host, int64_t ranks) {
-  // Two channels of DDR4-3200 move 51 GB/s at best, and about 40 in practice. What one process sends another of the
-  // same machine is written and read once more, and the two share the memory: a quarter of that is left. The network is
-  // taken to be 10 Gb/s Ethernet, a message a microsecond through shared memory.
+  // Two channels of DDR4-3200 move 51 GB/s at best, and about 40 GB/s in practice. What one process sends to another on
+  // the same machine is written and read once more, and the two share the memory, so a quarter of that is left. The
+  // network is assumed to be 10 Gb/s Ethernet, and a message through shared memory to take a microsecond.
   constexpr double memory = 40 * giga, network = 1.25 * giga, message = 1 * micro;
   const auto share = [&](double whole) { return whole / static_cast<double>(ranks); };
   return {"cpu",

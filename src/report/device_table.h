@@ -1,6 +1,6 @@
 #pragma once
-// Devices that a layout may be planned for, in round vendor numbers: enough to choose between layouts, not to promise a
-// speed. Every number can be replaced (`strand plan --flops ...`).
+// A table of devices for which a layout may be planned, with the round numbers of their vendors. They are good enough
+// to choose between layouts, and do not promise a speed. Every number can be replaced (`strand plan --flops ...`).
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -9,7 +9,7 @@
 
 namespace strand {
 
-/// One rank's device and its links. Rates are peaks; bandwidths are of one direction.
+/// The device of one rank, and its links. Rates are peaks. Bandwidths are those of one direction.
 struct DeviceSpec {
   std::string name;
   double bf16_flops = 0;  ///< FLOP/s of dense matrix products, no sparsity, summed in fp32
@@ -23,19 +23,19 @@ struct DeviceSpec {
   DeviceTraits traits;  ///< what buffers look like on it
 };
 
-/// "h100", "h200", "a100", "b200". Throws Error naming those there are.
+/// The device of that name ("a100", "h100", "h200", "b200"). Throws Error that lists the names.
 DeviceSpec find_device(const std::string& name);
 std::vector<std::string> device_names();
 
-/// What was found out about the machine that asks.
+/// What was measured on this machine.
 struct CpuHost {
   double bf16_flops = 0, fp32_flops = 0;  ///< measured, all threads
   double memory_bytes = 0;
   DeviceTraits traits;
 };
 
-/// One of `ranks` processes that share a machine like this one, each an equal part. Bandwidths are stated, not
-/// measured: device_table.cpp.
+/// The part of a machine like this one that each of `ranks` processes gets, when they share it equally. Bandwidths are
+/// not measured; device_table.cpp says what is assumed.
 DeviceSpec cpu_device(const CpuHost& host, int64_t ranks);
 
 }  // namespace strand

@@ -46,7 +46,7 @@ double seconds_of(const StepEstimate& e, Traffic kind) {
   return seconds;
 }
 
-/// All of `parts` equal parts but one.
+/// `seconds` without one of its `parts` equal parts.
 double all_but_one(double seconds, int64_t parts) {
   return parts > 0 ? seconds * static_cast<double>(parts - 1) / static_cast<double>(parts) : 0;
 }

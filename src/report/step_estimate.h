@@ -1,6 +1,6 @@
 #pragma once
-// How long an optimizer step may take on a device of the table: an estimate from counted work and stated speeds, to
-// choose between layouts with. Its model, all of it:
+// How long an optimizer step may take on a device of the table. It is an estimate from counted work and the device's
+// stated speeds, good for choosing between layouts. This is the whole model behind it:
 //
 //   a family of operations   max(FLOPs / (peak · efficiency), bytes / memory bandwidth); the router computes in fp32
 //                            whatever the precision, everything else at the peak of its precision
@@ -13,7 +13,8 @@
 //                            under the backward of the last micro-step (two thirds of it), all buckets but one.
 //                            Never below computation alone or communication alone.
 //
-// It knows nothing of ranks that wait for a busier one, of kernels' start, of shared links, of memory limits.
+// It ignores that ranks wait for a busier rank, what it takes to start a kernel, that links are shared, and limits of
+// memory.
 #include <vector>
 
 #include "config/config.h"
@@ -58,7 +59,7 @@ constexpr const char* to_string(StepEstimate::Path path) {
 
 /// Whether every group of this kind has all its ranks on one host of `per_host` ranks.
 bool within_host(RankGroup group, const GridShape& grid, int64_t per_host);
-/// FLOP/s that a device is rated for in the GEMMs of this precision. Throws Error for fp64.
+/// The FLOP/s of a device in matrix products of this precision, as its vendor states them. Throws Error for fp64.
 double peak_flops(const DeviceSpec& device, Precision precision);
 
 /// `work`: one step of one rank of `grid`. `efficiency`: the share of the peak that matrix products reach.

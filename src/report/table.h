@@ -6,11 +6,11 @@
 
 namespace strand {
 
-/// A table of text: the first column to the left, the others to the right, columns as wide as their widest cell.
+/// A table of text. The first column is aligned left and the others right; a column is as wide as its widest cell.
 class TextTable {
  public:
   explicit TextTable(std::vector<std::string> heads) : rows_{std::move(heads)} {}
-  /// As many cells as there are heads.
+  /// Adds a row. It has as many cells as there are heads.
   void add(std::vector<std::string> cells);
   std::string text() const;
 
