@@ -102,7 +102,8 @@ class Device {
   virtual AvailableMemory available_memory() const = 0;
   /// The most memory of this device that the process has held, in bytes: of the CPU, all memory of the process.
   virtual uint64_t peak_bytes() const = 0;
-  /// Host memory that the planned device memory comes on top of: a device of its own leaves the host's alone.
+  /// Whether the device's memory is the host's, so that all processes of a host share it. False for a GPU, which has
+  /// memory of its own that one process uses.
   virtual bool shares_host_memory() const { return true; }
 
   // ---- in and out
@@ -111,8 +112,8 @@ class Device {
   virtual void upload(const void* host, const Tensor& device) = 0;
   /// Waits for the operations enqueued so far and copies the numbers out.
   virtual void download(const Tensor& device, void* host) = 0;
-  /// The same without waiting, in the order of `stream`: `staging` belongs to the copy until an event recorded after
-  /// it has happened.
+  /// Copies in and out that the host does not wait for, in the order of `stream`. The memory at `staging` belongs to
+  /// the copy until an event that was recorded after it has happened.
   virtual void enqueue_upload(const void* staging, const Tensor& device, Stream stream) = 0;
   virtual void enqueue_download(const Tensor& device, void* staging, Stream stream) = 0;
   /// Waits for everything enqueued on all streams.

@@ -225,7 +225,7 @@ BenchReport run_bench(const Config& config, const BenchOptions& options, Device&
   const std::unique_ptr<Ops> backend = device.make_ops();
   agreed(grid.world(), [&] {
     check_memory(plan_session(config, shape_of(config), device.traits(), grid.shape()),
-                 share_of(device.available_memory(), options.local_ranks));
+                 available_to_rank(device, options.local_ranks));
   });
   raise_peaks(report, device, grid.world());
 

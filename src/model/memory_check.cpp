@@ -25,12 +25,20 @@ void check_memory(const SessionPlan& plan, const AvailableMemory& available) {
       gib(plan.bytes()), gib(plan.model.bytes), gib(plan.step.bytes), gib(plan.scratch.bytes), there);
 }
 
-void check_snapshot_memory(const SessionPlan& plan, int ranks, const AvailableMemory& available) {
+AvailableMemory available_to_rank(const Device& device, int local_ranks) {
+  return device.shares_host_memory() ? share_of(device.available_memory(), local_ranks) : device.available_memory();
+}
+
+void check_snapshot_memory(const SessionPlan& plan, int ranks, const Device& device, int local_ranks) {
+  const bool shared = device.shares_host_memory();
+  const AvailableMemory host =
+      shared ? available_to_rank(device, local_ranks) : share_of(available_memory(), local_ranks);
+  const uint64_t planned = shared ? plan.bytes() : 0;
   const uint64_t snapshot = static_cast<uint64_t>(plan.parameters) * 3 * sizeof(float) / static_cast<uint64_t>(ranks);
-  require(plan.bytes() + snapshot <= available.bytes,
+  require(planned + snapshot <= host.bytes,
           "not enough memory: {} for training and {} for a copy that checkpoints are written from, with {} available "
-          "({}); {}",
-          gib(plan.bytes()), gib(snapshot), gib(available.bytes), available.source,
+          "on the host ({}); {}",
+          gib(planned), gib(snapshot), gib(host.bytes), host.source,
           ranks == 1 ? "set train.background_checkpoints to false" : "use more hosts, or a smaller model");
 }
 

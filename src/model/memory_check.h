@@ -9,7 +9,13 @@ namespace strand {
 /// Throws Error naming what is needed, what is there and which keys to change, unless the plan fits.
 void check_memory(const SessionPlan& plan, const AvailableMemory& available);
 
-/// The same with a copy of one rank's share of weights and moments beside it, that checkpoints are written from.
-void check_snapshot_memory(const SessionPlan& plan, int ranks, const AvailableMemory& available);
+/// What each of `local_ranks` processes on one host may take of its device: an equal share where devices use the host's
+/// memory, everything where each process has a device with memory of its own.
+AvailableMemory available_to_rank(const Device& device, int local_ranks);
+
+/// Checks that host memory also holds the copy of one rank's share of weights and moments that checkpoints are written
+/// from: beside the planned memory where the device uses the host's, alone where the device has its own. Throws Error
+/// naming both numbers.
+void check_snapshot_memory(const SessionPlan& plan, int ranks, const Device& device, int local_ranks);
 
 }  // namespace strand

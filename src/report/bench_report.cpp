@@ -92,7 +92,8 @@ std::string heading(const BenchReport& r) {
       fmt::format("{}, recompute {}, {}{} thread{} of {} cores, {}\n", value("run.precision"), value("train.recompute"),
                   spread, r.setup.threads, r.setup.threads == 1 ? "" : "s", r.setup.machine.cores, r.setup.machine.cpu);
   if (!r.setup.machine.instructions.empty())
-    text += fmt::format("instructions of the kernels: {}\n", r.setup.machine.instructions);
+    text += fmt::format("{}: {}\n", value("run.device") == "cpu" ? "instructions of the kernels" : "device",
+                        r.setup.machine.instructions);
   return text + fmt::format("measured multiply-add peak: fp32 {:.0f} GFLOP/s, bf16 {:.0f} GFLOP/s\n\n",
                             r.fp32_peak / 1e9, r.bf16_peak / 1e9);
 }

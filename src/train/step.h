@@ -55,8 +55,8 @@ class StepRunner {
  public:
   explicit StepRunner(Session& session);
 
-  /// Enqueues a whole step and the request for its result. `index` is the number of the step (keys SP's sample). No
-  /// more than Device::steps_ahead() results may be pending before.
+  /// Enqueues a whole step and the request for its result. `index` is the number of the step (keys SP's sample). At
+  /// most Device::steps_ahead() results of earlier steps may be pending when it is called.
   void step(const StepData& data, const Objective& objective, int64_t index, const Update& update);
   /// Results that were asked for and not taken.
   int pending() const { return pending_; }

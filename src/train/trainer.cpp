@@ -79,10 +79,9 @@ void Trainer::open_data() {
 void Trainer::check_memory_of_ranks(const Device& device, int local_ranks) const {
   const SessionPlan plan = plan_session(config_, session_shape(), device.traits(), grid_.shape());
   agreed(grid_.world(), [&] {
-    const AvailableMemory available = share_of(device.available_memory(), local_ranks);
-    check_memory(plan, available);
+    check_memory(plan, available_to_rank(device, local_ranks));
     if (RunCheckpoints::mode(config_.train) == CheckpointSaver::Mode::background || grid_.ranks() > 1)
-      check_snapshot_memory(plan, grid_.ranks(), available);
+      check_snapshot_memory(plan, grid_.ranks(), device, local_ranks);
   });
 }
 

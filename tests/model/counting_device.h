@@ -1,6 +1,7 @@
 #pragma once
 // A device that counts what the host asks of it, and operations that run on it.
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "kernels/ops.h"
@@ -21,6 +22,8 @@ class CountingDevice final : public Device {
   explicit CountingDevice(Device& behind) : behind_(behind) {}
 
   HostRequests requests;
+  /// How far the host may be ahead, whatever the device behind says: results are then read so many steps late.
+  std::optional<int> ahead;
 
   const char* name() const override { return behind_.name(); }
   DeviceTraits traits() const override { return behind_.traits(); }
@@ -53,7 +56,7 @@ class CountingDevice final : public Device {
     behind_.synchronize();
   }
   std::unique_ptr<Event> make_event() override;
-  int steps_ahead() const override { return behind_.steps_ahead(); }
+  int steps_ahead() const override { return ahead.value_or(behind_.steps_ahead()); }
   int threads() const override { return behind_.threads(); }
   PeakRate measure_peak(PeakKind kind, int rounds) override { return behind_.measure_peak(kind, rounds); }
   std::string description() const override { return behind_.description(); }

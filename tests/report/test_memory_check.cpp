@@ -1,8 +1,9 @@
 // How much memory there is, from made-up system files, and what is said when it is not enough.
-#include "tests/catch.h"
-
 #include "../checkpoint/fixtures.h"
+#include "kernels/host_device.h"
+#include "kernels/ops.h"
 #include "model/memory_check.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using namespace strand::test;
@@ -86,4 +87,38 @@ TEST_CASE("a plan that does not fit is refused with what would help") {
                               Contains("train.recompute"));
   const std::string model = error_of([&] { check_memory(plan_of(2048 * mib, 1, 1), available); });
   CHECK_THAT(model, Contains("2.00 GiB") && Contains("smaller model") && !Contains("train.recompute"));
+}
+
+namespace {
+/// A device with 100 bytes, of its own or of the host.
+class SmallDevice final : public HostDevice {
+ public:
+  explicit SmallDevice(bool shares) : shares_(shares) {}
+  const char* name() const override { return "small"; }
+  DeviceTraits traits() const override { return {}; }
+  std::unique_ptr<Ops> make_ops() override { return nullptr; }
+  AvailableMemory available_memory() const override { return {100, "a test"}; }
+  bool shares_host_memory() const override { return shares_; }
+  PeakRate measure_peak(PeakKind, int) override { return {}; }
+  std::string description() const override { return ""; }
+
+ private:
+  bool shares_;
+};
+}  // namespace
+
+TEST_CASE("processes of a host share its memory, and have each a GPU's for themselves") {
+  CHECK(available_to_rank(SmallDevice(true), 4).bytes == 25);
+  CHECK(available_to_rank(SmallDevice(false), 4).bytes == 100);
+}
+
+TEST_CASE("the copy that checkpoints are written from lies in host memory, whosever the model's is") {
+  SessionPlan plan = plan_of(80, 0, 0);
+  plan.parameters = 2;                                                           // 24 bytes of weights and moments
+  CHECK_THROWS_AS(check_snapshot_memory(plan, 1, SmallDevice(true), 1), Error);  // 80 + 24 > 100
+  CHECK_NOTHROW(check_snapshot_memory(plan, 2, SmallDevice(true), 1));           // 80 + 12
+  CHECK_NOTHROW(check_snapshot_memory(plan, 1, SmallDevice(false), 1));          // the host has more than 24 bytes
+  plan.parameters = int64_t{1} << 50;
+  CHECK(error_of([&] { check_snapshot_memory(plan, 1, SmallDevice(false), 1); }).find("on the host") !=
+        std::string::npos);
 }

@@ -8,6 +8,7 @@
 #include "kernels/cpu/backend.h"
 #include "spoiled_ops.h"
 #include "tests/catch.h"
+#include "tests/model/counting_device.h"
 #include "tests/parallel/thread_grid.h"
 #include "train/data_feed.h"
 #include "train/trainer.h"
@@ -36,7 +37,9 @@ Config skipping() {
 }
 
 /// Trains up to `steps`; the gradients of the steps `spoiled` (from 1) hold a NaN, on the last rank alone.
-void train(const DrivenRun& run, Config config, Layout layout, int64_t steps, const std::set<int64_t>& spoiled) {
+/// Results are read `steps_ahead` steps late, as on a GPU.
+void train(const DrivenRun& run, Config config, Layout layout, int64_t steps, const std::set<int64_t>& spoiled,
+           int steps_ahead = 0) {
   config.run.dir = (fs::path(run.directory()) / "runs").string();
   config.data.train[0].path = (fs::path(run.directory()) / "tokens.bin").string();
   config.parallel.expert_parallel = layout.expert_parallel;
@@ -49,7 +52,10 @@ void train(const DrivenRun& run, Config config, Layout layout, int64_t steps, co
             .training_step(config.train, (step - 1) * config.train.global_batch_size, layout.ranks - 1, layout.ranks)
             .inputs);
   run_ranks(layout.ranks, layout.expert_parallel, [&](ProcessGrid& grid) {
-    const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
+    CpuDevice cpu;
+    CountingDevice device(cpu);
+    device.ahead = steps_ahead;
+    const std::unique_ptr<Ops> cpu_ops = device.make_ops();
     SpoiledOps ops(*cpu_ops, grid.rank() == layout.ranks - 1 ? batches : TokenBatches{});
     Trainer(config, {}, ops, grid, layout.ranks).run();
   });
@@ -156,6 +162,44 @@ TEST_CASE("With train.on_nonfinite: stop, the same NaN ends the run at its step"
   CHECK_THROWS_WITH(train(run, config, {2, 1}, 6, {3}),
                     Catch::Contains("step 3: loss ") && Catch::Contains("the checkpoint of step 2 is intact"));
   CHECK(run.steps().back() == 2);
+}
+
+/// Without what depends on the clock.
+std::vector<std::string> numbers(std::vector<std::string> rows) {
+  for (std::string& row : rows) {
+    auto values = nlohmann::ordered_json::parse(row);
+    for (const char* key : {"comm_seconds", "step_seconds_by_rank", "comm_bytes"}) values.erase(key);
+    row = values.dump();
+  }
+  return rows;
+}
+
+TEST_CASE("A run whose results are read a step late leaves the bytes of one that reads them at once") {
+  const Layout layout = GENERATE(Layout{1, 1}, Layout{2, 2});
+  Config config = skipping();
+  config.train.checkpoint_every = 3;  // a checkpoint reads all results before it
+  DrivenRun run(config);              // one directory for both, as checkpoints name it
+  train(run, config, layout, 6, {2, 5});
+  const Remains at_once = run.remains();
+  fs::remove_all(run.run());
+  train(run, config, layout, 6, {2, 5}, 1);
+  const Remains late = run.remains();
+  CHECK(late.checkpoints == at_once.checkpoints);
+  CHECK(numbers(late.rows) == numbers(at_once.rows));
+  CHECK(late.rows.size() == 6);
+}
+
+TEST_CASE("A step that is found not to be finite a step late has changed nothing, nor has the step after it") {
+  const Layout layout = GENERATE(Layout{1, 1}, Layout{2, 1});
+  Config config = skipping();
+  config.train.on_nonfinite = OnNonfinite::stop;
+  config.train.checkpoint_every = 2;
+  DrivenRun run(config);
+  CHECK_THROWS_WITH(train(run, config, layout, 6, {3}, 1),
+                    Catch::Contains("step 3: loss ") && Catch::Contains("first non-finite tensor: gradient of ") &&
+                        Catch::Contains("the checkpoint of step 2 is intact"));
+  CHECK(run.steps().back() == 2);
+  CHECK(run.remains().rows.size() == 2);
 }
 
 }  // namespace
