@@ -9,6 +9,7 @@ namespace strand {
 
 CpuDevice::CpuDevice(int threads) {
   if (threads > 0) omp_set_num_threads(threads);
+  cpu_level();  // oneDNN can be limited only before it is asked for anything
 }
 
 DeviceTraits CpuDevice::traits() const {

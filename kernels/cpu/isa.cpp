@@ -133,7 +133,8 @@ const CpuLevel& cpu_level() {
 }
 
 std::string cpu_isa_text() {
-  return fmt::format("{}, products {}", cpu_level().name, onednn_isa_text());
+  const CpuLevel& level = cpu_level();  // before oneDNN is asked, which then can no longer be limited
+  return fmt::format("{}, products {}", level.name, onednn_isa_text());
 }
 
 std::string bf16_remark() {

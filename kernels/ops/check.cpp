@@ -102,7 +102,10 @@ void RmsNormBackward::check() const {
   c.tensor("weight", weight, acc, {d});
   c.tensor("rstd", rstd, acc, {t});
   c.tensor("dresidual", dresidual, acc, {t, d});
-  if (dresidual_act) c.tensor("dresidual_act", dresidual_act, c.act("dresidual_act", dresidual_act), {t, d});
+  if (dresidual_act) {
+    c.tensor("dresidual_act", dresidual_act, c.act("dresidual_act", dresidual_act), {t, d});
+    c.holds(accumulation(dresidual_act.dtype) == acc, "dresidual_act and dresidual do not belong together");
+  }
   c.tensor("dweight", dweight, acc, {d});
 }
 

@@ -4,13 +4,15 @@
 namespace strand {
 
 namespace {
-/// A map's three tensors fit each other and `rows` rows.
+/// A map's three tensors fit each other and `rows` rows, which are enough for every slot.
 void check_map(const OpCheck& c, const RowMap& map, int64_t rows) {
   c.rank("map.row_of_slot", map.row_of_slot, 2);
   c.tensor("map.row_of_slot", map.row_of_slot, DType::i32, map.row_of_slot.shape);
   c.tensor("map.slot_of_row", map.slot_of_row, DType::i32, {rows});
   c.rank("map.offsets", map.offsets, 1);
   c.tensor("map.offsets", map.offsets, DType::i32, map.offsets.shape);
+  c.holds(map.offsets.dim(0) >= 2, "there are no experts");
+  c.holds(rows >= map.row_of_slot.elements(), "too few rows for every slot");
 }
 
 void check_gram(const OpCheck& c, const Tensor& gram) {

@@ -24,7 +24,10 @@ void AdamW::check() const {
   c.tensor("gradient", gradient, acc, weight.shape);
   c.tensor("m", m, acc, weight.shape);
   c.tensor("v", v, acc, weight.shape);
-  if (weight_act) c.tensor("weight_act", weight_act, c.act("weight_act", weight_act), weight.shape);
+  if (weight_act) {
+    c.tensor("weight_act", weight_act, c.act("weight_act", weight_act), weight.shape);
+    c.holds(accumulation(weight_act.dtype) == acc, "weight_act and weight do not belong together");
+  }
   c.numbers(numbers);
 }
 

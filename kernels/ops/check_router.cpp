@@ -94,10 +94,8 @@ void RouterBackward::check() const {
                     lb_scale != 0 || v_scale != 0 ? Statistics::needed : Statistics::optional);
   c.optional("above_top_mass", above_top_mass, acc, {t});
   c.optional("below_source_mass", below_source_mass, acc, {t});
-  if (below_source_mass) {
-    c.rank("top_experts", top_experts, 2);
-    c.tensor("top_experts", top_experts, DType::i32, {t, top_experts.dim(1)});
-  }
+  if (below_source_mass) c.present("top_experts", top_experts);
+  c.optional("top_experts", top_experts, DType::i32, selected.shape);
   c.optional("dprobs", dprobs, acc, logits.shape);
   c.tensor("dlogits", dlogits, acc, logits.shape);
 }

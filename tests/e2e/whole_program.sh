@@ -79,4 +79,8 @@ for precision in fp32 bf16; do
   run "$@" "$strand" verify --threads 1 --precision "$precision" "${files[@]}"
   announced
   tail -1 "$work/output"
+  # Every other command that computes, as each asks the CPU in an order of its own.
+  run "$@" "$strand" bench "$work/toy.yaml" --steps 1 --warmup 0 --set "run.precision=$precision"
+  announced
+  run "$@" "$strand" eval "$work/$precision" --data "$work/tokens.bin" --precision "$precision" --threads 1
 done
