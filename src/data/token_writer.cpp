@@ -12,8 +12,6 @@
 namespace strand {
 
 namespace {
-// Lengths are int32 in the index, so a longer document becomes several sequences.
-constexpr int64_t max_sequence = int64_t{1} << 30;
 constexpr int64_t block = TokenWriter::lengths_at_once;
 
 template <typename T>
@@ -33,9 +31,10 @@ std::string checked_prefix(const std::string& name) {
 }
 }  // namespace
 
-TokenWriter::TokenWriter(const std::string& name, int64_t vocab_size)
+TokenWriter::TokenWriter(const std::string& name, int64_t vocab_size, int64_t max_sequence)
     : prefix_(checked_prefix(name)),
       vocab_size_(vocab_size),
+      max_sequence_(max_sequence),
       type_(megatron_type_for(vocab_size)),
       data_(prefix_ + ".bin"),
       index_(prefix_ + ".idx") {
@@ -54,11 +53,11 @@ void TokenWriter::append(std::span<const int32_t> ids) {
             tokens_, vocab_size_);
   }
   while (!ids.empty()) {
-    if (length_ == max_sequence) {
+    if (length_ == max_sequence_) {
       continued_.push_back(sequences_);
       end_sequence();
     }
-    const auto room = static_cast<size_t>(max_sequence - length_);
+    const auto room = static_cast<size_t>(max_sequence_ - length_);
     const std::span<const int32_t> now = ids.first(std::min(room, ids.size()));
     if (type_ == TokenType::u16) {
       narrow_.assign(now.begin(), now.end());

@@ -17,9 +17,12 @@ class TokenWriter {
   /// How many lengths of documents are read back at a time when the index is completed.
   static constexpr int64_t lengths_at_once = 1 << 16;
 
+  /// The most tokens of one sequence: the index holds lengths as int32. A longer document becomes several sequences.
+  static constexpr int64_t longest_sequence = int64_t{1} << 30;
+
   /// `name` is the prefix, or one of its two files. Throws Error when it names a directory.
   /// Ids are stored as uint16 when vocab_size < 65500, else as int32 (Megatron's rule).
-  TokenWriter(const std::string& name, int64_t vocab_size);
+  TokenWriter(const std::string& name, int64_t vocab_size, int64_t max_sequence = longest_sequence);
 
   /// Adds ids to the document in progress. Throws Error for an id outside the vocabulary.
   void append(std::span<const int32_t> ids);
@@ -39,6 +42,7 @@ class TokenWriter {
 
   std::string prefix_;
   int64_t vocab_size_;
+  int64_t max_sequence_;
   TokenType type_;
   OutputFile data_;
   OutputFile index_;
@@ -47,7 +51,8 @@ class TokenWriter {
   int64_t tokens_ = 0;
   int64_t sequences_ = 0;
   int64_t documents_ = 0;
-  std::vector<int64_t> continued_;  // sequences after which the document goes on (only documents past 2^30 tokens)
+  std::vector<int64_t>
+      continued_;  // sequences after which the document goes on (only documents of more than max_sequence)
 };
 
 }  // namespace strand

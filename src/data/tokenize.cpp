@@ -20,11 +20,6 @@
 namespace strand {
 
 namespace {
-// Large enough to hide the cost of passing a batch on, and small enough to share work among threads.
-constexpr size_t batch_bytes = size_t{1} << 18;
-constexpr size_t bytes_encoded_at_once = size_t{16} << 20;  // by all threads together; a larger block goes alone
-constexpr size_t bytes_in_flight = size_t{64} << 20;        // bytes of text, whatever the number of threads
-
 using Batch = std::vector<Document>;
 
 enum class Side { train, val };
@@ -48,7 +43,7 @@ class Encoder {
       : options_(options),
         tokenizer_(tokenizer),
         key_(hash_key(options.seed, "validation split")),
-        blocks_(bytes_encoded_at_once) {}
+        blocks_(options.limits.encoded_at_once) {}
 
   EncodedBatch operator()(const Batch& batch) const {
     EncodedBatch encoded;
@@ -93,7 +88,8 @@ class Pipeline {
         tokenizer_(tokenizer),
         available_memory_(options.available_memory),
         paths_(paths),
-        budget_(bytes_in_flight),
+        batch_bytes_(options.limits.batch),
+        budget_(options.limits.in_flight),
         work_(in_flight(options)),
         order_(in_flight(options)) {
     text_options_.find_cut = [&tokenizer](std::string_view text, size_t from) {
@@ -159,7 +155,7 @@ class Pipeline {
         bytes += document.text.size();
         batch.push_back(std::move(document));
         document = {};
-        if (bytes >= batch_bytes) {
+        if (bytes >= batch_bytes_) {
           if (!submit(std::move(batch), bytes)) return;
           batch = {};
           bytes = 0;
@@ -191,6 +187,7 @@ class Pipeline {
   const Tokenizer& tokenizer_;
   const uint64_t available_memory_;
   const std::vector<std::string>& paths_;
+  const size_t batch_bytes_;
   ByteBudget budget_;
   BoundedQueue<std::packaged_task<EncodedBatch()>> work_;
   BoundedQueue<std::future<EncodedBatch>> order_;

@@ -7,6 +7,7 @@
 // Long documents are passed on in parts, which are cut only where that provably changes no id (safe_cuts.h). The output
 // depends on the text, the tokenizer and the options, and not on the number of threads. When anything fails, nothing is
 // left under a final name.
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -16,6 +17,17 @@
 #include "data/tokenizer.h"
 
 namespace strand {
+
+/// How much text is under way at a time, in bytes. These bound memory and change no id. Tests make them small.
+struct TokenizeLimits {
+  /// Documents are passed to a worker together until they have so much. Large enough to hide the cost of passing them
+  /// on, and small enough to share work among threads.
+  size_t batch = size_t{1} << 18;
+  /// Blocks that all threads together encode at once, which bounds SentencePiece's working memory. A larger block is
+  /// encoded alone.
+  size_t encoded_at_once = size_t{16} << 20;
+  size_t in_flight = size_t{64} << 20;  ///< read and not yet written, whatever the number of threads
+};
 
 struct TokenizeOptions {
   std::vector<std::string> inputs;  ///< text files and directories (text_reader.h)
@@ -28,6 +40,7 @@ struct TokenizeOptions {
   int threads = 1;
   uint64_t available_memory = UINT64_MAX;  ///< bytes; a document that needs more is refused
   TextOptions text;                        ///< find_cut is set by tokenize()
+  TokenizeLimits limits;
 };
 
 struct TokenizeSide {

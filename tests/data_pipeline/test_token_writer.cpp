@@ -90,6 +90,34 @@ TEST_CASE("as many documents as lengths are read back at once, one less, one mor
   }
 }
 
+TEST_CASE("a document longer than a sequence may be becomes several, and comes back as one") {
+  const TemporaryDirectory dir;
+  TokenWriter writer(dir / "x", 100, 3);
+  const std::vector<int32_t> ids = {1, 2, 3, 4, 5, 6, 7, 8};
+  const std::vector<int64_t> lengths = {2, 3, 4, 8};
+  for (const int64_t length : lengths) {
+    writer.append(std::span(ids).first(static_cast<size_t>(length / 2)));  // whatever the pieces are
+    writer.append(std::span(ids).subspan(static_cast<size_t>(length / 2), static_cast<size_t>(length - length / 2)));
+    writer.end_document();
+  }
+  writer.seal();
+  writer.publish();
+  CHECK(writer.documents() == 4);
+  Bytes index;
+  index.text({"MMIDIDX\0\0", 9}).put<uint64_t>(1).put<uint8_t>(8).put<uint64_t>(7).put<uint64_t>(5);
+  index.put_all<int32_t>({2, 3, 3, 1, 3, 3, 2}).put_all<int64_t>({0, 4, 10, 16, 18, 24, 30});
+  index.put_all<int64_t>({0, 1, 2, 4, 7});
+  CHECK(read_file(dir / "x.idx") == index.str());
+  const TokenFile file(dir / "x");
+  REQUIRE(file.documents() == 4);
+  for (int64_t d = 0, begin = 0; d < 4; begin += lengths[static_cast<size_t>(d++)]) {
+    CHECK(file.document_begin(d) == begin);
+    std::vector<int32_t> read(static_cast<size_t>(lengths[static_cast<size_t>(d)]));
+    file.read(begin, static_cast<int64_t>(read.size()), 100, read.data());
+    CHECK(read == std::vector<int32_t>(ids.begin(), ids.begin() + lengths[static_cast<size_t>(d)]));
+  }
+}
+
 TEST_CASE("bytes around the buffer of an output file arrive, in pieces of every size, overwritten and read back") {
   const TemporaryDirectory dir;
   constexpr size_t limit = OutputFile::buffer_bytes;

@@ -1,4 +1,5 @@
 // The whole way from text files to token files.
+#include <algorithm>
 #include <map>
 #include <vector>
 
@@ -115,6 +116,30 @@ TEST_CASE("the number of threads changes no byte") {
       if (threads == 1) first[name] = bytes;
       CHECK((bytes == first[name]));
     }
+  }
+}
+
+TEST_CASE("how much text is under way at a time changes no byte") {
+  const Corpus corpus;
+  const auto longest = [&] {
+    size_t bytes = 0;
+    for (const std::string& text : corpus.texts) bytes = std::max(bytes, text.size());
+    return bytes;
+  }();
+  const auto written = [&](const TokenizeLimits& limits) {
+    TokenizeOptions options = corpus.options("limited");
+    options.threads = 3;
+    options.limits = limits;
+    tokenize(options, corpus.tokenizer);
+    return read_file(corpus.dir / "limited.bin") + read_file(corpus.dir / "limited.idx");
+  };
+  const std::string expected = written({});
+  // Below, at and above a document, and 2.5 of them; and less than any document needs, which then goes alone.
+  for (const size_t limit : {size_t{1}, longest - 1, longest, longest + 1, longest * 5 / 2}) {
+    INFO("limit " << limit);
+    CHECK((written({.batch = limit}) == expected));
+    CHECK((written({.batch = 1, .encoded_at_once = limit}) == expected));
+    CHECK((written({.batch = 1, .in_flight = limit}) == expected));
   }
 }
 
