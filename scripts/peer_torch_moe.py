@@ -12,6 +12,7 @@ products of experts and the cross-entropy, which are written by hand, through to
 import argparse
 import json
 import math
+import os
 import resource
 import statistics
 import time
@@ -192,6 +193,10 @@ def main():
     autocast = args.dtype == "autocast"
     model = Model(shape, torch.bfloat16 if autocast else torch.float32, args.tokens)
     optimizer = make_optimizer(model)
+    if os.environ.get("ATEN_CPU_CAPABILITY") == "avx2":  # torch.compile generates AVX-512 otherwise
+        import torch._inductor.config as inductor
+
+        inductor.cpp.simdlen = 256
     run_model = torch.compile(model) if args.mode == "compiled" else model
 
     def timed_step():

@@ -51,8 +51,7 @@ class TokenWriter {
   int64_t tokens_ = 0;
   int64_t sequences_ = 0;
   int64_t documents_ = 0;
-  std::vector<int64_t>
-      continued_;  // sequences after which the document goes on (only documents of more than max_sequence)
+  std::vector<int64_t> continued_;  // sequences after which the document goes on
 };
 
 }  // namespace strand
