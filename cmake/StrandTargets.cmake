@@ -19,6 +19,10 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
   # GCC 12 sees overlapping copies in `"text" + std::string` where there are none (GCC bug 105651).
   strand_cxx_options(-Wno-restrict)
 endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 13)
+  # It takes every reference that a function with a temporary argument returns for a part of that argument.
+  strand_cxx_options(-Wno-dangling-reference)
+endif()
 # Fused multiply-add is allowed, reassociation is not: NaN and infinity keep their meaning, and bits do not depend on
 # what a compiler finds profitable, except where a loop says `omp simd reduction`.
 strand_cxx_options(-fno-math-errno -ffp-contract=fast -fopenmp-simd)
