@@ -125,15 +125,21 @@ class Device {
   virtual int steps_ahead() const { return 1; }
 
   // ---- a step as one piece of work
-  /// What a device remembers of a body between its runs.
+  /// What a device remembers of a body. It goes before the device does.
   class Recording {
    public:
     virtual ~Recording() = default;
   };
   virtual std::unique_ptr<Recording> make_recording() { return std::make_unique<Recording>(); }
-  /// Runs what `body` enqueues on the compute stream. A device that can launches all of it at once: the body is called
-  /// every time, is to enqueue the same operations on the same memory, and must not wait.
-  virtual void run(Recording&, const std::function<void()>& body) { body(); }
+  enum class Ran : uint8_t { body, recording };
+  /// Runs what `body` enqueues on the compute stream, and on streams that it joins to that one by events. It is to
+  /// enqueue the same operations on the same memory each time, and must not wait. A device that can records them, and
+  /// from then on launches the recording as one piece without calling the body: what the body does on the host besides
+  /// is then not done. Says what ran.
+  virtual Ran run(Recording&, const std::function<void()>& body) {
+    body();
+    return Ran::body;
+  }
 
   // ---- about itself
   /// Threads that work on an operation; 1 where that means nothing.

@@ -33,9 +33,10 @@ class CudaDevice final : public Device {
   void synchronize() override;
   std::unique_ptr<Event> make_event() override;
   std::unique_ptr<Recording> make_recording() override;
-  /// The first run of a recording enqueues as it is called, so that everything that is made once is made. Later ones
-  /// are captured into a graph, which is launched.
-  void run(Recording& recording, const std::function<void()>& body) override;
+  /// The first run of a recording enqueues as it is called, so that everything that is made once is made. The second
+  /// one is captured into a graph, which it and later ones launch. Only where workspace() has moved meanwhile, so that
+  /// the graph would use memory that is gone, is the body captured again.
+  Ran run(Recording& recording, const std::function<void()>& body) override;
   PeakRate measure_peak(PeakKind kind, int rounds) override;
   std::string description() const override;
 

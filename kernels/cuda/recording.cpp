@@ -1,5 +1,5 @@
-// A step as a CUDA graph: captured each time, because parameters may have changed, and launched as one piece of work.
-// As long as its form stays the same, the executable graph is updated, which is much cheaper than making one.
+// A step as a CUDA graph: captured once, and launched as one piece of work from then on. When it has to be captured
+// again, its form is the same, so that the executable graph is updated, which is much cheaper than making one.
 #include <exception>
 
 #include "core/error.h"
@@ -22,6 +22,7 @@ class GraphRecording final : public Device::Recording {
 
   bool ran = false;
   cudaGraphExec_t executable = nullptr;
+  const void* workspace = nullptr;  ///< where the device's was when the body was captured
 };
 
 /// Destroys the graph at the end.
@@ -66,17 +67,22 @@ std::unique_ptr<Device::Recording> CudaDevice::make_recording() {
   return std::make_unique<GraphRecording>();
 }
 
-void CudaDevice::run(Recording& recording, const std::function<void()>& body) {
+Device::Ran CudaDevice::run(Recording& recording, const std::function<void()>& body) {
   auto& graph = dynamic_cast<GraphRecording&>(recording);
   if (!graph.ran) {
     body();
     graph.ran = true;
-    return;
+    return Ran::body;
   }
-  CapturedGraph captured;
-  capture(stream(Stream::compute), body, captured);
-  update(graph.executable, captured.graph);
+  const bool valid = graph.executable != nullptr && graph.workspace == workspace_.data();
+  if (!valid) {
+    CapturedGraph captured;
+    capture(stream(Stream::compute), body, captured);
+    update(graph.executable, captured.graph);
+    graph.workspace = workspace_.data();
+  }
   check(cudaGraphLaunch(graph.executable, stream(Stream::compute)), "launching the graph of a step");
+  return valid ? Ran::recording : Ran::body;
 }
 
 }  // namespace strand

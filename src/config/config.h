@@ -153,6 +153,7 @@ struct ParallelConfig {
 
 struct CudaConfig {
   GroupedGemmChoice grouped_gemm = GroupedGemmChoice::automatic;
+  bool graph = true;  ///< the training step is one CUDA graph where that can be (model/step_graph.h)
 
   bool operator==(const CudaConfig&) const = default;
 };

@@ -264,6 +264,9 @@ std::vector<Key> cuda_keys() {
       {"cuda", "grouped_gemm", choice<g, &C::grouped_gemm>({"auto", "cublas", "device"}),
        "what computes the experts' matrix products on a GPU: cuBLAS, for which the host waits for the number of rows "
        "of each expert, or kernels that read it on the device; auto = device"},
+      {"cuda", "graph", boolean<g, &C::graph>(),
+       "record the training step once as a CUDA graph and launch it as one piece from then on; the same bits. Not with "
+       "several processes, nor with grouped_gemm: cublas"},
   };
 }
 

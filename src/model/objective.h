@@ -12,6 +12,8 @@ struct Objective {
   double ce_weight = 1.0;
   TermSet asked = TermSet::all();  ///< terms whose values are wanted, also without a weight
 
+  bool operator==(const Objective&) const = default;
+
   double weight(Term term) const {
     const auto member = term_table[static_cast<size_t>(term)].weight;
     return member == nullptr ? ce_weight : losses.*member;

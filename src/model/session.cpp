@@ -4,10 +4,12 @@
 #include <memory>
 
 #include "core/error.h"
+#include "model/step_graph.h"
 
 namespace strand {
 
-SessionBuffers SessionBuffers::allocate(Arena& arena, const Config& config, const SessionShape& shape) {
+SessionBuffers SessionBuffers::allocate(Arena& arena, const Config& config, const SessionShape& shape,
+                                        const GridShape& grid) {
   SessionBuffers b;
   const bool generation = shape.purpose == Purpose::generation;
   if (generation) {
@@ -17,6 +19,8 @@ SessionBuffers SessionBuffers::allocate(Arena& arena, const Config& config, cons
     b.cache_position = arena.allocate("cache.position", DType::i32, {tokens});
   } else {
     b.batches.emplace(arena, shape.sequences * shape.tokens);
+    if (shape.purpose == Purpose::training && no_step_graph_because(config, grid).empty())
+      b.step_batches.emplace(arena, config.train.global_batch_size / grid.ranks * shape.tokens);
   }
   b.numbers = arena.allocate("numbers of the step", DType::f64, {step_number_count});
   b.number = arena.allocate("number", DType::f64, {1});
@@ -61,10 +65,10 @@ SessionPlan plan_session(const Config& config, const SessionShape& shape, const 
   SessionPlan plan;
   if (shape.purpose == Purpose::generation) {
     Decoder decoder(ops, grid, config, parameters, shape.sequences, shape.tokens, model, step, scratch);
-    plan_generation(decoder, SessionBuffers::allocate(model, config, shape), shape);
+    plan_generation(decoder, SessionBuffers::allocate(model, config, shape, place), shape);
   } else {
     Transformer transformer(ops, grid, config, parameters, shape.tokens, model, step, scratch);
-    plan_micro_step(transformer, SessionBuffers::allocate(model, config, shape), config, shape);
+    plan_micro_step(transformer, SessionBuffers::allocate(model, config, shape, place), config, shape);
   }
   plan.model = {model.peak(), model.peak_records()};
   plan.step = {step.peak(), step.peak_records()};
@@ -103,8 +107,9 @@ Session::Session(Ops& ops, ProcessGrid& grid, const Config& config, const Sessio
     transformer_ =
         std::make_unique<Transformer>(ops_, grid_, config_, *parameters_, shape_.tokens, model_, step_, scratch_);
   }
-  buffers_ = SessionBuffers::allocate(model_, config_, shape_);
+  buffers_ = SessionBuffers::allocate(model_, config_, shape_, grid_.shape());
   if (buffers_.batches) buffers_.batches->prepare(device());
+  if (buffers_.step_batches) buffers_.step_batches->prepare(device());
 }
 
 Transformer& Session::transformer() {
@@ -117,11 +122,7 @@ Decoder& Session::decoder() {
   return *decoder_;
 }
 
-Batch Session::stage(int64_t sequences, int64_t tokens, const int32_t* inputs, const int32_t* targets) {
-  const int64_t rows = sequences * tokens;
-  require(transformer_ != nullptr, "a batch for a session that was set up for generation");
-  require(sequences <= shape_.sequences && tokens <= shape_.tokens, "a batch of {} x {} in a session for {} x {}",
-          sequences, tokens, shape_.sequences, shape_.tokens);
+void Session::check_ids(int64_t rows, const int32_t* inputs, const int32_t* targets) const {
   const int64_t vocab = config_.model.vocab_size;
   for (int64_t i = 0; i < rows; ++i) {
     require(inputs[i] >= 0 && inputs[i] < vocab, "token id {} at position {} of a batch, but the vocabulary has {}",
@@ -130,7 +131,20 @@ Batch Session::stage(int64_t sequences, int64_t tokens, const int32_t* inputs, c
       require(targets[i] < vocab, "target id {} at position {} of a batch, but the vocabulary has {}", targets[i], i,
               vocab);
   }
+}
+
+Batch Session::stage(int64_t sequences, int64_t tokens, const int32_t* inputs, const int32_t* targets) {
+  require(transformer_ != nullptr, "a batch for a session that was set up for generation");
+  require(sequences <= shape_.sequences && tokens <= shape_.tokens, "a batch of {} x {} in a session for {} x {}",
+          sequences, tokens, shape_.sequences, shape_.tokens);
+  check_ids(sequences * tokens, inputs, targets);
   return buffers_.batches->send(sequences, tokens, inputs, targets);
+}
+
+void Session::stage_step(int64_t rows, const int32_t* inputs, const int32_t* targets) {
+  require(buffers_.step_batches.has_value(), "a whole step for a session whose steps are not recorded");
+  check_ids(rows, inputs, targets);
+  buffers_.step_batches->send(rows, inputs, targets);
 }
 
 NewTokens Session::stage(std::span<const PlacedToken> tokens) {

@@ -15,6 +15,7 @@
 #include "model/decoder.h"
 #include "model/input_buffers.h"
 #include "model/parameters.h"
+#include "model/step_inputs.h"
 #include "model/transformer.h"
 
 namespace strand {
@@ -44,12 +45,13 @@ SessionPlan plan_session(const Config& config, const SessionShape& shape, const 
 /// What a session keeps on the device besides the model, to go in and out.
 struct SessionBuffers {
   std::optional<InputBuffers> batches;         ///< not for generation
+  std::optional<StepInputs> step_batches;      ///< only where steps are recorded (model/step_graph.h)
   Tensor ids, cache_sequence, cache_position;  ///< [new tokens] i32; generation only
   Tensor numbers;                              ///< [step_number_count] f64
   Tensor number;                               ///< [1] f64
   Tensor prediction;                           ///< acc; not for training
 
-  static SessionBuffers allocate(Arena& arena, const Config& config, const SessionShape& shape);
+  static SessionBuffers allocate(Arena& arena, const Config& config, const SessionShape& shape, const GridShape& grid);
 };
 
 /// A token that the cache does not hold yet.
@@ -79,6 +81,11 @@ class Session {
   /// Sends a micro-batch to the device (InputBuffers::send). `targets` may be null (all ignored). Ids are checked
   /// against the vocabulary.
   Batch stage(int64_t sequences, int64_t tokens, const int32_t* inputs, const int32_t* targets);
+  /// Sends the batches of a whole step, `rows` tokens, to the device (StepInputs::send). Ids are checked against the
+  /// vocabulary. Only where step_inputs() has room for them.
+  void stage_step(int64_t rows, const int32_t* inputs, const int32_t* targets);
+  /// Where recorded steps read their batches; null where steps are not recorded.
+  const StepInputs* step_inputs() const { return buffers_.step_batches ? &*buffers_.step_batches : nullptr; }
   /// Copies new tokens to the device, for the decoder. Ids are checked against the vocabulary, places against the
   /// cache.
   NewTokens stage(std::span<const PlacedToken> tokens);
@@ -90,6 +97,8 @@ class Session {
   Tensor number_buffer() const { return buffers_.number; }
 
  private:
+  void check_ids(int64_t rows, const int32_t* inputs, const int32_t* targets) const;
+
   Ops& ops_;
   ProcessGrid& grid_;
   Config config_;

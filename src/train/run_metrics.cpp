@@ -9,6 +9,7 @@
 #include "config/model_size.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "model/step_graph.h"
 #include "train/rank_peak.h"
 
 namespace strand {
@@ -59,6 +60,11 @@ void RunMetrics::announce(const std::string& directory, int64_t windows) {
                    static_cast<double>(t.steps * t.global_batch_size) / static_cast<double>(windows)));
   if (grid.ranks > 1) news(fmt::format("{}; each has {:.2f} GiB of memory as planned", layout_text(grid), planned));
   news(device.description());
+  if (config_.run.device == DeviceKind::cuda) {
+    const std::string no_graph = no_step_graph_because(config_, grid);
+    news(no_graph.empty() ? "a step is recorded as a CUDA graph, and launched as one piece from then on"
+                          : fmt::format("a step is not recorded as a CUDA graph, because {}", no_graph));
+  }
   if (const std::string remark = device.bf16_remark(); config_.run.precision == Precision::bf16 && !remark.empty())
     news(remark);
   if (peak_flops_ > 0)
@@ -71,8 +77,7 @@ void RunMetrics::announce(const std::string& directory, int64_t windows) {
 /// Other work on the machine only ever hides part of the peak, so the best rate seen so far stands.
 void RunMetrics::measure_peak_again(int rounds) {
   const PeakKind kind = config_.run.precision == Precision::bf16 ? PeakKind::bf16 : PeakKind::fp32;
-  peak_flops_ =
-      std::max(peak_flops_, measure_peak_of_ranks(session_.device(), session_.grid().world(), kind, rounds));
+  peak_flops_ = std::max(peak_flops_, measure_peak_of_ranks(session_.device(), session_.grid().world(), kind, rounds));
   peak_measured_ = now();
 }
 
@@ -130,8 +135,7 @@ void RunMetrics::take(const StepRow& row, const StepResult& result) {
     for (const double count : layer) total += count;
     for (const double count : layer) expert_load_.push_back(count / total);
   }
-  r.seconds_left =
-      seconds_ / static_cast<double>(r.step - start_) * static_cast<double>(config_.train.steps - r.step);
+  r.seconds_left = seconds_ / static_cast<double>(r.step - start_) * static_cast<double>(config_.train.steps - r.step);
   if (row.shown) check_peak(r);
   if (first_rank()) console_.step(r, row.shown ? Console::Kind::lasting : Console::Kind::passing);
 }

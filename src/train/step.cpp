@@ -14,14 +14,17 @@ bool StepResult::finite() const {
 }
 
 StepRunner::StepRunner(Session& session)
-    : session_(session), reduction_(session), gathers_(session.parameters().buckets().size()) {
+    : session_(session),
+      reduction_(session),
+      gathers_(session.parameters().buckets().size()),
+      recordings_(session.device()) {
   Device& device = session.device();
   const Transformer& model = session.transformer();
   const size_t bytes = model.terms().bytes() + session.numbers().bytes() + model.step_counts().bytes();
   const auto results = static_cast<size_t>(device.steps_ahead() + 1);
   for (size_t i = 0; i < results; ++i)
     requests_.push_back({{}, DeviceMemory(device, MemoryKind::staging, bytes), device.make_event()});
-  // Each step gives numbers twice: before its gradients and before its update.
+  // A step in parts gives numbers twice: before its gradients and before its update.
   for (size_t i = 0; i < 2 * results; ++i)
     given_.push_back(
         {DeviceMemory(device, MemoryKind::staging, given_step_numbers * sizeof(double)), device.make_event()});
@@ -56,41 +59,62 @@ void StepRunner::give(double target_share, double learning_rate, uint64_t sample
   given.taken->record(Stream::compute);
 }
 
+/// What the host gives the step before its gradients; they use no learning rate.
+void StepRunner::begin(const StepData& data, double learning_rate) {
+  const int64_t rows = data.sequences() * data.tokens;
+  require(static_cast<int64_t>(data.inputs.size()) == rows && static_cast<int64_t>(data.targets.size()) == rows,
+          "a step of {} tokens was given {} inputs and {} targets", rows, data.inputs.size(), data.targets.size());
+  target_share_ = target_share(session_.grid().world().all_reduce_sum(data.valid_targets()));
+  give(target_share_, learning_rate, sample_key_);
+}
+
+void StepRunner::begin_training(const StepData& data, int64_t index, double learning_rate) {
+  sample_key_ = hash_key(session_.config().run.seed, "sp sample " + std::to_string(index));
+  begin(data, learning_rate);
+}
+
 // ---- gradients ----------------------------------------------------------------------------------------------------
 
-void StepRunner::for_each_micro_step(const StepData& data, TokenSample sample,
-                                     const std::function<void(const MicroStep&)>& body) {
+/// Each micro-batch is sent when its turn comes.
+StepRunner::BatchAt StepRunner::staging(const StepData& data) {
+  return [this, &data](int64_t first, int64_t sequences) {
+    return session_.stage(sequences, data.tokens, data.inputs.data() + first, data.targets.data() + first);
+  };
+}
+
+void StepRunner::walk(const StepData& data, TokenSample sample, const BatchAt& batch_at,
+                      const std::function<void(const MicroStep&)>& body) {
   const int64_t ranks = session_.grid().ranks(), rank = session_.grid().rank();
-  const int64_t all_rows = data.sequences() * data.tokens;
-  require(static_cast<int64_t>(data.inputs.size()) == all_rows && static_cast<int64_t>(data.targets.size()) == all_rows,
-          "a step of {} tokens was given {} inputs and {} targets", all_rows, data.inputs.size(), data.targets.size());
-  const StepShape shape{
-      .tokens = all_rows * ranks, .micro_steps = static_cast<int64_t>(data.micro_batches.size()), .ranks = ranks};
-  target_share_ = target_share(session_.grid().world().all_reduce_sum(data.valid_targets()));
-  give(target_share_, 0, sample_key_);
+  const StepShape shape{.tokens = data.sequences() * data.tokens * ranks,
+                        .micro_steps = static_cast<int64_t>(data.micro_batches.size()),
+                        .ranks = ranks};
   int64_t first = 0;  // token of this rank
   for (const int64_t sequences : data.micro_batches) {
     const int64_t rows = sequences * data.tokens;
     sample.first_token = first * ranks + rank * rows;  // micro-step by micro-step, rank by rank
-    body(MicroStep{
-        .batch = session_.stage(sequences, data.tokens, data.inputs.data() + first, data.targets.data() + first),
-        .step = shape,
-        .micro_tokens = rows * ranks,
-        .numbers = session_.numbers(),
-        .sample = sample});
+    body(MicroStep{.batch = batch_at(first, sequences),
+                   .step = shape,
+                   .micro_tokens = rows * ranks,
+                   .numbers = session_.numbers(),
+                   .sample = sample});
     first += rows;
   }
 }
 
-void StepRunner::gradients(const StepData& data, const Objective& objective, int64_t index) {
+void StepRunner::for_each_micro_step(const StepData& data, TokenSample sample,
+                                     const std::function<void(const MicroStep&)>& body) {
+  begin(data, 0);
+  walk(data, sample, staging(data), body);
+}
+
+void StepRunner::enqueue_gradients(const StepData& data, const Objective& objective, const BatchAt& batch_at) {
   Transformer& model = session_.transformer();
-  sample_key_ = hash_key(session_.config().run.seed, "sp sample " + std::to_string(index));
   const TokenSample sample{.fraction = objective.losses.sp_token_fraction, .numbers = session_.numbers()};
   session_.parameters().zero_gradients(session_.ops());
   model.begin_step();
   const bool overlap = session_.config().parallel.overlap;
   size_t left = data.micro_batches.size();
-  for_each_micro_step(data, sample, [&](const MicroStep& micro) {
+  walk(data, sample, batch_at, [&](const MicroStep& micro) {
     if (--left == 0 && overlap)
       model.train(micro, objective, [this](int64_t layer) { reduction_.layer_done(layer); });
     else
@@ -100,6 +124,11 @@ void StepRunner::gradients(const StepData& data, const Objective& objective, int
   if (model.step_counts()) world.all_reduce_sum(Traffic::statistics, model.step_counts());
   world.all_reduce_sum(Traffic::statistics, model.terms());
   reduction_.finish();
+}
+
+void StepRunner::gradients(const StepData& data, const Objective& objective, int64_t index) {
+  begin_training(data, index, 0);
+  enqueue_gradients(data, objective, staging(data));
 }
 
 StepTerms StepRunner::accumulate(const StepData& data, const Objective& objective, int64_t index) {
@@ -152,10 +181,14 @@ double StepRunner::gradient_norm() {
 }
 
 void StepRunner::update(const Update& update) {
+  give(target_share_, update.learning_rate, sample_key_);
+  enqueue_update(update);
+}
+
+void StepRunner::enqueue_update(const Update& update) {
   Ops& ops = session_.ops();
   const OptimizerConfig& optimizer = update.optimizer;
   const Tensor numbers = session_.numbers();
-  give(target_share_, update.learning_rate, sample_key_);
   enqueue_norm();
   ops(ClipGradient{.sum_of_squares = session_.number_buffer(),
                    .terms = session_.transformer().terms(),
@@ -196,9 +229,41 @@ void StepRunner::update(const Update& update) {
 // ---- a whole step, and what it came to ----------------------------------------------------------------------------
 
 void StepRunner::step(const StepData& data, const Objective& objective, int64_t index, const Update& how) {
-  gradients(data, objective, index);
-  update(how);
+  begin_training(data, index, how.learning_rate);
+  replayed_ = false;
+  if (can_record(data)) {
+    enqueue_recorded(data, objective, how);
+  } else {
+    enqueue_gradients(data, objective, staging(data));
+    enqueue_update(how);
+  }
   request_result(objective);
+}
+
+/// A step that is larger than those of the run's configuration is enqueued as it comes, and so is one that is profiled:
+/// a profile waits in every operation.
+bool StepRunner::can_record(const StepData& data) {
+  const StepInputs* inputs = session_.step_inputs();
+  if (inputs == nullptr || session_.ops().profile() != nullptr) return false;
+  const bool fits = std::all_of(data.micro_batches.begin(), data.micro_batches.end(),
+                                [&](int64_t sequences) { return sequences <= session_.shape().sequences; });
+  return fits && data.tokens <= session_.shape().tokens && data.sequences() * data.tokens <= inputs->rows();
+}
+
+void StepRunner::enqueue_recorded(const StepData& data, const Objective& objective, const Update& update) {
+  session_.stage_step(data.sequences() * data.tokens, data.inputs.data(), data.targets.data());
+  Device::Recording& recording = recordings_.of({.tokens = data.tokens,
+                                                 .micro_batches = data.micro_batches,
+                                                 .objective = objective,
+                                                 .optimizer = update.optimizer,
+                                                 .after_nonfinite = update.after_nonfinite});
+  const Device::Ran ran = session_.device().run(recording, [&] {
+    enqueue_gradients(data, objective, [&](int64_t first, int64_t sequences) {
+      return session_.step_inputs()->batch(first, sequences, data.tokens);
+    });
+    enqueue_update(update);
+  });
+  replayed_ = ran == Device::Ran::recording;
 }
 
 void StepRunner::request_result(const Objective& objective) {

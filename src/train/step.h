@@ -6,6 +6,9 @@
 // guard the update, so that nothing in a step waits for the device. (Where experts are spread over ranks, the rows of
 // each layer are counted on the host, model/routing.h: the only wait.) What a step came to is asked for as it is
 // enqueued and read when it has arrived, Device::steps_ahead() steps later at most.
+//
+// Where model/step_graph.h says so, a device records steps and replays them as one piece (train/step_recordings.h). All
+// that changes from step to step then lies in device memory before the step: its numbers, and all of its batches.
 #include <array>
 #include <functional>
 #include <memory>
@@ -14,6 +17,7 @@
 #include "model/session.h"
 #include "train/gradient_reduction.h"
 #include "train/step_data.h"
+#include "train/step_recordings.h"
 
 namespace strand {
 
@@ -30,13 +34,6 @@ struct StepTerms {
     for (const TermRow& row : term_table)
       if (measured.contains(row.term)) body(row.name, (*this)[row.term]);
   }
-};
-
-/// How a step's gradients change the weights.
-struct Update {
-  OptimizerConfig optimizer;
-  double learning_rate = 0;
-  AfterNonfinite after_nonfinite = AfterNonfinite::halt;
 };
 
 /// Selections by expert: [MoE layers][E].
@@ -58,6 +55,9 @@ class StepRunner {
   /// Enqueues a whole step and the request for its result. `index` is the number of the step (keys SP's sample). At
   /// most Device::steps_ahead() results of earlier steps may be pending when it is called.
   void step(const StepData& data, const Objective& objective, int64_t index, const Update& update);
+  /// Whether the last step() was a recording. What the transformer knows on the host (routing(), residual_streams(),
+  /// expert_rows()) is then that of an earlier call.
+  bool replayed() const { return replayed_; }
   /// Results that were asked for and not taken.
   int pending() const { return pending_; }
   /// The oldest pending result. Waits for the end of its step.
@@ -96,13 +96,24 @@ class StepRunner {
     DeviceMemory staging;  ///< terms, numbers and selection counts
     std::unique_ptr<Event> arrived;
   };
+  /// The micro-batch of so many sequences that begins at token `first` of this rank's step.
+  using BatchAt = std::function<Batch(int64_t first, int64_t sequences)>;
   /// What the host gives a step; the first numbers of the device's vector.
   struct Given {
     DeviceMemory staging;  ///< [given_step_numbers] f64
     std::unique_ptr<Event> taken;
   };
 
+  void begin(const StepData& data, double learning_rate);
+  void begin_training(const StepData& data, int64_t index, double learning_rate);
   void give(double target_share, double learning_rate, uint64_t sample_key);
+  BatchAt staging(const StepData& data);
+  bool can_record(const StepData& data);
+  void enqueue_recorded(const StepData& data, const Objective& objective, const Update& update);
+  void walk(const StepData& data, TokenSample sample, const BatchAt& batch_at,
+            const std::function<void(const MicroStep&)>& body);
+  void enqueue_gradients(const StepData& data, const Objective& objective, const BatchAt& batch_at);
+  void enqueue_update(const Update& update);
   void enqueue_norm();
   void request_result(const Objective& objective);
   StepTerms terms_of(const double* values, const Objective& objective) const;
@@ -118,6 +129,8 @@ class StepRunner {
   int pending_ = 0;
   double target_share_ = 0;
   uint64_t sample_key_ = 0;
+  StepRecordings recordings_;
+  bool replayed_ = false;
 };
 
 }  // namespace strand

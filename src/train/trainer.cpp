@@ -222,7 +222,8 @@ void Trainer::not_applied(const StepInFlight& step, const StepResult& result) {
   const std::string kept = checkpoints_->what_is_kept();
   std::string where = "not looked for, as a later step had begun";
   if (in_flight_.empty() || stop) {
-    if (!in_flight_.empty()) runner_->gradients(step.data, objective(step), step.index);
+    // The tensors of the step are there only if it was the last thing that was enqueued, operation by operation.
+    if (!in_flight_.empty() || runner_->replayed()) runner_->gradients(step.data, objective(step), step.index);
     where = find_nonfinite(*session_);
     if (where.empty()) where = "none found (a sum overflowed)";
   }

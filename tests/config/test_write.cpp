@@ -33,7 +33,7 @@ Config nothing_default() {
   c.schedule = {ScheduleKind::wsd, 7, 11};
   c.train = {100, 24, 6, 10, 4, 20, 5, 40, false, 3, Recompute::block, OnNonfinite::skip};
   c.parallel = {4};
-  c.cuda = {GroupedGemmChoice::cublas};
+  c.cuda = {GroupedGemmChoice::cublas, false};
   return c;
 }
 
@@ -111,7 +111,8 @@ const std::set<std::string> promised = {"run.name",
                                         "parallel.bucket_mib",
                                         "parallel.watchdog_seconds",
                                         "parallel.deterministic",
-                                        "cuda.grouped_gemm"};
+                                        "cuda.grouped_gemm",
+                                        "cuda.graph"};
 
 }  // namespace
 

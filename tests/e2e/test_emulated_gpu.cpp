@@ -101,6 +101,30 @@ TEST_CASE("the order in which threads and blocks run changes no bit") {
   for (const char* name : {"reversed", "another"}) check_same_weights(cuda_run(), name, 20);
 }
 
+TEST_CASE("a step that is recorded as a graph gives the bits of one that is not, and the start says which it is") {
+  const auto said = [](const std::string& name, const std::vector<std::string>& more) {
+    const Outcome outcome = emulated(training(name, plus(on_cuda, more)));
+    INFO(outcome.err);
+    CHECK(outcome.status == 0);
+    return outcome.out + outcome.err;
+  };
+  CHECK_THAT(said("no_graph", {"--set", "cuda.graph=false"}),
+             Contains("a step is not recorded as a CUDA graph, because cuda.graph is false"));
+  CHECK_THAT(said("cublas", {"--set", "cuda.grouped_gemm=cublas", "--set", "train.steps=4"}),
+             Contains("because cuda.grouped_gemm: cublas waits"));
+  check_same_weights(cuda_run(), "no_graph", 20);
+}
+
+TEST_CASE("a recorded step that is not finite is traced to where it first shows") {
+  // The rate is far too high, so that the loss overflows after a few steps.
+  const Outcome outcome =
+      emulated(training("overflow", plus(on_cuda, {"--set", "optimizer.lr=1e18", "--set", "optimizer.clip_norm=0"})));
+  INFO(outcome.out << outcome.err);
+  CHECK(outcome.status == 1);
+  CHECK_THAT(outcome.out + outcome.err, Contains("a step is recorded as a CUDA graph"));
+  CHECK_THAT(outcome.err, Contains("first non-finite tensor: ") && !Contains("none found"));
+}
+
 TEST_CASE("bf16 trains on cuda") {
   const std::vector<std::string> bf16 = {"--set", "run.precision=bf16"};
   train("cpu_bf16", bf16);
