@@ -25,7 +25,7 @@ bool is_placeholder(const std::string& text) {
 Completion completion_of(const std::string& placeholder) {
   if (placeholder == "KEY=VALUE") return Completion::setting;
   if (placeholder == "CONFIG") return Completion::yaml_file;
-  if (placeholder == "DIR" || placeholder == "CHECKPOINT") return Completion::directory;
+  if (placeholder == "DIR" || placeholder == "CHECKPOINT" || placeholder == "RUN") return Completion::directory;
   if (placeholder == "FILE" || placeholder == "PREFIX" || placeholder == "PATH" || placeholder == "INPUT")
     return Completion::file;
   return Completion::nothing;

@@ -18,6 +18,7 @@ void add_bench_command(CLI::App& app, Processes& processes);
 void add_inspect_command(CLI::App& app);
 void add_verify_command(CLI::App& app, Processes& processes);
 void add_eval_command(CLI::App& app);
+void add_analyse_command(CLI::App& app);
 void add_export_command(CLI::App& app);
 void add_import_command(CLI::App& app);
 void add_generate_command(CLI::App& app);

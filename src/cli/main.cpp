@@ -47,6 +47,7 @@ void add_commands(CLI::App& app, strand::Processes& processes) {
   strand::cli::add_plan_command(app);
   strand::cli::add_train_command(app, processes);
   strand::cli::add_eval_command(app);
+  strand::cli::add_analyse_command(app);
   strand::cli::add_generate_command(app);
   strand::cli::add_inspect_command(app);
   strand::cli::add_export_command(app);

@@ -13,6 +13,10 @@ void add_model_arguments(CLI::App& command, ModelArguments& a) {
   command.add_option("CHECKPOINT", a.path, "A checkpoint, or a run directory (its newest checkpoint)")
       ->type_name("")
       ->required();
+  add_backend_arguments(command, a);
+}
+
+void add_backend_arguments(CLI::App& command, ModelArguments& a) {
   add_choice(command, "--device", a.device, {"cpu", "reference", "cuda"}, "Where to compute (default: as trained)");
   add_choice(command, "--precision", a.precision, {"fp64", "fp32", "bf16"},
              "Of weights and activations (default: as trained); fp64 belongs to the reference device");

@@ -22,6 +22,8 @@ struct ModelArguments {
 
 /// Registers the arguments. `arguments` outlives the parse.
 void add_model_arguments(CLI::App& command, ModelArguments& arguments);
+/// --device, --precision and --threads alone, for commands that take several models.
+void add_backend_arguments(CLI::App& command, ModelArguments& arguments);
 
 /// The model of a checkpoint on a backend, with the configuration and the tokenizer that are in the checkpoint.
 class OpenModel {

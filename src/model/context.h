@@ -29,6 +29,7 @@ struct NumberTypes {
 };
 
 class Dispatcher;
+class ForwardObserver;
 
 struct Context {
   Ops& ops;
@@ -63,6 +64,7 @@ struct LossContext {
   TermSet measured;    ///< all terms with a gradient are in it
   /// An evaluation computes values alone: no gradient, and its selections do not count for the step.
   enum class Use : uint8_t { training, evaluation } use = Use::training;
+  ForwardObserver* observer = nullptr;  ///< of this pass (forward_observer.h); usually none
 
   bool measures(Term term) const { return measured.contains(term); }
   /// Where operations add the term's value, [1] f64; none when it is not measured.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "model/forward_observer.h"
+
 namespace strand {
 
 int64_t head_chunk_rows(int64_t rows, int64_t vocab_size, int64_t chunk_logits) {
@@ -22,6 +24,7 @@ void head_loss(Context& c, const Tensor& weight, const Tensor& hidden, const Ten
     Tensor dlogits;
     if (train) dlogits = c.types.one_type() ? logits : c.scratch.allocate("dlogits", c.types.act, {end - begin, vocab});
     c.ops(Linear{.x = x, .weight = weight, .y = logits});
+    if (loss.observer != nullptr) loss.observer->predicted(begin, logits);
     if (logits_out) c.ops(Copy{.from = logits, .to = logits_out.rows(begin, end)});
     c.ops(CrossEntropy{.logits = logits,
                        .targets = targets.rows(begin, end),

@@ -1,15 +1,16 @@
 #include "model/routing.h"
 
 #include "model/dispatcher.h"
+#include "model/forward_observer.h"
 
 namespace strand {
 
-namespace {
 Gating gating(const MoeConfig& moe) {
   return {moe.score == RouterScore::softmax ? Score::softmax : Score::sigmoid, moe.renormalize, moe.routed_scale,
           moe.top_k};
 }
 
+namespace {
 CpSources sources(const LossConfig& losses) {
   return losses.cp_sources == CouplingSources::all ? CpSources::all : CpSources::activated;
 }
@@ -63,10 +64,11 @@ void route_inference(Context& c, const LayerTensors& w, const Tensor& bias, cons
   c.dispatcher.sort(c, {}, r);
 }
 
-void route_forward(Context& c, const LayerTensors& w, const Tensor& bias, const Tensor& x, const Routing& r,
-                   const LossContext& loss, const Tensor& step_counts) {
+void route_forward(Context& c, int64_t layer, const LayerTensors& w, const Tensor& bias, const Tensor& x,
+                   const Routing& r, const LossContext& loss, const Tensor& step_counts) {
   const LossConfig& losses = loss.objective.losses;
   choose_experts(c, w, bias, x, r);
+  if (loss.observer != nullptr) loss.observer->chosen(layer, x, r);
   // Statistics.
   c.ops(RoutingStatistics{
       .probs = r.probs, .selected = r.selected, .statistics = r.statistics, .step_counts = step_counts});

@@ -37,9 +37,13 @@ struct Routing {
   int64_t rows() const { return map.slot_of_row.dim(0); }
 };
 
+/// How the router chooses, as operations take it.
+Gating gating(const MoeConfig& moe);
+
 /// Routes x [T, D] act; adds lb, z and v to the terms and selections to step_counts [E] acc.
-void route_forward(Context& c, const LayerTensors& w, const Tensor& bias, const Tensor& x, const Routing& r,
-                   const LossContext& loss, const Tensor& step_counts);
+/// `layer` counts MoE layers; the observer is told of it.
+void route_forward(Context& c, int64_t layer, const LayerTensors& w, const Tensor& bias, const Tensor& x,
+                   const Routing& r, const LossContext& loss, const Tensor& step_counts);
 
 /// Routes without any loss term: r.logits, probs, selected, gates and map.
 void route_inference(Context& c, const LayerTensors& w, const Tensor& bias, const Tensor& x, const Routing& r);

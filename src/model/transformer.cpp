@@ -115,8 +115,8 @@ void Transformer::ffn_half(int64_t layer, const LossContext& loss) {
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
   LayerKept& kept = kept_[size_t(layer)];
   if (!is_moe(layer)) return feed_forward_forward(context_, w, kept.dense, kept.ffn_normed, branch_);
-  route_forward(context_, w, parameters_.router_bias(layer), kept.ffn_normed, kept.routing, loss,
-                counts_of(layer, loss.use));
+  route_forward(context_, layer - config_.model.dense_layers, w, parameters_.router_bias(layer), kept.ffn_normed,
+                kept.routing, loss, counts_of(layer, loss.use));
   if (layer > config_.model.dense_layers)
     coupling_forward(context_, kept_[size_t(layer - 1)].routing, kept.routing, loss);
   dispatcher_->count(context_, loss.sample, kept.routing);
@@ -163,8 +163,10 @@ void Transformer::forward(const Batch& batch, const LossContext& loss, Recompute
                           .rstd = final_rstd_});
 }
 
-void Transformer::evaluate(const MicroStep& micro, const Objective& objective, const Tensor& logits) {
-  const LossContext loss = loss_context(micro, objective, LossContext::Use::evaluation);
+void Transformer::evaluate(const MicroStep& micro, const Objective& objective, const Tensor& logits,
+                           ForwardObserver* observer) {
+  LossContext loss = loss_context(micro, objective, LossContext::Use::evaluation);
+  loss.observer = observer;
   forward(micro.batch, loss, Recompute::block);
   head_loss(context_, parameters_.weights().head, final_normed_, micro.batch.targets, loss, {}, {}, logits);
 }

@@ -46,7 +46,9 @@ class Transformer {
   /// Adds this micro-batch's part of every term and of the evaluation's selection counts; gradients and the step's
   /// counts stay as they are. `logits` [T, V] acc
   /// receives the logits when given.
-  void evaluate(const MicroStep& micro, const Objective& objective, const Tensor& logits = {});
+  /// `observer` may look at the pass.
+  void evaluate(const MicroStep& micro, const Objective& objective, const Tensor& logits = {},
+                ForwardObserver* observer = nullptr);
 
   /// Logits of the token that follows each sequence: [B, V] acc.
   void predict(const MicroStep& micro, const Objective& objective, const Tensor& logits);

@@ -31,6 +31,7 @@ const std::vector<std::vector<std::string>>& printing_commands() {
       {"inspect", "train"},
       {"eval", "runs/seen", "--data", "val"},
       {"eval", "runs/seen", "--data", "val", "--json"},
+      {"analyse", "runs/seen", "--data", "text=val", "--tokens", "64"},
       {"generate", "runs/seen", "--prompt", "The river", "--max-tokens", "4"},
       {"generate", "runs/seen", "--prompt", "The river", "--prompt", "A", "--max-tokens", "4"},
       {"generate", "runs/seen", "--prompt", "The river", "--max-tokens", "4", "--print-ids"},

@@ -1,6 +1,6 @@
 // The layer rule, on the #include lines of every source file: core ← kernels ← model ← train ← cli; config, data,
 // parallel and checkpoint stand on core (parallel also on kernels), and export on config, data and checkpoint; eval,
-// infer and report stand on model. Nothing includes upwards.
+// infer, analysis and report stand on model. Nothing includes upwards.
 #include <algorithm>
 #include "tests/catch.h"
 #include <filesystem>
@@ -25,8 +25,8 @@ const std::map<std::string, Rooms>& allowed() {
     r["parallel"] = {"core", "kernels"};
     r["export"] = {"core", "config", "data", "checkpoint"};
     r["model"] = {"core", "kernels", "config", "parallel"};
-    r["eval"] = r["infer"] = r["report"] = {"core", "kernels", "config", "parallel", "model", "data", "checkpoint"};
-    r["train"] = {"core", "kernels", "config", "parallel", "model", "data", "checkpoint", "eval", "infer", "report"};
+    r["eval"] = r["infer"] = r["analysis"] = r["report"] = {"core", "kernels", "config", "parallel", "model", "data", "checkpoint"};
+    r["train"] = {"core", "kernels", "config", "parallel", "model", "data", "checkpoint", "eval", "infer", "analysis", "report"};
     r["data_tools"] = {"core", "data"};
     Rooms everything;
     for (const auto& [room, below] : r) everything.insert(room);

@@ -1,0 +1,17 @@
+#pragma once
+// Whether neighbouring tokens use the same experts (docs/analysis.md, "Repetition").
+#include "analysis/trace.h"
+
+namespace strand {
+
+struct Repetition {
+  double top_1 = 0;  ///< share of pairs with the same first expert
+  double any = 0;    ///< share of pairs with a common expert
+};
+
+/// Of the tokens t and t + 1 of each sequence. 0 where sequences have one token.
+Repetition repetition(const Selections& selections, int64_t sequence_length);
+/// Of uniform routing.
+Repetition chance_repetition(int64_t experts, int64_t top_k);
+
+}  // namespace strand

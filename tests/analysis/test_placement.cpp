@@ -1,0 +1,81 @@
+// Placement on ranks: hand-made routings, and all placements by trying.
+#include <algorithm>
+#include <numeric>
+
+#include "analysis/placement.h"
+#include "analysis/uniform_routing.h"
+#include "tests/analysis/traces.h"
+#include "tests/catch.h"
+
+using namespace strand;
+using namespace strand::test;
+
+namespace {
+/// J on one rank between two layers, from the definition.
+int64_t together(const Trace& trace, const std::vector<int64_t>& lower, const std::vector<int64_t>& upper) {
+  int64_t count = 0;
+  for (int64_t t = 0; t < trace.token_count(); ++t)
+    for (const uint16_t e : trace.layer(0)[t])
+      for (const uint16_t v : trace.layer(1)[t]) count += lower[e] == upper[v];
+  return count;
+}
+}  // namespace
+
+TEST_CASE("The placement of a layer is the best of all placements") {
+  const int64_t ranks = GENERATE(2, 3);
+  const Trace trace = uneven_trace(200, 2, 6, 2, 10, 11);
+  const Placement placed = coupled_placement(trace, ranks, Sequences::all);
+  REQUIRE(placed.size() == 2);
+  CHECK(placed[0] == round_robin_placement(1, 6, ranks)[0]);
+  std::vector<int64_t> layer;
+  for (int64_t e = 0; e < 6; ++e) layer.push_back(e * ranks / 6);
+  int64_t best = 0;
+  do {
+    best = std::max(best, together(trace, placed[0], layer));
+  } while (std::next_permutation(layer.begin(), layer.end()));
+  CHECK(together(trace, placed[0], placed[1]) == best);
+  for (int64_t r = 0; r < ranks; ++r) CHECK(std::count(placed[1].begin(), placed[1].end(), r) == 6 / ranks);
+}
+
+TEST_CASE("Layers that are coupled by a permutation can be placed so that nothing travels") {
+  // Sequence s uses experts s mod 4 in layer 0, and what a permutation makes of them above.
+  constexpr uint16_t pi[] = {2, 0, 3, 1};
+  const Trace trace = make_trace(80, 3, 4, 5, [&](int64_t t, int64_t layer) -> Experts {
+    auto e = static_cast<uint16_t>(t / 5 % 4);
+    for (int64_t l = 0; l < layer; ++l) e = pi[e];
+    return {e};
+  });
+  const Placement placed = coupled_placement(trace, 4, Sequences::all);
+  const Locality l = locality(trace, placed, 4, Sequences::all);
+  CHECK(l.local == 1);
+  CHECK(l.path == 1);
+  CHECK(l.foreign_ranks_a_token == 0);
+  // With experts where they are by number, only layer 0 is at home: pi has no fixed point, and neither has pi twice.
+  const Locality robin = locality(trace, round_robin_placement(3, 4, 4), 4, Sequences::all);
+  CHECK(robin.local == Approx(1.0 / 3));
+  CHECK(robin.path == 0);
+  CHECK(robin.foreign_ranks_a_token == Approx(2));
+}
+
+TEST_CASE("Homes are shared out evenly, to those first who gain most") {
+  // Four sequences of 4 tokens, two ranks: all like rank 0 best, with 4, 3, 2 and 3 tokens.
+  constexpr int likes[] = {4, 3, 2, 3};
+  const Trace trace = make_trace(16, 1, 2, 4, [&](int64_t t, int64_t) -> Experts {
+    return {static_cast<uint16_t>(t % 4 < likes[t / 4] ? 0 : 1)};
+  });
+  const Placement robin = round_robin_placement(1, 2, 2);
+  CHECK(home_ranks(trace, robin, 2, Sequences::all) == std::vector<int64_t>{0, 0, 1, 1});
+  CHECK(home_ranks(trace, robin, 2, Sequences::odd) == std::vector<int64_t>{-1, 0, -1, 1});
+  CHECK(locality(trace, robin, 2, Sequences::all).local == Approx((4 + 3 + 2 + 1) / 16.0));
+}
+
+TEST_CASE("Uniform routing is local as often as chance says, wherever experts are") {
+  Trace trace = uniform_routing(64000, 2, 8, 2, 5);
+  trace.sequence_length = 64;
+  trace.domains = {{"uniform", 1000}};
+  const Locality l = locality(trace, coupled_placement(trace, 4, Sequences::even), 4, Sequences::odd);
+  // Layer 0 is above chance, because homes are chosen by it: the largest of four shares of 128 selections.
+  CHECK(l.local > 0.25);
+  CHECK(l.local < 0.30);
+  CHECK(l.path == Approx(0.25).margin(0.01));
+}
