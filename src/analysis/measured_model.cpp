@@ -92,6 +92,26 @@ Json redundancy_json(const MeasuredModel& model) {
     out.push_back({{"masked", loss.masked}, {"ce", json_number(loss.ce)}});
   return out;
 }
+
+/// Two routings of the same tokens: lists of each share, their shuffled floors, and chance.
+Json agreement_json(const Trace& one, const Trace& other) {
+  const std::vector<int32_t> order = floor_order(one.token_count());
+  Json out = Json::object();
+  for (const char* name : {"top_1", "top_k", "set"}) out[name] = Json::array();
+  const auto add = [&](const Agreement& a, const std::string& ending) {
+    out["top_1" + ending].push_back(json_number(a.top_1));
+    out["top_k" + ending].push_back(json_number(a.top_k));
+    out["set" + ending].push_back(json_number(a.set));
+  };
+  for (int64_t l = 0; l < one.layer_count(); ++l) {
+    add(agreement(one.layer(l), other.layer(l)), "");
+    add(agreement(one.layer(l), other.layer(l).in_order(order)), "_shuffled");
+  }
+  const Agreement chance = chance_agreement(one.num_experts, one.top_k);
+  out["chance"] = {
+      {"top_1", json_number(chance.top_1)}, {"top_k", json_number(chance.top_k)}, {"set", json_number(chance.set)}};
+  return out;
+}
 }  // namespace
 
 double MeasuredModel::term(const std::string& wanted) const {
@@ -140,36 +160,19 @@ Json model_json(const MeasuredModel& model) {
 
 void add_stability(Json& analysis, const std::vector<Trace>& traces, const std::vector<std::vector<size_t>>& runs) {
   Json stability = Json::array(), saturation = Json::array();
-  const auto compare = [&](size_t from, size_t to) {
-    const Trace &a = traces[from], &b = traces[to];
-    std::vector<Agreement> layers;
-    for (int64_t l = 0; l < a.layer_count(); ++l) layers.push_back(agreement(a.layer(l), b.layer(l)));
-    return layers;
-  };
-  const auto column = [](const std::vector<Agreement>& layers, double Agreement::*field) {
-    return json_numbers(static_cast<int64_t>(layers.size()),
-                        [&](int64_t l) { return layers[static_cast<size_t>(l)].*field; });
-  };
   for (const std::vector<size_t>& run : runs) {
     for (size_t i = 0; i + 1 < run.size(); ++i) {
       const size_t from = run[i], to = run[i + 1], last = run.back();
-      const auto layers = compare(from, to);
-      const Agreement chance = chance_agreement(traces[from].num_experts, traces[from].top_k);
-      stability.push_back({{"from", from},
-                           {"to", to},
-                           {"steps", {traces[from].step, traces[to].step}},
-                           {"top_1", column(layers, &Agreement::top_1)},
-                           {"top_k", column(layers, &Agreement::top_k)},
-                           {"set", column(layers, &Agreement::set)},
-                           {"chance",
-                            {{"top_1", json_number(chance.top_1)},
-                             {"top_k", json_number(chance.top_k)},
-                             {"set", json_number(chance.set)}}}});
+      Json next = {{"from", from}, {"to", to}, {"steps", {traces[from].step, traces[to].step}}};
+      next.update(agreement_json(traces[from], traces[to]));
+      stability.push_back(std::move(next));
+      const Json end = agreement_json(traces[from], traces[last]);
       saturation.push_back({{"model", from},
                             {"of", last},
                             {"step", traces[from].step},
-                            {"top_k", column(compare(from, last), &Agreement::top_k)},
-                            {"chance", Json{{"top_k", json_number(chance.top_k)}}}});
+                            {"top_k", end["top_k"]},
+                            {"top_k_shuffled", end["top_k_shuffled"]},
+                            {"chance", {{"top_k", end["chance"]["top_k"]}}}});
     }
   }
   analysis["stability"] = std::move(stability);

@@ -127,10 +127,12 @@ double mean(const Json& values) {
 std::string stability_table(const Json& analysis) {
   TextTable table({"steps", "top-1 kept", "of top-k", "whole set", "of top-k as in the last"});
   for (size_t i = 0; i < analysis["stability"].size(); ++i) {
-    const Json &row = analysis["stability"][i], &chance = row["chance"], &last = analysis["saturation"][i];
-    const auto of = [&](const char* name) { return beside(mean(row[name]), chance[name]); };
-    table.add({pair_name(row["steps"][0], row["steps"][1]), of("top_1"), of("top_k"), of("set"),
-               beside(mean(last["top_k"]), last["chance"]["top_k"])});
+    const Json &row = analysis["stability"][i], &last = analysis["saturation"][i];
+    const auto of = [](const Json& from, const std::string& name) {
+      return beside(mean(from[name]), mean(from[name + "_shuffled"]));
+    };
+    table.add({pair_name(row["steps"][0], row["steps"][1]), of(row, "top_1"), of(row, "top_k"), of(row, "set"),
+               of(last, "top_k")});
   }
   return table.text();
 }

@@ -15,7 +15,8 @@ using Json = nlohmann::json;
 
 const Workspace& space_with_run() {
   static const bool made = [] {
-    workspace().trained("seen", {"train.steps=6", "train.checkpoint_every=2", "train.keep=5"});
+    workspace().trained("seen",
+                        {"--set", "train.steps=6", "--set", "train.checkpoint_every=2", "--set", "train.keep=5"});
     return true;
   }();
   (void)made;

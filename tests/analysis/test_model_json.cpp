@@ -97,6 +97,8 @@ TEST_CASE("Checkpoints of one run are compared with the next and with the last, 
   CHECK(analysis["stability"][1]["to"] == 2);
   CHECK(analysis["stability"][1]["top_1"][0].get<double>() == Approx(0.25).margin(0.09));  // four deviations of 0.022
   CHECK(analysis["stability"][1]["chance"]["top_1"] == 0.25);
+  CHECK(analysis["stability"][0]["top_1_shuffled"][0].get<double>() == Approx(0.25).margin(0.09));
+  CHECK(analysis["saturation"][1]["top_k_shuffled"][1].get<double>() == Approx(0.25).margin(0.09));
   REQUIRE(analysis["saturation"].size() == 2);
   CHECK(analysis["saturation"][0]["of"] == 2);
   CHECK(analysis["saturation"][0]["top_k"] == analysis["stability"][1]["top_k"]);

@@ -171,6 +171,28 @@ TEST_CASE("two ranks, a GPU each, with the experts spread over them, take the CP
 }
 #endif
 
+TEST_CASE("analyse sees on cuda what it sees on the CPU") {
+  const std::string run = (workspace().run(cuda_run())).string();
+  const auto seen_on = [&](const std::string& device) {
+    const Outcome outcome = emulated({"analyse", run, "--data", "text=val", "--tokens", "64", "--redundancy", "--out",
+                                      "seen_on_" + device, "--json", "--device", device});
+    INFO(outcome.err);
+    REQUIRE(outcome.status == 0);
+    return json::parse(outcome.out).at("models").at(0);
+  };
+  const json cuda = seen_on("cuda"), cpu = seen_on("cpu");
+  CHECK(cuda["load"]["counts"] == cpu["load"]["counts"]);  // no two experts are equal to fp32 rounding for these tokens
+  CHECK(cuda["lookahead"]["top_k"] == cpu["lookahead"]["top_k"]);
+  CHECK(cuda["vocabulary"]["predicted"] == cpu["vocabulary"]["predicted"]);
+  const auto near = [&](const json::json_pointer& place) {
+    INFO(place.to_string());
+    CHECK(cuda.at(place).get<double>() == Approx(cpu.at(place).get<double>()).epsilon(1e-4));
+  };
+  for (const char* place : {"/terms/ce", "/overlap/z/mean_squared_cosine/0", "/overlap/y/mean_squared_cosine/1",
+                            "/geometry/input_cosine/0", "/sharpness/token_entropy/1", "/redundancy/1/ce"})
+    near(json::json_pointer(place));
+}
+
 TEST_CASE("eval and generate run on cuda as on the CPU") {
   const std::string run = (workspace().run(cuda_run())).string();
   const auto loss_on = [&](const std::string& device) {
