@@ -1,9 +1,5 @@
 #include "analysis/masked_routing.h"
 
-#include <algorithm>
-#include <cmath>
-#include <numeric>
-
 #include "core/error.h"
 #include "kernels/staging.h"
 
@@ -15,35 +11,40 @@ MaskedRouting::MaskedRouting(Session& session, int64_t masked) : session_(sessio
           masked, moe.num_experts, moe.top_k);
 }
 
+Tensor MaskedRouting::buffer(DeviceMemory& memory, DType type, int64_t rows, int64_t columns) {
+  const size_t bytes = static_cast<size_t>(rows * columns) * size_of(type);
+  if (memory.bytes() < bytes) memory = DeviceMemory(session_.device(), MemoryKind::device, bytes);
+  return memory.tensor(type, {rows, columns});
+}
+
 void MaskedRouting::chosen(int64_t layer, const Tensor&, const Routing& routing) {
   if (masked_ == 0) return;
-  const MoeConfig& moe = session_.config().moe;
-  const auto experts = static_cast<size_t>(moe.num_experts), top_k = static_cast<size_t>(moe.top_k);
+  const Config& config = session_.config();
+  const auto top_k = static_cast<size_t>(config.moe.top_k), more = static_cast<size_t>(config.moe.top_k + masked_);
+  const int64_t tokens = routing.selected.dim(0);
   Ops& ops = session_.ops();
-  // The scores of a softmax are p itself.
-  std::vector<double> scores = download_values(ops, moe.score == RouterScore::softmax ? routing.probs : routing.logits);
-  if (moe.score != RouterScore::softmax)
-    for (double& s : scores) s = 1 / (1 + std::exp(-s));
-  std::vector<double> bias(experts);
-  if (const Tensor b = session_.parameters().router_bias(layer + session_.config().model.dense_layers))
-    bias = download_values(ops, b);
-  const size_t tokens = scores.size() / experts;
-  std::vector<double> selected(tokens * top_k), gates(tokens * top_k);
-  std::vector<size_t> order(experts);
-  for (size_t t = 0; t < tokens; ++t) {
-    const double* s = scores.data() + t * experts;
-    std::iota(order.begin(), order.end(), size_t{0});
-    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return s[a] + bias[a] > s[b] + bias[b]; });
-    const size_t* next = order.data() + masked_;
+  Gating wide = gating(config.moe);
+  wide.top_k = static_cast<int64_t>(more);
+  const Tensor selected = buffer(selected_, DType::i32, tokens, wide.top_k);
+  const Tensor gates = buffer(gates_, routing.gates.dtype, tokens, wide.top_k);
+  ops(Route{.gating = wide,
+            .logits = routing.logits,
+            .bias = session_.parameters().router_bias(layer + config.model.dense_layers),
+            .probs = buffer(probs_, routing.probs.dtype, tokens, config.moe.num_experts),
+            .selected = selected,
+            .gates = gates});
+  const std::vector<double> ids = download_values(ops, selected), weights = download_values(ops, gates);
+  std::vector<double> kept_ids, kept_weights;
+  for (size_t first = static_cast<size_t>(masked_); first < ids.size(); first += more) {
     double sum = 0;
-    for (size_t k = 0; k < top_k; ++k) sum += s[next[k]];
-    for (size_t k = 0; k < top_k; ++k) {
-      selected[t * top_k + k] = static_cast<double>(next[k]);
-      gates[t * top_k + k] = s[next[k]] / (moe.renormalize ? sum : 1.0) * moe.routed_scale;
+    for (size_t k = first; k < first + top_k; ++k) sum += weights[k];
+    for (size_t k = first; k < first + top_k; ++k) {
+      kept_ids.push_back(ids[k]);
+      kept_weights.push_back(config.moe.renormalize ? weights[k] / sum * config.moe.routed_scale : weights[k]);
     }
   }
-  upload_values(ops, routing.selected, selected);
-  upload_values(ops, routing.gates, gates);
+  upload_values(ops, routing.selected, kept_ids);
+  upload_values(ops, routing.gates, kept_weights);
 }
 
 }  // namespace strand

@@ -6,8 +6,9 @@
 
 namespace strand {
 
-/// In every layer, a token's `masked` best experts by s + b are left out and the next K are used. Scores are not
-/// computed anew; the weights of the chosen experts follow the model's own rule.
+/// In every layer, a token's `masked` best experts are left out and the next K are used, in the order in which the
+/// model itself would select more of them. Scores are not computed anew; the weights of the chosen experts follow the
+/// model's own rule.
 class MaskedRouting final : public ForwardObserver {
  public:
   /// 0 <= masked <= E − K.
@@ -15,8 +16,12 @@ class MaskedRouting final : public ForwardObserver {
   void chosen(int64_t layer, const Tensor& x, const Routing& routing) override;
 
  private:
+  /// [rows, columns] in memory that grows when it has to.
+  Tensor buffer(DeviceMemory& memory, DType type, int64_t rows, int64_t columns);
+
   Session& session_;
   int64_t masked_;
+  DeviceMemory probs_, selected_, gates_;
 };
 
 }  // namespace strand
