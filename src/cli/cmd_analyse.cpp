@@ -224,18 +224,22 @@ std::vector<std::vector<size_t>> group_by_run(const std::vector<fs::path>& run_o
   return runs;
 }
 
-/// What analysis.json says of the text, from the first model's view of it.
-void describe_text(Json& analysis, const std::vector<DomainText>& text) {
+int64_t total_tokens(const std::vector<DomainText>& text) {
   int64_t tokens = 0;
+  for (const DomainText& domain : text) tokens += domain.token_count();
+  return tokens;
+}
+
+/// What analysis.json says of the text.
+void describe_text(Json& analysis, const std::vector<DomainText>& text) {
   Json data = Json::array();
   for (const DomainText& domain : text) {
-    tokens += domain.token_count();
     data.push_back({{"name", domain.data.name},
                     {"path", domain.data.path},
                     {"tokens", domain.token_count()},
                     {"sequences", domain.steps.sequences()}});
   }
-  analysis["tokens"] = tokens;
+  analysis["tokens"] = total_tokens(text);
   analysis["sequence_length"] = text.front().steps.tokens;
   analysis["data"] = std::move(data);
 }
@@ -246,48 +250,72 @@ bool same_text(const std::vector<DomainText>& one, const std::vector<DomainText>
   });
 }
 
-void run(const Arguments& a) {
-  const std::vector<NamedData> data = parse_all_data(a.data);
-  std::vector<std::string> paths;
-  for (const std::string& model : a.models) paths.push_back(open_checkpoint(checkpoint_path(model)).path());
-  const fs::path folder = a.out.empty() ? run_of(paths.back()) / "analysis" : fs::path(a.out);
-  make_directories(folder.string());
-  const PlaceLock lock = lock_output((folder / "analysis.json").string(), "analyse");
+/// Analyses models one after the other, on the same text.
+class Analysis {
+ public:
+  Analysis(const Arguments& arguments, std::vector<NamedData> data, fs::path folder)
+      : arguments_(arguments), folder_(std::move(folder)), data_(std::move(data)) {}
 
-  Json analysis = {{"format", "strand-analysis-1"}, {"strand", program_version()}};
-  Json models = Json::array();
-  std::vector<Trace> traces;
-  std::vector<fs::path> runs;
-  std::vector<DomainText> first_text;
-  for (size_t i = 0; i < paths.size(); ++i) {
-    ModelArguments arguments = a.backend;
-    arguments.path = paths[i];
-    OpenModel model(arguments, a.batch_size);
-    std::vector<DomainText> text = read_text(a, data, model.config());
-    if (i == 0) describe_text(analysis, text);
-    require(i == 0 || same_text(first_text, text),
+  /// `path` is what open_checkpoint() understands.
+  void add(const std::string& path) {
+    ModelArguments arguments = arguments_.backend;
+    arguments.path = path;
+    OpenModel model(arguments, arguments_.batch_size);
+    const std::string& checkpoint = model.checkpoint().path();
+    std::vector<DomainText> text = read_text(arguments_, data_, model.config());
+    if (text_.empty()) text_ = text;
+    require(same_text(text_, text),
             "{} reads the text in sequences of {} tokens, and {} in sequences of {}: models are compared on the same "
             "sequences only",
-            a.models[i], text.front().steps.tokens, a.models[0], first_text.front().steps.tokens);
-    const fs::path run = run_of(paths[i]);
+            checkpoint, text.front().steps.tokens, first_checkpoint_, text_.front().steps.tokens);
+    if (traces_.empty()) first_checkpoint_ = checkpoint;
+    const fs::path run = run_of(checkpoint);
     const std::string name = fmt::format("{}@{}", run.string(), model.checkpoint().state().step);
-    const std::string trace_file = fmt::format("trace-{}.safetensors", i);
-    log_info(fmt::format("analysing {} ({} of {})", name, i + 1, paths.size()));
-    MeasuredModel measured = Measurement(a, model, text).run(name, trace_file);
-    write_trace((folder / trace_file).string(), measured.trace);
-    models.push_back(model_json(measured));
-    traces.push_back(std::move(measured.trace));
-    runs.push_back(run);
-    if (i == 0) first_text = std::move(text);
+    const std::string trace_file = fmt::format("trace-{}.safetensors", traces_.size());
+    log_info(fmt::format("analysing {} on {} tokens", name, total_tokens(text)));
+    MeasuredModel measured = Measurement(arguments_, model, text).run(name, trace_file);
+    write_trace((folder_ / trace_file).string(), measured.trace);
+    models_.push_back(model_json(measured));
+    traces_.push_back(std::move(measured.trace));
+    runs_.push_back(run);
   }
-  analysis["models"] = std::move(models);
-  add_stability(analysis, traces, group_by_run(runs, traces));
-  const std::string bytes = analysis.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+
+  Json json() {
+    Json analysis = {{"format", "strand-analysis-1"}, {"strand", program_version()}};
+    describe_text(analysis, text_);
+    analysis["models"] = std::move(models_);
+    add_stability(analysis, traces_, group_by_run(runs_, traces_));
+    return analysis;
+  }
+
+ private:
+  const Arguments& arguments_;
+  fs::path folder_;
+  std::vector<NamedData> data_;
+  std::vector<DomainText> text_;  ///< as the first model reads it
+  std::string first_checkpoint_;
+  Json models_ = Json::array();
+  std::vector<Trace> traces_;  ///< of the models
+  std::vector<fs::path> runs_;
+};
+
+void run(const Arguments& a) {
+  const std::vector<NamedData> data = parse_all_data(a.data);
+  std::vector<std::string> checkpoints;
+  for (const std::string& model : a.models) checkpoints.push_back(checkpoint_path(model));
+  const fs::path folder =
+      a.out.empty() ? run_of(open_checkpoint(checkpoints.back()).path()) / "analysis" : fs::path(a.out);
+  make_directories(folder.string());
+  const PlaceLock lock = lock_output((folder / "analysis.json").string(), "analyse");
+  Analysis analysis(a, data, folder);
+  for (const std::string& checkpoint : checkpoints) analysis.add(checkpoint);
+  const Json result = analysis.json();
+  const std::string bytes = result.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
   write_file_atomically((folder / "analysis.json").string(), bytes);
   if (a.json)
     write_output(bytes);
   else
-    print_out("{}\n{} and the traces are in {}\n", analysis_table(analysis), "analysis.json", folder.string());
+    print_out("{}\nanalysis.json and the traces are in {}\n", analysis_table(result), folder.string());
 }
 }  // namespace
 

@@ -77,11 +77,10 @@ Values times(const Values& weight, const Values& x) {
 /// The experts with the largest s + b, best first, from the router's input.
 std::vector<uint16_t> order_of_choice(TestModel& model, int64_t layer, const Values& x) {
   const Config& config = model.session.config();
-  const std::string router = "layers." + std::to_string(layer) + ".moe.router.";
-  Values score = times(model.weight(router + "weight"), x);
+  Values score = times(model.weight("layers." + std::to_string(layer) + ".moe.router.weight"), x);
   if (config.moe.score == RouterScore::sigmoid) {
     for (double& q : score) q = 1 / (1 + std::exp(-q));
-    const Values bias = config.moe.bias_rate > 0 ? model.weight(router + "bias") : Values(score.size());
+    const Values bias = download_values(model.session.ops(), model.session.parameters().router_bias(layer));
     for (size_t e = 0; e < score.size(); ++e) score[e] += bias[e];
   }
   std::vector<uint16_t> order(score.size());
