@@ -13,7 +13,10 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 std::string number(const Json& value, int digits = 3) {
-  return value.is_number() ? fmt::format("{:.{}f}", value.get<double>(), digits) : "-";
+  if (!value.is_number()) return "-";
+  const std::string text = fmt::format("{:.{}f}", value.get<double>(), digits);
+  const bool zero = text.find_first_not_of("-0.") == std::string::npos;
+  return zero && text.front() == '-' ? text.substr(1) : text;  // a small number below 0 is not shown as -0.000
 }
 
 /// "0.412 (0.073)": a value and its floor.
