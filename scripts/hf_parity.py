@@ -79,6 +79,9 @@ EXPORTS = {
         "Glm4MoeForCausalLM", {"moe.score": "sigmoid", "moe.shared_experts": 2, "moe.bias_rate": 0.05,
                                "moe.renormalize": True, "moe.routed_scale": 2.5, "model.qk_norm": "head",
                                "model.rope_fraction": 0.3, "model.dense_layers": 1, "model.dense_ffn": 80}),
+    "export glm4_moe, groups of experts": (
+        "Glm4MoeForCausalLM", {"moe.score": "sigmoid", "moe.bias_rate": 0.05, "moe.renormalize": True,
+                               "moe.num_experts": 12, "moe.top_k": 3, "moe.groups": 4, "moe.groups_kept": 2}),
     "export glm4_moe, no bias, no shared expert": ("Glm4MoeForCausalLM", {"moe.score": "sigmoid"}),
 }
 
@@ -332,6 +335,10 @@ IMPORTS = {
         transformers.Glm4MoeConfig, transformers.Glm4MoeForCausalLM, n_routed_experts=5, moe_intermediate_size=40,
         intermediate_size=72, n_shared_experts=2, first_k_dense_replace=1, routed_scaling_factor=1.5, use_qk_norm=True,
         head_dim=20, rope_parameters=rope(7000.0, partial_rotary_factor=0.3)),
+    "import glm4_moe, groups of experts": lambda: tiny(
+        transformers.Glm4MoeConfig, transformers.Glm4MoeForCausalLM, n_routed_experts=12, moe_intermediate_size=40,
+        intermediate_size=72, n_shared_experts=1, first_k_dense_replace=1, n_group=4, topk_group=2,
+        num_experts_per_tok=3, head_dim=20),
 }
 
 

@@ -51,18 +51,38 @@ void gate_token(const Gating& gating, const float* logits, const float* scores, 
   }
 }
 
+/// Makes the s + b of experts whose group is not kept less than every other. group_scores: [groups], overwritten.
+void drop_groups(const Gating& gating, float* biased, int64_t experts, float* group_scores) {
+  const int64_t members = experts / gating.groups;
+  for (int64_t group = 0; group < gating.groups; ++group) {
+    int32_t best[2];
+    const float* row = biased + group * members;
+    top_k_of_row(row, members, 2, best);
+    group_scores[group] = row[best[0]] + row[best[1]];
+  }
+  for (int64_t group = 0; group < gating.groups; ++group) {
+    const float score = group_scores[group];
+    int64_t better = 0;  // groups that come before this one
+    for (int64_t other = 0; other < gating.groups; ++other)
+      better += group_scores[other] > score || (group_scores[other] == score && other < group);
+    if (better >= gating.groups_kept)
+      std::fill_n(biased + group * members, members, -std::numeric_limits<float>::infinity());
+  }
+}
+
 }  // namespace
 
 void CpuOps::run(const Route& op) {
   const int64_t experts = op.logits.dim(1), top_k = op.gating.top_k;
   const float* all_logits = op.logits.as<float>();
   const float* bias = op.bias ? op.bias.as<float>() : nullptr;
+  const bool grouped = op.gating.groups > 1;
   float* all_probs = op.probs.as<float>();
   int32_t* all_selected = op.selected.as<int32_t>();
   float* all_gates = op.gates.as<float>();
 
   static thread_local Scratch scratch;
-  const ThreadBuffers buffers(scratch, 2 * experts);
+  const ThreadBuffers buffers(scratch, 2 * experts + op.gating.groups);
   for_blocks(op.logits.dim(0), token_block, [&](int64_t begin, int64_t end, int64_t) {
     float* scores = buffers.mine();
     float* biased = scores + experts;
@@ -72,8 +92,11 @@ void CpuOps::run(const Route& op) {
       score_token(op.gating.score, logits, experts, scores, all_probs + t * experts);
       if (bias) {
         for (int64_t e = 0; e < experts; ++e) biased[e] = scores[e] + bias[e];
+      } else if (grouped) {
+        std::copy_n(scores, experts, biased);
       }
-      top_k_of_row(bias ? biased : scores, experts, top_k, selected);
+      if (grouped) drop_groups(op.gating, biased, experts, biased + experts);
+      top_k_of_row(bias || grouped ? biased : scores, experts, top_k, selected);
       gate_token(op.gating, logits, scores, selected, all_gates + t * top_k);
     }
   });

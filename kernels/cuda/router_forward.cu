@@ -13,9 +13,13 @@ struct RouteArguments {
   float *probs, *gates;
   int32_t* selected;
   int64_t tokens, experts, top_k;
+  int64_t groups, groups_kept;
   Score score;
   bool renormalize;
   float routed_scale;
+
+  /// Rows of E floats that a warp needs: s, what is searched, and with groups their scores.
+  __host__ __device__ int arrays() const { return groups > 1 ? 3 : 2; }
 };
 
 /// The score behind one gate: with renormalized softmax, exp(q − m) for a common m (a softmax over the selected logits
@@ -24,12 +28,36 @@ __device__ float gate_score(const RouteArguments& p, const float* logits, float 
   return p.renormalize && p.score == Score::softmax ? expf(logits[expert] - highest) : score;
 }
 
+/// Makes the searched number of experts whose group is not kept less than every other. A lane scores the groups i,
+/// i + 32, … by the sum of their two largest. Begins and ends with a barrier of the warp.
+__device__ void drop_groups(const RouteArguments& p, float* searched, float* group_scores, int lane) {
+  const int64_t members = p.experts / p.groups;
+  __syncwarp();  // a lane reads what others wrote
+  for_owned(lane, p.groups, [&](int64_t group) {
+    const float* row = searched + group * members;
+    float first = fmaxf(row[0], row[1]), second = fminf(row[0], row[1]);
+    for (int64_t e = 2; e < members; ++e) {
+      second = fmaxf(second, fminf(first, row[e]));
+      first = fmaxf(first, row[e]);
+    }
+    group_scores[group] = first + second;
+  });
+  __syncwarp();
+  choose_largest(lane, p.groups, p.groups_kept, group_scores, [](int64_t, int64_t) {});
+  __syncwarp();  // every lane reads which keys were taken
+  const unsigned* keys = reinterpret_cast<const unsigned*>(group_scores);
+  for_owned(lane, p.experts, [&](int64_t e) {
+    if (keys[e / members] != 0) searched[e] = -INFINITY;
+  });
+  __syncwarp();
+}
+
 // A warp owns a token. Scores s stand in shared memory beside the row that is searched (s + bias). Lane i keeps the
 // choices i, i + 32, … of the token and writes them. Reads the logits twice (the second time from cache), writes p,
 // the selection and the gates once.
 __global__ void __launch_bounds__(RouterShape::most_warps * 32) route_kernel(RouteArguments p) {
   GPU_DYN_SHARED(float, shared);
-  const WarpRow warp(shared, 2 * p.experts);
+  const WarpRow warp(shared, p.arrays() * p.experts);
   if (warp.row >= p.tokens) return;  // a whole warp, and there are no barriers
   const int lane = warp.lane;
   float *scores = warp.memory, *searched = scores + p.experts;
@@ -45,6 +73,7 @@ __global__ void __launch_bounds__(RouterShape::most_warps * 32) route_kernel(Rou
     for_owned(lane, p.experts, [&](int64_t e) { probs[e] = scores[e] / total; });
   }
   for_owned(lane, p.experts, [&](int64_t e) { searched[e] = p.bias != nullptr ? scores[e] + p.bias[e] : scores[e]; });
+  if (p.groups > 1) drop_groups(p, searched, searched + p.experts, lane);
   __syncwarp();  // every lane reads the scores of what is chosen
 
   int32_t* selected = p.selected + warp.row * p.top_k;
@@ -129,7 +158,6 @@ __global__ void __launch_bounds__(tile_experts* tile_tokens)
 void CudaOps::run(const Route& op) {
   const int64_t tokens = op.logits.dim(0), experts = op.logits.dim(1);
   if (tokens == 0) return;
-  const RouterShape shape(tokens, experts, 2, "Route");
   const RouteArguments p{.logits = data<float>(op.logits),
                          .bias = data<float>(op.bias),
                          .probs = data<float>(op.probs),
@@ -138,9 +166,12 @@ void CudaOps::run(const Route& op) {
                          .tokens = tokens,
                          .experts = experts,
                          .top_k = op.gating.top_k,
+                         .groups = op.gating.groups,
+                         .groups_kept = op.gating.groups_kept,
                          .score = op.gating.score,
                          .renormalize = op.gating.renormalize,
                          .routed_scale = static_cast<float>(op.gating.routed_scale)};
+  const RouterShape shape(tokens, experts, p.arrays(), "Route");
   GPU_LAUNCH(route_kernel, shape.grid, shape.block, shape.shared_bytes, stream_, p);
 }
 

@@ -14,6 +14,15 @@ void check_selection(const OpCheck& c, const Tensor& probs, const Tensor& select
   c.holds(selected.dim(1) >= 1 && selected.dim(1) <= probs.dim(1), "top_k is not in [1, number of experts]");
 }
 
+void check_groups(const OpCheck& c, const Gating& gating, int64_t experts) {
+  if (gating.groups == 1) return;
+  c.holds(gating.groups > 1 && experts % gating.groups == 0 && experts / gating.groups >= 2,
+          "groups do not divide the experts into two or more each");
+  c.holds(gating.groups_kept >= 1 && gating.groups_kept < gating.groups, "groups_kept is not in [1, groups)");
+  c.holds(gating.groups_kept * (experts / gating.groups) >= gating.top_k,
+          "the kept groups have fewer than top_k experts");
+}
+
 void check_statistics(const OpCheck& c, const Tensor& probs, const Tensor& statistics) {
   c.rank("statistics", statistics, 3);
   c.tensor("statistics", statistics, probs.dtype, {2, statistics.dim(1), probs.dim(1)});
@@ -57,6 +66,7 @@ void Route::check() const {
   c.tensor("probs", probs, acc, logits.shape);
   check_selection(c, probs, selected);
   c.holds(selected.dim(1) == gating.top_k, "selected has not top_k columns");
+  check_groups(c, gating, logits.dim(1));
   c.tensor("gates", gates, acc, selected.shape);
   c.optional("bias", bias, acc, {logits.dim(1)});
 }

@@ -34,9 +34,14 @@ struct Gating {
   bool renormalize = false;   ///< g_e = s_e / Σ over the selected s
   double routed_scale = 1.0;  ///< times this
   int64_t top_k = 0;          ///< K
+  /// Group-limited selection: of n groups of E/n consecutive experts, k are kept. 1: no groups.
+  int64_t groups = 1;
+  int64_t groups_kept = 1;
 };
 
 /// Selection: the K experts with the largest s + bias, in that order (ties: the lower index). The bias never enters g.
+/// With groups, only experts of the kept groups are chosen: those with the largest sum of their two largest s + bias
+/// (ties: the lower index; arXiv 2412.19437, section 2.1.2). The choice of groups has no gradient.
 struct Route {
   Gating gating;
   Tensor logits;    ///< [T, E] acc

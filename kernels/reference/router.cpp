@@ -3,6 +3,8 @@
 // arXiv 2505.22323, Eq. 7; aux-loss-free bias: Wang et al. 2024.
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <limits>
 #include <vector>
 
 #include "kernels/host_numbers.h"
@@ -44,6 +46,23 @@ std::vector<double> scores(const Logits& q, int64_t t, Score score) {
   return s;
 }
 
+/// Makes the s + b of experts whose group is not kept less than every other.
+void drop_groups(const Gating& gating, std::vector<double>& with_bias) {
+  if (gating.groups == 1) return;
+  const auto experts = static_cast<int64_t>(with_bias.size()) / gating.groups;
+  std::vector<double> group_scores;
+  for (int64_t group = 0; group < gating.groups; ++group) {
+    std::vector<double> members(with_bias.begin() + group * experts, with_bias.begin() + (group + 1) * experts);
+    std::partial_sort(members.begin(), members.begin() + 2, members.end(), std::greater<>());
+    group_scores.push_back(members[0] + members[1]);
+  }
+  const std::vector<int32_t> kept =
+      top_k(gating.groups, gating.groups_kept, [&](int32_t group) { return group_scores[static_cast<size_t>(group)]; });
+  for (int64_t e = 0; e < experts * gating.groups; ++e)
+    if (std::find(kept.begin(), kept.end(), e / experts) == kept.end())
+      with_bias[static_cast<size_t>(e)] = -std::numeric_limits<double>::infinity();
+}
+
 double sum_of(const std::vector<double>& x) {
   double sum = 0;
   for (double value : x) sum += value;
@@ -61,8 +80,10 @@ void ReferenceOps::run(const Route& op) {
     const double sum = op.gating.score == Score::sigmoid ? sum_of(s) : 1;
     for (int64_t e = 0; e < E; ++e) p(t, e) = s[static_cast<size_t>(e)] / sum;
 
-    const auto with_bias = [&](int32_t e) { return s[static_cast<size_t>(e)] + (bias ? bias(e) : 0); };
-    const std::vector<int32_t> chosen = top_k(E, K, with_bias);
+    std::vector<double> with_bias = s;
+    for (int64_t e = 0; bias && e < E; ++e) with_bias[static_cast<size_t>(e)] += bias(e);
+    drop_groups(op.gating, with_bias);
+    const std::vector<int32_t> chosen = top_k(E, K, [&](int32_t e) { return with_bias[static_cast<size_t>(e)]; });
     double selected_sum = 0;
     for (int32_t e : chosen) selected_sum += s[static_cast<size_t>(e)];
     for (int64_t k = 0; k < K; ++k) {

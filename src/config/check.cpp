@@ -88,12 +88,29 @@ struct Examiner {
     const ModelConfig& m = c.model;
     refuse_if(c.moe.top_k > c.moe.num_experts, {"moe.top_k", "moe.num_experts"}, "{} is more than moe.num_experts = {}",
               c.moe.top_k, c.moe.num_experts);
+    groups();
     refuse_if(m.dense_layers > m.num_layers, {"model.dense_layers", "model.num_layers"},
               "{} is more than model.num_layers = {}", m.dense_layers, m.num_layers);
     refuse_if(m.dense_layers > 0 && m.dense_ffn == 0, {"model.dense_ffn", "model.dense_layers"},
               "must be set when model.dense_layers is above 0");
     refuse_if(c.moe.num_experts % c.parallel.expert_parallel != 0, {"parallel.expert_parallel", "moe.num_experts"},
               "{} does not divide moe.num_experts = {}", c.parallel.expert_parallel, c.moe.num_experts);
+  }
+
+  void groups() const {
+    const MoeConfig& moe = c.moe;
+    if (moe.groups == 1) {
+      refuse_if(moe.groups_kept != 1, {"moe.groups_kept", "moe.groups"},
+                "{} of moe.groups = 1: set the number of groups, or leave both out", moe.groups_kept);
+      return;
+    }
+    refuse_if(moe.num_experts % moe.groups != 0 || moe.num_experts / moe.groups < 2, {"moe.groups", "moe.num_experts"},
+              "{} does not divide moe.num_experts = {} into groups of two or more", moe.groups, moe.num_experts);
+    refuse_if(moe.groups_kept >= moe.groups, {"moe.groups_kept", "moe.groups"},
+              "{} must be below moe.groups = {}; to keep every group, leave both out", moe.groups_kept, moe.groups);
+    refuse_if(moe.groups_kept * (moe.num_experts / moe.groups) < moe.top_k,
+              {"moe.groups_kept", "moe.top_k", "moe.groups"}, "{} groups of {} experts have fewer than moe.top_k = {}",
+              moe.groups_kept, moe.num_experts / moe.groups, moe.top_k);
   }
 
   /// Computed in floating point, because the exact count might overflow.

@@ -56,9 +56,11 @@ struct ModelConfig {
 };
 
 struct MoeConfig {
-  int64_t num_experts = 0;     ///< E
-  int64_t top_k = 0;           ///< K
-  int64_t expert_ffn = 0;      ///< F
+  int64_t num_experts = 0;  ///< E
+  int64_t top_k = 0;        ///< K
+  int64_t expert_ffn = 0;   ///< F
+  int64_t groups = 1;       ///< of consecutive experts, of which a token keeps groups_kept; 1: no groups
+  int64_t groups_kept = 1;
   int64_t shared_experts = 0;  ///< the shared expert is shared_experts * F wide
   RouterScore score = RouterScore::softmax;
   bool renormalize = false;

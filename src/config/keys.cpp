@@ -114,6 +114,11 @@ std::vector<Key> moe_keys() {
   return {
       {"moe", "num_experts", integer<g, &C::num_experts>(1, 65536), "E, routed experts in a layer", required},
       {"moe", "top_k", integer<g, &C::top_k>(1, 65536), "K, experts that each token uses", required},
+      {"moe", "groups", integer<g, &C::groups>(1, 32768),
+       "the experts are so many groups of consecutive ones; a token keeps the groups whose two largest scores (with "
+       "the "
+       "bias) have the largest sums, and chooses its experts in them; 1 = no groups"},
+      {"moe", "groups_kept", integer<g, &C::groups_kept>(1, 32768), "groups that a token keeps"},
       {"moe", "expert_ffn", integer<g, &C::expert_ffn>(1, max_width), "F, width of an expert", required},
       {"moe", "shared_experts", integer<g, &C::shared_experts>(0, 1024),
        "one more expert, that every token uses, is so many times F wide"},

@@ -41,6 +41,7 @@ const Requirement renormalized = {"moe.renormalize: true", [](const Config& c) {
 const Requirement no_scale = {"moe.routed_scale: 1.0", [](const Config& c) { return c.moe.routed_scale == 1.0; }};
 const Requirement no_shared = {"moe.shared_experts: 0", [](const Config& c) { return c.moe.shared_experts == 0; }};
 const Requirement no_bias = {"moe.bias_rate: 0.0", [](const Config& c) { return c.moe.bias_rate == 0.0; }};
+const Requirement no_groups = {"moe.groups: 1", [](const Config& c) { return c.moe.groups == 1; }};
 const Requirement no_dense = {"model.dense_layers: 0", [](const Config& c) { return c.model.dense_layers == 0; }};
 const Requirement whole_rotation = {"model.rope_fraction: 1.0",
                                     [](const Config& c) { return c.model.rotary_dim() == c.model.head_dim; }};
@@ -107,13 +108,10 @@ void all_full_attention(const json& v) {
 
 Family mixtral() {
   Family f{"MixtralForCausalLM", "mixtral", {}, {}, {}};
-  f.requirements = {score(RouterScore::softmax),
-                    renormalized,
-                    qk_norm(QkNorm::none),
-                    no_shared,
-                    no_bias,
-                    no_dense,
-                    no_scale,
+  f.requirements = {no_groups,     score(RouterScore::softmax),
+                    renormalized,  qk_norm(QkNorm::none),
+                    no_shared,     no_bias,
+                    no_dense,      no_scale,
                     whole_rotation};
   f.tensors = llama_tensors() + experts({"block_sparse_moe", "w1", "w3", "w2"});
   f.keys = common_keys({.tied = "false", .norm_eps = "1e-5", .kv_heads = "8", .positions = "131072"}) +
@@ -137,7 +135,8 @@ Family mixtral() {
 Family qwen3_moe() {
   Family f{"Qwen3MoeForCausalLM", "qwen3_moe", {}, {}, {}};
   f.requirements = {
-      score(RouterScore::softmax), qk_norm(QkNorm::head), no_shared, no_bias, no_scale, whole_rotation, some_moe_layer};
+      no_groups,     score(RouterScore::softmax), qk_norm(QkNorm::head), no_shared, no_bias, no_scale, whole_rotation,
+      some_moe_layer};
   f.tensors = llama_tensors() + qk_norms(Size::head, Size::head) + dense_layers() + experts();
   f.keys = common_keys({.tied = "false", .norm_eps = "1e-6", .kv_heads = "4", .positions = "32768"}) +
            rope_keys(PartialRotary::no, 1e4) +
@@ -155,7 +154,8 @@ Family qwen3_moe() {
 
 Family olmoe() {
   Family f{"OlmoeForCausalLM", "olmoe", {}, {}, {}};
-  f.requirements = {score(RouterScore::softmax),
+  f.requirements = {no_groups,
+                    score(RouterScore::softmax),
                     qk_norm(QkNorm::full),
                     no_shared,
                     no_bias,
@@ -182,7 +182,8 @@ Family olmoe() {
 
 Family qwen2_moe() {
   Family f{"Qwen2MoeForCausalLM", "qwen2_moe", {}, {}, {}};
-  f.requirements = {score(RouterScore::softmax),
+  f.requirements = {no_groups,
+                    score(RouterScore::softmax),
                     qk_norm(QkNorm::none),
                     no_shared,
                     no_bias,
@@ -228,7 +229,8 @@ int64_t shared_width_times_keys(const Config& c) {
 
 Family ernie4_5_moe() {
   Family f{"Ernie4_5_MoeForCausalLM", "ernie4_5_moe", {}, {}, {}};
-  f.requirements = {score(RouterScore::softmax), qk_norm(QkNorm::none), no_scale, whole_rotation, some_moe_layer};
+  f.requirements = {no_groups,     score(RouterScore::softmax), qk_norm(QkNorm::none), no_scale, whole_rotation,
+                    some_moe_layer};
   f.tensors = llama_tensors(Layout::rotary_interleaved) + dense_layers() + experts() + shared_experts() +
               selection_bias("mlp.moe_statics.e_score_correction_bias", Layout::row,
                              "mlp.gate.moe_statics.e_score_correction_bias");
@@ -301,14 +303,15 @@ Family glm4_moe() {
                 integer<m, &M::dense_layers>("first_k_dense_replace", "1"),
                 boolean<e, &E::renormalize>("norm_topk_prob", "true"),
                 real<e, &E::routed_scale>("routed_scaling_factor", "1.0"),
-                fixed("n_group", 1, "1"),
-                fixed("topk_group", 1, "1"),
+                integer<e, &E::groups>("n_group", "1"),
+                integer<e, &E::groups_kept>("topk_group", "1"),
                 qk,
                 no_attention_bias,
                 remark("num_nextn_predict_layers", 0)};
   f.leftovers = {prediction_layers()};
   f.implies = [](Config& c) { c.moe.score = RouterScore::sigmoid; };
   f.settle = [](Config& c, const AllZero& all_zero) {
+    if (c.moe.groups_kept == c.moe.groups) c.moe.groups = c.moe.groups_kept = 1;  // every group is kept
     c.moe.bias_rate = all_zero("model.layers.{n}.mlp.gate.e_score_correction_bias") ? 0.0 : usual_bias_rate;
     if (c.moe.shared_experts == 1 && all_zero("model.layers.{n}.mlp.shared_experts.gate_proj.weight") &&
         all_zero("model.layers.{n}.mlp.shared_experts.up_proj.weight") &&

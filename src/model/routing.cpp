@@ -6,8 +6,12 @@
 namespace strand {
 
 Gating gating(const MoeConfig& moe) {
-  return {moe.score == RouterScore::softmax ? Score::softmax : Score::sigmoid, moe.renormalize, moe.routed_scale,
-          moe.top_k};
+  return {moe.score == RouterScore::softmax ? Score::softmax : Score::sigmoid,
+          moe.renormalize,
+          moe.routed_scale,
+          moe.top_k,
+          moe.groups,
+          moe.groups_kept};
 }
 
 namespace {

@@ -84,6 +84,8 @@ void read_model(ConfigReader& r, Config& c) {
   r.read("dense_ffn", c.model.dense_ffn);
   r.read("num_experts", c.moe.num_experts);
   r.read("top_k", c.moe.top_k);
+  r.read_if_there("groups", c.moe.groups);
+  r.read_if_there("groups_kept", c.moe.groups_kept);
   r.read("expert_ffn", c.moe.expert_ffn);
   r.read("shared_experts", c.moe.shared_experts);
   r.choice("score", c.moe.score, {{"softmax", RouterScore::softmax}, {"sigmoid", RouterScore::sigmoid}});

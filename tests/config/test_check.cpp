@@ -1,10 +1,10 @@
 // Impossible combinations, from YAML (with the lines) and from configs made by hand (without).
-#include "tests/catch.h"
 #include <limits>
 
 #include "config/schema.h"
 #include "core/error.h"
 #include "examples.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using Catch::Contains;
@@ -30,6 +30,12 @@ TEST_CASE("impossible combinations are refused") {
       Case{{"model.rope_fraction=0.3"}, ": model.rope_fraction: "},
       Case{{"model.rope_fraction=0.0625"}, ": model.rope_fraction: "},  // one dimension of 16: odd
       Case{{"parallel.expert_parallel=3"}, ": parallel.expert_parallel: 3 does not divide moe.num_experts = 8"},
+      Case{{"moe.groups=3"}, ": moe.groups: 3 does not divide moe.num_experts = 8"},
+      Case{{"moe.groups=8"}, ": moe.groups: 8 does not divide moe.num_experts = 8 into groups of two or more"},
+      Case{{"moe.groups_kept=2"}, ": moe.groups_kept: 2 of moe.groups = 1"},
+      Case{{"moe.groups=4", "moe.groups_kept=4"}, ": moe.groups_kept: 4 must be below moe.groups = 4"},
+      Case{{"moe.groups=4", "moe.groups_kept=1", "moe.top_k=3"},
+           ": moe.groups_kept: 1 groups of 2 experts have fewer than moe.top_k = 3"},
       Case{{"model.dense_layers=4", "model.dense_ffn=8"}, ": model.dense_layers: 4 is more than model.num_layers = 3"},
       Case{{"model.dense_layers=1"}, ": model.dense_ffn: "},
       Case{{"train.micro_batch_size=3"}, ": train.global_batch_size: 8 is not a multiple of"},
@@ -53,7 +59,9 @@ TEST_CASE("impossible combinations are refused") {
 
 TEST_CASE("neighbours of the impossible are accepted") {
   const auto overrides = GENERATE(
-      std::vector<std::string>{"moe.top_k=8"}, std::vector<std::string>{"model.num_kv_heads=1"},
+      std::vector<std::string>{"moe.top_k=8"},
+      std::vector<std::string>{"moe.groups=4", "moe.groups_kept=3", "moe.top_k=6"},
+      std::vector<std::string>{"model.num_kv_heads=1"},
       std::vector<std::string>{"model.rope_fraction=0.125"},                     // 2 of 16 dimensions
       std::vector<std::string>{"model.rope_fraction=0.1", "model.head_dim=80"},  // 8, with a rounding error in 0.1
       std::vector<std::string>{"model.num_heads=7", "model.head_dim=8"},

@@ -17,7 +17,7 @@ Config nothing_default() {
   Config c;
   c.run = {"run: \"x\" # y", "/tmp/a b\\c\n", 0x7fffffffffffffff, DeviceKind::reference, Precision::fp64, 3};
   c.model = {1000, 96, 5, 6, 3, 20, QkNorm::full, 12345.678, 0.5, std::nextafter(1e-6, 1.0), false, 2, 48, 0.1 + 0.2};
-  c.moe = {12, 3, 40, 2, RouterScore::sigmoid, true, 2.5, 1e-3};
+  c.moe = {12, 3, 40, 4, 2, 2, RouterScore::sigmoid, true, 2.5, 1e-3};
   c.losses = {1.0 / 3.0,
               StatisticsScope::microbatch,
               5e-324,

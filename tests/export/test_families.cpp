@@ -33,6 +33,9 @@ TEST_CASE("Options beside the main road have their class too") {
   CHECK(class_for([](Config& c) { c.moe.renormalize = false; }) ==
         "Ernie4_5_MoeForCausalLM");  // heads wider than D / H
   CHECK(class_for([](Config& c) { c.moe.score = RouterScore::sigmoid; }) == "Glm4MoeForCausalLM");
+  CHECK(class_for([](Config& c) {
+          c.moe.score = RouterScore::sigmoid, c.moe.num_experts = 8, c.moe.groups = 4, c.moe.groups_kept = 2;
+        }) == "Glm4MoeForCausalLM");
 }
 
 TEST_CASE("Options that no class can express are refused by name, with the nearest classes") {
@@ -49,6 +52,8 @@ TEST_CASE("Options that no class can express are refused by name, with the neare
              Contains("model.rope_fraction: 1.0"));
   CHECK_THAT(refusal([](Config& c) { c.moe.score = RouterScore::sigmoid, c.model.qk_norm = QkNorm::full; }),
              Contains("Glm4MoeForCausalLM") && Contains("model.qk_norm: none or head"));
+  CHECK_THAT(refusal([](Config& c) { c.moe.num_experts = 8, c.moe.groups = 4, c.moe.groups_kept = 2; }),
+             Contains("moe.groups: 1") && Contains("Glm4MoeForCausalLM"));
   CHECK_THAT(refusal([](Config& c) { c.model.dense_layers = 3, c.model.dense_ffn = 8; }),
              Contains("model.dense_layers below model.num_layers"));
   CHECK_THAT(

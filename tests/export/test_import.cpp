@@ -361,7 +361,6 @@ TEST_CASE("Configurations that our models cannot follow are refused by key") {
   refuses(ernie, {"moe_norm_min", 0.5, "renormalize"});
   refuses(ernie, {"moe_layer_interval", 2, "1"});
   refuses(ernie, {"use_bias", true, "false"});
-  refuses(glm4, {"n_group", 8, "1"});
   refuses(glm4, {"norm_topk_prob", 1, "true nor false"});
 }
 

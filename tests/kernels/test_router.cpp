@@ -122,6 +122,53 @@ TEST_CASE("Route: probabilities, selection with and without a bias, gates") {
   }
 }
 
+TEST_CASE("Route: experts come from the groups that are kept") {
+  struct Groups {
+    int64_t experts, groups, kept, top_k;
+  };
+  // One group of two, two experts in each group, one group kept that is chosen whole, and groups beside every width.
+  const auto g = GENERATE(Groups{4, 2, 1, 2}, Groups{12, 6, 5, 3}, Groups{16, 4, 2, 4}, Groups{57, 3, 2, 5},
+                          Groups{96, 8, 4, 8}, Groups{256, 8, 4, 8}, Groups{1024, 512, 40, 9});
+  const bool biased = GENERATE(false, true);
+  for (Gating gating : gatings) {
+    gating.top_k = g.top_k;
+    gating.groups = g.groups;
+    gating.groups_kept = g.kept;
+    INFO("E " << g.experts << " groups " << g.groups << " score " << int(gating.score) << " bias " << biased);
+    compare_all([&](Stage& s) {
+      const int64_t T = 37, E = g.experts;
+      Route op{.gating = gating, .logits = s.acc("logits", {T, E}, 2)};
+      if (biased) {  // about -0.8, so that most s + b are negative
+        Values bias(static_cast<size_t>(E));
+        for (size_t e = 0; e < bias.size(); ++e) bias[e] = -0.8 + 0.01 * static_cast<double>(e * 7 % 19);
+        op.bias = s.acc_of({E}, bias);
+      }
+      op.probs = s.acc_out({T, E});
+      op.selected = s.ids_out({T, g.top_k});
+      op.gates = s.acc_out({T, g.top_k});
+      s.run(op);
+      s.report("probs", op.probs, {.terms = E});
+      s.report("selected", op.selected);
+      s.report("gates", op.gates, {.terms = E});
+    });
+  }
+}
+
+TEST_CASE("Route: a group is worth its two best experts, and equal groups go to the lower index") {
+  compare_all([](Stage& s) {
+    // Sigmoid grows with the logit. Token 0: the best expert stands in group 0 beside a bad one. Token 1: all equal.
+    const Values logits = {3, -9, 1, 1, 0.5, 1.2, /**/ 2, 2, 2, 2, 2, 2};
+    const Route op{.gating = {.score = Score::sigmoid, .top_k = 2, .groups = 3, .groups_kept = 1},
+                   .logits = s.acc_of({2, 6}, logits),
+                   .probs = s.acc_out({2, 6}),
+                   .selected = s.ids_out({2, 2}),
+                   .gates = s.acc_out({2, 2})};
+    s.run(op);
+    s.report("selected", op.selected);
+    CHECK(s.read(op.selected) == Values{2, 3, 0, 1});
+  });
+}
+
 TEST_CASE("Route: equal scores go to the lower index, and large logits do not overflow") {
   for (int64_t E : {3, 16, 19, 37}) {
     for (Gating gating : gatings) {

@@ -41,6 +41,22 @@ const std::vector<Case>& cases() {
          c.moe.shared_experts = 2;
          c.losses.cp_sources = CouplingSources::activated;
        }},
+      {"two groups of four, one kept; sigmoid, bias", 1,
+       [](Config& c) {
+         c.moe.num_experts = 8;
+         c.moe.groups = 2;
+         c.moe.groups_kept = 1;
+         c.moe.top_k = 3;
+         c.moe.score = RouterScore::sigmoid;
+         c.moe.bias_rate = 1e-3;
+         c.losses.cp_sources = CouplingSources::activated;
+       }},
+      {"three groups of two, two kept", 1,
+       [](Config& c) {
+         c.moe.num_experts = 6;
+         c.moe.groups = 3;
+         c.moe.groups_kept = 2;
+       }},
       {"bias, activated sources, K = 3", 1,
        [](Config& c) {
          c.moe.top_k = 3;

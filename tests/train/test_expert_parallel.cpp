@@ -145,6 +145,10 @@ TEST_CASE("Every term and gradient is that of one process") {
     config.moe.renormalize = true;
     config.moe.routed_scale = 2.5;
   }
+  SECTION("four groups of experts, two kept") {
+    config.moe.groups = 4;
+    config.moe.groups_kept = 2;
+  }
   SECTION("sp on a sample: the same tokens in every layout") {
     config.losses.sp_token_fraction = 0.4;
   }
