@@ -45,12 +45,12 @@ void RunMetrics::news(const std::string& text) {
   if (first_rank()) console_.news(text);
 }
 
-void RunMetrics::announce(const std::string& directory, int64_t windows) {
+void RunMetrics::announce(const std::string& directory, int64_t windows, size_t planned_bytes) {
   const ModelSize size = model_size(config_);
   const TrainConfig& t = config_.train;
   const GridShape grid = session_.grid().shape();
   const Device& device = session_.device();
-  const double planned = static_cast<double>(session_.plan().bytes()) / 0x1p30;
+  const double planned = static_cast<double>(planned_bytes) / 0x1p30;
   news(fmt::format("{}: {:.2f} M parameters, {:.2f} M of them active for a token; {:.2f} GiB of memory as planned",
                    directory, static_cast<double>(size.parameters) / 1e6,
                    static_cast<double>(size.active_parameters) / 1e6, planned));
@@ -71,8 +71,7 @@ void RunMetrics::announce(const std::string& directory, int64_t windows) {
 /// Other work on the machine only ever hides part of the peak, so the best rate seen so far stands.
 void RunMetrics::measure_peak_again(int rounds) {
   const PeakKind kind = config_.run.precision == Precision::bf16 ? PeakKind::bf16 : PeakKind::fp32;
-  peak_flops_ =
-      std::max(peak_flops_, measure_peak_of_ranks(session_.device(), session_.grid().world(), kind, rounds));
+  peak_flops_ = std::max(peak_flops_, measure_peak_of_ranks(session_.device(), session_.grid().world(), kind, rounds));
   peak_measured_ = now();
 }
 
@@ -130,8 +129,7 @@ void RunMetrics::take(const StepRow& row, const StepResult& result) {
     for (const double count : layer) total += count;
     for (const double count : layer) expert_load_.push_back(count / total);
   }
-  r.seconds_left =
-      seconds_ / static_cast<double>(r.step - start_) * static_cast<double>(config_.train.steps - r.step);
+  r.seconds_left = seconds_ / static_cast<double>(r.step - start_) * static_cast<double>(config_.train.steps - r.step);
   if (row.shown) check_peak(r);
   if (first_rank()) console_.step(r, row.shown ? Console::Kind::lasting : Console::Kind::passing);
 }
