@@ -20,6 +20,7 @@ namespace strand {
 
 class Device;
 class Ops;
+class OpWorkspaces;
 
 enum class Stream : uint8_t {
   compute,        ///< operations
@@ -81,6 +82,10 @@ struct PeakRate {
 struct DeviceTraits {
   /// The row blocks of experts start at multiples of this (padding rows are zero), as products like it.
   int64_t row_alignment = 1;
+  /// What each operation works in beside its tensors (kernels/op_workspaces.h); null: nothing is known of it.
+  std::shared_ptr<const OpWorkspaces> workspaces = nullptr;
+  /// Device memory that libraries are given once, whatever runs.
+  size_t library_bytes = 0;
 };
 
 class Device {

@@ -129,6 +129,10 @@ class Ops {
   /// Where these operations run. It outlives them.
   Device& device() const { return device_; }
 
+  /// Takes memory for operations that work in as many bytes beside their tensors (kernels/op_workspaces.h). Without it,
+  /// or with less of it, the first operation that needs more takes it. Throws Error when there is not enough.
+  virtual void reserve_workspace(size_t /*bytes*/) {}
+
   /// From here on, dense products are booked on `family` (FamilyScope: the head's are LinearXxx like any other).
   void book_dense_gemm_as(OpFamily family) { dense_gemm_as_ = family; }
   /// While set, each operation waits for its end and its time is added up. nullptr detaches.

@@ -178,6 +178,27 @@ struct Partition {
   }
 };
 
+struct Buffers {
+  Buffers(Workspace& memory, const AttentionBackward& op)
+      : Buffers(memory, op, Partition(op.layout, omp_get_max_threads())) {}
+  ThreadBuffers worker;
+  float* part_sums;  ///< [key/value heads, parts, 2, S, Ap]; none where no head is cut into parts
+
+ private:
+  Buffers(Workspace& memory, const AttentionBackward& op, const Partition& cut)
+      : worker(memory, worker_floats(op, cut)),
+        part_sums(memory.take<float>(cut.parts == 1 ? 0 : cut.kv_heads * cut.parts * 2 * sums_floats(op.layout))) {}
+
+  static int64_t sums_floats(const HeadLayout& l) { return l.tokens * padded(l.head_dim); }
+  static int64_t worker_floats(const AttentionBackward& op, const Partition& cut) {
+    const HeadLayout& l = op.layout;
+    Pieces size;
+    Tiles(size, l.head_dim);
+    const int64_t widened = op.q.dtype == DType::f32 ? 0 : l.tokens * l.head_dim;
+    return size.used() + 2 * (widened + width) + (cut.parts == 1 ? 2 * (sums_floats(l) + width) : 0);
+  }
+};
+
 template <typename T>
 Head<T> head_at(const AttentionBackward& op, int64_t head) {
   const HeadLayout& l = op.layout;
@@ -192,22 +213,17 @@ Head<T> head_at(const AttentionBackward& op, int64_t head) {
 }
 
 template <typename T>
-void backward(const AttentionBackward& op) {
+void backward(const AttentionBackward& op, const Buffers& buffers) {
   const HeadLayout& l = op.layout;
   const Partition cut(l, omp_get_max_threads());
   const int64_t dim = l.head_dim, kv_size = l.tokens * dim, sums_size = l.tokens * padded(dim);
   const int64_t group = l.heads / l.kv_heads, widened_size = needs_widening<T> ? kv_size : 0;
   const float dk_scale = 1.0f / std::sqrt(static_cast<float>(dim));
-  Pieces size;
-  Tiles(size, dim);
-  const int64_t worker_size = size.used() + 2 * (widened_size + width) + (cut.parts == 1 ? 2 * (sums_size + width) : 0);
-  static thread_local Scratch worker_scratch, sums_scratch;
-  const ThreadBuffers buffers(worker_scratch, worker_size);
-  float* part_sums = cut.parts == 1 ? nullptr : sums_scratch.get<float>(cut.kv_heads * cut.parts * 2 * sums_size);
+  float* const part_sums = buffers.part_sums;
 
 #pragma omp parallel
   {
-    Pieces pieces(buffers.mine());
+    Pieces pieces(buffers.worker.mine());
     const Tiles tiles(pieces, dim);
     float *wide_keys = pieces.take(widened_size), *wide_values = pieces.take(widened_size);
     float* own_sums = cut.parts == 1 ? pieces.take(2 * sums_size) : nullptr;
@@ -244,7 +260,12 @@ void backward(const AttentionBackward& op) {
 }  // namespace
 
 void CpuOps::run(const AttentionBackward& op) {
-  dispatch_act(op.q.dtype, [&](auto tag) { backward<typename decltype(tag)::type>(op); });
+  const auto memory = buffers<Buffers>(op);
+  dispatch_act(op.q.dtype, [&](auto tag) { backward<typename decltype(tag)::type>(op, memory); });
+}
+
+size_t CpuWorkspaces::bytes(const AttentionBackward& op) const {
+  return workspace_bytes<Buffers>(op);
 }
 
 }  // namespace strand

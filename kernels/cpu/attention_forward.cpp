@@ -110,17 +110,25 @@ void query_block(const Tiles& t, const HeadLayout& l, int64_t index, const T* q,
   unpack_columns(t.output, t.factor, queries, dim, out + first * stride, stride);
 }
 
+struct Buffers {
+  Buffers(Workspace& memory, const Attention& op) : tiles(memory, tile_floats(op.layout.head_dim)) {}
+  ThreadBuffers tiles;
+
+ private:
+  static int64_t tile_floats(int64_t head_dim) {
+    Pieces size;
+    Tiles(size, head_dim);
+    return size.used();
+  }
+};
+
 template <typename T>
-void forward(const Attention& op) {
+void forward(const Attention& op, const Buffers& buffers) {
   const HeadLayout& l = op.layout;
   const int64_t blocks = blocks_of(l.tokens, block), group = l.heads / l.kv_heads, head_size = l.tokens * l.head_dim;
-  Pieces size;
-  Tiles(size, l.head_dim);
-  static thread_local Scratch scratch;
-  const ThreadBuffers buffers(scratch, size.used());
 #pragma omp parallel
   {
-    Pieces pieces(buffers.mine());
+    Pieces pieces(buffers.tiles.mine());
     const Tiles tiles(pieces, l.head_dim);
     // Items are ordered by head, so that keys and values stay in the cache, and within a head the later blocks, which
     // cost more, come first.
@@ -138,7 +146,12 @@ void forward(const Attention& op) {
 }  // namespace
 
 void CpuOps::run(const Attention& op) {
-  dispatch_act(op.q.dtype, [&](auto tag) { forward<typename decltype(tag)::type>(op); });
+  const auto memory = buffers<Buffers>(op);
+  dispatch_act(op.q.dtype, [&](auto tag) { forward<typename decltype(tag)::type>(op, memory); });
+}
+
+size_t CpuWorkspaces::bytes(const Attention& op) const {
+  return workspace_bytes<Buffers>(op);
 }
 
 }  // namespace strand

@@ -13,7 +13,7 @@ CpuDevice::CpuDevice(int threads) {
 }
 
 DeviceTraits CpuDevice::traits() const {
-  return {.row_alignment = block_sizes::row_alignment};
+  return {.row_alignment = block_sizes::row_alignment, .workspaces = cpu_level().workspaces()};
 }
 
 std::unique_ptr<Ops> CpuDevice::make_ops() {

@@ -95,18 +95,21 @@ void attend(const T* q, int64_t q_stride, int64_t group, const T* keys, const T*
   }
 }
 
+struct Buffers {
+  Buffers(Workspace& memory, const CacheAttention& op) : rows(memory, op.layout.head_dim + op.keys.dim(2)) {}
+  ThreadBuffers rows;  ///< [A + positions] a row of q, and its scores
+};
+
 template <typename T>
-void attend_all(const CacheAttention& op) {
+void attend_all(const CacheAttention& op, const Buffers& buffers) {
   const HeadLayout& l = op.layout;
   const Places places(op.places);
   const int64_t positions = op.keys.dim(2), dim = l.head_dim, group = l.heads / l.kv_heads;
-  static thread_local Scratch scratch;
-  const ThreadBuffers buffers(scratch, dim + positions);
   for_blocks(l.sequences * l.tokens * l.kv_heads, 1, [&](int64_t item, int64_t, int64_t) {
     const int64_t token = item / l.kv_heads, g = item % l.kv_heads;
     const int64_t cached = (places.sequence[token] * l.kv_heads + g) * positions * dim;
     attend(op.q.as<T>() + head_offset(l, l.heads, token, g * group), l.tokens * dim, group, op.keys.as<T>() + cached,
-           op.values.as<T>() + cached, places.position[token] + int64_t{1}, dim, buffers.mine(),
+           op.values.as<T>() + cached, places.position[token] + int64_t{1}, dim, buffers.rows.mine(),
            op.out.as<T>() + (token * l.heads + g * group) * dim);
   });
 }
@@ -117,7 +120,12 @@ void CpuOps::run(const CacheAppend& op) {
 }
 
 void CpuOps::run(const CacheAttention& op) {
-  dispatch_act(op.q.dtype, [&](auto tag) { attend_all<typename decltype(tag)::type>(op); });
+  const auto memory = buffers<Buffers>(op);
+  dispatch_act(op.q.dtype, [&](auto tag) { attend_all<typename decltype(tag)::type>(op, memory); });
+}
+
+size_t CpuWorkspaces::bytes(const CacheAttention& op) const {
+  return workspace_bytes<Buffers>(op);
 }
 
 }  // namespace strand

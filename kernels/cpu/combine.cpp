@@ -96,13 +96,19 @@ void combine_backward_token(const T* dout, const TokenRows<T>& y, const TokenRow
   }
 }
 
+struct PullBuffers {
+  PullBuffers(Workspace& memory, const CombineBackward& op) : pull(memory, square(op.map.row_of_slot.dim(1))) {}
+  ThreadBuffers pull;  ///< [K, K]
+
+ private:
+  static int64_t square(int64_t x) { return x * x; }
+};
+
 template <typename T>
-void combine_backward_tokens(const CombineBackward& op) {
+void combine_backward_tokens(const CombineBackward& op, const PullBuffers& buffers) {
   const int64_t width = op.y.dim(1), top_k = op.map.row_of_slot.dim(1);
-  static thread_local Scratch scratch;
-  const ThreadBuffers buffers(scratch, top_k * top_k);
   for_blocks(op.dout.dim(0), row_block, [&](int64_t begin, int64_t end, int64_t) {
-    float* pull = buffers.mine();
+    float* pull = buffers.pull.mine();
     for (int64_t t = begin; t < end; ++t) {
       const int32_t* row_of_slot = op.map.row_of_slot.as<int32_t>() + t * top_k;
       orthogonality_pull(op.gram.as<float>() + t * top_k * top_k, top_k, op.o_scale, pull);
@@ -114,6 +120,10 @@ void combine_backward_tokens(const CombineBackward& op) {
   zero_padding_rows(op.map, op.dy.as<T>(), width);
 }
 
+struct TermBuffers : PartialSums {
+  TermBuffers(Workspace& memory, const OrthogonalityTerm& op) : PartialSums(memory, op.gram.dim(0)) {}
+};
+
 }  // namespace
 
 void CpuOps::run(const CombineRows& op) {
@@ -123,7 +133,7 @@ void CpuOps::run(const CombineRows& op) {
 void CpuOps::run(const OrthogonalityTerm& op) {
   const int64_t top_k = op.gram.dim(1);
   const float* gram = op.gram.as<float>();
-  const double total = sum_over_blocks(op.gram.dim(0), [&](int64_t begin, int64_t end) {
+  const double total = sum_over_blocks(op.gram.dim(0), buffers<TermBuffers>(op), [&](int64_t begin, int64_t end) {
     double sum = 0;
     for (int64_t t = begin; t < end; ++t) sum += orthogonality(gram + t * top_k * top_k, top_k);
     return sum;
@@ -132,7 +142,15 @@ void CpuOps::run(const OrthogonalityTerm& op) {
 }
 
 void CpuOps::run(const CombineBackward& op) {
-  dispatch_act(op.y.dtype, [&](auto tag) { combine_backward_tokens<typename decltype(tag)::type>(op); });
+  const auto memory = buffers<PullBuffers>(op);
+  dispatch_act(op.y.dtype, [&](auto tag) { combine_backward_tokens<typename decltype(tag)::type>(op, memory); });
+}
+
+size_t CpuWorkspaces::bytes(const OrthogonalityTerm& op) const {
+  return workspace_bytes<TermBuffers>(op);
+}
+size_t CpuWorkspaces::bytes(const CombineBackward& op) const {
+  return workspace_bytes<PullBuffers>(op);
 }
 
 }  // namespace strand

@@ -61,11 +61,11 @@ void add_tile(const CouplingJoint& op, const float* panel, int64_t begin, int64_
 
 /// The mask as a list of its ones, row by row.
 struct MaskList {
-  MaskList(const Tensor& mask, Scratch& begin_scratch, Scratch& column_scratch) {
+  MaskList(Workspace& memory, const Tensor& mask)
+      : begin(memory.take<int32_t>(mask.dim(0) + 1)), column(memory.take<int32_t>(mask.elements())) {}
+  void fill(const Tensor& mask) const {
     const int64_t rows = mask.dim(0), columns = mask.dim(1);
     const float* dense = mask.as<float>();
-    begin = begin_scratch.get<int32_t>(rows + 1);
-    column = column_scratch.get<int32_t>(rows * columns);
     int32_t count = 0;
     for (int64_t e = 0; e < rows; ++e) {
       begin[e] = count;
@@ -98,6 +98,22 @@ void for_sources(CpSources sources, int64_t experts, const int32_t* selected, in
   }
 }
 
+struct TermBuffers : PartialSums {
+  TermBuffers(Workspace& memory, const CouplingTokenTerm& op) : PartialSums(memory, op.lower_source_mass.elements()) {}
+};
+
+struct SelectBuffers {
+  SelectBuffers(Workspace& memory, const CouplingSelect& op) : best(memory.take<int32_t>(op.top_k)) {}
+  int32_t* best;
+};
+
+struct JointBuffers {
+  JointBuffers(Workspace& memory, const CouplingJointBackward& op)
+      : mask(memory, op.mask), mass(memory, op.upper_probs.dim(1)) {}
+  MaskList mask;
+  ThreadBuffers mass;  ///< [upper E]
+};
+
 }  // namespace
 
 void CpuOps::run(const CouplingMasses& op) {
@@ -121,11 +137,12 @@ void CpuOps::run(const CouplingMasses& op) {
 void CpuOps::run(const CouplingTokenTerm& op) {
   const float* lower = op.lower_source_mass.as<float>();
   const float* upper = op.upper_top_mass.as<float>();
-  const double total = sum_over_blocks(op.lower_source_mass.elements(), [&](int64_t begin, int64_t end) {
-    double sum = 0;
-    for (int64_t t = begin; t < end; ++t) sum += static_cast<double>(lower[t]) * upper[t];
-    return sum;
-  });
+  const double total =
+      sum_over_blocks(op.lower_source_mass.elements(), buffers<TermBuffers>(op), [&](int64_t begin, int64_t end) {
+        double sum = 0;
+        for (int64_t t = begin; t < end; ++t) sum += static_cast<double>(lower[t]) * upper[t];
+        return sum;
+      });
   *op.cp.as<double>() -= op.cp_scale * total;
 }
 
@@ -147,8 +164,7 @@ void CpuOps::run(const CouplingJoint& op) {
 
 void CpuOps::run(const CouplingSelect& op) {
   const int64_t experts = op.joint.dim(0), columns = op.joint.dim(1);
-  static thread_local Scratch scratch;
-  int32_t* best = scratch.get<int32_t>(op.top_k);
+  int32_t* const best = buffers<SelectBuffers>(op).best;
   double total = 0;
   for (int64_t e = 0; e < experts; ++e) {
     const float* joint = op.joint.as<float>() + e * columns;
@@ -163,12 +179,12 @@ void CpuOps::run(const CouplingSelect& op) {
 
 void CpuOps::run(const CouplingJointBackward& op) {
   const int64_t experts = op.lower_probs.dim(1), columns = op.upper_probs.dim(1), top_k = op.lower_selected.dim(1);
-  static thread_local Scratch begin_scratch, column_scratch, thread_scratch;
-  const MaskList mask(op.mask, begin_scratch, column_scratch);
-  const ThreadBuffers buffers(thread_scratch, columns);
+  const auto memory = buffers<JointBuffers>(op);
+  const MaskList& mask = memory.mask;
+  mask.fill(op.mask);
   const float scale = static_cast<float>(op.cp_scale);
   for_blocks(op.lower_probs.dim(0), token_block, [&](int64_t begin, int64_t end, int64_t) {
-    float* mass = buffers.mine();
+    float* mass = memory.mass.mine();
     for (int64_t t = begin; t < end; ++t) {
       const float* lower = op.lower_probs.as<float>() + t * experts;
       const float* upper = op.upper_probs.as<float>() + t * columns;
@@ -187,6 +203,16 @@ void CpuOps::run(const CouplingJointBackward& op) {
       });
     }
   });
+}
+
+size_t CpuWorkspaces::bytes(const CouplingTokenTerm& op) const {
+  return workspace_bytes<TermBuffers>(op);
+}
+size_t CpuWorkspaces::bytes(const CouplingSelect& op) const {
+  return workspace_bytes<SelectBuffers>(op);
+}
+size_t CpuWorkspaces::bytes(const CouplingJointBackward& op) const {
+  return workspace_bytes<JointBuffers>(op);
 }
 
 }  // namespace strand

@@ -71,13 +71,23 @@ void pull_rows(const TokenRows<T>& z, const TokenRows<T>& drows, Count top_k, co
   });
 }
 
+struct PullBuffers {
+  PullBuffers(Workspace& memory, const SpecializationBackward& op)
+      : token(memory, op.row_of_slot.dim(1) * (simd::width + op.row_of_slot.dim(1))) {}
+  ThreadBuffers token;  ///< [K, simd::width] lanes of rows, and [K, K] the pull
+};
+
+struct SampledBuffers {
+  SampledBuffers(Workspace& memory, const SampledSlots& op)
+      : packed_of_row(memory.take<int32_t>(op.row_of_slot.elements())) {}
+  int32_t* packed_of_row;
+};
+
 template <typename T>
-void specialization_backward(const SpecializationBackward& op) {
+void specialization_backward(const SpecializationBackward& op, const PullBuffers& buffers) {
   const int64_t width = op.z.dim(1), top_k = op.row_of_slot.dim(1);
-  static thread_local Scratch scratch;
-  const ThreadBuffers buffers(scratch, top_k * (simd::width + top_k));
   for_blocks(op.row_of_slot.dim(0), row_block, [&](int64_t begin, int64_t end, int64_t) {
-    float* lanes_of_row = buffers.mine();
+    float* lanes_of_row = buffers.token.mine();
     float* pull = lanes_of_row + top_k * simd::width;
     for (int64_t t = begin; t < end; ++t) {
       const int32_t* row_of_slot = op.row_of_slot.as<int32_t>() + t * top_k;
@@ -94,8 +104,7 @@ void specialization_backward(const SpecializationBackward& op) {
 // Positions by row first, in one pass over the blocks (a few integers a slot: too little for threads), then by slot.
 void CpuOps::run(const SampledSlots& op) {
   const int64_t slots = op.row_of_slot.elements();
-  static thread_local Scratch scratch;
-  int32_t* packed_of_row = scratch.get<int32_t>(slots);
+  int32_t* const packed_of_row = buffers<SampledBuffers>(op).packed_of_row;
   for_sampled_blocks(op.counts.as<int32_t>(), op.counts.dim(0),
                      [&](int64_t, int32_t begin, int32_t sampled, int32_t end, int32_t packed) {
                        std::iota(packed_of_row + begin, packed_of_row + sampled, packed);
@@ -130,7 +139,15 @@ void CpuOps::run(const SlotGram& op) {
 }
 
 void CpuOps::run(const SpecializationBackward& op) {
-  dispatch_act(op.z.dtype, [&](auto tag) { specialization_backward<typename decltype(tag)::type>(op); });
+  const auto memory = buffers<PullBuffers>(op);
+  dispatch_act(op.z.dtype, [&](auto tag) { specialization_backward<typename decltype(tag)::type>(op, memory); });
+}
+
+size_t CpuWorkspaces::bytes(const SampledSlots& op) const {
+  return workspace_bytes<SampledBuffers>(op);
+}
+size_t CpuWorkspaces::bytes(const SpecializationBackward& op) const {
+  return workspace_bytes<PullBuffers>(op);
 }
 
 }  // namespace strand

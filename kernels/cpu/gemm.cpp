@@ -2,10 +2,14 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <exception>
+#include <map>
+#include <mutex>
 #include <string_view>
 
 #include "core/error.h"
+#include "kernels/cpu/widened_gemm.h"
 
 namespace strand {
 namespace {
@@ -55,8 +59,7 @@ bool onednn_multiplies_bf16() {
   return yes;
 }
 
-// ---- One thread, or one fixed team --------------------------------------------------------------------------------
-size_t GemmWorker::Hash::operator()(const GemmShape& s) const {
+size_t GemmShapeHash::operator()(const GemmShape& s) const {
   uint64_t h = static_cast<uint64_t>(s.layout) | static_cast<uint64_t>(s.write) << 8 |
                static_cast<uint64_t>(s.in) << 16 | static_cast<uint64_t>(s.out) << 24;
   for (const int64_t size : {s.m, s.n, s.k, s.lda}) {
@@ -66,10 +69,18 @@ size_t GemmWorker::Hash::operator()(const GemmShape& s) const {
   return h;
 }
 
-GemmWorker::Product GemmWorker::make(const GemmShape& s) const {
-  const Memory::desc a = matrix(s.m, s.k, s.in, s.layout == GemmLayout::tn, s.lda);
-  const Memory::desc b = matrix(s.k, s.n, s.in, s.layout == GemmLayout::nt);
-  const Memory::desc c = matrix(s.m, s.n, s.out, false);
+namespace {
+struct Matrices {
+  Memory::desc a, b, c;
+  explicit Matrices(const GemmShape& s)
+      : a(matrix(s.m, s.k, s.in, s.layout == GemmLayout::tn, s.lda)),
+        b(matrix(s.k, s.n, s.in, s.layout == GemmLayout::nt)),
+        c(matrix(s.m, s.n, s.out, false)) {}
+};
+
+/// How oneDNN computes a product on as many threads as this one may use now. Throws Error when it cannot.
+dnnl::matmul::primitive_desc describe(const GemmShape& s, const dnnl::engine& engine) {
+  const Matrices matrices(s);
   dnnl::primitive_attr attributes;
   // With a scratchpad of oneDNN's own, a primitive would have to run on the thread that made it.
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -78,15 +89,50 @@ GemmWorker::Product GemmWorker::make(const GemmShape& s) const {
     add.append_sum(1.0f);
     attributes.set_post_ops(add);
   }
-  const dnnl::matmul::primitive_desc description = describe(a, b, c, attributes, engine_);
-  const Memory::desc scratchpad = description.scratchpad_desc();
+  try {
+    return describe(matrices.a, matrices.b, matrices.c, attributes, engine);
+  } catch (const dnnl::error& e) {
+    fail("oneDNN has no {} matrix product [{}, {}] x [{}, {}] for this CPU ({})", to_string(s.in), s.m, s.k, s.k, s.n,
+         e.what());
+  }
+}
+
+/// Bytes of the scratchpad of a product that oneDNN computes on so many threads. Sizes are kept, as the operations ask
+/// for the same ones in every step.
+size_t scratchpad_bytes(const GemmShape& shape, int threads) {
+  static std::mutex mutex;
+  static std::map<int, std::unordered_map<GemmShape, size_t, GemmShapeHash>> kept;
+  const std::lock_guard lock(mutex);
+  auto& sizes = kept[threads];
+  if (const auto found = sizes.find(shape); found != sizes.end()) return found->second;
+  if (sizes.size() >= max_products) sizes.clear();
+  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  const int threads_here = omp_get_max_threads();
+  omp_set_num_threads(threads);
+  const size_t bytes = describe(shape, engine).scratchpad_desc().get_size();
+  omp_set_num_threads(threads_here);
+  return sizes[shape] = bytes;
+}
+}  // namespace
+
+size_t product_workspace(const GemmShape& shape, int threads) {
+  if (shape.m == 0 || shape.n == 0 || shape.k == 0) return 0;
+  if (shape.in != DType::bf16 || onednn_multiplies_bf16()) return scratchpad_bytes(shape, threads);
+  size_t most = 0;
+  for_widened_shapes(shape, [&](const GemmShape& s) { most = std::max(most, scratchpad_bytes(s, threads)); });
+  return widened_bytes + most;
+}
+
+// ---- One thread, or one fixed team --------------------------------------------------------------------------------
+GemmWorker::Product GemmWorker::make(const GemmShape& s) const {
+  const dnnl::matmul::primitive_desc description = describe(s, engine_);
+  const Matrices matrices(s);
   Product p{dnnl::matmul(description),
-            Memory(a, engine_, DNNL_MEMORY_NONE),
-            Memory(b, engine_, DNNL_MEMORY_NONE),
-            Memory(c, engine_, DNNL_MEMORY_NONE),
-            Memory(scratchpad, engine_, DNNL_MEMORY_NONE),
-            {},
-            scratchpad.get_size()};
+            Memory(matrices.a, engine_, DNNL_MEMORY_NONE),
+            Memory(matrices.b, engine_, DNNL_MEMORY_NONE),
+            Memory(matrices.c, engine_, DNNL_MEMORY_NONE),
+            Memory(description.scratchpad_desc(), engine_, DNNL_MEMORY_NONE),
+            {}};
   p.arguments = {
       {DNNL_ARG_SRC, p.a}, {DNNL_ARG_WEIGHTS, p.b}, {DNNL_ARG_DST, p.c}, {DNNL_ARG_SCRATCHPAD, p.scratchpad}};
   return p;
@@ -96,26 +142,21 @@ GemmWorker::Product& GemmWorker::product(const GemmShape& shape) {
   const auto found = products_.find(shape);
   if (found != products_.end()) return found->second;
   if (products_.size() >= max_products) products_.clear();
-  try {
-    return products_.emplace(shape, make(shape)).first->second;
-  } catch (const dnnl::error& e) {
-    fail("oneDNN has no {} matrix product [{}, {}] x [{}, {}] for this CPU ({})", to_string(shape.in), shape.m, shape.k,
-         shape.k, shape.n, e.what());
-  }
+  return products_.emplace(shape, make(shape)).first->second;
 }
 
-void GemmWorker::run(const GemmShape& shape, const void* a, const void* b, void* c) {
+void GemmWorker::run(const GemmShape& shape, const void* a, const void* b, void* c, std::byte* workspace) {
   if (shape.in == DType::bf16 && !onednn_multiplies_bf16())
-    return multiply_widened(shape, static_cast<const bf16*>(a), static_cast<const bf16*>(b), c);
-  multiply(shape, a, b, c);
+    return multiply_widened(shape, static_cast<const bf16*>(a), static_cast<const bf16*>(b), c, workspace);
+  multiply(shape, a, b, c, workspace);
 }
 
-void GemmWorker::multiply(const GemmShape& shape, const void* a, const void* b, void* c) {
+void GemmWorker::multiply(const GemmShape& shape, const void* a, const void* b, void* c, std::byte* workspace) {
   Product& p = product(shape);
   p.a.set_data_handle(const_cast<void*>(a));
   p.b.set_data_handle(const_cast<void*>(b));
   p.c.set_data_handle(c);
-  if (p.scratchpad_bytes > 0) p.scratchpad.set_data_handle(scratchpad_.get<std::byte>(int64_t(p.scratchpad_bytes)));
+  p.scratchpad.set_data_handle(workspace);
   p.primitive.execute(stream_, p.arguments);
   stream_.wait();
 }
@@ -125,10 +166,10 @@ CpuGemm::CpuGemm() : engine_(dnnl::engine::kind::cpu, 0) {
   dnnl::set_primitive_cache_capacity(static_cast<int>(2 * max_products));
 }
 
-void CpuGemm::run(const GemmShape& shape, const void* a, const void* b, void* c) {
+void CpuGemm::run(const GemmShape& shape, const void* a, const void* b, void* c, std::byte* workspace) {
   const int threads = omp_get_max_threads();
   if (!all_threads_ || all_threads_->threads() != threads) all_threads_.emplace(engine_, threads);
-  all_threads_->run(shape, a, b, c);
+  all_threads_->run(shape, a, b, c, workspace);
 }
 
 void CpuGemm::run_tasks(int64_t tasks, const TaskBody& body) {

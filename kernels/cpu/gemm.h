@@ -14,6 +14,7 @@
 
 #include "core/dtype.h"
 #include "kernels/cpu/token_blocks.h"
+#include "kernels/cpu/workspace.h"
 #include "kernels/ops/linear.h"
 
 namespace strand {
@@ -40,39 +41,40 @@ struct GemmShape {
   bool operator==(const GemmShape&) const = default;
 };
 
-/// Primitives for a fixed number of threads, and the memory in which they work. It has one user at a time, so it needs
-/// no locks. oneDNN's own cache gives the same machine code to all workers.
+struct GemmShapeHash {
+  size_t operator()(const GemmShape& s) const;
+};
+
+/// Bytes that a product works in beside its matrices, on so many threads. Not to be called inside a parallel region.
+size_t product_workspace(const GemmShape& shape, int threads);
+
+/// Primitives for a fixed number of threads. A worker has one user at a time, so it needs no locks. oneDNN's own cache
+/// gives the same machine code to all workers.
 class GemmWorker {
  public:
   /// `threads` must be the number oneDNN sees (omp_get_max_threads()) whenever run() is called.
   GemmWorker(const dnnl::engine& engine, int threads) : engine_(engine), stream_(engine), threads_(threads) {}
 
   /// Where oneDNN has no bf16 products of the CPU's own (onednn_multiplies_bf16), operands are widened and multiplied
-  /// in f32, block by block.
-  void run(const GemmShape& shape, const void* a, const void* b, void* c);
+  /// in f32, block by block. `workspace`: product_workspace() bytes on a cache line.
+  void run(const GemmShape& shape, const void* a, const void* b, void* c, std::byte* workspace);
   int threads() const { return threads_; }
 
  private:
-  struct Hash {
-    size_t operator()(const GemmShape& s) const;
-  };
   struct Product {
     dnnl::matmul primitive;
     dnnl::memory a, b, c, scratchpad;
     std::unordered_map<int, dnnl::memory> arguments;  // the four above, as execute() wants them
-    size_t scratchpad_bytes = 0;
   };
-  void multiply(const GemmShape& shape, const void* a, const void* b, void* c);
-  void multiply_widened(const GemmShape& shape, const bf16* a, const bf16* b, void* c);
+  void multiply(const GemmShape& shape, const void* a, const void* b, void* c, std::byte* workspace);
+  void multiply_widened(const GemmShape& shape, const bf16* a, const bf16* b, void* c, std::byte* workspace);
   Product& product(const GemmShape& shape);
   Product make(const GemmShape& shape) const;
 
   dnnl::engine engine_;
   dnnl::stream stream_;
   int threads_;
-  std::unordered_map<GemmShape, Product, Hash> products_;
-  Scratch scratchpad_;
-  Scratch widened_;
+  std::unordered_map<GemmShape, Product, GemmShapeHash> products_;
 };
 
 /// Whether oneDNN has bf16 products that use bf16 instructions of this CPU, within its limit (isa.h).
@@ -82,8 +84,9 @@ class CpuGemm {
  public:
   CpuGemm();
 
-  /// One product on all threads. Not to be called inside a parallel region.
-  void run(const GemmShape& shape, const void* a, const void* b, void* c);
+  /// One product on all threads. Not to be called inside a parallel region. `workspace`: product_workspace() bytes for
+  /// omp_get_max_threads() threads, on a cache line.
+  void run(const GemmShape& shape, const void* a, const void* b, void* c, std::byte* workspace);
 
   /// Calls body(task, worker) for each task in [0, tasks). The tasks are given to the threads in this order, and
   /// products of `worker` run on the thread of the task. When a body throws, the first exception is thrown here after
@@ -91,14 +94,17 @@ class CpuGemm {
   using TaskBody = std::function<void(int64_t task, GemmWorker& worker)>;
   void run_tasks(int64_t tasks, const TaskBody& body);
 
-  /// A buffer for operands that must be converted first.
-  Scratch& scratch() { return scratch_; }
-
  private:
   dnnl::engine engine_;
   std::optional<GemmWorker> all_threads_;  // for the present number of threads
   std::deque<GemmWorker> one_thread_;      // by omp_get_thread_num()
-  Scratch scratch_;
+};
+
+/// The workspace of a product on all threads.
+struct ProductBuffer {
+  ProductBuffer(Workspace& space, const GemmShape& shape)
+      : memory(space.take<std::byte>(static_cast<int64_t>(product_workspace(shape, omp_get_max_threads())))) {}
+  std::byte* memory;
 };
 
 }  // namespace strand

@@ -94,51 +94,149 @@ std::byte* matrix_of(const Tensor& t, int64_t expert) {
   return static_cast<std::byte*>(t.data) + static_cast<size_t>(expert * t.dim(1) * t.dim(2)) * size_of(t.dtype);
 }
 
-/// y and dx: to[r] = op(W_e) from[r], in pieces of rows.
-void multiply_rows(CpuGemm& gemm, GemmLayout layout, const Tensor& from, const Tensor& weight, const Tensor& offsets,
-                   const Tensor& to) {
-  const std::vector<Task> tasks = row_tasks(offsets.as<int32_t>(), weight.dim(0));
+/// Room for each thread to work on any of the products that are added.
+class TaskBuffers {
+ public:
+  void add(const GemmShape& shape) { bytes_ = std::max(bytes_, product_workspace(shape, 1)); }
+  void take(Workspace& memory) {
+    stride_ = blocks_of(static_cast<int64_t>(bytes_), Workspace::line) * Workspace::line;
+    base_ = memory.take<std::byte>(stride_ * omp_get_max_threads());
+  }
+  std::byte* mine() const { return base_ + stride_ * omp_get_thread_num(); }
+
+ private:
+  size_t bytes_ = 0;
+  int64_t stride_ = 0;
+  std::byte* base_ = nullptr;
+};
+
+// ---- y and dx: to[r] = op(W_e) from[r], in pieces of rows ----------------------------------------------------------
+
+struct RowProducts {
+  GemmLayout layout;
+  Tensor from, weight, offsets, to;
+
+  explicit RowProducts(const GroupedLinear& op)
+      : layout(GemmLayout::nt), from(op.x), weight(op.weight), offsets(op.offsets), to(op.y) {}
+  explicit RowProducts(const GroupedLinearBackwardInput& op)
+      : layout(GemmLayout::nn), from(op.dy), weight(op.weight), offsets(op.offsets), to(op.dx) {}
+
+  GemmShape shape(int64_t rows) const {
+    return {.layout = layout, .in = from.dtype, .out = to.dtype, .m = rows, .n = to.dim(1), .k = from.dim(1)};
+  }
+};
+
+/// How many rows the blocks of a step have, only routing tells: all that a piece can have.
+size_t most_bytes(const RowProducts& products) {
+  TaskBuffers buffers;
+  for (int64_t rows = alignment; rows <= max_piece_rows; rows += alignment) buffers.add(products.shape(rows));
+  Workspace memory;
+  buffers.take(memory);
+  return memory.bytes();
+}
+
+void multiply_rows(CpuGemm& gemm, const RowProducts& products, const std::vector<Task>& tasks,
+                   const TaskBuffers& buffers) {
   gemm.run_tasks(static_cast<int64_t>(tasks.size()), [&](int64_t i, GemmWorker& worker) {
     const Task& task = tasks[static_cast<size_t>(i)];
-    worker.run({.layout = layout,
-                .in = from.dtype,
-                .out = to.dtype,
-                .m = task.end - task.begin,
-                .n = to.dim(1),
-                .k = from.dim(1)},
-               row_of(from, task.begin), matrix_of(weight, task.expert), row_of(to, task.begin));
+    worker.run(products.shape(task.end - task.begin), row_of(products.from, task.begin),
+               matrix_of(products.weight, task.expert), row_of(products.to, task.begin), buffers.mine());
   });
+}
+
+struct RowTasks {
+  RowTasks(Workspace& memory, const RowProducts& products)
+      : tasks(row_tasks(products.offsets.as<int32_t>(), products.weight.dim(0))) {
+    for (const Task& task : tasks) buffers.add(products.shape(task.end - task.begin));
+    buffers.take(memory);
+  }
+  std::vector<Task> tasks;
+  TaskBuffers buffers;
+};
+
+// ---- dW ------------------------------------------------------------------------------------------------------------
+
+GemmShape shape_of(const GroupedLinearBackwardWeight& op, int64_t outputs, int64_t rows) {
+  return {.layout = GemmLayout::tn,
+          .write = Write::accumulate,
+          .in = op.x.dtype,
+          .out = DType::f32,
+          .m = outputs,
+          .n = op.dweight.dim(2),
+          .k = rows,
+          .lda = op.dweight.dim(1)};
+}
+
+/// body(begin, end) for each piece of a task's rows that is summed in one product.
+template <typename Body>
+void for_sums(const Task& task, const Body& body) {
+  for_pieces(task.begin, task.end, max_sum_rows, body);
+}
+
+struct OutputTasks {
+  OutputTasks(Workspace& memory, const GroupedLinearBackwardWeight& op)
+      : tasks(output_tasks(op.offsets.as<int32_t>(), op.dweight.dim(0), op.dweight.dim(1))) {
+    for (const Task& task : tasks)
+      for_sums(task, [&](int64_t begin, int64_t end) {
+        buffers.add(shape_of(op, task.output_end - task.output_begin, end - begin));
+      });
+    buffers.take(memory);
+  }
+  std::vector<Task> tasks;
+  TaskBuffers buffers;
+};
+
+/// All pieces that outputs and rows can be cut into.
+size_t most_bytes(const GroupedLinearBackwardWeight& op) {
+  const int64_t outputs = op.dweight.dim(1);
+  TaskBuffers buffers;
+  for (int64_t pieces = 1; pieces <= max_output_pieces; pieces *= 2) {
+    const int64_t piece = round_up(blocks_of(outputs, pieces), alignment);
+    for (const int64_t size : {std::min(piece, outputs), outputs % piece})
+      for (int64_t rows = alignment; size > 0 && rows <= max_sum_rows; rows += alignment)
+        buffers.add(shape_of(op, size, rows));
+  }
+  Workspace memory;
+  buffers.take(memory);
+  return memory.bytes();
 }
 
 }  // namespace
 
 void CpuOps::run(const GroupedLinear& op) {
-  multiply_rows(*gemm_, GemmLayout::nt, op.x, op.weight, op.offsets, op.y);
+  const RowProducts products(op);
+  const auto work = buffers<RowTasks>(products);
+  multiply_rows(*gemm_, products, work.tasks, work.buffers);
 }
 
 void CpuOps::run(const GroupedLinearBackwardInput& op) {
-  multiply_rows(*gemm_, GemmLayout::nn, op.dy, op.weight, op.offsets, op.dx);
+  const RowProducts products(op);
+  const auto work = buffers<RowTasks>(products);
+  multiply_rows(*gemm_, products, work.tasks, work.buffers);
 }
 
 void CpuOps::run(const GroupedLinearBackwardWeight& op) {
-  const int64_t experts = op.dweight.dim(0), outputs = op.dweight.dim(1), inputs = op.dweight.dim(2);
-  const std::vector<Task> tasks = output_tasks(op.offsets.as<int32_t>(), experts, outputs);
-  gemm_->run_tasks(static_cast<int64_t>(tasks.size()), [&](int64_t i, GemmWorker& worker) {
-    const Task& task = tasks[static_cast<size_t>(i)];
+  const int64_t outputs = op.dweight.dim(1), inputs = op.dweight.dim(2);
+  const auto work = buffers<OutputTasks>(op);
+  gemm_->run_tasks(static_cast<int64_t>(work.tasks.size()), [&](int64_t i, GemmWorker& worker) {
+    const Task& task = work.tasks[static_cast<size_t>(i)];
     float* dweight = op.dweight.as<float>() + (task.expert * outputs + task.output_begin) * inputs;
-    for_pieces(task.begin, task.end, max_sum_rows, [&](int64_t begin, int64_t end) {
+    for_sums(task, [&](int64_t begin, int64_t end) {
       const std::byte* dy = row_of(op.dy, begin) + static_cast<size_t>(task.output_begin) * size_of(op.dy.dtype);
-      worker.run({.layout = GemmLayout::tn,
-                  .write = Write::accumulate,
-                  .in = op.x.dtype,
-                  .out = DType::f32,
-                  .m = task.output_end - task.output_begin,
-                  .n = inputs,
-                  .k = end - begin,
-                  .lda = outputs},
-                 dy, row_of(op.x, begin), dweight);
+      worker.run(shape_of(op, task.output_end - task.output_begin, end - begin), dy, row_of(op.x, begin), dweight,
+                 work.buffers.mine());
     });
   });
+}
+
+size_t CpuWorkspaces::bytes(const GroupedLinear& op) const {
+  return most_bytes(RowProducts(op));
+}
+size_t CpuWorkspaces::bytes(const GroupedLinearBackwardInput& op) const {
+  return most_bytes(RowProducts(op));
+}
+size_t CpuWorkspaces::bytes(const GroupedLinearBackwardWeight& op) const {
+  return most_bytes(op);
 }
 
 }  // namespace strand

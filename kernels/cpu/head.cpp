@@ -63,12 +63,16 @@ double cross_entropy_row(const float* x, int64_t count, int32_t target, double g
   return std::log(sum) - at_target;
 }
 
+struct LossBuffers : PartialSums {
+  LossBuffers(Workspace& memory, const CrossEntropy& op) : PartialSums(memory, op.logits.dim(0)) {}
+};
+
 template <typename Act>
-double cross_entropy(const CrossEntropy& op, double grad_scale, Act* dlogits) {
+double cross_entropy(const CrossEntropy& op, double grad_scale, Act* dlogits, const LossBuffers& buffers) {
   const int64_t vocabulary = op.logits.dim(1);
   const float* logits = op.logits.as<float>();
   const int32_t* targets = op.targets.as<int32_t>();
-  return sum_over_blocks(op.logits.dim(0), [&](int64_t begin, int64_t end) {
+  return sum_over_blocks(op.logits.dim(0), buffers, [&](int64_t begin, int64_t end) {
     double sum = 0;
     for (int64_t t = begin; t < end; ++t) {
       Act* row = dlogits == nullptr ? nullptr : dlogits + t * vocabulary;
@@ -86,16 +90,21 @@ double cross_entropy(const CrossEntropy& op, double grad_scale, Act* dlogits) {
 
 void CpuOps::run(const CrossEntropy& op) {
   const double share = step_number(op.numbers, StepNumber::target_share);
+  const auto memory = buffers<LossBuffers>(op);
   double sum = 0;
   if (!op.dlogits) {
-    sum = cross_entropy<float>(op, 0, nullptr);
+    sum = cross_entropy<float>(op, 0, nullptr, memory);
   } else {
     dispatch_act(op.dlogits.dtype, [&](auto tag) {
       using Act = typename decltype(tag)::type;
-      sum = cross_entropy(op, op.ce_weight * share, op.dlogits.as<Act>());
+      sum = cross_entropy(op, op.ce_weight * share, op.dlogits.as<Act>(), memory);
     });
   }
   *op.ce.as<double>() += share * sum;
+}
+
+size_t CpuWorkspaces::bytes(const CrossEntropy& op) const {
+  return workspace_bytes<LossBuffers>(op);
 }
 
 }  // namespace strand

@@ -32,6 +32,7 @@ const strand::CpuLevel* STRAND_CPU_LEVEL_FUNCTION(STRAND_CPU_LEVEL)() {
       .name = STRAND_TEXT(STRAND_CPU_LEVEL),
       .needs = compiled_for,
       .make_ops = [](Device& device) -> std::unique_ptr<Ops> { return std::make_unique<CpuOps>(device); },
+      .workspaces = []() -> std::shared_ptr<const OpWorkspaces> { return std::make_shared<CpuWorkspaces>(); },
       .multiplies_bf16 = onednn_multiplies_bf16,
       .measure_peak = measure_peak_here,
   };

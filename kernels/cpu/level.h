@@ -26,6 +26,8 @@ struct CpuLevel {
   const char* name;  ///< "avx2": the word for STRAND_ISA
   CpuTier needs;
   std::unique_ptr<Ops> (*make_ops)(Device& device);
+  /// What these operations work in beside their tensors, on omp_get_max_threads() threads.
+  std::shared_ptr<const OpWorkspaces> (*workspaces)();
   /// Whether oneDNN has bf16 products here; where not, they are emulated by fp32 products.
   bool (*multiplies_bf16)();
   PeakRate (*measure_peak)(PeakKind kind, int rounds);

@@ -9,7 +9,7 @@
 
 namespace strand {
 
-CpuOps::CpuOps(Device& device) : Ops(device), gemm_(std::make_unique<CpuGemm>()) {}
+CpuOps::CpuOps(Device& device) : Ops(device), gemm_(std::make_unique<CpuGemm>()), workspace_(device) {}
 CpuOps::~CpuOps() = default;
 
 void CpuOps::run(const Zero& op) {

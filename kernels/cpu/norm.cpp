@@ -41,16 +41,23 @@ void forward(const AddRmsNorm& op) {
   });
 }
 
+struct BackwardBuffers {
+  BackwardBuffers(Workspace& memory, const RmsNormBackward& op)
+      : stride(blocks_of(op.dy.dim(1), simd::width) * simd::width),
+        partial(memory.take<float>(blocks_of(op.dy.dim(0), norm_rows) * stride)) {}
+  int64_t stride;
+  float* partial;  ///< [blocks, stride] of dweight
+};
+
 /// T is the type of dresidual_act.
 template <typename T>
-void backward(const RmsNormBackward& op) {
-  const int64_t rows = op.dy.dim(0), n = op.dy.dim(1), stride = blocks_of(n, simd::width) * simd::width;
+void backward(const RmsNormBackward& op, const BackwardBuffers& buffers) {
+  const int64_t rows = op.dy.dim(0), n = op.dy.dim(1), stride = buffers.stride;
   const float *dy = op.dy.as<float>(), *x = op.x.as<float>(), *weight = op.weight.as<float>();
   const float* rstd = op.rstd.as<float>();
   float* dresidual = op.dresidual.as<float>();
   T* dresidual_act = op.dresidual_act ? op.dresidual_act.as<T>() : nullptr;
-  static thread_local Scratch scratch;
-  float* partial = scratch.get<float>(blocks_of(rows, norm_rows) * stride);
+  float* const partial = buffers.partial;
   for_blocks(rows, norm_rows, [&](int64_t begin, int64_t end, int64_t block) {
     float* dweight = partial + block * stride;
     std::fill_n(dweight, n, 0.0f);
@@ -73,7 +80,12 @@ void CpuOps::run(const AddRmsNorm& op) {
 
 void CpuOps::run(const RmsNormBackward& op) {
   const DType act = op.dresidual_act ? op.dresidual_act.dtype : DType::f32;
-  dispatch_act(act, [&](auto tag) { backward<typename decltype(tag)::type>(op); });
+  const auto memory = buffers<BackwardBuffers>(op);
+  dispatch_act(act, [&](auto tag) { backward<typename decltype(tag)::type>(op, memory); });
+}
+
+size_t CpuWorkspaces::bytes(const RmsNormBackward& op) const {
+  return workspace_bytes<BackwardBuffers>(op);
 }
 
 }  // namespace strand

@@ -59,15 +59,21 @@ void adam(const AdamStep& step, float* __restrict w, const float* __restrict g, 
   for (int64_t i = 0; i < count; ++i) step.update(w[i], g[i], m[i], v[i]);
 }
 
+constexpr int64_t unit = block_elements / token_block;  // sum_over_blocks takes token_block units at a time
+
+struct SumBuffers : PartialSums {
+  SumBuffers(Workspace& memory, const SumOfSquares& op) : PartialSums(memory, blocks_of(op.x.elements(), unit)) {}
+};
+
 }  // namespace
 
 void CpuOps::run(const SumOfSquares& op) {
   const int64_t count = op.x.elements();
   const float* x = op.x.as<float>();
-  constexpr int64_t unit = block_elements / token_block;  // sum_over_blocks takes token_block units at a time
-  *op.sum.as<double>() += sum_over_blocks(blocks_of(count, unit), [&](int64_t begin, int64_t end) {
-    return sum_of_squares(x + begin * unit, std::min(count, end * unit) - begin * unit);
-  });
+  *op.sum.as<double>() +=
+      sum_over_blocks(blocks_of(count, unit), buffers<SumBuffers>(op), [&](int64_t begin, int64_t end) {
+        return sum_of_squares(x + begin * unit, std::min(count, end * unit) - begin * unit);
+      });
 }
 
 void CpuOps::run(const ClipGradient& op) {
@@ -103,6 +109,10 @@ void CpuOps::run(const AdamW& op) {
       });
     }
   });
+}
+
+size_t CpuWorkspaces::bytes(const SumOfSquares& op) const {
+  return workspace_bytes<SumBuffers>(op);
 }
 
 }  // namespace strand

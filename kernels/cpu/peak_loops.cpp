@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
+#include <memory>
 #include <vector>
 
 #ifdef __AVX512BF16__
@@ -119,13 +121,18 @@ double bf16_product_rate(int rounds) {
   CpuGemm gemm;
   std::vector<bf16> a(n * n, bf16(1.0f)), b = a, c = a;
   const GemmShape shape{.in = DType::bf16, .out = DType::bf16, .m = n, .n = n, .k = n};
-  gemm.run(shape, a.data(), b.data(), c.data());  // the first call generates the code
+  const std::unique_ptr<std::byte, decltype(&std::free)> workspace(
+      static_cast<std::byte*>(std::aligned_alloc(
+          Workspace::line, (product_workspace(shape, omp_get_max_threads()) / Workspace::line + 1) * Workspace::line)),
+      &std::free);
+  const auto multiply = [&] { gemm.run(shape, a.data(), b.data(), c.data(), workspace.get()); };
+  multiply();  // the first call generates the code
   double best = 0;
   for (int round = 0; round < rounds; ++round) {
     const double begin = now();
     double end = begin, products = 0;
     while (end - begin < round_seconds) {
-      gemm.run(shape, a.data(), b.data(), c.data());
+      multiply();
       ++products;
       end = now();
     }

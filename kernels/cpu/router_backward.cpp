@@ -31,9 +31,20 @@ struct GroupRows {
   float* mean;   ///< [groups, E]
 };
 
-GroupRows group_rows(const RouterBackward& op, int64_t groups, Scratch& scratch) {
+int64_t groups_of(const RouterBackward& op) {
+  return op.statistics ? op.statistics.dim(1) : 1;
+}
+
+struct Buffers {
+  Buffers(Workspace& memory, const RouterBackward& op)
+      : groups(memory.take<float>(2 * groups_of(op) * op.logits.dim(1))), token(memory, 2 * op.logits.dim(1)) {}
+  float* groups;        ///< [2, groups, E]
+  ThreadBuffers token;  ///< [2, E]
+};
+
+/// `memory` [2, groups, E]
+GroupRows group_rows(const RouterBackward& op, int64_t groups, float* memory) {
   const int64_t numbers = groups * op.logits.dim(1);
-  float* memory = scratch.get<float>(2 * numbers);
   const GroupRows rows{memory, memory + numbers};
   if (op.lb_scale == 0 && op.v_scale == 0) {
     std::fill_n(memory, 2 * numbers, 0.0f);
@@ -174,16 +185,18 @@ class TokenBackward {
 }  // namespace
 
 void CpuOps::run(const RouterBackward& op) {
-  static thread_local Scratch group_scratch, thread_scratch;
-  const int64_t tokens = op.logits.dim(0), experts = op.logits.dim(1);
-  const int64_t groups = op.statistics ? op.statistics.dim(1) : 1;
-  const GroupRows rows = group_rows(op, groups, group_scratch);
+  const auto memory = buffers<Buffers>(op);
+  const int64_t tokens = op.logits.dim(0), groups = groups_of(op);
+  const GroupRows rows = group_rows(op, groups, memory.groups);
   const TokenBackward backward(op, rows, std::max<int64_t>(1, tokens / groups));
-  const ThreadBuffers buffers(thread_scratch, 2 * experts);
   for_blocks(tokens, token_block, [&](int64_t begin, int64_t end, int64_t) {
-    float* buffer = buffers.mine();
+    float* buffer = memory.token.mine();
     for (int64_t t = begin; t < end; ++t) backward.run(t, buffer);
   });
+}
+
+size_t CpuWorkspaces::bytes(const RouterBackward& op) const {
+  return workspace_bytes<Buffers>(op);
 }
 
 }  // namespace strand

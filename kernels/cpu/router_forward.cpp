@@ -70,6 +70,11 @@ void drop_groups(const Gating& gating, float* biased, int64_t experts, float* gr
   }
 }
 
+struct RouteBuffers {
+  RouteBuffers(Workspace& memory, const Route& op) : scores(memory, 2 * op.logits.dim(1) + op.gating.groups) {}
+  ThreadBuffers scores;  ///< [2, E] scores, and scores with bias; [groups] scores of groups
+};
+
 }  // namespace
 
 void CpuOps::run(const Route& op) {
@@ -81,10 +86,9 @@ void CpuOps::run(const Route& op) {
   int32_t* all_selected = op.selected.as<int32_t>();
   float* all_gates = op.gates.as<float>();
 
-  static thread_local Scratch scratch;
-  const ThreadBuffers buffers(scratch, 2 * experts + op.gating.groups);
+  const auto memory = buffers<RouteBuffers>(op);
   for_blocks(op.logits.dim(0), token_block, [&](int64_t begin, int64_t end, int64_t) {
-    float* scores = buffers.mine();
+    float* scores = memory.scores.mine();
     float* biased = scores + experts;
     for (int64_t t = begin; t < end; ++t) {
       const float* logits = all_logits + t * experts;
@@ -100,6 +104,10 @@ void CpuOps::run(const Route& op) {
       gate_token(op.gating, logits, scores, selected, all_gates + t * top_k);
     }
   });
+}
+
+size_t CpuWorkspaces::bytes(const Route& op) const {
+  return workspace_bytes<RouteBuffers>(op);
 }
 
 }  // namespace strand

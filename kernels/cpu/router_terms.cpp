@@ -77,13 +77,41 @@ TokenSums sum_tokens(const RouterTerms& op, int64_t begin, int64_t end, const fl
   return sums;
 }
 
+/// How the tokens of one group of statistics are cut into blocks.
+struct GroupBlocks {
+  explicit GroupBlocks(const RoutingStatistics& op)
+      : groups(op.statistics.dim(1)), tokens(op.probs.dim(0) / groups), blocks(blocks_of(tokens, token_block)) {}
+  int64_t groups;
+  int64_t tokens;  ///< of a group
+  int64_t blocks;  ///< of a group
+};
+
+struct StatisticsBuffers {
+  StatisticsBuffers(Workspace& memory, const RoutingStatistics& op)
+      : partial(memory.take<float>(GroupBlocks(op).groups * GroupBlocks(op).blocks * 2 * op.probs.dim(1))) {}
+  float* partial;  ///< [groups, blocks of a group, 2, E] counts and sums
+};
+
+bool sums_tokens(const RouterTerms& op) {
+  return op.z || op.v || op.entropy;
+}
+
+struct TermBuffers {
+  TermBuffers(Workspace& memory, const RouterTerms& op)
+      : mean(memory.take<float>(op.v ? op.statistics.elements() / 2 : 0)),
+        token(memory, sums_tokens(op) ? op.logits.dim(1) : 0),
+        partial(memory.take<TokenSums>(sums_tokens(op) ? blocks_of(op.logits.dim(0), token_block) : 0)) {}
+  float* mean;          ///< [groups, E], only for V
+  ThreadBuffers token;  ///< [E]
+  TokenSums* partial;   ///< [blocks]
+};
+
 }  // namespace
 
 void CpuOps::run(const RoutingStatistics& op) {
-  const int64_t experts = op.probs.dim(1), groups = op.statistics.dim(1), tokens = op.probs.dim(0) / groups;
-  const int64_t group_blocks = blocks_of(tokens, token_block);
-  static thread_local Scratch scratch;
-  float* partial = scratch.get<float>(groups * group_blocks * 2 * experts);
+  const GroupBlocks cut(op);
+  const int64_t experts = op.probs.dim(1), groups = cut.groups, tokens = cut.tokens, group_blocks = cut.blocks;
+  float* const partial = buffers<StatisticsBuffers>(op).partial;
   for_blocks(groups * group_blocks, 1, [&](int64_t block, int64_t, int64_t) {
     const int64_t first = block / group_blocks * tokens;
     const int64_t begin = first + block % group_blocks * token_block;
@@ -112,20 +140,18 @@ void CpuOps::run(const RoutingStatistics& op) {
 
 void CpuOps::run(const RouterTerms& op) {
   if (op.lb) *op.lb.as<double>() += op.lb_scale * load_balance(op.statistics);
-  if (!op.z && !op.v && !op.entropy) return;
-  static thread_local Scratch mean_scratch, thread_scratch, partial_scratch;
-  const int64_t tokens = op.logits.dim(0), experts = op.logits.dim(1);
-  float* mean = nullptr;
+  if (!sums_tokens(op)) return;
+  const auto memory = buffers<TermBuffers>(op);
+  const int64_t tokens = op.logits.dim(0);
+  float* const mean = memory.mean;
   if (op.v) {
     const int64_t numbers = op.statistics.elements() / 2;
     const float* sums = op.statistics.as<float>() + numbers;
-    mean = mean_scratch.get<float>(numbers);
     for (int64_t i = 0; i < numbers; ++i) mean[i] = static_cast<float>(op.mean_share * sums[i]);
   }
-  const ThreadBuffers buffers(thread_scratch, experts);
-  TokenSums* partial = partial_scratch.get<TokenSums>(blocks_of(tokens, token_block));
+  TokenSums* const partial = memory.partial;
   for_blocks(tokens, token_block, [&](int64_t begin, int64_t end, int64_t block) {
-    partial[block] = sum_tokens(op, begin, end, mean, buffers.mine());
+    partial[block] = sum_tokens(op, begin, end, mean, memory.token.mine());
   });
   TokenSums sums;
   for (int64_t block = 0; block < blocks_of(tokens, token_block); ++block) {
@@ -150,6 +176,13 @@ void CpuOps::run(const RouterBiasUpdate& op) {
     const double surplus = total - static_cast<double>(experts) * counts[e];
     bias[e] += static_cast<float>(op.rate * ((surplus > 0) - (surplus < 0)));
   }
+}
+
+size_t CpuWorkspaces::bytes(const RoutingStatistics& op) const {
+  return workspace_bytes<StatisticsBuffers>(op);
+}
+size_t CpuWorkspaces::bytes(const RouterTerms& op) const {
+  return workspace_bytes<TermBuffers>(op);
 }
 
 }  // namespace strand

@@ -28,14 +28,34 @@ void scan(int32_t* next, int64_t ranges, int64_t buckets, int64_t alignment, int
   offsets[buckets] = static_cast<int32_t>(row);
 }
 
+/// How the slots are shared among the threads that sort them.
+int64_t ranges_of(int64_t slots) {
+  return std::clamp<int64_t>(slots / slots_of_range, 1, std::max(1, omp_get_max_threads()));
+}
+
+struct SortBuffers {
+  SortBuffers(Workspace& memory, const SortSlots& op)
+      : SortBuffers(memory, op.selected.elements(), op.map.offsets.elements() - 1) {}
+  SortBuffers(Workspace& memory, int64_t slots, int64_t buckets)
+      : next(memory.take<int32_t>(ranges_of(slots) * buckets)), ends(memory.take<int32_t>(buckets)) {}
+  int32_t* next;  ///< [ranges, buckets] the row of the next slot
+  int32_t* ends;  ///< [buckets] one beyond the last row with a slot
+};
+
+struct ExchangeBuffers {
+  ExchangeBuffers(Workspace& memory, const SortForExchange& op)
+      : sort(memory, op.selected.elements(), 2 * op.counts.dim(0)),
+        starts(memory.take<int32_t>(2 * op.counts.dim(0) + 1)) {}
+  SortBuffers sort;
+  int32_t* starts;  ///< [2 E + 1] of the buckets
+};
+
 /// The map of the slots sorted by bucket. bucket_of_slot may be the memory of row_of_slot.
 void sort_by_bucket(const int32_t* bucket_of_slot, int64_t slots, int64_t buckets, int64_t alignment,
-                    int32_t* row_of_slot, int32_t* slot_of_row, int32_t* offsets) {
-  const int64_t ranges = std::clamp<int64_t>(slots / slots_of_range, 1, std::max(1, omp_get_max_threads()));
+                    int32_t* row_of_slot, int32_t* slot_of_row, int32_t* offsets, const SortBuffers& buffers) {
+  const int64_t ranges = ranges_of(slots);
   const int64_t range_size = std::max<int64_t>(1, blocks_of(slots, ranges));
-  static thread_local Scratch next_scratch, end_scratch;
-  int32_t* next = next_scratch.get<int32_t>(ranges * buckets);
-  int32_t* ends = end_scratch.get<int32_t>(buckets);
+  int32_t *const next = buffers.next, *const ends = buffers.ends;
 
   std::fill_n(next, ranges * buckets, 0);
   for_blocks(slots, range_size, [&](int64_t begin, int64_t end, int64_t range) {
@@ -72,7 +92,8 @@ void dispatch_tokens(const DispatchRows& op) {
 
 void CpuOps::run(const SortSlots& op) {
   sort_by_bucket(op.selected.as<int32_t>(), op.selected.elements(), op.map.offsets.elements() - 1, op.alignment,
-                 op.map.row_of_slot.as<int32_t>(), op.map.slot_of_row.as<int32_t>(), op.map.offsets.as<int32_t>());
+                 op.map.row_of_slot.as<int32_t>(), op.map.slot_of_row.as<int32_t>(), op.map.offsets.as<int32_t>(),
+                 buffers<SortBuffers>(op));
 }
 
 // Two buckets an expert: the slots of sampled tokens, then the others.
@@ -87,10 +108,10 @@ void CpuOps::run(const SortForExchange& op) {
       for (int64_t slot = t * top_k; slot < (t + 1) * top_k; ++slot) row_of_slot[slot] = 2 * selected[slot] + part;
     }
   });
-  static thread_local Scratch start_scratch;
-  int32_t* starts = start_scratch.get<int32_t>(2 * experts + 1);
+  const auto memory = buffers<ExchangeBuffers>(op);
+  const int32_t* const starts = memory.starts;
   sort_by_bucket(row_of_slot, op.selected.elements(), 2 * experts, 1, row_of_slot, op.map.slot_of_row.as<int32_t>(),
-                 starts);
+                 memory.starts, memory.sort);
   int32_t* offsets = op.map.offsets.as<int32_t>();
   int32_t* counts = op.counts.as<int32_t>();
   for (int64_t e = 0; e <= experts; ++e) offsets[e] = starts[2 * e];
@@ -99,6 +120,13 @@ void CpuOps::run(const SortForExchange& op) {
 
 void CpuOps::run(const DispatchRows& op) {
   dispatch_act(op.x.dtype, [&](auto tag) { dispatch_tokens<typename decltype(tag)::type>(op); });
+}
+
+size_t CpuWorkspaces::bytes(const SortSlots& op) const {
+  return workspace_bytes<SortBuffers>(op);
+}
+size_t CpuWorkspaces::bytes(const SortForExchange& op) const {
+  return workspace_bytes<ExchangeBuffers>(op);
 }
 
 }  // namespace strand

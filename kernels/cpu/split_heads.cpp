@@ -133,21 +133,25 @@ void split_part(const SplitHeads& op, const Part<T>& part, Run run, const T* row
   scatter_heads(l, part, run, op.rotary, x, columns);
 }
 
+struct SplitBuffers {
+  SplitBuffers(Workspace& memory, const SplitHeads& op)
+      : rows(memory, run_tokens * op.layout.heads * op.layout.head_dim) {}
+  ThreadBuffers rows;
+};
+
 template <typename T>
-void split(const SplitHeads& op) {
+void split(const SplitHeads& op, const SplitBuffers& buffers) {
   const HeadLayout& l = op.layout;
   const int64_t dim = l.head_dim, q_columns = l.heads * dim, kv_columns = l.kv_heads * dim;
   const int64_t row_size = q_columns + 2 * kv_columns;
   const auto q = part_of<T>(l.heads, 0, op.q, op.q_weight, op.q_rstd, {});
   const auto k = part_of<T>(l.kv_heads, q_columns, op.k, op.k_weight, op.k_rstd, {});
   T* v = op.v.as<T>();
-  static thread_local Scratch scratch;
-  const ThreadBuffers buffers(scratch, run_tokens * q_columns);
   for_blocks(l.sequences * l.tokens, norm_rows, [&](int64_t begin, int64_t end, int64_t) {
     for_runs(begin, end, [&](Run run) {
       const T* rows = op.qkv.as<T>() + run.first * row_size;
-      split_part(op, q, run, rows, buffers.mine());
-      split_part(op, k, run, rows, buffers.mine());
+      split_part(op, q, run, rows, buffers.rows.mine());
+      split_part(op, k, run, rows, buffers.rows.mine());
       for (int64_t h = 0; h < l.kv_heads; ++h) {
         for (int64_t i = 0; i < run.count; ++i) {
           std::copy_n(rows + i * row_size + q_columns + kv_columns + h * dim, dim,
@@ -180,21 +184,29 @@ void join_part(const SplitHeadsBackward& op, const Part<T>& part, Run run, float
   }
 }
 
+struct JoinBuffers {
+  JoinBuffers(Workspace& memory, const SplitHeadsBackward& op)
+      : row_floats(blocks_of(op.layout.heads * op.layout.head_dim, width) * width),
+        rows(memory, (run_tokens + 1) * row_floats),
+        partial(memory.take<float>(blocks_of(op.layout.sequences * op.layout.tokens, norm_rows) *
+                                   (op.q_weight.elements() + op.k_weight.elements()))) {}
+  int64_t row_floats;
+  ThreadBuffers rows;  ///< [1 + run_tokens, row_floats]
+  float* partial;      ///< [blocks, weights of q and k]
+};
+
 template <typename T>
-void join(const SplitHeadsBackward& op) {
+void join(const SplitHeadsBackward& op, const JoinBuffers& buffers) {
   const HeadLayout& l = op.layout;
   const int64_t dim = l.head_dim, q_columns = l.heads * dim, kv_columns = l.kv_heads * dim;
   const int64_t row_size = q_columns + 2 * kv_columns, tokens = l.sequences * l.tokens;
   const auto q = part_of<T>(l.heads, 0, op.dq, op.q_weight, op.q_rstd, op.dq_weight);
   const auto k = part_of<T>(l.kv_heads, q_columns, op.dk, op.k_weight, op.k_rstd, op.dk_weight);
   const T* dv = op.dv.as<T>();
-  static thread_local Scratch rows_scratch, partial_scratch;
-  const int64_t buffer_size = blocks_of(q_columns, width) * width;
-  const ThreadBuffers buffers(rows_scratch, (run_tokens + 1) * buffer_size);
   const int64_t weights = q.group_size + k.group_size, blocks = blocks_of(tokens, norm_rows);
-  float* partial = partial_scratch.get<float>(blocks * weights);
+  float* const partial = buffers.partial;
   for_blocks(tokens, norm_rows, [&](int64_t begin, int64_t end, int64_t block) {
-    float *x = buffers.mine(), *dy = x + buffer_size, *dweight = partial + block * weights;
+    float *x = buffers.rows.mine(), *dy = x + buffers.row_floats, *dweight = partial + block * weights;
     std::fill_n(dweight, weights, 0.0f);
     for_runs(begin, end, [&](Run run) {
       join_part(op, q, run, dweight, dy, x);
@@ -213,11 +225,20 @@ void join(const SplitHeadsBackward& op) {
 }  // namespace
 
 void CpuOps::run(const SplitHeads& op) {
-  dispatch_act(op.qkv.dtype, [&](auto tag) { split<typename decltype(tag)::type>(op); });
+  const auto memory = buffers<SplitBuffers>(op);
+  dispatch_act(op.qkv.dtype, [&](auto tag) { split<typename decltype(tag)::type>(op, memory); });
 }
 
 void CpuOps::run(const SplitHeadsBackward& op) {
-  dispatch_act(op.dqkv.dtype, [&](auto tag) { join<typename decltype(tag)::type>(op); });
+  const auto memory = buffers<JoinBuffers>(op);
+  dispatch_act(op.dqkv.dtype, [&](auto tag) { join<typename decltype(tag)::type>(op, memory); });
+}
+
+size_t CpuWorkspaces::bytes(const SplitHeads& op) const {
+  return workspace_bytes<SplitBuffers>(op);
+}
+size_t CpuWorkspaces::bytes(const SplitHeadsBackward& op) const {
+  return workspace_bytes<JoinBuffers>(op);
 }
 
 }  // namespace strand

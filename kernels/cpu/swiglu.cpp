@@ -44,6 +44,10 @@ void swiglu_tokens(const Swiglu& op) {
   zero_padding_rows(op.map, op.z.as<T>(), width);
 }
 
+struct TermBuffers : PartialSums {
+  TermBuffers(Workspace& memory, const SpecializationTerm& op) : PartialSums(memory, op.gram.dim(0)) {}
+};
+
 }  // namespace
 
 void CpuOps::run(const Swiglu& op) {
@@ -57,7 +61,7 @@ void CpuOps::run(const SpecializationTerm& op) {
   const int64_t top_k = op.gram.dim(1);
   const HostSample sample(op.sample);
   const float* gram = op.gram.as<float>();
-  const double total = sum_over_blocks(op.gram.dim(0), [&](int64_t begin, int64_t end) {
+  const double total = sum_over_blocks(op.gram.dim(0), buffers<TermBuffers>(op), [&](int64_t begin, int64_t end) {
     double sum = 0;
     for (int64_t t = begin; t < end; ++t) {
       if (sample.contains(t)) sum += sum_of_squared_cosines(gram + t * top_k * top_k, top_k);
@@ -65,6 +69,10 @@ void CpuOps::run(const SpecializationTerm& op) {
     return sum;
   });
   *op.sp.as<double>() += op.sp_scale * total;
+}
+
+size_t CpuWorkspaces::bytes(const SpecializationTerm& op) const {
+  return workspace_bytes<TermBuffers>(op);
 }
 
 }  // namespace strand

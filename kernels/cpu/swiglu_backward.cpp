@@ -163,17 +163,25 @@ void backward_rows(const SwigluBackward& op) {
   });
 }
 
+bool has_partners(const SwigluBackward& op) {
+  return op.map && op.sp_scale != 0 && op.map.row_of_slot.dim(1) > 1;
+}
+
+struct PartnerBuffers {
+  PartnerBuffers(Workspace& memory, const SwigluBackward& op)
+      : token(memory, has_partners(op) ? TokenBackward<float>(op).buffer_floats() : 0) {}
+  ThreadBuffers token;
+};
+
 template <typename T>
-void backward_tokens(const SwigluBackward& op) {
+void backward_tokens(const SwigluBackward& op, const PartnerBuffers& buffers) {
   const TokenBackward<T> backward(op);
   const HostSample sample(op.sample);
-  const bool partners = op.sp_scale != 0 && op.map.row_of_slot.dim(1) > 1;
-  static thread_local Scratch scratch;
-  const ThreadBuffers buffers(scratch, partners ? backward.buffer_floats() : 0);
+  const bool partners = has_partners(op);
   for_blocks(op.map.row_of_slot.dim(0), row_block, [&](int64_t begin, int64_t end, int64_t) {
     for (int64_t t = begin; t < end; ++t) {
       if (partners && sample.contains(t)) {
-        backward.token_with_partners(t, buffers.mine());
+        backward.token_with_partners(t, buffers.token.mine());
       } else if (op.dz_pairs) {
         backward.token_with_given_pairs(t);
       } else {
@@ -188,10 +196,15 @@ void backward_tokens(const SwigluBackward& op) {
 }  // namespace
 
 void CpuOps::run(const SwigluBackward& op) {
+  const auto memory = buffers<PartnerBuffers>(op);
   dispatch_act(op.dz.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    op.map ? backward_tokens<T>(op) : backward_rows<T>(op);
+    op.map ? backward_tokens<T>(op, memory) : backward_rows<T>(op);
   });
+}
+
+size_t CpuWorkspaces::bytes(const SwigluBackward& op) const {
+  return workspace_bytes<PartnerBuffers>(op);
 }
 
 }  // namespace strand

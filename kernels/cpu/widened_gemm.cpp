@@ -1,9 +1,8 @@
-// bf16 products where oneDNN has none that are fast: blocks of the operands are widened to f32 and multiplied, and each
-// element of the result is rounded once. Like oneDNN's own, they sum in f32.
+#include "kernels/cpu/widened_gemm.h"
+
 #include <algorithm>
 
 #include "kernels/cpu/convert.h"
-#include "kernels/cpu/gemm.h"
 #include "kernels/cpu/simd.h"
 
 namespace strand {
@@ -45,9 +44,9 @@ void finish(const float* sum, Write write, Block block, Out* to, int64_t stride)
 
 }  // namespace
 
-void GemmWorker::multiply_widened(const GemmShape& s, const bf16* a, const bf16* b, void* c) {
+void GemmWorker::multiply_widened(const GemmShape& s, const bf16* a, const bf16* b, void* c, std::byte* workspace) {
   constexpr int64_t block_floats = widened_block * widened_block;
-  float* const a32 = widened_.get<float>(3 * block_floats);
+  float* const a32 = reinterpret_cast<float*>(workspace);
   float* const b32 = a32 + block_floats;
   float* const c32 = b32 + block_floats;
   const bool a_transposed = s.layout == GemmLayout::tn, b_transposed = s.layout == GemmLayout::nt;
@@ -61,12 +60,8 @@ void GemmWorker::multiply_widened(const GemmShape& s, const bf16* a, const bf16*
         const int64_t depth = std::min(widened_block, s.k - k);
         widen(a, a_stride, a_transposed ? Block{k, depth, m, rows} : Block{m, rows, k, depth}, a32);
         widen(b, b_stride, b_transposed ? Block{n, columns, k, depth} : Block{k, depth, n, columns}, b32);
-        multiply({.layout = s.layout,
-                  .write = k == 0 ? Write::overwrite : Write::accumulate,
-                  .m = rows,
-                  .n = columns,
-                  .k = depth},
-                 a32, b32, c32);
+        const Write write = k == 0 ? Write::overwrite : Write::accumulate;
+        multiply(widened_shape(s, write, rows, columns, depth), a32, b32, c32, workspace + widened_bytes);
       }
       const Block block{m, rows, n, columns};
       if (s.out == DType::bf16)

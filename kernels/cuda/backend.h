@@ -25,7 +25,7 @@ std::unique_ptr<Device> make_cuda_device(const CudaDeviceOptions& options);
 /// How many GPUs this process can use; 0 without a usable driver and without the backend.
 int cuda_device_count();
 
-/// What a plan has to know of an NVIDIA GPU.
-DeviceTraits cuda_traits();
+/// What a plan has to know of an NVIDIA GPU with so many multiprocessors (132: an H100).
+DeviceTraits cuda_traits(int multiprocessors = 132);
 
 }  // namespace strand

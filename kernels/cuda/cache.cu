@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(threads)
 }
 
 constexpr int elements_a_lane = 8;
-constexpr int heads_a_block = 4;  // query heads of one key/value head that share what is read of the cache
+constexpr int heads_a_block = cache_heads_of_block;
 
 /// The 8 elements of one row that belong to a lane; 0 behind the head.
 template <typename T>
@@ -180,13 +180,6 @@ __global__ void __launch_bounds__(threads)
   out[i] = from_float<T>(value / sum);
 }
 
-/// Parts into which the positions of each token are cut: as many as it takes to occupy the GPU, when they are long
-/// enough. The host does not know the positions, only how many there can be.
-int64_t parts_of(int64_t blocks, int64_t capacity, int multiprocessors) {
-  constexpr int64_t least_positions = 128;
-  return std::clamp<int64_t>(2 * multiprocessors / blocks, 1, ceil_div(capacity, least_positions));
-}
-
 AttentionShape shape_of(const HeadLayout& layout, bool whole) {
   return {.sequences = static_cast<int>(layout.sequences),
           .tokens = static_cast<int>(layout.tokens),
@@ -219,11 +212,11 @@ void CudaOps::run(const CacheAttention& op) {
   require_at_most(most_head_dim, l.head_dim, "elements of a head", "CacheAttention");
   const AttentionShape shape = shape_of(l, whole_chunks({op.q.data, op.keys.data, op.values.data}, {l.head_dim}));
   const int64_t tokens = l.sequences * l.tokens, head_blocks = ceil_div<int64_t>(l.heads / l.kv_heads, heads_a_block);
-  const int64_t parts = parts_of(tokens * l.kv_heads * head_blocks, op.keys.dim(2), multiprocessors_);
+  const int64_t parts = cache_parts(tokens * l.kv_heads * head_blocks, op.keys.dim(2), multiprocessors_);
   CacheParts partial{};
   if (parts > 1) {
     const int64_t count = tokens * l.heads * parts;
-    partial.largest = workspace_of<float>(count * (2 + l.head_dim));
+    partial.largest = workspace_of<float>(op, count * (2 + l.head_dim));
     partial.sum = partial.largest + count;
     partial.value = partial.sum + count;
   }

@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(threads)
 
 // ---- batch form: tiles of 32 × 32, of which a thread owns one column and rows y, y + 8, y + 16, y + 24 -------------
 
-constexpr int tile = 32, tile_rows = 8, rows_of_thread = tile / tile_rows;
+constexpr int tile = joint_tile, tile_rows = 8, rows_of_thread = tile / tile_rows;
 using Tile = float[tile][tile + 1];
 
 /// p [T, E] of which, per token, only the selected experts count, or all of them.
@@ -251,7 +251,7 @@ void CudaOps::run(const CouplingTokenTerm& op) {
   const int64_t tokens = op.lower_source_mass.dim(0);
   if (tokens == 0) return;
   const int64_t grid = std::min(most_scalar_blocks, ceil_div<int64_t>(tokens, threads));
-  double* partial = workspace_of<double>(grid);
+  double* partial = workspace_of<double>(op, grid);
   GPU_LAUNCH(token_term_kernel, blocks(grid), dim3(threads), 0, stream_, data<float>(op.lower_source_mass),
              data<float>(op.upper_top_mass), tokens, partial);
   add_scalar_sums(stream_, partial, grid, {.count = 1, .out = {data<double>(op.cp)}, .factor = {-op.cp_scale}});
@@ -261,12 +261,9 @@ void CudaOps::run(const CouplingJoint& op) {
   const SourceProbs lower = sources_of(op.sources, op.lower_probs, op.lower_selected);
   const int64_t upper_experts = op.upper_probs.dim(1), elements = op.joint.elements();
   const dim3 tiles_of_joint(tiles(lower.experts), tiles(upper_experts));
-  // Splits of the tokens: as many as fill a large GPU, of 128 tokens or more.
-  const int64_t wanted = ceil_div<int64_t>(512, int64_t{tiles_of_joint.x} * tiles_of_joint.y);
-  const int64_t most = std::max<int64_t>(1, std::min(wanted, lower.tokens / 128));
-  const int64_t split_tokens = std::max<int64_t>(tile, ceil_div<int64_t>(ceil_div(lower.tokens, most), tile) * tile);
+  const int64_t split_tokens = joint_split_tokens(lower.tokens, lower.experts, upper_experts);
   const int64_t splits = std::max<int64_t>(1, ceil_div(lower.tokens, split_tokens));
-  float* partial = workspace_of<float>(splits * elements);
+  float* partial = workspace_of<float>(op, splits * elements);
   GPU_LAUNCH(joint_kernel, dim3(tiles_of_joint.x, tiles_of_joint.y, static_cast<unsigned>(splits)),
              dim3(tile, tile_rows), 0, stream_, lower, data<float>(op.upper_probs), upper_experts, split_tokens,
              partial);
@@ -277,7 +274,7 @@ void CudaOps::run(const CouplingJoint& op) {
 void CudaOps::run(const CouplingSelect& op) {
   const int64_t rows = op.joint.dim(0), columns = op.joint.dim(1);
   const RouterShape shape(rows, columns, 2, "CouplingSelect");
-  double* partial = workspace_of<double>(shape.grid.x);
+  double* partial = workspace_of<double>(op, shape.grid.x);
   GPU_LAUNCH(coupling_select_kernel, shape.grid, shape.block, shape.shared_bytes, stream_, data<float>(op.joint), rows,
              columns, op.top_k, data<float>(op.mask), partial);
   add_scalar_sums(stream_, partial, shape.grid.x, {.count = 1, .out = {data<double>(op.cp)}, .factor = {-op.cp_scale}});

@@ -6,16 +6,13 @@
 #include "core/error.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/errors.h"
+#include "kernels/cuda/workspaces.h"
 
 namespace strand {
 
 using gpu::check;
 
 namespace {
-// What cuBLAS asks for on sm_90 (its documentation, cublasSetWorkspace). With a workspace of its own, it allocates
-// nothing in a step, and its results repeat.
-constexpr size_t blas_workspace_bytes = size_t{32} << 20;
-
 class CudaEvent final : public Event {
  public:
   explicit CudaEvent(const CudaDevice& device) : device_(device) {
@@ -86,7 +83,7 @@ CudaDevice::CudaDevice(const CudaDeviceOptions& options) : options_(options) {
   check(cublasSetMathMode(
             blas_, static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
         "setting the precision of cuBLAS");
-  blas_workspace_ = DeviceMemory(*this, MemoryKind::device, blas_workspace_bytes);
+  blas_workspace_ = DeviceMemory(*this, MemoryKind::device, gpu::blas_workspace_bytes);
   check(cublasSetStream(blas_, stream(Stream::compute)), "cublasSetStream");
   check(cublasSetWorkspace(blas_, blas_workspace_.data(), blas_workspace_.bytes()), "cublasSetWorkspace");
 }
@@ -110,7 +107,7 @@ CudaDevice::~CudaDevice() {
 }
 
 DeviceTraits CudaDevice::traits() const {
-  return cuda_traits();
+  return cuda_traits(multiprocessors_);
 }
 
 std::unique_ptr<Ops> CudaDevice::make_ops() {

@@ -9,7 +9,8 @@ CudaOps::CudaOps(CudaDevice& device)
       cuda_(device),
       stream_(device.stream(Stream::compute)),
       blas_(device.blas()),
-      multiprocessors_(device.multiprocessors()) {
+      multiprocessors_(device.multiprocessors()),
+      workspaces_(device.multiprocessors()) {
   if (device.options().grouped_gemm == GroupedGemm::cublas) grouped_cublas_ = std::make_unique<GroupedCublas>(device);
 }
 

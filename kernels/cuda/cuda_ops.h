@@ -6,7 +6,9 @@
 // One .cu file an operation family; each defines the `run` overloads of its operations.
 #include <memory>
 
+#include "core/error.h"
 #include "kernels/cuda/cuda_device.h"
+#include "kernels/cuda/workspaces.h"
 #include "kernels/ops.h"
 
 namespace strand {
@@ -19,25 +21,27 @@ class CudaOps final : public Ops {
   ~CudaOps() override;
 
   const char* name() const override { return "cuda"; }
+  void reserve_workspace(size_t bytes) override { cuda_.workspace(bytes); }
 
 #define STRAND_OVERRIDE_RUN(Name, family) void run(const Name&) override;
   STRAND_FOR_EACH_OP(STRAND_OVERRIDE_RUN)
 #undef STRAND_OVERRIDE_RUN
 
  private:
-  /// Memory for partial results of one operation (CudaDevice::workspace).
-  void* workspace(size_t bytes) {
-    return cuda_.workspace(bytes);
-  }
-  template <typename T>
-  T* workspace_of(int64_t elements) {
-    return static_cast<T*>(workspace(static_cast<size_t>(elements) * sizeof(T)));
+  /// Memory for partial results of an operation (CudaDevice::workspace). Throws Error when the plan has not counted as
+  /// much of it.
+  template <typename T, typename Op>
+  T* workspace_of(const Op& op, int64_t elements) {
+    const size_t bytes = static_cast<size_t>(elements) * sizeof(T), planned = workspaces_.bytes(op);
+    require(bytes <= planned, "a workspace of {} bytes, where {} are planned", bytes, planned);
+    return static_cast<T*>(cuda_.workspace(planned));
   }
 
   CudaDevice& cuda_;
   cudaStream_t stream_;
   cublasHandle_t blas_;
   int multiprocessors_;
+  gpu::CudaWorkspaces workspaces_;
   std::unique_ptr<GroupedCublas> grouped_cublas_;  ///< none: grouped products run on our own kernels
 };
 

@@ -133,7 +133,7 @@ void CudaOps::run(const CrossEntropy& op) {
                                         .columns = columns,
                                         .target_share = data<double>(op.numbers) + place(StepNumber::target_share),
                                         .ce_weight = op.ce_weight,
-                                        .partial = workspace_of<double>(blocks)};
+                                        .partial = workspace_of<double>(op, blocks)};
   const auto aligned = [](const Tensor& tensor) { return reinterpret_cast<uintptr_t>(tensor.data) % 16 == 0; };
   const bool whole = columns % chunk == 0 && aligned(op.logits) && aligned(op.dlogits);
   if (op.dlogits)

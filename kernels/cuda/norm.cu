@@ -15,9 +15,6 @@ using namespace gpu;
 namespace {
 
 constexpr int block_threads = 256, kept = 8;
-/// Blocks that share the rows of backward: a few for every multiprocessor of a large GPU, and as many partial sums of
-/// dweight. Not asked of the GPU, so that all GPUs sum in one order.
-constexpr int64_t most_backward_blocks = 512;
 
 /// Sums over the threads of a row, in every one of them.
 template <int row_threads>
@@ -228,8 +225,8 @@ void CudaOps::run(const RmsNormBackward& op) {
   with_row_threads(width, {&op.dy, &op.x, &op.weight, &op.dresidual, &op.dresidual_act},
                    [&](auto count, auto row_threads) {
                      constexpr int N = decltype(count)::value, R = decltype(row_threads)::value;
-                     const int64_t grid = std::min(most_backward_blocks, ceil_div<int64_t>(rows, block_threads / R));
-                     float* partial = workspace_of<float>(grid * width);
+                     const int64_t grid = std::min(most_norm_blocks, ceil_div<int64_t>(rows, block_threads / R));
+                     float* partial = workspace_of<float>(op, grid * width);
                      const Backward p{data<float>(op.dy),
                                       data<float>(op.x),
                                       data<float>(op.weight),

@@ -122,7 +122,7 @@ int64_t grid_for(int64_t groups, int64_t most) {
 void CudaOps::run(const SumOfSquares& op) {
   const int64_t count = op.x.elements();
   if (count == 0) return;
-  double* partial = workspace_of<double>(most_scalar_blocks);
+  double* partial = workspace_of<double>(op, most_scalar_blocks);
   with_access<4>(count, {&op.x}, [&](auto n) {
     constexpr int N = decltype(n)::value;
     const int64_t grid = grid_for(count / N, most_scalar_blocks);

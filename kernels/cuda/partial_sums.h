@@ -6,10 +6,9 @@
 
 #include <cstdint>
 
-namespace strand::gpu {
+#include "kernels/cuda/workspaces.h"
 
-/// Blocks that share one sum into scalars, at most.
-constexpr int64_t most_scalar_blocks = 512;
+namespace strand::gpu {
 
 /// out[c] += Σ_b partial[b · stride + c] for c < columns, b < rows. All in device memory.
 void add_column_sums(cudaStream_t stream, const float* partial, int64_t rows, int64_t stride, int64_t columns,

@@ -224,7 +224,7 @@ void CudaOps::run(const RouterTerms& op) {
                          .v = bool(op.v),
                          .entropy = bool(op.entropy)};
   const int64_t grid = std::min(most_scalar_blocks, ceil_div<int64_t>(tokens, terms_threads / 32));
-  double* partial = workspace_of<double>(grid * terms);
+  double* partial = workspace_of<double>(op, grid * terms);
   GPU_LAUNCH(router_terms_kernel, blocks(grid), dim3(terms_threads), 0, stream_, p, partial);
   add_scalar_sums(stream_, partial, grid,
                   {.count = terms,

@@ -93,7 +93,6 @@ __global__ void __launch_bounds__(RouterShape::most_warps * 32) route_kernel(Rou
 // ---- statistics -----------------------------------------------------------------------------------------------------
 
 constexpr int tile_experts = 32, tile_tokens = 16;
-constexpr int64_t most_chunks = 1024;
 
 // A block owns 32 experts and a chunk of the tokens of a group. Thread (e, i) adds p of tokens i, i + 16, …; the first
 // row of threads adds these 16 sums in order. Selections are counted in integers. Reads the chunk's p once (128 bytes a
@@ -178,10 +177,9 @@ void CudaOps::run(const Route& op) {
 void CudaOps::run(const RoutingStatistics& op) {
   const int64_t tokens = op.probs.dim(0), experts = op.probs.dim(1), groups = op.statistics.dim(1);
   const int64_t group_tokens = tokens / groups;
-  // Up to 1024 chunks in all, of 256 tokens or more; where a group is one chunk, its sums go to their place at once.
-  const int64_t chunks = std::clamp<int64_t>(std::min(most_chunks / groups, group_tokens / 256), 1, most_chunks);
+  const int64_t chunks = statistics_chunks(groups, group_tokens);
   float* statistics = data<float>(op.statistics);
-  float* counts = chunks == 1 ? statistics : workspace_of<float>(2 * groups * chunks * experts);
+  float* counts = chunks == 1 ? statistics : workspace_of<float>(op, 2 * groups * chunks * experts);
   float* sums = counts + groups * chunks * experts;
   const auto tiles = static_cast<unsigned>(ceil_div<int64_t>(experts, tile_experts));
   const dim3 block(tile_experts, tile_tokens);

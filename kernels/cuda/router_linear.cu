@@ -59,17 +59,11 @@ __global__ void __launch_bounds__(fma_threads, 2)
   });
 }
 
+static_assert(fma_tile_outputs == fma_tile);
+
 dim3 tiles(int columns, int rows, int parts = 1) {
   return {static_cast<unsigned>(ceil_div(columns, fma_tile)), static_cast<unsigned>(ceil_div(rows, fma_tile)),
           static_cast<unsigned>(parts)};
-}
-
-/// Tokens whose part of dW one block sums: enough blocks for the GPU, and enough tokens for a block.
-int tokens_of_part(int tokens, int experts, int width, int multiprocessors) {
-  constexpr int least = 128;
-  const dim3 tile_grid = tiles(width, experts);
-  const int wanted = ceil_div(4 * multiprocessors, static_cast<int>(tile_grid.x * tile_grid.y));
-  return std::max(least, ceil_div(tokens, wanted));
 }
 
 }  // namespace
@@ -92,9 +86,10 @@ void CudaOps::run(const RouterLinearBackward& op) {
   const float* const dlogits = data<float>(op.dlogits);
   GPU_LAUNCH(dx_kernel, tiles(width, tokens), dim3(fma_threads), 0, stream_, dlogits, data<float>(op.weight),
              data<float>(op.dx), tokens, experts, width);
-  const int share = tokens_of_part(tokens, experts, width, multiprocessors_), parts = ceil_div(tokens, share);
+  const int share = static_cast<int>(router_part_tokens(tokens, experts, width, multiprocessors_));
+  const int parts = ceil_div(tokens, share);
   const int64_t elements = static_cast<int64_t>(experts) * width;
-  float* const partial = workspace_of<float>(parts * elements);
+  float* const partial = workspace_of<float>(op, parts * elements);
   dispatch_act(op.x.dtype, [&](auto act) {
     using T = typename decltype(act)::type;
     GPU_LAUNCH(dweight_kernel<T>, tiles(width, experts, parts), dim3(fma_threads), 0, stream_, dlogits, data<T>(op.x),

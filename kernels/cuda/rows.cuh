@@ -7,13 +7,14 @@
 
 #include "kernels/cuda/dispatch.cuh"
 #include "kernels/cuda/gpu.cuh"
+#include "kernels/cuda/workspaces.h"
 
 namespace strand::gpu {
 
 using bfloat16 = __nv_bfloat16;
 
-/// Dynamic shared memory that a block may have beside what its kernel declares (less than 1 KiB in these kernels).
-constexpr int64_t dynamic_shared_bytes = static_cast<int64_t>(default_shared_bytes) - 1024;
+// What a kernel declares itself is less than 1 KiB in these kernels.
+static_assert(dynamic_shared_bytes == static_cast<int64_t>(default_shared_bytes) - 1024);
 
 template <int N>
 __device__ inline void load(const float* from, float (&x)[N]) {

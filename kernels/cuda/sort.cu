@@ -61,7 +61,7 @@ void CudaOps::run(const SortSlots& op) {
                       .offsets = data<int32_t>(op.map.offsets),
                       .experts = experts,
                       .alignment = static_cast<int32_t>(op.alignment)};
-  sort_items(stream_, shape, keys, workspace_of<int32_t>(shape.workspace()));
+  sort_items(stream_, shape, keys, workspace_of<int32_t>(op, shape.workspace()));
 }
 
 void CudaOps::run(const SortForExchange& op) {
@@ -76,7 +76,7 @@ void CudaOps::run(const SortForExchange& op) {
                                .experts = buckets / 2,
                                .top_k = op.selected.dim(1),
                                .sample = sample_of(op.sample)};
-  sort_items(stream_, shape, keys, workspace_of<int32_t>(shape.workspace()));
+  sort_items(stream_, shape, keys, workspace_of<int32_t>(op, shape.workspace()));
 }
 
 }  // namespace strand

@@ -20,23 +20,6 @@
 
 namespace strand::gpu {
 
-/// Shared memory of a block of the third kernel: one counter for each warp and bucket.
-struct SortShape {
-  static constexpr int64_t items_of_warp = 256, most_warps = 8, scan_threads = 1024;
-  static constexpr int64_t most_buckets = dynamic_shared_bytes / int64_t{sizeof(int32_t)};
-
-  int64_t items, buckets;
-  int64_t warps, items_of_block, blocks;
-
-  SortShape(int64_t items_to_sort, int64_t buckets_to_fill)
-      : items(items_to_sort),
-        buckets(buckets_to_fill),
-        warps(std::clamp<int64_t>(most_buckets / buckets, 1, most_warps)),
-        items_of_block(warps * items_of_warp),
-        blocks(ceil_div(items, items_of_block)) {}
-  int64_t workspace() const { return blocks * buckets; }  ///< i32 elements: counts of blocks
-};
-
 /// A block's items, counted. Counters are integers: the order in which they are raised does not matter.
 template <typename Keys>
 __global__ void __launch_bounds__(SortShape::most_warps * 32)

@@ -108,12 +108,12 @@ struct TokenPairs {
 
 void CudaOps::run(const SpecializationTerm& op) {
   add_pairs_term(stream_, SquaredCosine{sample_of(op.sample)}, op.gram, op.sp_scale, op.sp,
-                 [&](int64_t count) { return workspace_of<double>(count); });
+                 [&](int64_t count) { return workspace_of<double>(op, count); });
 }
 
 void CudaOps::run(const OrthogonalityTerm& op) {
   add_pairs_term(stream_, SquaredProjection{}, op.gram, op.o_scale, op.o,
-                 [&](int64_t count) { return workspace_of<double>(count); });
+                 [&](int64_t count) { return workspace_of<double>(op, count); });
 }
 
 void CudaOps::run(const SlotGram& op) {

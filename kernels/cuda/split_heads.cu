@@ -16,7 +16,6 @@ using namespace gpu;
 namespace {
 
 constexpr int most_threads = 256;
-constexpr int64_t most_backward_blocks = 1024;
 
 /// Columns and heads of a row [q | k | v].
 struct Heads {
@@ -300,32 +299,26 @@ void CudaOps::run(const SplitHeads& op) {
 void CudaOps::run(const SplitHeadsBackward& op) {
   const HeadLayout& l = op.layout;
   const Norms norms{data<float>(op.q_weight), data<float>(op.k_weight), data<float>(op.q_rstd), data<float>(op.k_rstd)};
-  const int64_t count = l.sequences * l.tokens, grid = std::min(count, most_backward_blocks);
+  const JoinShape shape(op);
+  const int64_t count = l.sequences * l.tokens, grid = shape.grid, weights = shape.weights();
   const bool normalized = op.norm != HeadNorm::none;
-  const int64_t q_weights = normalized ? op.q_weight.elements() : 0,
-                k_weights = normalized ? op.k_weight.elements() : 0;
-  const int64_t columns = (l.heads + l.kv_heads) * l.head_dim, weights = q_weights + k_weights;
-  size_t shared = static_cast<size_t>(ceil_div<int64_t>(l.heads + l.kv_heads, 4) * 4) * sizeof(float);
-  const bool fits = shared + static_cast<size_t>(columns) * sizeof(float) <= dynamic_shared_bytes;
-  if (normalized && fits) shared += static_cast<size_t>(columns) * sizeof(float);
-  float* partial =
-      normalized ? workspace_of<float>(grid * (ceil_div<int64_t>(weights, 4) * 4 + (fits ? 0 : columns))) : nullptr;
-  float* in_memory = normalized && !fits ? partial + grid * ceil_div<int64_t>(weights, 4) * 4 : nullptr;
+  float* partial = normalized ? workspace_of<float>(op, shape.workspace()) : nullptr;
+  float* in_memory = normalized && !shape.in_shared ? partial + grid * shape.sums_floats() : nullptr;
   dispatch_act(op.dqkv.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     with_head_access(
         l, {&op.qkv, &op.rotary, &op.q_weight, &op.k_weight, &op.dq, &op.dk, &op.dv, &op.dqkv}, [&](auto n) {
           constexpr int N = decltype(n)::value;
           const int threads = threads_for(op.dqkv.dim(1), N, most_threads);
-          GPU_LAUNCH((join_heads_kernel<T, N>), blocks(grid), dim3(static_cast<unsigned>(threads)), shared, stream_,
-                     heads_of(l, op.norm), (Parts<const T>{data<T>(op.dq), data<T>(op.dk), data<T>(op.dv)}),
+          GPU_LAUNCH((join_heads_kernel<T, N>), blocks(grid), dim3(static_cast<unsigned>(threads)), shape.shared_bytes,
+                     stream_, heads_of(l, op.norm), (Parts<const T>{data<T>(op.dq), data<T>(op.dk), data<T>(op.dv)}),
                      data<float>(op.rotary), data<T>(op.qkv), norms, count, data<T>(op.dqkv), partial, weights,
                      in_memory);
         });
   });
   if (!normalized) return;
-  add_column_sums(stream_, partial, grid, weights, q_weights, data<float>(op.dq_weight));
-  add_column_sums(stream_, partial + q_weights, grid, weights, k_weights, data<float>(op.dk_weight));
+  add_column_sums(stream_, partial, grid, weights, shape.q_weights, data<float>(op.dq_weight));
+  add_column_sums(stream_, partial + shape.q_weights, grid, weights, shape.k_weights, data<float>(op.dk_weight));
 }
 
 }  // namespace strand

@@ -32,8 +32,6 @@ __global__ void __launch_bounds__(threads)
 // run of equal ids is added up by one warp or, where it is long, by one block. Tokens come in chunks, so that the
 // workspace does not grow with them.
 
-constexpr int64_t chunk_tokens = 65536;
-constexpr int digit_bits = 8;
 constexpr int long_run = 32;
 
 /// One pass of the sort: by the digit at `shift`.
@@ -42,7 +40,7 @@ struct ByDigit {
   int32_t *sorted_ids, *sorted_tokens;
   int shift;
 
-  __device__ int bucket(int64_t i) const { return ids[i] >> shift & ((1 << digit_bits) - 1); }
+  __device__ int bucket(int64_t i) const { return ids[i] >> shift & ((1 << embedding_digit_bits) - 1); }
   __device__ void place(int64_t i, int32_t to) const {
     sorted_ids[to] = ids[i];
     sorted_tokens[to] = tokens != nullptr ? tokens[i] : static_cast<int32_t>(i);
@@ -144,9 +142,9 @@ void CudaOps::run(const Embedding& op) {
 void CudaOps::run(const EmbeddingBackward& op) {
   const int64_t count = op.dx.dim(0), width = op.dx.dim(1);
   if (count == 0) return;
-  const int64_t chunk = std::min(count, chunk_tokens);
-  const SortShape largest(chunk, 1 << digit_bits);
-  int32_t* workspace = workspace_of<int32_t>(4 * chunk + largest.workspace());
+  const int64_t chunk = std::min(count, embedding_chunk_tokens);
+  const SortShape largest(chunk, 1 << embedding_digit_bits);
+  int32_t* workspace = workspace_of<int32_t>(op, 4 * chunk + largest.workspace());
   int32_t *ids[2] = {workspace, workspace + chunk}, *tokens[2] = {workspace + 2 * chunk, workspace + 3 * chunk};
   const int id_bits = std::bit_width(static_cast<uint64_t>(op.dtable.dim(0) - 1));
   for (int64_t first = 0; first < count; first += chunk) {
@@ -157,11 +155,11 @@ void CudaOps::run(const EmbeddingBackward& op) {
     do {
       keys.sorted_ids = ids[pass % 2];
       keys.sorted_tokens = tokens[pass % 2];
-      keys.shift = pass * digit_bits;
-      sort_items(stream_, SortShape(here, 1 << digit_bits), keys, workspace + 4 * chunk);
+      keys.shift = pass * embedding_digit_bits;
+      sort_items(stream_, SortShape(here, 1 << embedding_digit_bits), keys, workspace + 4 * chunk);
       keys.ids = keys.sorted_ids;
       keys.tokens = keys.sorted_tokens;
-    } while (++pass * digit_bits < id_bits);
+    } while (++pass * embedding_digit_bits < id_bits);
     const Runs runs{.ids = keys.ids,
                     .tokens = keys.tokens,
                     .count = here,

@@ -7,6 +7,9 @@
 // half: forward 2 products of S²/2 · A a head, backward 5 (it recomputes the scores). Attention over a cache counts a
 // full one, as positions are data. Expert products count real rows (T·K), not padding. Bytes are the sizes of an
 // operation's tensors, each read or written once; experts' rows likewise count as stored.
+#include <algorithm>
+
+#include "kernels/op_workspaces.h"
 #include "kernels/ops.h"
 
 namespace strand {
@@ -50,20 +53,35 @@ class PlanDevice final : public Device {
 
 class PlanOps final : public Ops {
  public:
-  explicit PlanOps(Device& device) : Ops(device) {}
+  explicit PlanOps(Device& device) : Ops(device), workspaces_(device.traits().workspaces) {}
 
   const char* name() const override { return "plan"; }
 
   const PlanCounts& counts() const { return counts_; }
   void reset_counts() { counts_ = {}; }
+  /// Of all operations so far, the most that one of them works in beside its tensors, in bytes.
+  size_t workspace_bytes() const { return workspace_bytes_; }
 
-#define STRAND_OVERRIDE_RUN(Name, family) void run(const Name&) override;
+#define STRAND_OVERRIDE_RUN(Name, family) \
+  void run(const Name& op) override {     \
+    reserve(op);                          \
+    count(op);                            \
+  }
   STRAND_FOR_EACH_OP(STRAND_OVERRIDE_RUN)
 #undef STRAND_OVERRIDE_RUN
 
  private:
-  void count(OpFamily family, double flops, std::initializer_list<Tensor> tensors);
+#define STRAND_DECLARE_COUNT(Name, family) void count(const Name&);
+  STRAND_FOR_EACH_OP(STRAND_DECLARE_COUNT)
+#undef STRAND_DECLARE_COUNT
+  void book(OpFamily family, double flops, std::initializer_list<Tensor> tensors);
+  template <typename Op>
+  void reserve(const Op& op) {
+    if (workspaces_) workspace_bytes_ = std::max(workspace_bytes_, workspaces_->bytes(op));
+  }
 
+  std::shared_ptr<const OpWorkspaces> workspaces_;
+  size_t workspace_bytes_ = 0;
   PlanCounts counts_;
 };
 

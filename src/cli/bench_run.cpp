@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "checkpoint/manifest.h"
+#include "config/batch.h"
 #include "config/model_size.h"
 #include "config/schema.h"
 #include "core/clock.h"
@@ -19,15 +20,11 @@
 #include "train/logical_values.h"
 #include "train/rank_peak.h"
 #include "train/step.h"
-#include "train/step_counts.h"
+#include "train/training_plan.h"
 
 namespace strand::cli {
 
 namespace {
-SessionShape shape_of(const Config& config) {
-  return {Purpose::training, config.train.micro_batch_size, config.data.sequence_length};
-}
-
 /// Uniform random inputs and targets of one rank in step `index`; the global batch is the same however it is cut.
 StepData random_step(const Config& config, const GridShape& grid, int64_t index) {
   const int64_t micro_steps = micro_steps_per_rank(config.train, grid.ranks);
@@ -81,8 +78,8 @@ RanksResult compare_ranks(ProcessGrid& grid, const RankSums& mine) {
 
 class Bench {
  public:
-  Bench(const Config& config, Ops& ops, ProcessGrid& grid)
-      : config_(config), grid_(grid), session_(ops, grid, config, shape_of(config)), runner_(session_) {
+  Bench(const Config& config, Ops& ops, ProcessGrid& grid, const SessionPlan& plan)
+      : config_(config), grid_(grid), session_(ops, grid, config, training_shape(config), plan), runner_(session_) {
     session_.parameters().initialize(ops, config.run.seed);
   }
 
@@ -123,12 +120,11 @@ class Bench {
     return seconds;
   }
 
-  StepProfile profiled_steps(int64_t count) {
+  StepProfile profiled_steps(int64_t count, const PlanCounts& counts) {
     OpProfile totals;
     session_.ops().attach_profile(&totals);
     const std::vector<double> seconds = steps(count);
     session_.ops().attach_profile(nullptr);
-    const PlanCounts counts = count_step(config_, session_.device().traits(), grid_.shape()).ops;
     const auto n = static_cast<double>(count);
     StepProfile profile;
     for (const double s : seconds) profile.step_seconds += s / n;
@@ -153,8 +149,6 @@ class Bench {
     cost.write_seconds = saved.write_seconds;
     return cost;
   }
-
-  size_t planned_bytes() const { return session_.plan().bytes(); }
 
  private:
   Config config_;
@@ -223,17 +217,15 @@ BenchReport run_bench(const Config& config, const BenchOptions& options, Device&
   BenchReport report;
   report.setup = bench_setup(config, device, grid.ranks());
   const std::unique_ptr<Ops> backend = device.make_ops();
-  agreed(grid.world(), [&] {
-    check_memory(plan_session(config, shape_of(config), device.traits(), grid.shape()),
-                 available_to_rank(device, options.local_ranks));
-  });
+  const SessionPlan plan = plan_training(config, device.traits(), grid.shape());
+  agreed(grid.world(), [&] { check_memory(plan, available_to_rank(device, options.local_ranks)); });
   raise_peaks(report, device, grid.world());
 
-  Bench bench(config, *backend, grid);
+  Bench bench(config, *backend, grid, plan);
   bench.steps(options.warmup);
   report.step_seconds = bench.timed_steps(options.steps, report.ranks);
   if (overhead) report.losses_overhead = measure_overhead(config, bench, options.steps);
-  report.profile = bench.profiled_steps(options.profiled);
+  report.profile = bench.profiled_steps(options.profiled, plan.work.ops);
   report.peak_resident_bytes =
       most(grid.world(), device.peak_bytes());  // a checkpoint's copy in memory is not the plan's
   if (!options.checkpoint_directory.empty()) report.checkpoint = bench.checkpoint(options.checkpoint_directory);
@@ -246,7 +238,7 @@ BenchReport run_bench(const Config& config, const BenchOptions& options, Device&
   report.training_flops_per_token = size.training_flops_per_token;
   report.tokens_per_step = config.train.global_batch_size * config.data.sequence_length;
   report.peak_used = config.run.precision == Precision::bf16 ? "bf16" : "fp32";
-  report.planned_bytes = bench.planned_bytes();
+  report.planned_bytes = plan.bytes();
   raise_exceeded_peaks(report, device, grid.world());
   return report;
 }

@@ -14,7 +14,7 @@
 #include "model/backend.h"
 #include "report/plan_report.h"
 #include "report/table.h"
-#include "train/step_counts.h"
+#include "train/training_plan.h"
 
 namespace strand::cli {
 
@@ -35,11 +35,20 @@ Config load(const Options& options) {
 }
 
 void add_estimate(PlanReport& report, const DeviceSpec& device, double efficiency) {
-  report.estimate = estimate_step(report.config, report.grid, report.step, device, efficiency);
+  report.estimate = estimate_step(report.config, report.grid, report.session.work, device, efficiency);
   if (!report.fits())
     log_warning(fmt::format("each rank needs {}, but {} has {}",
                             bytes_text(static_cast<double>(report.session.bytes())), device.name,
                             bytes_text(device.memory_bytes)));
+}
+
+std::vector<RecomputePlan> plan_recompute_choices(Config config, const DeviceTraits& device, const GridShape& grid) {
+  std::vector<RecomputePlan> plans;
+  for (const Recompute recompute : {Recompute::none, Recompute::experts, Recompute::block}) {
+    config.train.recompute = recompute;
+    plans.push_back({recompute, plan_training(config, device, grid)});
+  }
+  return plans;
 }
 
 void run(const Options& options) {
@@ -50,7 +59,7 @@ void run(const Options& options) {
   if (!options.device.name.empty()) device = options.device.device(config.run, grid.ranks);
   const bool on_gpu = config.run.device == DeviceKind::cuda;  // which need not be there
   const DeviceTraits traits = device ? device->traits : on_gpu ? cuda_traits() : make_device(config.run)->traits();
-  PlanReport report = make_plan_report(config, traits, count_step, grid);
+  PlanReport report = make_plan_report(config, grid, plan_recompute_choices(config, traits, grid));
   if (device) add_estimate(report, *device, options.device.efficiency);
   print_out("{}", options.json ? to_json(report).dump(2) + "\n" : to_text(report));
 }

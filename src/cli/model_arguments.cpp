@@ -59,8 +59,9 @@ OpenModel::OpenModel(const ModelArguments& a, SessionShape shape)
   device_ = make_device(config_.run, config_.cuda);
   ops_ = device_->make_ops();
   if (shape.tokens == 0) shape.tokens = config_.data.sequence_length;
-  require_memory(plan_session(config_, shape, device_->traits()), shape, device_->available_memory());
-  session_ = std::make_unique<Session>(*ops_, self_, config_, shape);
+  const SessionPlan plan = plan_session(config_, shape, device_->traits());
+  require_memory(plan, shape, device_->available_memory());
+  session_ = std::make_unique<Session>(*ops_, self_, config_, shape, plan);
   load_model(*session_, checkpoint_.model());
 }
 

@@ -4,16 +4,10 @@
 
 namespace strand {
 
-InputBuffers::InputBuffers(Arena& arena, int64_t rows) {
+InputBuffers::InputBuffers(Device& device, Arena& arena, int64_t rows) : device_(&device) {
   for (Slot& slot : slots_) {
     slot.inputs = arena.allocate("inputs", DType::i32, {rows});
     slot.targets = arena.allocate("targets", DType::i32, {rows});
-  }
-}
-
-void InputBuffers::prepare(Device& device) {
-  device_ = &device;
-  for (Slot& slot : slots_) {
     slot.staging = DeviceMemory(device, MemoryKind::staging, 2 * slot.inputs.bytes());
     slot.uploaded = device.make_event();
     slot.consumed = device.make_event();

@@ -12,20 +12,13 @@ namespace strand {
 
 class InputBuffers {
  public:
-  /// Device memory for two batches of at most `rows` tokens, out of `arena`.
-  InputBuffers(Arena& arena, int64_t rows);
-  /// Makes staging memory and events. Without it, only whole() may be called (a plan).
-  void prepare(Device& device);
+  /// For batches of at most `rows` tokens; the device memory comes out of `arena`.
+  InputBuffers(Device& device, Arena& arena, int64_t rows);
 
   /// Sends a batch of `sequences` x `tokens`; `targets` may be null (all ignored). Operations enqueued from now on see
   /// it. It stays as it is until the second send() after this one, before which everything that reads it has to be
   /// enqueued. The ids are checked already.
   Batch send(int64_t sequences, int64_t tokens, const int32_t* inputs, const int32_t* targets);
-
-  /// A batch of all rows of the first buffer, with undefined contents.
-  Batch whole(int64_t sequences, int64_t tokens) const {
-    return {sequences, tokens, slots_[0].inputs, slots_[0].targets};
-  }
 
  private:
   struct Slot {
@@ -35,7 +28,7 @@ class InputBuffers {
     std::unique_ptr<Event> consumed;  ///< all operations that read the device memory are done
   };
 
-  Device* device_ = nullptr;
+  Device* device_;
   std::array<Slot, 2> slots_;
   size_t next_ = 0;
 };

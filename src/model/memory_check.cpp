@@ -20,9 +20,11 @@ void check_memory(const SessionPlan& plan, const AvailableMemory& available) {
         gib(plan.model.bytes), there);
   }
   fail(
-      "not enough memory: {} needed (model {}, activations {}, scratch {}), with {}; lower train.micro_batch_size or "
+      "not enough memory: {} needed (model {}, activations {}, scratch {}, workspaces {}), with {}; lower "
+      "train.micro_batch_size or "
       "data.sequence_length, or set train.recompute to experts or block (`strand plan CONFIG` shows what each takes)",
-      gib(plan.bytes()), gib(plan.model.bytes), gib(plan.step.bytes), gib(plan.scratch.bytes), there);
+      gib(plan.bytes()), gib(plan.model.bytes), gib(plan.step.bytes), gib(plan.scratch.bytes),
+      gib(plan.workspace + plan.libraries), there);
 }
 
 AvailableMemory available_to_rank(const Device& device, int local_ranks) {

@@ -2,13 +2,14 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 
 #include "core/error.h"
 #include "model/step_graph.h"
 
 namespace strand {
 
-SessionBuffers SessionBuffers::allocate(Arena& arena, const Config& config, const SessionShape& shape,
+SessionBuffers SessionBuffers::allocate(Device& device, Arena& arena, const Config& config, const SessionShape& shape,
                                         const GridShape& grid) {
   SessionBuffers b;
   const bool generation = shape.purpose == Purpose::generation;
@@ -18,9 +19,9 @@ SessionBuffers SessionBuffers::allocate(Arena& arena, const Config& config, cons
     b.cache_sequence = arena.allocate("cache.sequence", DType::i32, {tokens});
     b.cache_position = arena.allocate("cache.position", DType::i32, {tokens});
   } else {
-    b.batches.emplace(arena, shape.sequences * shape.tokens);
+    b.batches.emplace(device, arena, shape.sequences * shape.tokens);
     if (shape.purpose == Purpose::training && no_step_graph_because(config, grid).empty())
-      b.step_batches.emplace(arena, config.train.global_batch_size / grid.ranks * shape.tokens);
+      b.step_batches.emplace(device, arena, config.train.global_batch_size / grid.ranks * shape.tokens);
   }
   b.numbers = arena.allocate("numbers of the step", DType::f64, {step_number_count});
   b.number = arena.allocate("number", DType::f64, {1});
@@ -30,86 +31,100 @@ SessionBuffers SessionBuffers::allocate(Arena& arena, const Config& config, cons
   return b;
 }
 
-namespace {
-/// The first tokens of the buffers.
-NewTokens new_tokens(const SessionBuffers& b, int64_t count) {
-  return {b.ids.rows(0, count), {b.cache_sequence.rows(0, count), b.cache_position.rows(0, count)}};
-}
-
-/// Peaks are those of the longest prompt and of a full batch.
-void plan_generation(Decoder& decoder, const SessionBuffers& buffers, const SessionShape& shape) {
-  decoder.prefill(new_tokens(buffers, shape.tokens), buffers.prediction.rows(0, 1));
-  decoder.decode(new_tokens(buffers, shape.sequences), buffers.prediction);
-}
-
-/// Peaks are those of both passes.
-void plan_micro_step(Transformer& transformer, const SessionBuffers& buffers, const Config& config,
-                     const SessionShape& shape) {
-  MicroStep micro{.batch = buffers.batches->whole(shape.sequences, shape.tokens), .numbers = buffers.numbers};
-  micro.micro_tokens = micro.batch.rows();
-  micro.step = {.tokens = micro.micro_tokens};
-  const Objective objective{.losses = config.losses};
-  transformer.evaluate(micro, objective);
-  if (shape.purpose == Purpose::training) transformer.train(micro, objective);
-}
-}  // namespace
+// ---- the plan -----------------------------------------------------------------------------------------------------
 
 SessionPlan plan_session(const Config& config, const SessionShape& shape, const DeviceTraits& device,
-                         const GridShape& place) {
+                         const GridShape& place, const SessionUse& use) {
   PlanDevice paper_device(device);
   PlanOps ops(paper_device);
-  const std::unique_ptr<ProcessGrid> paper = ProcessGrid::counting(place);
-  ProcessGrid& grid = *paper;
-  Arena model = Arena::counting("model"), step = Arena::counting("step"), scratch = Arena::counting("scratch");
-  const Parameters parameters(model, config, NumberTypes::of(config.run.precision), shape.purpose, place);
+  const std::unique_ptr<ProcessGrid> grid = ProcessGrid::counting(place);
+  Session session(ops, *grid, config, shape, SessionMemory::on_paper());
+  use.before(session);
+  ops.reset_counts();
+  const GroupTraffic traffic(*grid);
+  use.counted(session);
   SessionPlan plan;
-  if (shape.purpose == Purpose::generation) {
-    Decoder decoder(ops, grid, config, parameters, shape.sequences, shape.tokens, model, step, scratch);
-    plan_generation(decoder, SessionBuffers::allocate(model, config, shape, place), shape);
-  } else {
-    Transformer transformer(ops, grid, config, parameters, shape.tokens, model, step, scratch);
-    plan_micro_step(transformer, SessionBuffers::allocate(model, config, shape, place), config, shape);
-  }
-  plan.model = {model.peak(), model.peak_records()};
-  plan.step = {step.peak(), step.peak_records()};
-  plan.scratch = {scratch.peak(), scratch.peak_records()};
-  plan.parameters = parameters.elements();
+  plan.work = {ops.counts(), GroupTraffic(*grid)};
+  plan.work.traffic -= traffic;
+  const auto arena = [](const Arena& a) { return SessionPlan::ArenaPlan{a.peak(), a.peak_records()}; };
+  plan.model = arena(session.memory().model);
+  plan.step = arena(session.memory().step);
+  plan.scratch = arena(session.memory().scratch);
+  plan.workspace = ops.workspace_bytes();
+  plan.libraries = device.library_bytes;
+  plan.parameters = session.parameters().elements();
   return plan;
 }
 
-Session::Session(Ops& ops, ProcessGrid& grid, const Config& config, const SessionShape& shape)
-    : ops_(ops),
-      grid_(grid),
-      config_(config),
-      shape_(shape),
-      plan_(plan_session(config, shape, ops.device().traits(), grid.shape())) {
-  Arena* arenas[3] = {&model_, &step_, &scratch_};
-  const SessionPlan::ArenaPlan* plans[3] = {&plan_.model, &plan_.step, &plan_.scratch};
-  const char* names[3] = {"model", "step", "scratch"};
-  for (int i = 0; i < 3; ++i) {
-    if (arenas[i] != &model_ && grid.expert_parallel() > 1) {
+SessionPlan plan_session(const Config& config, const SessionShape& shape, const DeviceTraits& device,
+                         const GridShape& grid) {
+  require(shape.purpose != Purpose::training, "training is planned with its step");
+  const SessionUse generate{.counted = [&](Session& session) {
+    // The longest prompt, and a full batch.
+    std::vector<PlacedToken> tokens(static_cast<size_t>(shape.tokens));
+    session.decoder().prefill(session.stage(tokens), session.prediction_buffer().rows(0, 1));
+    tokens.resize(static_cast<size_t>(shape.sequences));
+    session.decoder().decode(session.stage(tokens), session.prediction_buffer());
+  }};
+  const SessionUse evaluate{.counted = [&](Session& session) {
+    const std::vector<int32_t> tokens(static_cast<size_t>(shape.sequences * shape.tokens));
+    MicroStep micro{.batch = session.stage(shape.sequences, shape.tokens, tokens.data(), tokens.data()),
+                    .numbers = session.numbers()};
+    micro.micro_tokens = micro.batch.rows();
+    micro.step = {.tokens = micro.micro_tokens};
+    session.transformer().evaluate(micro, {.losses = config.losses});
+  }};
+  return plan_session(config, shape, device, grid, shape.purpose == Purpose::generation ? generate : evaluate);
+}
+
+// ---- memory -------------------------------------------------------------------------------------------------------
+
+SessionMemory SessionMemory::on_paper() {
+  return {.blocks = {},
+          .model = Arena::counting("model"),
+          .step = Arena::counting("step"),
+          .scratch = Arena::counting("scratch")};
+}
+
+SessionMemory SessionMemory::allocate(Device& device, const GridShape& grid, const SessionPlan& plan) {
+  SessionMemory memory;
+  Arena* const arenas[] = {&memory.model, &memory.step, &memory.scratch};
+  const size_t bytes[] = {plan.model.bytes, plan.step.bytes, plan.scratch.bytes};
+  const char* const names[] = {"model", "step", "scratch"};
+  for (size_t i = 0; i < memory.blocks.size(); ++i) {
+    if (arenas[i] != &memory.model && grid.expert_parallel > 1) {
       // How many rows come to this rank's experts, only routing tells.
       const Arena::Source source{
-          .allocate = [&ops](size_t bytes) { return ops.device().allocate(MemoryKind::device, bytes); },
-          .deallocate = [&ops](void* memory) { ops.device().deallocate(MemoryKind::device, memory); }};
-      *arenas[i] = Arena::growing(names[i], source, plans[i]->bytes);
+          .allocate = [&device](size_t n) { return device.allocate(MemoryKind::device, n); },
+          .deallocate = [&device](void* block) { device.deallocate(MemoryKind::device, block); }};
+      *arenas[i] = Arena::growing(names[i], source, bytes[i]);
       continue;
     }
-    memory_[i] = DeviceMemory(ops_.device(), MemoryKind::device, plans[i]->bytes);
-    *arenas[i] = Arena(names[i], memory_[i].data(), plans[i]->bytes);
+    memory.blocks[i] = DeviceMemory(device, MemoryKind::device, bytes[i]);
+    *arenas[i] = Arena(names[i], memory.blocks[i].data(), bytes[i]);
   }
-  parameters_ = std::make_unique<Parameters>(model_, config_, NumberTypes::of(config_.run.precision), shape_.purpose,
-                                             grid_.shape());
+  return memory;
+}
+
+// ---- the session --------------------------------------------------------------------------------------------------
+
+Session::Session(Ops& ops, ProcessGrid& grid, const Config& config, const SessionShape& shape, const SessionPlan& plan)
+    : Session(ops, grid, config, shape, SessionMemory::allocate(ops.device(), grid.shape(), plan)) {
+  ops.reserve_workspace(plan.workspace);
+}
+
+Session::Session(Ops& ops, ProcessGrid& grid, const Config& config, const SessionShape& shape, SessionMemory memory)
+    : ops_(ops), grid_(grid), config_(config), shape_(shape), memory_(std::move(memory)) {
+  parameters_ = std::make_unique<Parameters>(memory_.model, config_, NumberTypes::of(config_.run.precision),
+                                             shape_.purpose, grid_.shape());
   if (shape_.purpose == Purpose::generation) {
-    decoder_ = std::make_unique<Decoder>(ops_, grid_, config_, *parameters_, shape_.sequences, shape_.tokens, model_,
-                                         step_, scratch_);
+    decoder_ = std::make_unique<Decoder>(ops_, grid_, config_, *parameters_, shape_.sequences, shape_.tokens,
+                                         memory_.model, memory_.step, memory_.scratch);
   } else {
-    transformer_ =
-        std::make_unique<Transformer>(ops_, grid_, config_, *parameters_, shape_.tokens, model_, step_, scratch_);
+    transformer_ = std::make_unique<Transformer>(ops_, grid_, config_, *parameters_, shape_.tokens, memory_.model,
+                                                 memory_.step, memory_.scratch);
   }
-  buffers_ = SessionBuffers::allocate(model_, config_, shape_, grid_.shape());
-  if (buffers_.batches) buffers_.batches->prepare(device());
-  if (buffers_.step_batches) buffers_.step_batches->prepare(device());
+  buffers_ = SessionBuffers::allocate(device(), memory_.model, config_, shape_, grid_.shape());
 }
 
 Transformer& Session::transformer() {
@@ -146,6 +161,13 @@ void Session::stage_step(int64_t rows, const int32_t* inputs, const int32_t* tar
   check_ids(rows, inputs, targets);
   buffers_.step_batches->send(rows, inputs, targets);
 }
+
+namespace {
+/// The first tokens of the buffers.
+NewTokens new_tokens(const SessionBuffers& b, int64_t count) {
+  return {b.ids.rows(0, count), {b.cache_sequence.rows(0, count), b.cache_position.rows(0, count)}};
+}
+}  // namespace
 
 NewTokens Session::stage(std::span<const PlacedToken> tokens) {
   const auto count = static_cast<int64_t>(tokens.size());

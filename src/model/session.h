@@ -2,9 +2,12 @@
 // A Session is a model ready to run: its memory, its parameters, and its transformer (or, for generation, its decoder
 // with the prefix cache) on one backend.
 //
-// How much memory it takes is not estimated: the real step runs once on the plan backend with counting arenas, and the
-// arenas of the session are allocated with exactly the sizes that it reached. Nothing is allocated after that, but for
-// rows of experts that are spread over ranks: the plan takes them as evenly shared, and the arenas grow to what comes.
+// How much memory it takes is not estimated: a session on paper, whose arenas only count and whose operations run on
+// the plan backend, does what the real one is going to do, and the real one is allocated with exactly the sizes that
+// the first one reached. The same run counts the work. Nothing is allocated after that, but for rows of experts that
+// are spread over ranks: the plan takes them as evenly shared, and the arenas grow to what comes.
+#include <array>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -17,6 +20,7 @@
 #include "model/parameters.h"
 #include "model/step_inputs.h"
 #include "model/transformer.h"
+#include "parallel/group_traffic.h"
 
 namespace strand {
 
@@ -26,21 +30,52 @@ struct SessionShape {
   int64_t tokens = 0;     ///< longest sequence; generation: positions of each in the cache
 };
 
-/// The memory that a session takes, by lifetime, with what lies in it at the peak.
+/// What operations did, and what travelled between ranks.
+struct StepWork {
+  PlanCounts ops;        ///< by operation family
+  GroupTraffic traffic;  ///< by group and kind
+};
+
+/// What a session takes on one rank: memory by lifetime, with what lies in it at the peak, and work.
 struct SessionPlan {
   struct ArenaPlan {
     size_t bytes = 0;
     std::vector<Arena::Record> records;  ///< live at the peak
   };
   ArenaPlan model, step, scratch;
+  size_t workspace = 0;  ///< bytes in which the largest operation works beside its tensors
+  size_t libraries = 0;  ///< bytes that the device gives to libraries
   int64_t parameters = 0;
+  StepWork work;
 
-  size_t bytes() const { return model.bytes + step.bytes + scratch.bytes; }
+  size_t bytes() const { return model.bytes + step.bytes + scratch.bytes + workspace + libraries; }
 };
 
-/// Runs one step on the plan backend, as it would run on such a device at one place in a grid.
+class Session;
+
+/// What a session is going to do. Its memory is planned for both, its work is that of `counted`.
+struct SessionUse {
+  std::function<void(Session&)> before = [](Session&) {};
+  std::function<void(Session&)> counted;
+};
+
+/// Runs `use` on a session on paper, as on such a device, at one place in a grid.
+SessionPlan plan_session(const Config& config, const SessionShape& shape, const DeviceTraits& device,
+                         const GridShape& grid, const SessionUse& use);
+/// For inference and for generation: the passes that take most. (train/training_plan.h plans training.)
 SessionPlan plan_session(const Config& config, const SessionShape& shape, const DeviceTraits& device,
                          const GridShape& grid = {});
+
+/// The arenas of a session, and what is behind them.
+struct SessionMemory {
+  std::array<DeviceMemory, 3> blocks;
+  Arena model, step, scratch;
+
+  /// As large as planned. With experts spread over ranks, `step` and `scratch` can grow.
+  static SessionMemory allocate(Device& device, const GridShape& grid, const SessionPlan& plan);
+  /// Counts only.
+  static SessionMemory on_paper();
+};
 
 /// What a session keeps on the device besides the model, to go in and out.
 struct SessionBuffers {
@@ -51,7 +86,8 @@ struct SessionBuffers {
   Tensor number;                               ///< [1] f64
   Tensor prediction;                           ///< acc; not for training
 
-  static SessionBuffers allocate(Arena& arena, const Config& config, const SessionShape& shape, const GridShape& grid);
+  static SessionBuffers allocate(Device& device, Arena& arena, const Config& config, const SessionShape& shape,
+                                 const GridShape& grid);
 };
 
 /// A token that the cache does not hold yet.
@@ -63,8 +99,10 @@ struct PlacedToken {
 
 class Session {
  public:
-  /// Plans, allocates from `ops` and builds the model; weights are undefined until Parameters::initialize or a load.
-  Session(Ops& ops, ProcessGrid& grid, const Config& config, const SessionShape& shape);
+  /// Allocates what is planned and builds the model; weights are undefined until Parameters::initialize or a load.
+  Session(Ops& ops, ProcessGrid& grid, const Config& config, const SessionShape& shape, const SessionPlan& plan);
+  /// The same, in given memory.
+  Session(Ops& ops, ProcessGrid& grid, const Config& config, const SessionShape& shape, SessionMemory memory);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
@@ -72,7 +110,7 @@ class Session {
   Device& device() { return ops_.device(); }
   ProcessGrid& grid() { return grid_; }
   const Config& config() const { return config_; }
-  const SessionPlan& plan() const { return plan_; }
+  const SessionMemory& memory() const { return memory_; }
   Parameters& parameters() { return *parameters_; }
   const SessionShape& shape() const { return shape_; }
   Transformer& transformer();  ///< not for generation
@@ -103,9 +141,7 @@ class Session {
   ProcessGrid& grid_;
   Config config_;
   SessionShape shape_;
-  SessionPlan plan_;
-  DeviceMemory memory_[3];
-  Arena model_, step_, scratch_;
+  SessionMemory memory_;
   std::unique_ptr<Parameters> parameters_;
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<Decoder> decoder_;

@@ -6,12 +6,10 @@
 
 namespace strand {
 
-StepInputs::StepInputs(Arena& arena, int64_t rows)
+StepInputs::StepInputs(Device& device, Arena& arena, int64_t rows)
     : inputs_(arena.allocate("inputs (step)", DType::i32, {rows})),
-      targets_(arena.allocate("targets (step)", DType::i32, {rows})) {}
-
-void StepInputs::prepare(Device& device) {
-  device_ = &device;
+      targets_(arena.allocate("targets (step)", DType::i32, {rows})),
+      device_(&device) {
   for (int i = 0; i <= device.steps_ahead(); ++i)
     slots_.push_back({DeviceMemory(device, MemoryKind::staging, 2 * inputs_.bytes()), device.make_event()});
 }

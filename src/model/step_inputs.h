@@ -2,8 +2,8 @@
 // The batches of a whole step on the device, always at the same place, for steps that are recorded: a recording reads
 // the same memory each time. They are sent in one piece before the step, on the compute stream, so that they overwrite
 // what the step before has read.
-#include <array>
 #include <memory>
+#include <vector>
 
 #include "core/arena.h"
 #include "model/context.h"
@@ -12,11 +12,9 @@ namespace strand {
 
 class StepInputs {
  public:
-  /// Device memory for `rows` tokens of a step, all micro-batches, out of `arena`.
-  StepInputs(Arena& arena, int64_t rows);
-  /// Makes staging memory and events for as many steps as the host may have enqueued. Without it, nothing can be sent
-  /// (a plan).
-  void prepare(Device& device);
+  /// For `rows` tokens of a step, all micro-batches; the device memory comes out of `arena`. There is staging memory
+  /// for as many steps as the host may have enqueued.
+  StepInputs(Device& device, Arena& arena, int64_t rows);
 
   int64_t rows() const { return inputs_.elements(); }
   /// Sends the first `rows` inputs and targets. The host waits only when it would otherwise overwrite staging memory
@@ -32,7 +30,7 @@ class StepInputs {
   };
 
   Tensor inputs_, targets_;  ///< [rows] i32
-  Device* device_ = nullptr;
+  Device* device_;
   std::vector<Slot> slots_;  ///< a ring
   size_t next_ = 0;
 };

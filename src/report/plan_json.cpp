@@ -75,9 +75,9 @@ json to_json(const PlanReport& r) {
   }
   for (int i = 0; i < op_family_count; ++i)
     families.push_back({{"name", to_string(static_cast<OpFamily>(i))},
-                        {"flops", r.step.ops.flops[i]},
-                        {"bytes", r.step.ops.bytes[i]},
-                        {"calls", r.step.ops.calls[i]}});
+                        {"flops", r.session.work.ops.flops[i]},
+                        {"bytes", r.session.work.ops.bytes[i]},
+                        {"calls", r.session.work.ops.calls[i]}});
   for (const RecomputeChoice& choice : r.choices)
     choices.push_back({{"name", to_string(choice.recompute)},
                        {"step", choice.step},
@@ -104,10 +104,12 @@ json to_json(const PlanReport& r) {
         {"buffers", r.model.buffers},
         {"step", r.session.step.bytes},
         {"scratch", r.session.scratch.bytes},
+        {"workspace", r.session.workspace},
+        {"libraries", r.session.libraries},
         {"total", r.session.bytes()}}},
       {"kept", kept},
       {"families", families},
-      {"traffic", traffic_json(r.step.traffic)},
+      {"traffic", traffic_json(r.session.work.traffic)},
       {"recompute_choices", choices}};
   if (r.estimate) j["estimate"] = estimate_json(r);
   return j;

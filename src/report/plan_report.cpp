@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "model/backend.h"
+#include "config/batch.h"
 
 namespace strand {
 
@@ -31,10 +31,6 @@ const char* to_string(Recompute recompute) {
 }
 
 namespace {
-SessionShape shape_of(const Config& config) {
-  return {Purpose::training, config.train.micro_batch_size, config.data.sequence_length};
-}
-
 /// The parameters once more, on an arena of their own, to know which bytes are whose.
 ModelMemory model_memory(const Config& config, const GridShape& grid, size_t model_bytes) {
   Arena arena = Arena::counting("model");
@@ -67,29 +63,24 @@ std::vector<KeptTensors> grouped_by_name(const std::vector<Arena::Record>& recor
   return groups;
 }
 
-RecomputeChoice choice_of(Config config, const GridShape& grid, Recompute recompute, const DeviceTraits& device,
-                          StepCounter count_step) {
-  config.train.recompute = recompute;
-  const SessionPlan plan = plan_session(config, shape_of(config), device, grid);
-  return {recompute, plan.step.bytes, plan.scratch.bytes, plan.bytes(),
-          count_step(config, device, grid).ops.total_flops()};
+RecomputeChoice choice_of(const RecomputePlan& p) {
+  return {p.recompute, p.plan.step.bytes, p.plan.scratch.bytes, p.plan.bytes(), p.plan.work.ops.total_flops()};
 }
 }  // namespace
 
-PlanReport make_plan_report(const Config& config, const DeviceTraits& device, StepCounter count_step,
-                            const GridShape& grid) {
+PlanReport make_plan_report(const Config& config, const GridShape& grid, const std::vector<RecomputePlan>& plans) {
   PlanReport report;
   report.config = config;
   report.size = model_size(config);
   report.grid = grid;
   report.micro_steps = micro_steps_per_rank(config.train, grid.ranks);
   report.tokens_per_step = config.train.global_batch_size * config.data.sequence_length;
-  report.session = plan_session(config, shape_of(config), device, grid);
+  for (const RecomputePlan& p : plans) {
+    if (p.recompute == config.train.recompute) report.session = p.plan;
+    report.choices.push_back(choice_of(p));
+  }
   report.model = model_memory(config, grid, report.session.model.bytes);
   report.kept = grouped_by_name(report.session.step.records);
-  report.step = count_step(config, device, grid);
-  for (const Recompute recompute : {Recompute::none, Recompute::experts, Recompute::block})
-    report.choices.push_back(choice_of(config, grid, recompute, device, count_step));
   return report;
 }
 

@@ -12,7 +12,8 @@
 //   grid              {ranks, expert_parallel, replicas}
 //   micro_steps       of each rank, in one optimizer step
 //   tokens_per_step   of all ranks
-//   memory            weights, act_copies, gradients, moments, buffers, step, scratch, total: bytes
+//   memory            weights, act_copies, gradients, moments, buffers, step, scratch, workspace, libraries, total:
+//                     bytes
 //   kept              [{name, dtype, shape, count, bytes}]        step memory at its peak, summed over layers
 //   families          [{name, flops, bytes, calls}]               of one optimizer step
 //   traffic           [{group, kind, calls, messages, payload_bytes, sent_bytes}]  of one optimizer step; without calls
@@ -31,7 +32,6 @@
 
 #include "config/model_size.h"
 #include "model/session.h"
-#include "model/step_work.h"
 #include "report/step_estimate.h"
 
 namespace strand {
@@ -68,10 +68,9 @@ struct PlanReport {
   ModelSize size;
   int64_t micro_steps = 0;      ///< of each rank
   int64_t tokens_per_step = 0;  ///< of all ranks
-  SessionPlan session;
+  SessionPlan session;          ///< its work is one optimizer step of one rank
   ModelMemory model;
   std::vector<KeptTensors> kept;  ///< largest first, then by name
-  StepWork step;                  ///< one optimizer step of one rank
   std::vector<RecomputeChoice> choices;
   std::optional<StepEstimate> estimate;
 
@@ -82,13 +81,15 @@ struct PlanReport {
   bool fits() const;
 };
 
-/// Counts one optimizer step of a configuration (train/step_counts.h; this room does not know the training loop).
-using StepCounter = StepWork (*)(const Config&, const DeviceTraits&, const GridShape&);
+/// What training takes with one setting of train.recompute (train/training_plan.h).
+struct RecomputePlan {
+  Recompute recompute = Recompute::none;
+  SessionPlan plan;
+};
 
-/// What the run would take on such a device; without an estimate. `config` is checked, its vocabulary's size known.
-/// Throws Error when batch or experts do not divide over the ranks.
-PlanReport make_plan_report(const Config& config, const DeviceTraits& device, StepCounter count_step,
-                            const GridShape& grid = {});
+/// The report, without an estimate. `plans` are those of all settings of train.recompute, that of `config` among them.
+/// `config` is checked, its vocabulary's size known.
+PlanReport make_plan_report(const Config& config, const GridShape& grid, const std::vector<RecomputePlan>& plans);
 
 std::string to_text(const PlanReport& report);
 nlohmann::ordered_json to_json(const PlanReport& report);

@@ -23,6 +23,8 @@ std::string memory_table(const PlanReport& r) {
   add("batch, tables, sums", r.model.buffers);
   add("kept for backward (step)", r.session.step.bytes);
   add("scratch", r.session.scratch.bytes);
+  add("workspace of operations", r.session.workspace);
+  if (r.session.libraries > 0) add("workspace of libraries", r.session.libraries);
   add("total", r.session.bytes());
   return table.text();
 }
@@ -44,14 +46,14 @@ std::string work_table(const PlanReport& r) {
                    "calls a step"});
   int64_t calls = 0;
   for (int i = 0; i < op_family_count; ++i) {
-    const double flops = r.step.ops.flops[i];
-    calls += r.step.ops.calls[i];
+    const double flops = r.session.work.ops.flops[i];
+    calls += r.session.work.ops.calls[i];
     table.add({to_string(static_cast<OpFamily>(i)), si_text(flops / tokens), si_text(flops),
-               percent_text(flops / r.step.ops.total_flops()), bytes_text(r.step.ops.bytes[i]),
-               grouped_digits(r.step.ops.calls[i])});
+               percent_text(flops / r.session.work.ops.total_flops()), bytes_text(r.session.work.ops.bytes[i]),
+               grouped_digits(r.session.work.ops.calls[i])});
   }
-  table.add({"total", si_text(r.step.ops.total_flops() / tokens), si_text(r.step.ops.total_flops()), "",
-             bytes_text(r.step.ops.total_bytes()), grouped_digits(calls)});
+  table.add({"total", si_text(r.session.work.ops.total_flops() / tokens), si_text(r.session.work.ops.total_flops()), "",
+             bytes_text(r.session.work.ops.total_bytes()), grouped_digits(calls)});
   return table.text();
 }
 
@@ -80,7 +82,7 @@ std::string step_line(const PlanReport& r) {
 
 std::string specialization_line(const PlanReport& r) {
   const double fraction = r.config.losses.sp_token_fraction;
-  const TrafficCounts traffic = r.step.traffic.total();
+  const TrafficCounts traffic = r.session.work.traffic.total();
   const double rows = traffic[Traffic::specialization].sent_bytes;
   if (rows == 0) return "  SP's rows stay where they are\n";
   return fmt::format("  SP's rows are {} of the {} sent ({}), with losses.sp_token_fraction {}\n", bytes_text(rows),
@@ -93,14 +95,14 @@ std::string traffic_table(const PlanReport& r) {
     for (int k = 0; k < traffic_kinds; ++k) {
       const auto group = static_cast<RankGroup>(g);
       const auto kind = static_cast<Traffic>(k);
-      const TrafficCounts::Kind& counts = r.step.traffic[group][kind];
+      const TrafficCounts::Kind& counts = r.session.work.traffic[group][kind];
       if (counts.calls == 0) continue;
       table.add({to_string(kind), to_string(group), std::to_string(size_of(group, r.grid)),
                  grouped_digits(counts.calls), grouped_digits(counts.messages), bytes_text(counts.payload_bytes),
                  bytes_text(counts.sent_bytes)});
     }
   }
-  const TrafficCounts::Kind sum = r.step.traffic.total().total();
+  const TrafficCounts::Kind sum = r.session.work.traffic.total().total();
   table.add({"total", "", "", grouped_digits(sum.calls), grouped_digits(sum.messages), bytes_text(sum.payload_bytes),
              bytes_text(sum.sent_bytes)});
   return table.text() +

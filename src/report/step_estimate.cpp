@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "config/batch.h"
 #include "core/error.h"
 
 namespace strand {

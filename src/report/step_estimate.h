@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "config/config.h"
-#include "model/step_work.h"
+#include "model/session.h"
 #include "report/device_table.h"
 
 namespace strand {

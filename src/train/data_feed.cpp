@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "config/batch.h"
 #include "core/error.h"
 
 namespace strand {
@@ -40,7 +41,7 @@ StepData DataFeed::collect(std::vector<int64_t> micro_batches, int rank, int ran
 }
 
 StepData DataFeed::training_step(const TrainConfig& train, int64_t first, int rank, int ranks) const {
-  const auto micro_steps = static_cast<size_t>(train.global_batch_size / (train.micro_batch_size * ranks));
+  const auto micro_steps = static_cast<size_t>(micro_steps_per_rank(train, ranks));
   return collect(std::vector<int64_t>(micro_steps, train.micro_batch_size), rank, ranks,
                  [&](int64_t index, int32_t* tokens) { sampler_.sample(first + index, tokens); });
 }

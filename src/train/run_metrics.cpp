@@ -46,12 +46,12 @@ void RunMetrics::news(const std::string& text) {
   if (first_rank()) console_.news(text);
 }
 
-void RunMetrics::announce(const std::string& directory, int64_t windows) {
+void RunMetrics::announce(const std::string& directory, int64_t windows, size_t planned_bytes) {
   const ModelSize size = model_size(config_);
   const TrainConfig& t = config_.train;
   const GridShape grid = session_.grid().shape();
   const Device& device = session_.device();
-  const double planned = static_cast<double>(session_.plan().bytes()) / 0x1p30;
+  const double planned = static_cast<double>(planned_bytes) / 0x1p30;
   news(fmt::format("{}: {:.2f} M parameters, {:.2f} M of them active for a token; {:.2f} GiB of memory as planned",
                    directory, static_cast<double>(size.parameters) / 1e6,
                    static_cast<double>(size.active_parameters) / 1e6, planned));

@@ -1,6 +1,6 @@
 #pragma once
-// What a run tells of itself while it trains: the console, log.jsonl and the TensorBoard events, and the numbers in them
-// that follow from a step's result and the time it took. The first rank alone writes.
+// What a run tells of itself while it trains: the console, log.jsonl and the TensorBoard events, and the numbers in
+// them that follow from a step's result and the time it took. The first rank alone writes.
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,9 +24,9 @@ struct Validation {
 struct StepRow {
   int64_t step = 0;  ///< from 1
   double lr = 0;
-  double seconds = 0;             ///< that the step took
-  bool logged = false;            ///< a whole row, and a lasting line on the console
-  bool shown = false;             ///< a lasting line
+  double seconds = 0;               ///< that the step took
+  bool logged = false;              ///< a whole row, and a lasting line on the console
+  bool shown = false;               ///< a lasting line
   std::optional<RankReport> ranks;  ///< how ranks compare; several ranks, shown steps
 };
 
@@ -38,8 +38,8 @@ class RunMetrics {
   void continue_from(const RunStart& start);
   /// Opens the files of the run's directory, whose rows go on from there.
   void open(const std::string& directory);
-  /// What is run, on what; `windows`: of the training data.
-  void announce(const std::string& directory, int64_t windows);
+  /// What is run, on what; `windows`: of the training data; `planned_bytes`: memory of this rank.
+  void announce(const std::string& directory, int64_t windows, size_t planned_bytes);
   /// A line for people; and one for the log of the program. The first rank speaks for all.
   void news(const std::string& text);
   void say(const std::string& text) const;
@@ -69,7 +69,7 @@ class RunMetrics {
   const Config& config_;
   Session& session_;
   Console console_;
-  std::unique_ptr<RunLog> log_;        ///< on the first rank, as is the next
+  std::unique_ptr<RunLog> log_;  ///< on the first rank, as is the next
   std::unique_ptr<EventFile> events_;
   ZScore loss_score_, norm_score_;
   int64_t start_ = 0, start_tokens_ = 0;

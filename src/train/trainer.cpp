@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "config/batch.h"
 #include "config/schema.h"
 #include "core/clock.h"
 #include "core/error.h"
@@ -17,6 +18,7 @@
 #include "train/resume_checks.h"
 #include "train/schedule.h"
 #include "train/signals.h"
+#include "train/training_plan.h"
 
 namespace strand {
 
@@ -38,8 +40,10 @@ Trainer::~Trainer() = default;
 Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGrid& grid, int local_ranks)
     : config_(std::move(config)), grid_(grid), directory_(run_directory(config_.run)) {
   open_data();
-  check_memory_of_ranks(ops.device(), local_ranks);
-  session_ = std::make_unique<Session>(ops, grid, config_, session_shape());
+  const SessionPlan plan = plan_training(config_, training_shape(config_), ops, grid);
+  check_memory_of_ranks(plan, ops.device(), local_ranks);
+  planned_bytes_ = plan.bytes();
+  session_ = std::make_unique<Session>(ops, grid, config_, training_shape(config_), plan);
   runner_ = std::make_unique<StepRunner>(*session_);
   metrics_ = std::make_unique<RunMetrics>(config_, *session_);
   checkpoints_ = std::make_unique<RunCheckpoints>(checkpoint_directory(directory_), *session_, config_.train,
@@ -57,10 +61,6 @@ Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGri
   open_run_directory();
 }
 
-SessionShape Trainer::session_shape() const {
-  return {Purpose::training, config_.train.micro_batch_size, config_.data.sequence_length};
-}
-
 void Trainer::open_data() {
   require(!config_.data.train.empty(), "data.train is empty: name token files to train on (see strand tokenize)");
   check_layout();
@@ -76,8 +76,7 @@ void Trainer::open_data() {
 }
 
 /// Together: nobody allocates before everybody has looked at what is free.
-void Trainer::check_memory_of_ranks(const Device& device, int local_ranks) const {
-  const SessionPlan plan = plan_session(config_, session_shape(), device.traits(), grid_.shape());
+void Trainer::check_memory_of_ranks(const SessionPlan& plan, const Device& device, int local_ranks) const {
   agreed(grid_.world(), [&] {
     check_memory(plan, available_to_rank(device, local_ranks));
     if (RunCheckpoints::mode(config_.train) == CheckpointSaver::Mode::background || grid_.ranks() > 1)
@@ -90,14 +89,7 @@ void Trainer::check_layout() const {
   require(config_.parallel.expert_parallel == grid.expert_parallel,
           "parallel.expert_parallel is {}, but experts are spread over {} of {} processes",
           config_.parallel.expert_parallel, grid.expert_parallel, grid.ranks);
-  const int64_t batch = config_.train.global_batch_size, ranks = grid.ranks;
-  int64_t micro = config_.train.micro_batch_size;
-  if (batch % (micro * ranks) == 0) return;
-  while (micro > 1 && batch % (micro * ranks) != 0) --micro;
-  fail("train.global_batch_size {} is not a multiple of micro_batch_size {} times {} ranks; {}", batch,
-       config_.train.micro_batch_size, ranks,
-       batch % ranks == 0 ? fmt::format("train.micro_batch_size={} would do", micro)
-                          : fmt::format("take a batch that {} divides", ranks));
+  micro_steps_per_rank(config_.train, grid.ranks);  // throws unless the batch divides
 }
 
 void Trainer::open_run_directory() {
@@ -124,7 +116,7 @@ void Trainer::open_run_directory() {
 
 void Trainer::run() {
   const StopSignals signals;
-  metrics_->announce(directory_, train_data_->sampler().windows());
+  metrics_->announce(directory_, train_data_->sampler().windows(), planned_bytes_);
   const int64_t steps = config_.train.steps;
   if (start_.step == steps)
     return metrics_->news(

@@ -48,9 +48,8 @@ class Trainer {
   };
 
   void open_data();
-  SessionShape session_shape() const;
   void check_layout() const;
-  void check_memory_of_ranks(const Device& device, int local_ranks) const;
+  void check_memory_of_ranks(const SessionPlan& plan, const Device& device, int local_ranks) const;
   void open_run_directory();
   bool first_rank() const { return grid_.rank() == 0; }
 
@@ -86,7 +85,8 @@ class Trainer {
   std::string tokenizer_model_;  ///< bytes; "" = none
   std::unique_ptr<DataFeed> train_data_;
   std::unique_ptr<DataFeed> val_data_;
-  DataState data_;  ///< what train_data_ holds
+  DataState data_;            ///< what train_data_ holds
+  size_t planned_bytes_ = 0;  ///< memory of this rank
   std::unique_ptr<Session> session_;
   std::unique_ptr<StepRunner> runner_;
   std::unique_ptr<RunMetrics> metrics_;

@@ -10,6 +10,7 @@
 #include "kernels/staging.h"
 #include "train/logical_values.h"
 #include "train/schedule.h"
+#include "train/training_plan.h"
 
 namespace strand {
 
@@ -142,7 +143,7 @@ class Replay {
         tolerance_(VerifyTolerance::of(precision)),
         config_(session_config(reference.config(), precision)),
         data_(part_of_rank(reference.data(), grid.rank(), grid.ranks())),
-        session_(ops, grid, config_, shape(data_)),
+        session_(ops, grid, config_, shape(data_), plan_training(config_, shape(data_), ops, grid)),
         runner_(session_),
         shapes_(logical_shapes(session_)),
         comparison_(tolerance_.measure) {}

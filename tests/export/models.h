@@ -110,7 +110,8 @@ inline std::string make_checkpoint(const Config& config, const std::string& pare
   const auto ops_device = make_device(config.run);
   const auto ops = ops_device->make_ops();
   ProcessGrid self;
-  Session session(*ops, self, config, {Purpose::inference, 1, 4});
+  const SessionShape shape{Purpose::inference, 1, 4};
+  Session session(*ops, self, config, shape, plan_session(config, shape, ops_device->traits()));
   const auto values = [](const std::string& name, int64_t count) {
     std::vector<double> out;
     for (int64_t i = 0; i < count; ++i) out.push_back(value_of(name, i));

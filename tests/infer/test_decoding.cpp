@@ -354,12 +354,13 @@ TEST_CASE("the plan of a generation session is what it takes, and the cache is m
   const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
   Ops& ops = *cpu_ops;
   ProcessGrid self;
-  Session session(ops, self, config, {Purpose::generation, 3, 10});
+  const SessionShape three{Purpose::generation, 3, 10}, passes{Purpose::inference, 3, 10};
+  Session session(ops, self, config, three, plan_session(config, three, ops.device().traits()));
   CHECK_THROWS_WITH(session.transformer(), Catch::Contains("generation"));
   const std::vector<PlacedToken> outside = {{0, 3, 0}}, beyond = {{0, 0, 10}}, none;
   CHECK_THROWS_WITH(session.stage(outside), Catch::Contains("sequence 3"));
   CHECK_THROWS_WITH(session.stage(beyond), Catch::Contains("position 10"));
   CHECK_THROWS(session.stage(none));
-  Session whole(ops, self, config, {Purpose::inference, 3, 10});
+  Session whole(ops, self, config, passes, plan_session(config, passes, ops.device().traits()));
   CHECK_THROWS_WITH(whole.decoder(), Catch::Contains("not set up for generation"));
 }

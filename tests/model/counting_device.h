@@ -24,6 +24,8 @@ class CountingDevice final : public Device {
   HostRequests requests;
   /// How far the host may be ahead, whatever the device behind says: results are then read so many steps late.
   std::optional<int> ahead;
+  /// The arithmetic limit to tell, in place of a measurement.
+  std::optional<PeakRate> peak;
 
   const char* name() const override { return behind_.name(); }
   DeviceTraits traits() const override { return behind_.traits(); }
@@ -58,7 +60,9 @@ class CountingDevice final : public Device {
   std::unique_ptr<Event> make_event() override;
   int steps_ahead() const override { return ahead.value_or(behind_.steps_ahead()); }
   int threads() const override { return behind_.threads(); }
-  PeakRate measure_peak(PeakKind kind, int rounds) override { return behind_.measure_peak(kind, rounds); }
+  PeakRate measure_peak(PeakKind kind, int rounds) override {
+    return peak ? *peak : behind_.measure_peak(kind, rounds);
+  }
   std::string description() const override { return behind_.description(); }
 
  private:
@@ -87,6 +91,7 @@ class ForwardingOps final : public Ops {
  public:
   ForwardingOps(Device& device, std::unique_ptr<Ops> behind) : Ops(device), behind_(std::move(behind)) {}
   const char* name() const override { return behind_->name(); }
+  void reserve_workspace(size_t bytes) override { behind_->reserve_workspace(bytes); }
 
 #define STRAND_FORWARD_RUN(Name, family) \
   void run(const Name& op) override {    \

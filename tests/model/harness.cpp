@@ -60,7 +60,9 @@ StepData sequences_of(const StepData& data, int64_t begin, int64_t end) {
 }
 
 TestModel::TestModel(Ops& ops, const Config& config, int64_t sequences, int64_t tokens)
-    : session(ops, self, config, {Purpose::training, sequences, tokens}), runner(session) {}
+    : session(ops, self, config, {Purpose::training, sequences, tokens},
+              plan_training(config, {Purpose::training, sequences, tokens}, ops, self)),
+      runner(session) {}
 
 namespace {
 /// Mean and standard deviation of a random weight: activations of order one, routers that choose clearly.

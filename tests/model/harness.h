@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "core/error.h"
-#include "model/session.h"
 #include "train/step.h"
+#include "train/training_plan.h"
 
 namespace strand::test {
 

@@ -7,18 +7,24 @@
 #include "report/table.h"
 #include "small_config.h"
 #include "tests/catch.h"
-#include "train/step_counts.h"
+#include "train/training_plan.h"
 
 using namespace strand;
 using strand_test::small_config;
 
 namespace {
 PlanReport plan(const Config& config) {
-  return make_plan_report(config, {.row_alignment = 16}, count_step);
+  std::vector<RecomputePlan> plans;
+  Config other = config;
+  for (const Recompute recompute : {Recompute::none, Recompute::experts, Recompute::block}) {
+    other.train.recompute = recompute;
+    plans.push_back({recompute, plan_training(other, {.row_alignment = 16})});
+  }
+  return make_plan_report(config, {}, plans);
 }
 
 double family_flops(const PlanReport& report, OpFamily family) {
-  return report.step.ops.flops[static_cast<int>(family)];
+  return report.session.work.ops.flops[static_cast<int>(family)];
 }
 
 const KeptTensors& kept(const PlanReport& report, const std::string& name) {
@@ -98,13 +104,13 @@ TEST_CASE("the optimizer's calls and bytes count once a step, gradients are zero
   config.train.micro_batch_size = 4;
   const PlanReport one = plan(config);
   const int optimizer = static_cast<int>(OpFamily::optimizer), experts = static_cast<int>(OpFamily::expert_gemm);
-  CHECK(two.step.ops.calls[optimizer] == one.step.ops.calls[optimizer]);
-  CHECK(two.step.ops.bytes[optimizer] == one.step.ops.bytes[optimizer]);
-  CHECK(two.step.ops.calls[experts] == 2 * one.step.ops.calls[experts]);
+  CHECK(two.session.work.ops.calls[optimizer] == one.session.work.ops.calls[optimizer]);
+  CHECK(two.session.work.ops.bytes[optimizer] == one.session.work.ops.bytes[optimizer]);
+  CHECK(two.session.work.ops.calls[experts] == 2 * one.session.work.ops.calls[experts]);
   // AdamW reads and writes weight, m and v and reads the gradient; the norm reads the gradient: 32 bytes a parameter.
   // Clipping reads the terms and the numbers of the step.
   const double numbers = static_cast<double>(one.size.parameters);
-  CHECK(one.step.ops.bytes[optimizer] == 32 * numbers + 8 * (term_count + step_number_count));
+  CHECK(one.session.work.ops.bytes[optimizer] == 32 * numbers + 8 * (term_count + step_number_count));
 }
 
 TEST_CASE("recomputation trades memory for FLOPs, and says which") {
@@ -112,7 +118,7 @@ TEST_CASE("recomputation trades memory for FLOPs, and says which") {
   REQUIRE(report.choices.size() == 3);
   const RecomputeChoice &none = report.choices[0], &experts = report.choices[1], &block = report.choices[2];
   CHECK(none.total == report.session.bytes());
-  CHECK(none.flops == report.step.ops.total_flops());
+  CHECK(none.flops == report.session.work.ops.total_flops());
   CHECK(experts.step < none.step);
   CHECK(block.step < experts.step);
   const double gate_up_again = 2 * 2 * 64.0 * (32 * 8);

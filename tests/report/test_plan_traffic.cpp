@@ -3,13 +3,14 @@
 #include <mutex>
 
 #include "../parallel/thread_grid.h"
+#include "config/batch.h"
 #include "core/random.h"
 #include "kernels/cpu/backend.h"
 #include "model/backend.h"
 #include "small_config.h"
 #include "tests/catch.h"
 #include "train/step.h"
-#include "train/step_counts.h"
+#include "train/training_plan.h"
 
 using namespace strand;
 
@@ -61,8 +62,8 @@ std::vector<GroupTraffic> run_step(const Config& config, const GridShape& shape)
   test::run_ranks(shape.ranks, shape.expert_parallel, [&](ProcessGrid& grid) {
     const std::unique_ptr<Device> ops_device = make_device(config.run);
     const std::unique_ptr<Ops> ops = ops_device->make_ops();
-    Session session(*ops, grid, config,
-                    {Purpose::training, config.train.micro_batch_size, config.data.sequence_length});
+    Session session(*ops, grid, config, training_shape(config),
+                    plan_training(config, training_shape(config), *ops, grid));
     session.parameters().initialize(*ops, 1);
     StepRunner runner(session);
     const StepData data = random_step(config, grid.rank(), micro_steps_per_rank(config.train, grid.ranks()));
@@ -84,7 +85,7 @@ bool carries_rows(Traffic kind) {
 enum class Sampled : uint8_t { all, half };
 
 void check_traffic(const Config& config, const GridShape& shape, Sampled sampled = Sampled::all) {
-  const GroupTraffic planned = count_step(config, CpuDevice().traits(), shape).traffic;
+  const GroupTraffic planned = plan_training(config, CpuDevice().traits(), shape).work.traffic;
   const std::vector<GroupTraffic> booked = run_step(config, shape);
   CHECK(planned.total().total().calls > 0);
   for (int g = 0; g < rank_groups; ++g) {
@@ -146,7 +147,9 @@ TEST_CASE("without overlap, without SP, with O, with gradients in bf16") {
 TEST_CASE("half of SP's tokens: as many messages, and half of the bytes in the plan") {
   Config config = vanilla();
   const auto rows = [&] {
-    return count_step(config, CpuDevice().traits(), {4, 2}).traffic.total()[Traffic::specialization].payload_bytes;
+    return plan_training(config, CpuDevice().traits(), {4, 2})
+        .work.traffic.total()[Traffic::specialization]
+        .payload_bytes;
   };
   const double all = rows();
   config.losses.sp_token_fraction = 0.5;

@@ -22,6 +22,7 @@ class SpoiledOps final : public Ops {
       : Ops(operations.device()), operations_(operations), batches_(std::move(batches)) {}
 
   const char* name() const override { return operations_.name(); }
+  void reserve_workspace(size_t bytes) override { operations_.reserve_workspace(bytes); }
 
 #define STRAND_FORWARD_RUN(Name, family) \
   void run(const Name& op) override {    \

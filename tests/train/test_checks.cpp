@@ -34,7 +34,8 @@ Config every_operation() {
 void train(const Config& config, int ranks, Seen& seen) {
   run_ranks(ranks, ranks, [&](ProcessGrid& grid) {
     ShapeSpy ops(make_cpu_ops());
-    Session session(ops, grid, config, {Purpose::training, 2, 6});
+    const SessionShape shape{Purpose::training, 2, 6};
+    Session session(ops, grid, config, shape, plan_training(config, shape, ops, grid));
     session.parameters().initialize(ops, 7);
     StepRunner runner(session);
     const StepData data = random_batch(config, 2, 6, uint64_t(grid.rank()));
@@ -49,7 +50,8 @@ void train(const Config& config, int ranks, Seen& seen) {
 void continue_text(const Config& config, Seen& seen) {
   ShapeSpy ops(make_cpu_ops());
   ProcessGrid self;
-  Session session(ops, self, config, {Purpose::generation, 2, 12});
+  const SessionShape shape{Purpose::generation, 2, 12};
+  Session session(ops, self, config, shape, plan_session(config, shape, ops.device().traits()));
   session.parameters().initialize(ops, 7);
   generate(session, {{1, 2, 3}, {4}}, {.max_tokens = 3});
   seen.accepted.merge(ops.accepted);

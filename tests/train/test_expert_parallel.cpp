@@ -8,6 +8,7 @@
 #include "tests/parallel/thread_grid.h"
 #include "tests/train/reference_files.h"
 #include "train/logical_values.h"
+#include "train/training_plan.h"
 #include "train/verify.h"
 
 namespace strand::test {
@@ -66,7 +67,8 @@ Outcome train(const Config& config, Layout layout, Happens happens = Happens::at
         const std::unique_ptr<Ops> backend = make_backend();
         Ops& ops = *backend;
         Outcome& out = outcomes[size_t(grid.rank())];
-        Session session(ops, grid, config, {Purpose::training, sequences / grid.ranks(), tokens});
+        const SessionShape shape{Purpose::training, sequences / grid.ranks(), tokens};
+        Session session(ops, grid, config, shape, plan_training(config, shape, ops, grid));
         StepRunner runner(session);
         session.parameters().initialize(ops, 7);
         for (int64_t i = 0; i < 3; ++i) {
@@ -114,7 +116,8 @@ TEST_CASE("With experts spread over ranks, the host reads the counts of each lay
     CpuDevice cpu;
     CountingDevice device(cpu);
     const std::unique_ptr<Ops> ops = device.make_ops();
-    Session session(*ops, grid, config, {Purpose::training, sequences / grid.ranks(), tokens});
+    const SessionShape shape{Purpose::training, sequences / grid.ranks(), tokens};
+    Session session(*ops, grid, config, shape, plan_training(config, shape, *ops, grid));
     StepRunner runner(session);
     session.parameters().initialize(*ops, 7);
     const StepData data = part_of_rank(whole_step(config, 0), grid.rank(), grid.ranks());
@@ -225,7 +228,8 @@ TEST_CASE("A term that is not measured sends nothing") {
     std::vector<double> bytes(2);
     run_ranks(2, 2, [&](ProcessGrid& grid) {
       ReferenceOps ops;
-      Session session(ops, grid, config, {Purpose::training, sequences / 2, tokens});
+      const SessionShape shape{Purpose::training, sequences / 2, tokens};
+      Session session(ops, grid, config, shape, plan_training(config, shape, ops, grid));
       StepRunner runner(session);
       session.parameters().initialize(ops, 7);
       runner.accumulate(part_of_rank(whole_step(config, 0), grid.rank(), 2), {.losses = config.losses, .asked = asked},

@@ -8,6 +8,7 @@
 #include "train/checkpoint_saver.h"
 #include "train/logical_values.h"
 #include "train/model_state.h"
+#include "train/training_plan.h"
 #include "train/verify.h"
 
 namespace strand::test {
@@ -66,7 +67,8 @@ Outcome train(const Config& config, Layout layout, Happens happens = Happens::at
         const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
         Ops& ops = *cpu_ops;
         Outcome& out = outcomes[size_t(grid.rank())];
-        Session session(ops, grid, config, {Purpose::training, sequences / grid.ranks(), tokens});
+        const SessionShape shape{Purpose::training, sequences / grid.ranks(), tokens};
+        Session session(ops, grid, config, shape, plan_training(config, shape, ops, grid));
         StepRunner runner(session);
         session.parameters().initialize(ops, 7);
         out.initial = gather_logical(session, &OwnedPart::master);
@@ -162,13 +164,15 @@ TEST_CASE("A rank has a part of the moments, and the memory that the plan says")
     run_ranks(layout.ranks, layout.expert_parallel, [&](ProcessGrid& grid) {
       const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
       Ops& ops = *cpu_ops;
-      Session session(ops, grid, config, {Purpose::training, 1, tokens});
+      const SessionShape shape{Purpose::training, 1, tokens};
+      const SessionPlan plan = plan_training(config, shape, ops, grid);
+      Session session(ops, grid, config, shape, plan);
       const auto rank = size_t(grid.rank());
       for (const Bucket& b : session.parameters().buckets()) {
         owned[rank] += b.m.elements();
         held[rank] += b.weights.bytes() + b.gradients.bytes() + b.m.bytes() + b.v.bytes();
       }
-      for (const Arena::Record& record : session.plan().model.records)
+      for (const Arena::Record& record : plan.model.records)
         for (const char* what : {"weights (", "gradients (", "moments "})
           if (record.name.starts_with(what)) planned[rank] += record.bytes;
       total[rank] = session.parameters().elements();
@@ -259,7 +263,8 @@ Run run_and_save(const Config& config, Layout layout, const std::string& directo
   run_ranks(layout.ranks, layout.expert_parallel, [&](ProcessGrid& grid) {
     const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
     Ops& ops = *cpu_ops;
-    Session session(ops, grid, config, {Purpose::training, sequences / grid.ranks(), tokens});
+    const SessionShape shape{Purpose::training, sequences / grid.ranks(), tokens};
+    Session session(ops, grid, config, shape, plan_training(config, shape, ops, grid));
     StepRunner runner(session);
     CheckpointSaver saver(directory, session, mode, Retention{});
     session.parameters().initialize(ops, 7);
@@ -289,7 +294,8 @@ TEST_CASE("A checkpoint of any layout is resumed on any other, bit for bit; and 
       run_ranks(other.ranks, other.expert_parallel, [&](ProcessGrid& grid) {
         const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
         Ops& ops = *cpu_ops;
-        Session session(ops, grid, config, {Purpose::training, sequences / grid.ranks(), tokens});
+        const SessionShape shape{Purpose::training, sequences / grid.ranks(), tokens};
+        Session session(ops, grid, config, shape, plan_training(config, shape, ops, grid));
         StepRunner runner(session);
         load_model(session, checkpoint.model());
         load_optimizer(session, checkpoint.optimizer());
