@@ -32,15 +32,19 @@ class CudaEvent final : public Event {
   void hold(Stream stream) override {
     if (recorded_) check(cudaStreamWaitEvent(device_.stream(stream), event_), "ordering two streams");
   }
+  // Other threads ask, too, whose current GPU is the first one until they choose.
   bool happened() const override {
     if (!recorded_) return true;
+    device_.choose();
     const cudaError_t state = cudaEventQuery(event_);
     if (state == cudaErrorNotReady) return false;
     check(state, "asking for an event");
     return true;
   }
   void wait() override {
-    if (recorded_) check(cudaEventSynchronize(event_), "waiting for the GPU");
+    if (!recorded_) return;
+    device_.choose();
+    check(cudaEventSynchronize(event_), "waiting for the GPU");
   }
 
  private:
@@ -69,7 +73,7 @@ CudaDevice::CudaDevice(const CudaDeviceOptions& options) : options_(options) {
       cudaGetErrorString(driver), cudaGetErrorName(driver));
   require(options_.gpu >= 0 && options_.gpu < count, "GPU number {} is asked for, and this process sees {}",
           options_.gpu, count);
-  check(cudaSetDevice(options_.gpu), "choosing a GPU");
+  choose();
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, options_.gpu), "asking for the GPU's properties");
   gpu_name_ = properties.name;
@@ -89,6 +93,10 @@ CudaDevice::CudaDevice(const CudaDeviceOptions& options) : options_(options) {
   blas_workspace_ = DeviceMemory(*this, MemoryKind::device, blas_workspace_bytes);
   check(cublasSetStream(blas_, stream(Stream::compute)), "cublasSetStream");
   check(cublasSetWorkspace(blas_, blas_workspace_.data(), blas_workspace_.bytes()), "cublasSetWorkspace");
+}
+
+void CudaDevice::choose() const {
+  check(cudaSetDevice(options_.gpu), "choosing a GPU");
 }
 
 void CudaDevice::make_streams() {

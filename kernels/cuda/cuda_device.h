@@ -40,6 +40,8 @@ class CudaDevice final : public Device {
   PeakRate measure_peak(PeakKind kind, int rounds) override;
   std::string description() const override;
 
+  /// Makes it the current GPU of the calling thread.
+  void choose() const;
   cudaStream_t stream(Stream stream) const { return streams_[static_cast<int>(stream)]; }
   cublasHandle_t blas() const { return blas_; }
   const CudaDeviceOptions& options() const { return options_; }

@@ -186,6 +186,7 @@ void StepRunner::update(const Update& update) {
 }
 
 void StepRunner::enqueue_update(const Update& update) {
+  if (const std::shared_ptr<Event> copied = session_.take_hold_of_update()) copied->hold(Stream::compute);
   Ops& ops = session_.ops();
   const OptimizerConfig& optimizer = update.optimizer;
   const Tensor numbers = session_.numbers();
@@ -240,11 +241,12 @@ void StepRunner::step(const StepData& data, const Objective& objective, int64_t 
   request_result(objective);
 }
 
-/// A step that is larger than those of the run's configuration is enqueued as it comes, and so is one that is profiled:
-/// a profile waits in every operation.
+/// A step that is larger than those of the run's configuration is enqueued as it comes. So is one that is profiled, as
+/// a profile waits in every operation, and the one after a snapshot, whose update waits for an event that no recording
+/// can hold.
 bool StepRunner::can_record(const StepData& data) {
   const StepInputs* inputs = session_.step_inputs();
-  if (inputs == nullptr || session_.ops().profile() != nullptr) return false;
+  if (inputs == nullptr || session_.ops().profile() != nullptr || session_.update_is_held()) return false;
   const bool fits = std::all_of(data.micro_batches.begin(), data.micro_batches.end(),
                                 [&](int64_t sequences) { return sequences <= session_.shape().sequences; });
   return fits && data.tokens <= session_.shape().tokens && data.sequences() * data.tokens <= inputs->rows();
