@@ -15,6 +15,7 @@
 
 #include "core/available_memory.h"
 #include "core/tensor.h"
+#include "kernels/work_trail.h"
 
 namespace strand {
 
@@ -140,6 +141,10 @@ class Device {
     body();
     return Ran::body;
   }
+
+  /// Where to tell what is enqueued, so that the message of a fault can say it; null where an operation that fails does
+  /// so when it is called.
+  virtual WorkTrail* trail() { return nullptr; }
 
   // ---- about itself
   /// Threads that work on an operation; 1 where that means nothing.

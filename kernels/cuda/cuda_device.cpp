@@ -93,6 +93,7 @@ CudaDevice::CudaDevice(const CudaDeviceOptions& options) : options_(options) {
   blas_workspace_ = DeviceMemory(*this, MemoryKind::device, blas_workspace_bytes);
   check(cublasSetStream(blas_, stream(Stream::compute)), "cublasSetStream");
   check(cublasSetWorkspace(blas_, blas_workspace_.data(), blas_workspace_.bytes()), "cublasSetWorkspace");
+  trail_ = std::make_unique<CudaTrail>(*this);
 }
 
 void CudaDevice::choose() const {
@@ -131,8 +132,9 @@ void* CudaDevice::allocate(MemoryKind kind, size_t bytes) {
   const cudaError_t error = kind == MemoryKind::staging ? cudaMallocHost(&memory, asked) : cudaMalloc(&memory, asked);
   if (error == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // it is told below, and not once more by the next call
-    fail("out of {} memory: {:.2f} GiB asked for; a smaller micro-batch, model or recompute setting helps",
-         kind == MemoryKind::staging ? "pinned" : "GPU", static_cast<double>(bytes) / (1 << 30));
+    fail("out of {} memory{}: {:.2f} GiB asked for; a smaller micro-batch, model or recompute setting helps",
+         kind == MemoryKind::staging ? "pinned" : "GPU", CudaTrail::where_host_is(),
+         static_cast<double>(bytes) / (1 << 30));
   }
   check(error, "allocating memory");
   if (kind == MemoryKind::device) {

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "kernels/cuda/backend.h"
+#include "kernels/cuda/trail.h"
 #include "kernels/device.h"
 
 namespace strand {
@@ -37,6 +38,7 @@ class CudaDevice final : public Device {
   /// one is captured into a graph, which it and later ones launch. Only where workspace() has moved meanwhile, so that
   /// the graph would use memory that is gone, is the body captured again.
   Ran run(Recording& recording, const std::function<void()>& body) override;
+  WorkTrail* trail() override { return trail_.get(); }
   PeakRate measure_peak(PeakKind kind, int rounds) override;
   std::string description() const override;
 
@@ -63,6 +65,7 @@ class CudaDevice final : public Device {
   size_t held_bytes_ = 0, peak_bytes_ = 0;
   DeviceMemory blas_workspace_;
   DeviceMemory workspace_;
+  std::unique_ptr<CudaTrail> trail_;
 };
 
 }  // namespace strand

@@ -75,6 +75,11 @@ void StepRunner::begin_training(const StepData& data, int64_t index, double lear
 
 // ---- gradients ----------------------------------------------------------------------------------------------------
 
+/// What is enqueued from now on, for the message of a fault.
+void StepRunner::part(const char* what) {
+  if (WorkTrail* trail = session_.device().trail()) trail->part(what, -1);
+}
+
 /// Each micro-batch is sent when its turn comes.
 StepRunner::BatchAt StepRunner::staging(const StepData& data) {
   return [this, &data](int64_t first, int64_t sequences) {
@@ -110,6 +115,7 @@ void StepRunner::for_each_micro_step(const StepData& data, TokenSample sample,
 void StepRunner::enqueue_gradients(const StepData& data, const Objective& objective, const BatchAt& batch_at) {
   Transformer& model = session_.transformer();
   const TokenSample sample{.fraction = objective.losses.sp_token_fraction, .numbers = session_.numbers()};
+  part("zeroing of gradients");
   session_.parameters().zero_gradients(session_.ops());
   model.begin_step();
   const bool overlap = session_.config().parallel.overlap;
@@ -167,6 +173,7 @@ StepTerms StepRunner::terms_of(const double* values, const Objective& objective)
 void StepRunner::enqueue_norm() {
   Ops& ops = session_.ops();
   const Tensor sum = session_.number_buffer();
+  part("norm of the gradients");
   ops(Zero{sum});
   for (const Parameter& p : session_.parameters().all())
     if (p.owned.gradient) ops(SumOfSquares{.x = p.owned.gradient, .sum = sum});
@@ -213,6 +220,7 @@ void StepRunner::enqueue_update(const Update& update) {
   ProcessGrid& grid = session_.grid();
   const std::vector<Bucket>& buckets = session_.parameters().buckets();
   grid.progress().now("the update", -1);
+  part("update");
   for (size_t i = 0; i < buckets.size(); ++i) {
     for (const size_t p : buckets[i].parameters) step(session_.parameters().all()[p]);
     gathers_[i] = buckets[i].group(grid).begin_all_gather(Traffic::weights, buckets[i].weights);
@@ -230,6 +238,7 @@ void StepRunner::enqueue_update(const Update& update) {
 // ---- a whole step, and what it came to ----------------------------------------------------------------------------
 
 void StepRunner::step(const StepData& data, const Objective& objective, int64_t index, const Update& how) {
+  if (WorkTrail* trail = session_.device().trail()) trail->step(index);
   begin_training(data, index, how.learning_rate);
   replayed_ = false;
   if (can_record(data)) {

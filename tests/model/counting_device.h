@@ -24,6 +24,8 @@ class CountingDevice final : public Device {
   HostRequests requests;
   /// How far the host may be ahead, whatever the device behind says: results are then read so many steps late.
   std::optional<int> ahead;
+  /// Who is told what is enqueued.
+  WorkTrail* told = nullptr;
 
   const char* name() const override { return behind_.name(); }
   DeviceTraits traits() const override { return behind_.traits(); }
@@ -57,6 +59,7 @@ class CountingDevice final : public Device {
   }
   std::unique_ptr<Event> make_event() override;
   int steps_ahead() const override { return ahead.value_or(behind_.steps_ahead()); }
+  WorkTrail* trail() override { return told; }
   int threads() const override { return behind_.threads(); }
   PeakRate measure_peak(PeakKind kind, int rounds) override { return behind_.measure_peak(kind, rounds); }
   std::string description() const override { return behind_.description(); }
