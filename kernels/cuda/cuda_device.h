@@ -1,5 +1,5 @@
 #pragma once
-// An NVIDIA GPU: its memory, its three streams, cuBLAS, and a step that is captured into a graph.
+// An NVIDIA GPU: its memory, its streams, cuBLAS, and a step that is captured into a graph.
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
 

@@ -82,11 +82,12 @@ void Snapshot::take() {
   for (size_t b = 0; b < session_.parameters().buckets().size(); ++b)
     for (Tensor OwnedPart::*field : fields) copy_bucket(b, field);
   ready_->record(Stream::compute);
-  ready_->hold(Stream::copy);
+  ready_->hold(Stream::snapshot);
   auto* to = static_cast<std::byte*>(memory_.data());
   for (size_t i = 0; i < bias_at_.size(); ++i)
-    session_.device().enqueue_download(session_.parameters().router_biases()[i].bias, to + bias_at_[i], Stream::copy);
-  copied_->record(Stream::copy);
+    session_.device().enqueue_download(session_.parameters().router_biases()[i].bias, to + bias_at_[i],
+                                       Stream::snapshot);
+  copied_->record(Stream::snapshot);
   session_.hold_update_until(copied_);
 }
 
@@ -94,16 +95,16 @@ void Snapshot::copy_bucket(size_t bucket, Tensor OwnedPart::*field) {
   const Tensor whole = gathered(bucket, field);
   if (!whole) return;
   ready_->record(Stream::compute);
-  ready_->hold(Stream::copy);
+  ready_->hold(Stream::snapshot);
   for (const Copy& copy : copies_[bucket]) {
     if (copy.field != field) continue;
     const Tensor from{static_cast<std::byte*>(whole.data) + static_cast<size_t>(copy.first) * size_of(whole.dtype),
                       whole.dtype, copy.shape};
-    session_.device().enqueue_download(from, static_cast<std::byte*>(memory_.data()) + copy.at, Stream::copy);
+    session_.device().enqueue_download(from, static_cast<std::byte*>(memory_.data()) + copy.at, Stream::snapshot);
   }
   if (whole.data != session_.parameters().buckets()[bucket].gradients.data) return;
   // Other tensors are gathered there next, and then come the next step's gradients.
-  gone_->record(Stream::copy);
+  gone_->record(Stream::snapshot);
   gone_->hold(Stream::compute);
 }
 

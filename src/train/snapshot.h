@@ -1,7 +1,7 @@
 #pragma once
-// A copy in pinned host memory of what this rank writes into a checkpoint, made on the copy stream while the next step
-// runs forward and backward: only its update comes after the copy. Of one rank that is everything. Of several, each
-// bucket is gathered to one of the ranks that share it (the i-th to rank i modulo their number), which keeps its
+// A copy in pinned host memory of what this rank writes into a checkpoint, made on a stream of its own while the next
+// step runs forward and backward: only its update comes after the copy. Of one rank that is everything. Of several,
+// each bucket is gathered to one of the ranks that share it (the i-th to rank i modulo their number), which keeps its
 // logical tensors; so each rank keeps about as much as any other, and all of them together one copy.
 #include <cstddef>
 #include <memory>
