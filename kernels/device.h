@@ -3,7 +3,7 @@
 // knows about itself. Operations (kernels/ops.h) and communicators (parallel/communicator.h) are made from a device and
 // work in its order; nothing above kernels/ asks OpenMP, /proc or a driver.
 //
-// A device has three streams. What is enqueued on one stream runs in the order in which it was enqueued; streams run
+// A device has four streams. What is enqueued on one stream runs in the order in which it was enqueued; streams run
 // side by side, unless one waits for an event of another. The host enqueues and goes on. It waits in download(),
 // synchronize() and Event::wait() only, and each of these says so. On the CPU a stream is the program's own order: what
 // is enqueued is done when the call returns, and every event has happened.
@@ -15,6 +15,7 @@
 
 #include "core/available_memory.h"
 #include "core/tensor.h"
+#include "kernels/work_trail.h"
 
 namespace strand {
 
@@ -25,9 +26,10 @@ class OpWorkspaces;
 enum class Stream : uint8_t {
   compute,        ///< operations
   communication,  ///< collectives between ranks
-  copy,           ///< between the host and the device
+  copy,           ///< between the host and the device: a step's inputs and counts
+  snapshot,       ///< to the host, of what a checkpoint holds: it takes long, and nothing else stands behind it
 };
-constexpr int stream_count = 3;
+constexpr int stream_count = 4;
 
 /// A point in the order of a stream, made once by Device::make_event() and recorded again and again. An event that was
 /// never recorded has happened.
@@ -145,6 +147,10 @@ class Device {
     body();
     return Ran::body;
   }
+
+  /// Where to tell what is enqueued, so that the message of a fault can say it; null where an operation that fails does
+  /// so when it is called.
+  virtual WorkTrail* trail() { return nullptr; }
 
   // ---- about itself
   /// Threads that work on an operation; 1 where that means nothing.

@@ -119,6 +119,7 @@ class Ops {
   template <typename Op>
   void operator()(const Op& op) {
     op.check();
+    if (WorkTrail* trail = device_.trail()) trail->operation(name_of(static_cast<const Op*>(nullptr)));
     if (profile_ == nullptr) return run(op);
     const double start = profile_start();
     run(op);
@@ -156,6 +157,12 @@ class Ops {
   }
   STRAND_FOR_EACH_OP(STRAND_FAMILY_OF)
 #undef STRAND_FAMILY_OF
+#define STRAND_NAME_OF(Name, family)                  \
+  static constexpr const char* name_of(const Name*) { \
+    return #Name;                                     \
+  }
+  STRAND_FOR_EACH_OP(STRAND_NAME_OF)
+#undef STRAND_NAME_OF
 
   Device& device_;
   OpProfile* profile_ = nullptr;

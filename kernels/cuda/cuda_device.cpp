@@ -29,15 +29,19 @@ class CudaEvent final : public Event {
   void hold(Stream stream) override {
     if (recorded_) check(cudaStreamWaitEvent(device_.stream(stream), event_), "ordering two streams");
   }
+  // Other threads ask, too, whose current GPU is the first one until they choose.
   bool happened() const override {
     if (!recorded_) return true;
+    device_.choose();
     const cudaError_t state = cudaEventQuery(event_);
     if (state == cudaErrorNotReady) return false;
     check(state, "asking for an event");
     return true;
   }
   void wait() override {
-    if (recorded_) check(cudaEventSynchronize(event_), "waiting for the GPU");
+    if (!recorded_) return;
+    device_.choose();
+    check(cudaEventSynchronize(event_), "waiting for the GPU");
   }
 
  private:
@@ -66,7 +70,7 @@ CudaDevice::CudaDevice(const CudaDeviceOptions& options) : options_(options) {
       cudaGetErrorString(driver), cudaGetErrorName(driver));
   require(options_.gpu >= 0 && options_.gpu < count, "GPU number {} is asked for, and this process sees {}",
           options_.gpu, count);
-  check(cudaSetDevice(options_.gpu), "choosing a GPU");
+  choose();
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, options_.gpu), "asking for the GPU's properties");
   gpu_name_ = properties.name;
@@ -86,6 +90,11 @@ CudaDevice::CudaDevice(const CudaDeviceOptions& options) : options_(options) {
   blas_workspace_ = DeviceMemory(*this, MemoryKind::device, gpu::blas_workspace_bytes);
   check(cublasSetStream(blas_, stream(Stream::compute)), "cublasSetStream");
   check(cublasSetWorkspace(blas_, blas_workspace_.data(), blas_workspace_.bytes()), "cublasSetWorkspace");
+  trail_ = std::make_unique<CudaTrail>(*this);
+}
+
+void CudaDevice::choose() const {
+  check(cudaSetDevice(options_.gpu), "choosing a GPU");
 }
 
 void CudaDevice::make_streams() {
@@ -120,8 +129,9 @@ void* CudaDevice::allocate(MemoryKind kind, size_t bytes) {
   const cudaError_t error = kind == MemoryKind::staging ? cudaMallocHost(&memory, asked) : cudaMalloc(&memory, asked);
   if (error == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // it is told below, and not once more by the next call
-    fail("out of {} memory: {:.2f} GiB asked for; a smaller micro-batch, model or recompute setting helps",
-         kind == MemoryKind::staging ? "pinned" : "GPU", static_cast<double>(bytes) / (1 << 30));
+    fail("out of {} memory{}: {:.2f} GiB asked for; a smaller micro-batch, model or recompute setting helps",
+         kind == MemoryKind::staging ? "pinned" : "GPU", CudaTrail::where_host_is(),
+         static_cast<double>(bytes) / (1 << 30));
   }
   check(error, "allocating memory");
   if (kind == MemoryKind::device) {

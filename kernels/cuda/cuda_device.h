@@ -1,11 +1,12 @@
 #pragma once
-// An NVIDIA GPU: its memory, its three streams, cuBLAS, and a step that is captured into a graph.
+// An NVIDIA GPU: its memory, its streams, cuBLAS, and a step that is captured into a graph.
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
 
 #include <unordered_map>
 
 #include "kernels/cuda/backend.h"
+#include "kernels/cuda/trail.h"
 #include "kernels/device.h"
 
 namespace strand {
@@ -37,9 +38,12 @@ class CudaDevice final : public Device {
   /// one is captured into a graph, which it and later ones launch. Only where workspace() has moved meanwhile, so that
   /// the graph would use memory that is gone, is the body captured again.
   Ran run(Recording& recording, const std::function<void()>& body) override;
+  WorkTrail* trail() override { return trail_.get(); }
   PeakRate measure_peak(PeakKind kind, int rounds) override;
   std::string description() const override;
 
+  /// Makes it the current GPU of the calling thread.
+  void choose() const;
   cudaStream_t stream(Stream stream) const { return streams_[static_cast<int>(stream)]; }
   cublasHandle_t blas() const { return blas_; }
   const CudaDeviceOptions& options() const { return options_; }
@@ -61,6 +65,7 @@ class CudaDevice final : public Device {
   size_t held_bytes_ = 0, peak_bytes_ = 0;
   DeviceMemory blas_workspace_;
   DeviceMemory workspace_;
+  std::unique_ptr<CudaTrail> trail_;
 };
 
 }  // namespace strand

@@ -1,15 +1,48 @@
 #include "kernels/cuda/errors.h"
 
 #include "core/error.h"
+#include "kernels/cuda/trail.h"
 
 namespace strand::gpu {
 
+namespace {
+/// Whether it is an error of something that was enqueued before, after which the GPU does nothing more for the process.
+bool is_fault(cudaError_t error) {
+  switch (error) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorInvalidPc:
+    case cudaErrorHardwareStackError:
+    case cudaErrorAssert:
+    case cudaErrorLaunchFailure:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorUnknown:
+      return true;
+    default:
+      return false;
+  }
+}
+
+[[noreturn]] void throw_fault(cudaError_t error, const char* what) {
+  throw DeviceFault(fmt::format("cuda: {} ({}){}; it showed at: {}", cudaGetErrorString(error), cudaGetErrorName(error),
+                                CudaTrail::where_device_is(), what));
+}
+}  // namespace
+
 void throw_error(cudaError_t error, const char* what) {
-  fail("cuda: {}: {} ({})", what, cudaGetErrorString(error), cudaGetErrorName(error));
+  if (is_fault(error)) throw_fault(error, what);
+  fail("cuda: {}: {} ({}){}", what, cudaGetErrorString(error), cudaGetErrorName(error), CudaTrail::where_host_is());
 }
 
 void throw_error(cublasStatus_t status, const char* what) {
-  fail("cuda: {}: {} ({})", what, cublasGetStatusString(status), cublasGetStatusName(status));
+  // cuBLAS does not say that what it met is the fault of a kernel before it.
+  if (const cudaError_t error = cudaPeekAtLastError(); is_fault(error)) throw_fault(error, what);
+  fail("cuda: {}: {} ({}){}", what, cublasGetStatusString(status), cublasGetStatusName(status),
+       CudaTrail::where_host_is());
 }
 
 void throw_unsupported(DType type) {

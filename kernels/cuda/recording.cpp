@@ -22,7 +22,8 @@ class GraphRecording final : public Device::Recording {
 
   bool ran = false;
   cudaGraphExec_t executable = nullptr;
-  const void* workspace = nullptr;  ///< where the device's was when the body was captured
+  const void* workspace = nullptr;      ///< where the device's was when the body was captured
+  std::shared_ptr<CudaTrail::Log> log;  ///< of what was captured
 };
 
 /// Destroys the graph at the end.
@@ -34,6 +35,18 @@ struct CapturedGraph {
   CapturedGraph(const CapturedGraph&) = delete;
   CapturedGraph& operator=(const CapturedGraph&) = delete;
   cudaGraph_t graph = nullptr;
+};
+
+/// While one lives, the trail writes the log of a recording.
+class LogScope {
+ public:
+  LogScope(CudaTrail& trail, std::shared_ptr<CudaTrail::Log>& log) : trail_(trail) { log = trail.begin_recording(); }
+  ~LogScope() { trail_.end_recording(); }
+  LogScope(const LogScope&) = delete;
+  LogScope& operator=(const LogScope&) = delete;
+
+ private:
+  CudaTrail& trail_;
 };
 
 void capture(cudaStream_t stream, const std::function<void()>& body, CapturedGraph& captured) {
@@ -77,7 +90,10 @@ Device::Ran CudaDevice::run(Recording& recording, const std::function<void()>& b
   const bool valid = graph.executable != nullptr && graph.workspace == workspace_.data();
   if (!valid) {
     CapturedGraph captured;
-    capture(stream(Stream::compute), body, captured);
+    {
+      const LogScope scope(*trail_, graph.log);
+      capture(stream(Stream::compute), body, captured);
+    }
     update(graph.executable, captured.graph);
     graph.workspace = workspace_.data();
   }

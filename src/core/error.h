@@ -20,6 +20,12 @@ class UsageError : public Error {
   using Error::Error;
 };
 
+/// The device itself has failed (a kernel's fault, an error of its memory): it can do nothing more for this process.
+class DeviceFault : public Error {
+ public:
+  using Error::Error;
+};
+
 /// Throws Error with a formatted message.
 template <typename... Args>
 [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {

@@ -43,6 +43,11 @@ struct Context {
   const ParallelConfig& parallel;
   /// Logits that the head computes at a time: 32 MiB of f32. Tests set it lower, so that a small batch has many chunks.
   int64_t head_logits = int64_t{1} << 23;
+
+  /// What is enqueued from now on is this part of a step, for the message of a fault (WorkTrail::part).
+  void part(const char* what, int64_t layer = -1) const {
+    if (WorkTrail* trail = ops.device().trail()) trail->part(what, layer);
+  }
 };
 
 /// One micro-batch on the device.

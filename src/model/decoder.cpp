@@ -10,7 +10,7 @@ Decoder::Decoder(Ops& ops, ProcessGrid& grid, const Config& config, const Parame
                  int64_t positions, Arena& model, Arena& step, Arena& scratch)
     : config_(config),
       types_(NumberTypes::of(config.run.precision)),
-      dispatcher_(make_dispatcher(grid)),
+      dispatcher_(make_dispatcher(grid, ops.device(), config.moe.num_experts)),
       context_{ops, grid, *dispatcher_, step, scratch, types_, config_.model, config_.moe, config_.parallel},
       parameters_(parameters),
       rotary_(upload_rotary_table(context_, model, positions)) {

@@ -97,9 +97,11 @@ class Dispatcher {
   // ---- routing: the phases count and sort
   /// Routing::map and what counts rows; `r` has its selection.
   virtual void allocate_maps(Context& c, Routing& r) = 0;
+  /// The counts of rows begin their journey to the ranks of their experts.
   virtual void sort(Context& c, const TokenSample& sample, const Routing& r) = 0;
   /// Learns how many rows come to this rank. Where rows travel, this is the only time that the host reads what the
-  /// device computed. Everything below needs it.
+  /// device computed: it waits for the copy of the counts, which goes by a stream of its own, and not for what was
+  /// enqueued on the compute stream since sort(). Everything below needs it.
   virtual void count(Context& c, const TokenSample& sample, Routing& r) = 0;
   /// Rows that the experts of this rank compute, without padding.
   virtual int64_t rows_here(const Routing& r) const = 0;
@@ -131,9 +133,9 @@ class Dispatcher {
   virtual void finish(Context& c, const BackwardRows& rows) = 0;
 };
 
-/// For the grid's expert groups: one of the two.
-std::unique_ptr<Dispatcher> make_dispatcher(const ProcessGrid& grid);
+/// For the grid's expert groups: one of the two. `experts`: of a layer, all ranks.
+std::unique_ptr<Dispatcher> make_dispatcher(const ProcessGrid& grid, Device& device, int64_t experts);
 std::unique_ptr<Dispatcher> make_local_dispatcher();
-std::unique_ptr<Dispatcher> make_spread_dispatcher();
+std::unique_ptr<Dispatcher> make_spread_dispatcher(Device& device, int64_t experts);
 
 }  // namespace strand

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "core/arena.h"
@@ -131,6 +132,12 @@ class Session {
   Tensor prediction_buffer() const { return buffers_.prediction; }
   /// [step_number_count] f64 on the device (kernels/ops/step_numbers.h).
   Tensor numbers() const { return buffers_.numbers; }
+  /// Somebody copies weights or moments away, until `event` has happened: the next update is to come after it. That is
+  /// ordered on the device; the host does not wait. A later call stands for both, as copies have one order.
+  void hold_update_until(std::shared_ptr<Event> event) { update_held_by_ = std::move(event); }
+  /// What the next update has to come after, once; null where nothing is copied.
+  std::shared_ptr<Event> take_hold_of_update() { return std::exchange(update_held_by_, nullptr); }
+  bool update_is_held() const { return update_held_by_ != nullptr; }
   /// [1] f64 on the device, for whoever needs one number of it.
   Tensor number_buffer() const { return buffers_.number; }
 
@@ -146,6 +153,7 @@ class Session {
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<Decoder> decoder_;
   SessionBuffers buffers_;
+  std::shared_ptr<Event> update_held_by_;
 };
 
 }  // namespace strand

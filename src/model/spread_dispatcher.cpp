@@ -1,5 +1,6 @@
 // The dispatcher where experts are spread over the ranks of an expert group: rows travel by all-to-alls of uneven
 // sizes, in chunks.
+#include <algorithm>
 #include <span>
 
 #include "model/dispatcher.h"
@@ -9,6 +10,11 @@ namespace strand {
 namespace {
 class SpreadDispatcher final : public Dispatcher {
  public:
+  SpreadDispatcher(Device& device, int64_t experts)
+      : counts_on_host_(device, MemoryKind::staging, static_cast<size_t>(2 * experts * 2) * sizeof(int32_t)),
+        counts_there_(device.make_event()),
+        counts_copied_(device.make_event()) {}
+
   // ---- routing
 
   /// Rows that travel need no padding.
@@ -23,31 +29,25 @@ class SpreadDispatcher final : public Dispatcher {
 
   void sort(Context& c, const TokenSample& sample, const Routing& r) override {
     c.ops(SortForExchange{.selected = r.selected, .sample = sample, .map = r.map, .counts = r.counts[0]});
+    begin_counts(c, r);
     c.ops(SampledSlots{.counts = r.counts[0], .row_of_slot = r.map.row_of_slot, .packed_of_slot = r.packed_of_slot});
   }
 
   void count(Context& c, const TokenSample& sample, Routing& r) override {
     Communicator& group = c.grid.experts();
     const int ranks = group.size();
-    const int64_t experts = c.moe.num_experts, local = experts / ranks;
-    RankRows sent{r.counts[0], {}, {}}, arriving{r.counts[1], {}, {}};
-    for (int64_t p = 0; p < ranks; ++p) {
-      sent.first.push_back(p * local);
-      sent.count.push_back(local);
-    }
-    arriving.first = sent.first;
-    arriving.count = sent.count;
-    group.all_to_all(Traffic::counts, Direction::to_experts, sent, arriving);
+    const int64_t experts = c.moe.num_experts;
     const auto numbers = static_cast<size_t>(2 * experts);
+    group.wait(counts_work_);
     std::vector<int32_t> counts(2 * numbers);
     if (group.only_counts()) {
       const std::vector<int32_t> even = even_counts(r.selected.elements(), experts, sample.fraction);
       for (size_t i = 0; i < 2 * numbers; ++i) counts[i] = even[i % numbers];
     } else {
-      c.ops.device().download(r.counts, counts.data());
+      read_counts(c, r, counts);
     }
-    const std::span<const int32_t> both(counts);
-    r.exchange = RowExchange(both.first(numbers), both.last(numbers), ranks, c.parallel.exchange_chunks);
+    r.exchange = RowExchange(std::span<const int32_t>(counts).first(numbers),
+                             std::span<const int32_t>(counts).last(numbers), ranks, c.parallel.exchange_chunks);
   }
 
   int64_t rows_here(const Routing& r) const override { return r.exchange.arrivals; }
@@ -218,6 +218,29 @@ class SpreadDispatcher final : public Dispatcher {
  private:
   using Work = Communicator::Work;
 
+  void begin_counts(Context& c, const Routing& r) {
+    Communicator& group = c.grid.experts();
+    const int64_t local = c.moe.num_experts / group.size();
+    RankRows sent{r.counts[0], {}, {}}, arriving{r.counts[1], {}, {}};
+    for (int64_t p = 0; p < group.size(); ++p) {
+      sent.first.push_back(p * local);
+      sent.count.push_back(local);
+    }
+    arriving.first = sent.first;
+    arriving.count = sent.count;
+    counts_work_ = group.begin_all_to_all(Traffic::counts, Direction::to_experts, sent, arriving);
+  }
+
+  /// The copy stream waits for the counts alone, and the host for the copy stream.
+  void read_counts(Context& c, const Routing& r, std::vector<int32_t>& counts) {
+    counts_there_->record(Stream::communication);
+    counts_there_->hold(Stream::copy);
+    c.ops.device().enqueue_download(r.counts, counts_on_host_.data(), Stream::copy);
+    counts_copied_->record(Stream::copy);
+    counts_copied_->wait();
+    std::copy_n(static_cast<const int32_t*>(counts_on_host_.data()), counts.size(), counts.begin());
+  }
+
   /// Of one chunk while its rows are on their way.
   struct Flight {
     Tensor rows;           ///< [A, D] act, as they arrive and as they leave
@@ -260,13 +283,16 @@ class SpreadDispatcher final : public Dispatcher {
     for (Flight& flight : flights_) wait(c, flight);
   }
 
+  DeviceMemory counts_on_host_;  ///< [2, E, 2] i32, staging
+  std::unique_ptr<Event> counts_there_, counts_copied_;
+  Work counts_work_;                 ///< of the layer in progress
   std::vector<Flight> flights_;      ///< of the pass in progress, by part
   Tensor gates_home_, dgates_home_;  ///< [home rows, 1] acc, of the backward pass in progress
 };
 }  // namespace
 
-std::unique_ptr<Dispatcher> make_spread_dispatcher() {
-  return std::make_unique<SpreadDispatcher>();
+std::unique_ptr<Dispatcher> make_spread_dispatcher(Device& device, int64_t experts) {
+  return std::make_unique<SpreadDispatcher>(device, experts);
 }
 
 }  // namespace strand

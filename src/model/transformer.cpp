@@ -13,7 +13,7 @@ Transformer::Transformer(Ops& ops, ProcessGrid& grid, const Config& config, cons
                          int64_t positions, Arena& model, Arena& step, Arena& scratch)
     : config_(config),
       types_(NumberTypes::of(config.run.precision)),
-      dispatcher_(make_dispatcher(grid)),
+      dispatcher_(make_dispatcher(grid, ops.device(), config.moe.num_experts)),
       context_{ops, grid, *dispatcher_, step, scratch, types_, config_.model, config_.moe, config_.parallel},
       parameters_(parameters) {
   rotary_ = upload_rotary_table(context_, model, positions);
@@ -82,6 +82,7 @@ void Transformer::attention_half(int64_t layer, const Batch& batch, Pass pass) {
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
   const LayerKept& kept = kept_[size_t(layer)];
   const bool sum = pass == Pass::first && layer > 0;
+  context_.part("attention (forward)", layer);
   context_.ops(AddRmsNorm{.residual = sum ? residual_ : kept.x_in,
                           .branch = sum ? branch_ : Tensor{},
                           .weight = w.attn_norm,
@@ -114,7 +115,11 @@ ExpertLayer Transformer::expert_layer(int64_t layer, const LossContext& loss) co
 void Transformer::ffn_half(int64_t layer, const LossContext& loss) {
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
   LayerKept& kept = kept_[size_t(layer)];
-  if (!is_moe(layer)) return feed_forward_forward(context_, w, kept.dense, kept.ffn_normed, branch_);
+  if (!is_moe(layer)) {
+    context_.part("feed-forward (forward)", layer);
+    return feed_forward_forward(context_, w, kept.dense, kept.ffn_normed, branch_);
+  }
+  context_.part("router (forward)", layer);
   route_forward(context_, layer - config_.model.dense_layers, w, parameters_.router_bias(layer), kept.ffn_normed,
                 kept.routing, loss, counts_of(layer, loss.use));
   if (layer > config_.model.dense_layers)
@@ -122,6 +127,7 @@ void Transformer::ffn_half(int64_t layer, const LossContext& loss) {
   dispatcher_->count(context_, loss.sample, kept.routing);
   if (loss.use == LossContext::Use::training) expert_rows_ += dispatcher_->rows_here(kept.routing);
   kept.experts = allocate_experts(context_, kept.routing, loss);
+  context_.part("experts (forward)", layer);
   experts_forward(context_, expert_layer(layer, loss), branch_);
 }
 
@@ -139,6 +145,7 @@ void Transformer::forward(const Batch& batch, const LossContext& loss, Recompute
     context_.grid.progress().now("forward", layer);
     LayerKept& kept = kept_[size_t(layer)];
     kept.x_in = step.allocate("x_in", types_.acc, {t, d});
+    if (layer == 0) context_.part("embedding (forward)");
     if (layer == 0)
       context_.ops(Embedding{.tokens = batch.inputs, .table = parameters_.weights().embed, .x = kept.x_in});
     if (is_moe(layer)) kept.routing = Routing::allocate(context_, batch, loss);
@@ -151,6 +158,7 @@ void Transformer::forward(const Batch& batch, const LossContext& loss, Recompute
     ffn_half(layer, loss);
   }
   context_.grid.progress().now("head", -1);
+  context_.part("head");
   final_x_ = step.allocate("final.x", types_.acc, {t, d});
   final_normed_ = step.allocate("final.normed", types_.act, {t, d});
   final_rstd_ = step.allocate("final.rstd", types_.acc, {t});
@@ -215,6 +223,7 @@ void Transformer::train(const MicroStep& micro, const Objective& objective,
     backward_layer(layer, batch, loss, recompute);
     done(layer);
   }
+  context_.part("embedding (backward)");
   context_.ops(EmbeddingBackward{.tokens = batch.inputs, .dx = dresidual_, .dtable = parameters_.gradients().embed});
   done(-1);
 }
@@ -223,6 +232,7 @@ void Transformer::ffn_recompute(int64_t layer, const Batch& batch, const LossCon
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
   LayerKept& kept = kept_[size_t(layer)];
   allocate_dense(kept, layer, batch);
+  context_.part(is_moe(layer) ? "experts (computed again)" : "feed-forward (computed again)", layer);
   if (!is_moe(layer)) return feed_forward_recompute(context_, w, kept.dense, kept.ffn_normed);
   kept.experts = allocate_experts(context_, kept.routing, loss);
   experts_recompute(context_, expert_layer(layer, loss));
@@ -233,6 +243,7 @@ void Transformer::ffn_backward(int64_t layer, const LossContext& loss, const Ten
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
   const LayerTensors& dw = parameters_.gradients().layers[size_t(layer)];
   const LayerKept& kept = kept_[size_t(layer)];
+  context_.part(is_moe(layer) ? "experts (backward)" : "feed-forward (backward)", layer);
   if (!is_moe(layer))
     return feed_forward_backward(context_, w, dw, kept.dense, kept.ffn_normed, gradient_act(), dnormed);
   const Arena::Scope scope(context_.scratch);
@@ -240,6 +251,7 @@ void Transformer::ffn_backward(int64_t layer, const LossContext& loss, const Ten
   experts_backward(context_, expert_layer(layer, loss), dw, gradient_act(), dnormed, dgates);
   const Routing* below = layer > config_.model.dense_layers ? &kept_[size_t(layer - 1)].routing : nullptr;
   const Routing* above = layer + 1 < config_.model.num_layers ? &kept_[size_t(layer + 1)].routing : nullptr;
+  context_.part("router (backward)", layer);
   route_backward(context_, w, dw, kept.ffn_normed, kept.routing, below, above, loss, dgates, dnormed);
 }
 
@@ -270,6 +282,7 @@ void Transformer::backward_layer(int64_t layer, const Batch& batch, const LossCo
   };
   ffn_backward(layer, loss, dnormed);
   norm_backward(kept.x_mid, kept.ffn_rstd, w.ffn_norm, dw.ffn_norm);
+  context_.part("attention (backward)", layer);
   attention_backward(context_, batch, w, dw, rotary_, kept.attention, gradient_act(), dnormed);
   norm_backward(kept.x_in, kept.attention.rstd, w.attn_norm, dw.attn_norm);
 }

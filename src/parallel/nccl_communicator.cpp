@@ -1,6 +1,7 @@
 #include "parallel/nccl_communicator.h"
 
 #include <cstring>
+#include <exception>
 #include <numeric>
 
 #include "core/error.h"
@@ -58,10 +59,17 @@ NcclCommunicator::NcclCommunicator(CudaDevice& device, std::unique_ptr<Communica
       begin_(device.make_event()),
       watchdog_(std::move(watchdog)) {
   check(ncclCommInitRank(&comm_, size(), shared_id(*host_), rank()), "ncclCommInitRank");
+  watchdog_->add(comm_);
 }
 
 NcclCommunicator::~NcclCommunicator() {
   for (const auto& event : events_) watchdog_->forget(*event);
+  if (!watchdog_->remove(comm_)) return;
+  // Where an error ends this rank, others may not come to what was enqueued.
+  if (std::uncaught_exceptions() > 0) {
+    ncclCommAbort(comm_);
+    return;
+  }
   cudaStreamSynchronize(stream_);
   ncclCommDestroy(comm_);
 }

@@ -1,7 +1,8 @@
 #pragma once
 // Communicator over NCCL on the memory of GPUs. Collectives are enqueued on the communication stream, after what the
 // compute stream holds when they begin; to wait for one is to hold the compute stream, and the host goes on. Host
-// numbers go over the communicator that was there before.
+// numbers go over the communicator that was there before. All groups and all kinds of traffic share that one stream, as
+// NCCL's kernels of several communicators may wait for each other's place on the GPU when they run side by side.
 #include <nccl.h>
 
 #include <map>

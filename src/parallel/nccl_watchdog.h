@@ -1,6 +1,10 @@
 #pragma once
-// Ends a run whose collectives on GPUs do not end. The host does not wait for them, so nobody else would notice before
-// it waits for numbers, and then it would wait for ever.
+// Ends a run whose collectives on GPUs do not end, or whose communicators report an error: another rank has died, or
+// the network. The host does not wait for collectives, so nobody else would notice before it waits for numbers, and
+// then it would wait for ever. The communicators are aborted first (ncclCommAbort), so that the kernels of NCCL that
+// wait for other ranks end, and this process can.
+#include <nccl.h>
+
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -21,6 +25,10 @@ class NcclWatchdog {
   NcclWatchdog(const NcclWatchdog&) = delete;
   NcclWatchdog& operator=(const NcclWatchdog&) = delete;
 
+  /// A communicator whose errors are to be looked for.
+  void add(ncclComm_t comm);
+  /// It goes. Says whether its owner is to destroy it; where the run is being ended, it was aborted.
+  bool remove(ncclComm_t comm);
   /// A collective was enqueued whose end `end` marks.
   void watch(const Event& end, Traffic kind);
   /// The event goes.
@@ -34,7 +42,9 @@ class NcclWatchdog {
     std::chrono::steady_clock::time_point begin;
   };
   void look();
-  void end_run(const Watched& stuck, double seconds);
+  void look_for_errors();
+  void look_for_hangs();
+  void end_run(const std::string& why);
 
   int rank_;
   const Progress& progress_;
@@ -42,6 +52,8 @@ class NcclWatchdog {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::vector<Watched> watched_;  ///< oldest first
+  std::vector<ncclComm_t> communicators_;
+  bool aborted_ = false;  ///< the communicators are
   bool ending_ = false;
   std::thread thread_;
 };

@@ -51,6 +51,7 @@ CheckpointContents CheckpointSaver::contents_of(const Content& content) const {
 /// This rank's share of a checkpoint; on the first rank, until it is whole.
 void CheckpointSaver::write(const Content& content) {
   const double begin = now();
+  if (snapshot_) snapshot_->wait();
   CheckpointContents contents = contents_of(content);
   if (place_.writer > 0) return write_checkpoint_part(parent_, contents, place_);
   std::vector<NamedTensor> model, optimizer;

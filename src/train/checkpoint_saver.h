@@ -1,7 +1,8 @@
 #pragma once
-// Writes checkpoints while training goes on. save() copies weights and moments into host memory (that copy is what
-// training waits for) and hands them to a thread that writes, commits and prunes; the next save(), or finish(), waits
-// for it first. With Mode::wait save() returns when the checkpoint is on the disk; one rank then copies nothing.
+// Writes checkpoints while training goes on. save() begins a copy of weights and moments in host memory and hands it to
+// a thread that waits for the copy, writes, commits and prunes; the next save(), or finish(), waits for it first. The
+// next update waits for the copy on the device (train/snapshot.h); where host and device are one, save() copies. With
+// Mode::wait save() returns when the checkpoint is on the disk; one rank then copies nothing.
 //
 // Several ranks write one checkpoint together (snapshot.h: what each writes; checkpoint/shared_checkpoint.h: how their
 // threads meet without messages). All of them call save(), finish() and poll(), and get the same answer.
@@ -33,7 +34,7 @@ class CheckpointSaver {
   struct Saved {
     int64_t step = -1;  ///< -1 = nothing new
     std::string path;
-    double stall_seconds = 0;  ///< training waited for this: for the write before it to end, and for the copy
+    double stall_seconds = 0;  ///< the host waited for this: for the write before it to end, and to begin the copy
     double write_seconds = 0;  ///< the disk took this
   };
 

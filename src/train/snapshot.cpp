@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "core/error.h"
+
 namespace strand {
 
 namespace {
@@ -14,7 +16,12 @@ Tensor of_bucket(const Bucket& b, Tensor OwnedPart::*field) {
 }
 }  // namespace
 
-Snapshot::Snapshot(Session& session) : session_(session), copies_(session.parameters().buckets().size()) {
+Snapshot::Snapshot(Session& session)
+    : session_(session),
+      copies_(session.parameters().buckets().size()),
+      copied_(session.device().make_event()),
+      ready_(session.device().make_event()),
+      gone_(session.device().make_event()) {
   add_weights_or_moments(File::model, "", &OwnedPart::master);
   if (session.grid().rank() == 0) {
     for (const Parameters::RouterBias& b : session.parameters().router_biases()) {
@@ -24,7 +31,15 @@ Snapshot::Snapshot(Session& session) : session_(session), copies_(session.parame
   }
   add_weights_or_moments(File::optimizer, "m.", &OwnedPart::m);
   add_weights_or_moments(File::optimizer, "v.", &OwnedPart::v);
-  memory_.resize(bytes_);
+  memory_ = DeviceMemory(session.device(), MemoryKind::staging, bytes_);
+}
+
+Snapshot::~Snapshot() {
+  try {
+    copied_->wait();
+  } catch (const Error&) {
+    // The device has failed, and copies no more.
+  }
 }
 
 bool Snapshot::keeps(size_t bucket) const {
@@ -39,7 +54,7 @@ void Snapshot::add(File file, const std::string& name, DType dtype, const Shape&
   tensor.dtype = dtype;
   for (int i = 0; i < shape.rank(); ++i) tensor.shape.push_back(shape[i]);
   tensor.read = [this, at = bytes_](void* host, size_t offset, size_t bytes) {
-    std::memcpy(host, memory_.data() + at + offset, bytes);
+    std::memcpy(host, static_cast<const std::byte*>(memory_.data()) + at + offset, bytes);
   };
   (file == File::model ? model_ : optimizer_).push_back(std::move(tensor));
   bytes_ += static_cast<size_t>(shape.elements()) * size_of(dtype);
@@ -66,19 +81,31 @@ void Snapshot::take() {
   session_.grid().progress().now("the snapshot for a checkpoint", -1);
   for (size_t b = 0; b < session_.parameters().buckets().size(); ++b)
     for (Tensor OwnedPart::*field : fields) copy_bucket(b, field);
+  ready_->record(Stream::compute);
+  ready_->hold(Stream::snapshot);
+  auto* to = static_cast<std::byte*>(memory_.data());
   for (size_t i = 0; i < bias_at_.size(); ++i)
-    session_.device().download(session_.parameters().router_biases()[i].bias, memory_.data() + bias_at_[i]);
+    session_.device().enqueue_download(session_.parameters().router_biases()[i].bias, to + bias_at_[i],
+                                       Stream::snapshot);
+  copied_->record(Stream::snapshot);
+  session_.hold_update_until(copied_);
 }
 
 void Snapshot::copy_bucket(size_t bucket, Tensor OwnedPart::*field) {
   const Tensor whole = gathered(bucket, field);
   if (!whole) return;
+  ready_->record(Stream::compute);
+  ready_->hold(Stream::snapshot);
   for (const Copy& copy : copies_[bucket]) {
     if (copy.field != field) continue;
     const Tensor from{static_cast<std::byte*>(whole.data) + static_cast<size_t>(copy.first) * size_of(whole.dtype),
                       whole.dtype, copy.shape};
-    session_.device().download(from, memory_.data() + copy.at);
+    session_.device().enqueue_download(from, static_cast<std::byte*>(memory_.data()) + copy.at, Stream::snapshot);
   }
+  if (whole.data != session_.parameters().buckets()[bucket].gradients.data) return;
+  // Other tensors are gathered there next, and then come the next step's gradients.
+  gone_->record(Stream::snapshot);
+  gone_->hold(Stream::compute);
 }
 
 /// The whole bucket on the rank that keeps it, none on others.

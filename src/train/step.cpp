@@ -75,6 +75,11 @@ void StepRunner::begin_training(const StepData& data, int64_t index, double lear
 
 // ---- gradients ----------------------------------------------------------------------------------------------------
 
+/// What is enqueued from now on, for the message of a fault.
+void StepRunner::part(const char* what) {
+  if (WorkTrail* trail = session_.device().trail()) trail->part(what, -1);
+}
+
 /// Each micro-batch is sent when its turn comes.
 StepRunner::BatchAt StepRunner::staging(const StepData& data) {
   return [this, &data](int64_t first, int64_t sequences) {
@@ -110,6 +115,7 @@ void StepRunner::for_each_micro_step(const StepData& data, TokenSample sample,
 void StepRunner::enqueue_gradients(const StepData& data, const Objective& objective, const BatchAt& batch_at) {
   Transformer& model = session_.transformer();
   const TokenSample sample{.fraction = objective.losses.sp_token_fraction, .numbers = session_.numbers()};
+  part("zeroing of gradients");
   session_.parameters().zero_gradients(session_.ops());
   model.begin_step();
   const bool overlap = session_.config().parallel.overlap;
@@ -167,6 +173,7 @@ StepTerms StepRunner::terms_of(const double* values, const Objective& objective)
 void StepRunner::enqueue_norm() {
   Ops& ops = session_.ops();
   const Tensor sum = session_.number_buffer();
+  part("norm of the gradients");
   ops(Zero{sum});
   for (const Parameter& p : session_.parameters().all())
     if (p.owned.gradient) ops(SumOfSquares{.x = p.owned.gradient, .sum = sum});
@@ -186,6 +193,7 @@ void StepRunner::update(const Update& update) {
 }
 
 void StepRunner::enqueue_update(const Update& update) {
+  if (const std::shared_ptr<Event> copied = session_.take_hold_of_update()) copied->hold(Stream::compute);
   Ops& ops = session_.ops();
   const OptimizerConfig& optimizer = update.optimizer;
   const Tensor numbers = session_.numbers();
@@ -212,6 +220,7 @@ void StepRunner::enqueue_update(const Update& update) {
   ProcessGrid& grid = session_.grid();
   const std::vector<Bucket>& buckets = session_.parameters().buckets();
   grid.progress().now("the update", -1);
+  part("update");
   for (size_t i = 0; i < buckets.size(); ++i) {
     for (const size_t p : buckets[i].parameters) step(session_.parameters().all()[p]);
     gathers_[i] = buckets[i].group(grid).begin_all_gather(Traffic::weights, buckets[i].weights);
@@ -229,6 +238,7 @@ void StepRunner::enqueue_update(const Update& update) {
 // ---- a whole step, and what it came to ----------------------------------------------------------------------------
 
 void StepRunner::step(const StepData& data, const Objective& objective, int64_t index, const Update& how) {
+  if (WorkTrail* trail = session_.device().trail()) trail->step(index);
   begin_training(data, index, how.learning_rate);
   replayed_ = false;
   if (can_record(data)) {
@@ -240,11 +250,12 @@ void StepRunner::step(const StepData& data, const Objective& objective, int64_t 
   request_result(objective);
 }
 
-/// A step that is larger than those of the run's configuration is enqueued as it comes, and so is one that is profiled:
-/// a profile waits in every operation.
+/// A step that is larger than those of the run's configuration is enqueued as it comes. So is one that is profiled, as
+/// a profile waits in every operation, and the one after a snapshot, whose update waits for an event that no recording
+/// can hold.
 bool StepRunner::can_record(const StepData& data) {
   const StepInputs* inputs = session_.step_inputs();
-  if (inputs == nullptr || session_.ops().profile() != nullptr) return false;
+  if (inputs == nullptr || session_.ops().profile() != nullptr || session_.update_is_held()) return false;
   const bool fits = std::all_of(data.micro_batches.begin(), data.micro_batches.end(),
                                 [&](int64_t sequences) { return sequences <= session_.shape().sequences; });
   return fits && data.tokens <= session_.shape().tokens && data.sequences() * data.tokens <= inputs->rows();

@@ -107,6 +107,7 @@ class StepRunner {
   void begin(const StepData& data, double learning_rate);
   void begin_training(const StepData& data, int64_t index, double learning_rate);
   void give(double target_share, double learning_rate, uint64_t sample_key);
+  void part(const char* what);
   BatchAt staging(const StepData& data);
   bool can_record(const StepData& data);
   void enqueue_recorded(const StepData& data, const Objective& objective, const Update& update);

@@ -132,6 +132,15 @@ void Trainer::run() {
     if (!first) fail_by_data(0);
     metrics_->take(0, *first);
   }
+  try {
+    take_steps(signals);
+  } catch (const DeviceFault& fault) {
+    end_by_fault(fault);
+  }
+}
+
+void Trainer::take_steps(const StopSignals& signals) {
+  const int64_t steps = config_.train.steps;
   for (int64_t index = start_.step; index < steps; ++index) {
     begin_step(index);
     const int64_t done = index + 1;
@@ -151,6 +160,21 @@ void Trainer::run() {
   }
   checkpoints_->finish();
   metrics_->news(fmt::format("done: {} steps, {} of training", steps, format_duration(metrics_->training_seconds())));
+}
+
+/// A checkpoint that is being written is in host memory already, and becomes whole. Other ranks may not come any more,
+/// so that only what this rank knows of checkpoints is told where there are several.
+void Trainer::end_by_fault(const DeviceFault& fault) {
+  std::string kept = "checkpoints that were whole are intact";
+  try {
+    if (grid_.ranks() == 1) {
+      checkpoints_->finish();
+      kept = checkpoints_->what_is_kept();
+    }
+  } catch (const Error& error) {
+    kept = error.what();
+  }
+  fail("{}. Stopped; {}", fault.what(), kept);
 }
 
 void Trainer::begin_step(int64_t index) {

@@ -21,6 +21,7 @@
 #include "train/data_feed.h"
 #include "train/run_checkpoints.h"
 #include "train/run_metrics.h"
+#include "train/signals.h"
 #include "train/step.h"
 
 namespace strand {
@@ -51,6 +52,8 @@ class Trainer {
   void check_layout() const;
   void check_memory_of_ranks(const SessionPlan& plan, const Device& device, int local_ranks) const;
   void open_run_directory();
+  void take_steps(const StopSignals& signals);
+  [[noreturn]] void end_by_fault(const DeviceFault& fault);
   bool first_rank() const { return grid_.rank() == 0; }
 
   void begin_step(int64_t index);

@@ -210,14 +210,20 @@ TEST_CASE("eval and generate run on cuda as on the CPU") {
   CHECK(here.out == there.out);
 }
 
-TEST_CASE("a GPU that fails ends the run with one line, and the last checkpoint is whole") {
-  for (const char* fault : {"adam:60:illegal_address", "adam:60:ecc"}) {
-    const std::string name = std::string("failed_") + (fault + 8);
-    const Outcome outcome = emulated(training(name, plus(on_cuda, {"--set", "train.checkpoint_every=1"})),
-                                     {std::string("GPU_EMULATION_FAULT=") + fault});
+TEST_CASE("a GPU that fails ends the run with one line that says where, and the last checkpoint is whole") {
+  // Two layers and two micro-steps are four launches a step, and the check before the checkpoint of step 3 makes two
+  // more: the 21st is in step 5, in the backward pass of its second micro-step, where the upper layer comes first.
+  for (const bool graph : {true, false}) {
+    const std::string fault = graph ? "illegal_address" : "ecc", name = "failed_" + fault;
+    const Outcome outcome = emulated(training(name, plus(on_cuda, {"--set", "train.checkpoint_every=3", "--set",
+                                                                   graph ? "cuda.graph=true" : "cuda.graph=false"})),
+                                     {"GPU_EMULATION_FAULT=router_backward_kernel:21:" + fault});
     INFO(outcome.err);
     CHECK(outcome.status == 1);
-    CHECK_THAT(outcome.err, Contains("cuda"));
+    CHECK_THAT(outcome.err, Contains(graph ? "cudaErrorIllegalAddress" : "cudaErrorECCUncorrectable"));
+    CHECK_THAT(outcome.err, Contains("step 5, router (backward) of layer 1: "));
+    CHECK_THAT(outcome.err, Contains("RouterBackward") && !Contains("AttentionBackward"));
+    CHECK_THAT(outcome.err, Contains("the checkpoint of step 3 is intact"));
     train(name, on_cuda);
     check_same_weights(cuda_run(), name, 20);
   }

@@ -144,6 +144,7 @@ bool capture_wait(cudaStream_t stream, cudaEvent_t event) {
 
 bool breaks_capture(const char* what) {
   if (active == nullptr) return false;
+  if (active->mode == cudaStreamCaptureModeThreadLocal && active->thread != std::this_thread::get_id()) return false;
   active->broken = true;
   report("graph-capture", "%s while a stream is captured: no graph can contain it", what);
   return true;
@@ -155,12 +156,14 @@ using namespace gpu_emulation;
 
 extern "C" {
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
   const std::lock_guard lock(api_mutex());
   if (is_legacy(stream)) return cudaErrorStreamCaptureUnsupported;
   if (active != nullptr) return cudaErrorIllegalState;
   active = new Capture;
   active->origin = stream;
+  active->mode = mode;
+  active->thread = std::this_thread::get_id();
   add_stream(*active, stream);
   stream->capture_heads.clear();
   return cudaSuccess;

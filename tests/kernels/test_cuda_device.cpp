@@ -145,7 +145,16 @@ TEST_CASE("a body that throws leaves the device as it was") {
 }
 
 TEST_CASE("memory: what is not there is said, and what is asked for is counted") {
-  CHECK_THROWS_AS(device().allocate(MemoryKind::device, size_t{1} << 50), Error);
+  device().trail()->step(4);
+  device().trail()->part("experts (forward)", 2);
+  device().trail()->operation("GroupedLinear");
+  try {
+    device().allocate(MemoryKind::device, size_t{1} << 50);
+    FAIL("a petabyte was allocated");
+  } catch (const Error& error) {
+    CHECK_THAT(error.what(),
+               Catch::Contains("out of GPU memory (step 5, experts (forward) of layer 2: GroupedLinear)"));
+  }
   const uint64_t free = device().available_memory().bytes;
   {
     const DeviceMemory memory(device(), MemoryKind::device, 1 << 20);

@@ -26,6 +26,8 @@ class CountingDevice final : public Device {
   std::optional<int> ahead;
   /// The arithmetic limit to tell, in place of a measurement.
   std::optional<PeakRate> peak;
+  /// Who is told what is enqueued.
+  WorkTrail* told = nullptr;
 
   const char* name() const override { return behind_.name(); }
   DeviceTraits traits() const override { return behind_.traits(); }
@@ -59,6 +61,7 @@ class CountingDevice final : public Device {
   }
   std::unique_ptr<Event> make_event() override;
   int steps_ahead() const override { return ahead.value_or(behind_.steps_ahead()); }
+  WorkTrail* trail() override { return told; }
   int threads() const override { return behind_.threads(); }
   PeakRate measure_peak(PeakKind kind, int rounds) override {
     return peak ? *peak : behind_.measure_peak(kind, rounds);

@@ -73,7 +73,7 @@ Outputs by_head_loss(Ops& ops, const Inputs& in, Precision precision, Mode mode)
   const DeviceMemory memory[2] = {{ops.device(), MemoryKind::device, room}, {ops.device(), MemoryKind::device, room}};
   Arena step("step", memory[0].data(), room), scratch("scratch", memory[1].data(), room);
   const NumberTypes types = NumberTypes::of(precision);
-  const std::unique_ptr<Dispatcher> dispatcher = make_dispatcher(self);
+  const std::unique_ptr<Dispatcher> dispatcher = make_dispatcher(self, ops.device(), config.moe.num_experts);
   Context c{
       ops, self, *dispatcher, step, scratch, types, config.model, config.moe, config.parallel, chunk * vocabulary + 3};
   const auto tensor = [&](const char* name, DType type, const Shape& shape, const Values& values) {
