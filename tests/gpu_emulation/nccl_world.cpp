@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
-#include <sys/pidfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -35,7 +35,8 @@ World::World(const std::string& name, int ranks, int rank) : name_(name), ranks_
   ++header_->joined;
   while (header_->joined < ranks) usleep(100);
   for (int p = 0; p < ranks; ++p) {
-    processes_[p] = pidfd_open(header_->process[p], 0);
+    // (<sys/pidfd.h> of glibc 2.36 is not for C++.)
+    processes_[p] = static_cast<int>(syscall(SYS_pidfd_open, header_->process[p].load(), 0));
     if (processes_[p] < 0) end("GPU emulation: another rank's process");
   }
   shm_unlink(name.c_str());  // everybody has it: it goes when the last process ends
