@@ -152,7 +152,7 @@ moe: {num_experts: 8, top_k: 2, expert_ffn: 48}
 losses: {lb_weight: 1.0e-2, z_weight: 1.0e-3, sp_weight: 2.0e-3, cp_weight: 1.0e-3}
 data: {train: $work/train, tokenizer: $work/tokenizer.model, sequence_length: 32}
 optimizer: {lr: 3.0e-3}
-schedule: {kind: constant, warmup_steps: 0}
+schedule: {kind: constant, warmup_steps: 1}
 train: {steps: $steps, global_batch_size: $((2 * gpus)), micro_batch_size: 2, log_every: 1}
 EOF
 }

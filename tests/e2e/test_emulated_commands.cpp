@@ -24,11 +24,11 @@ Outcome succeeded(const Outcome& outcome) {
   return outcome;
 }
 
-/// Two steps on the emulated GPU.
+/// Four steps on the emulated GPU.
 const std::string& run_on_cuda() {
   static const std::string name = [] {
     succeeded(emulated(workspace().train(
-        "on_cuda", {"--set", "run.device=cuda", "--set", "train.steps=2", "--set", "train.global_batch_size=2", "--set",
+        "on_cuda", {"--set", "run.device=cuda", "--set", "train.steps=4", "--set", "train.global_batch_size=2", "--set",
                     "train.micro_batch_size=2", "--set", "train.eval_every=0"})));
     return "on_cuda";
   }();
