@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs the Debian packages (12 or 13) that strand is built from. This is the one list of them.
 #
-#   scripts/install_dependencies.sh [build] [test]     without a word: build
+#   scripts/install_dependencies.sh [build] [test] [clang]     without a word: build
 #
 #   build   compiler, build tools and libraries
 #   test    what the tests need besides: Catch2, Python's venv for the checks by other people's readers, iproute2
+#   clang   another compiler: scripts/test_emulation.sh checks the CUDA kernels' memory accesses with it
 #
 # Packages that are there are left alone, so this needs root only when one is missing.
 set -euo pipefail
@@ -28,6 +29,9 @@ test_packages=(
   iproute2     # two hosts on one machine, for scripts/launch/hosts.sh
   qemu-user    # older CPUs, emulated
 )
+clang_packages=(
+  clang-19 libomp-19-dev # and its OpenMP
+)
 
 fail() {
   echo "install_dependencies.sh: error: $*" >&2
@@ -40,7 +44,8 @@ for group in "$@"; do
   case "$group" in
     build) wanted+=("${build_packages[@]}") ;;
     test) wanted+=("${test_packages[@]}") ;;
-    *) echo "install_dependencies.sh: unknown group '$group': use build or test" >&2; exit 2 ;;
+    clang) wanted+=("${clang_packages[@]}") ;;
+    *) echo "install_dependencies.sh: unknown group '$group': use build, test or clang" >&2; exit 2 ;;
   esac
 done
 

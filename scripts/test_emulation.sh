@@ -3,31 +3,53 @@
 # AddressSanitizer and UndefinedBehaviorSanitizer, and with the checker of memory accesses (clang). scripts/test.sh runs
 # them plainly.
 #
-#   scripts/test_emulation.sh [sanitize] [check]     without a word: both
+#   scripts/test_emulation.sh [--werror] [sanitize] [check]     without a way: both
 #
-# Needs the CUDA Toolkit's headers and nvcc, and for `check` the package clang-19.
+#   --werror   a warning of the compiler ends the build, as in continuous integration
+#
+# Builds in build-emulation-WAY. Needs the CUDA Toolkit, which no package of Debian brings; installs the packages that
+# are missing (clang-19 for `check`) where it may.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ $# -gt 0 ] || set -- sanitize check
 
-# Operation tests at sizes that fit in some minutes; every kernel family is in one of them.
-tests="seeded_bugs norm_emulated memory_emulated head_optimizer_emulated exchange_emulated cache_emulated"
+werror=OFF
+ways=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --werror) werror=ON ;;
+    sanitize | check) ways+=("$1") ;;
+    -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' scripts/test_emulation.sh; exit 0 ;;
+    *) echo "test_emulation.sh: unknown way '$1': sanitize or check" >&2; exit 2 ;;
+  esac
+  shift
+done
+[ ${#ways[@]} -gt 0 ] || ways=(sanitize check)
 
-for way in "$@"; do
+# Programs whose cases are small: every kernel at one or two tiles and a ragged edge, every seeded and every planted
+# bug, and operation tests of the families where sizes matter most.
+programs="test_seeded_bugs test_planted_bugs test_cuda_device test_cuda_limits_emulated test_memory_emulated
+          test_exchange_emulated"
+
+for way in "${ways[@]}"; do
+  echo "== Packages ($way)"
   case "$way" in
-    sanitize) options=(-DSTRAND_SANITIZE=ON) ;;
-    check) options=(-DSTRAND_GPU_CHECKER=ON -DCMAKE_CXX_COMPILER=clang++-19) ;;
-    *) echo "test_emulation.sh: unknown way '$way': sanitize or check" >&2; exit 2 ;;
+    sanitize)
+      scripts/install_dependencies.sh build test
+      options=(-DSTRAND_SANITIZE=ON) ;;
+    check)
+      scripts/install_dependencies.sh build test clang
+      options=(-DSTRAND_GPU_CHECKER=ON -DCMAKE_CXX_COMPILER=clang++-19) ;;
   esac
   folder=build-emulation-$way
   echo "== Build ($folder)"
-  cmake -S . -B "$folder" -G Ninja -DSTRAND_CUDA=ON -DSTRAND_MPI=OFF "${options[@]}"
-  targets=()
-  for test in $tests; do targets+=("test_$test"); done
-  cmake --build "$folder" --target "${targets[@]}"
-  echo "== Tests ($way)"
-  for test in $tests; do
-    echo "-- $test"
-    OMP_NUM_THREADS=1 ASAN_OPTIONS=allocator_may_return_null=1 "$folder/test_$test"
-  done
+  started=$SECONDS
+  cmake -S . -B "$folder" -G Ninja --log-level=WARNING -DSTRAND_CUDA=ON -DSTRAND_MPI=OFF -DSTRAND_WERROR=$werror \
+    "${options[@]}" >/dev/null
+  # shellcheck disable=SC2086
+  cmake --build "$folder" --parallel "$(nproc)" --target $programs
+  echo "built in $((SECONDS - started)) s"
+  echo "== Tests ($folder)"
+  # shellcheck disable=SC2086
+  OMP_NUM_THREADS=1 ctest --test-dir "$folder" --output-on-failure --parallel "$(nproc)" --no-tests=error \
+    --tests-regex "\\.($(echo $programs | tr ' ' '|'))\$"
 done

@@ -31,4 +31,7 @@ struct Counters {
 };
 Counters counters();
 
+/// A fault that is to happen from now on, as GPU_EMULATION_FAULT names one (device_memory.h).
+void order_fault(const std::string& text);
+
 }  // namespace gpu_emulation

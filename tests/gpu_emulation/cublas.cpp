@@ -1,5 +1,6 @@
 // cuBLAS at its C interface, as far as strand calls it: matrix products of column-major matrices, bf16 or fp32 in and
-// out, accumulated in fp32 in the order of k. The real library chooses algorithms of its own, and rounds as they do.
+// out, accumulated in fp32 in the order of k. The real library chooses algorithms of its own, and rounds as they do. As
+// it may, this one cuts long sums of bf16 products into parts and adds these in bf16, unless the handle forbids it.
 #include <cublas_v2.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 
 struct cublasContext {
   cudaStream_t stream = nullptr;
+  cublasMath_t mode = CUBLAS_DEFAULT_MATH;
 };
 
 namespace gpu_emulation {
@@ -25,7 +27,15 @@ struct Product {
   int lda, ldb, ldc;
   float alpha, beta;
   cudaDataType type_ab, type_c;
+  int part_terms;  ///< 0: one fp32 sum; else sums of so many products each are rounded to bf16 and added in bf16
 };
+
+/// Where a handle does not forbid it, the real library does this with sums from some hundred products on.
+int part_terms(const cublasContext& handle, cudaDataType type) {
+  constexpr int terms_of_a_part = 256;
+  const bool forbidden = (handle.mode & CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION) != 0;
+  return type == CUDA_R_16BF && !forbidden ? terms_of_a_part : 0;
+}
 
 bool known_type(cudaDataType type) {
   return type == CUDA_R_32F || type == CUDA_R_16BF;
@@ -72,6 +82,22 @@ std::vector<float> gathered(const void* matrix, cudaDataType type, int ld, int o
   return values;
 }
 
+float round_to_bf16(float x) {
+  return __bfloat162float(__float2bfloat16(x));
+}
+
+/// Σ x[q] y[q], q ascending.
+float dot(const Product& p, const float* x, const float* y) {
+  const int part = p.part_terms == 0 ? std::max(1, p.k) : p.part_terms;
+  float total = 0;
+  for (int first = 0; first < p.k; first += part) {
+    float sum = 0;
+    for (int q = first; q < std::min(first + part, p.k); ++q) sum += x[q] * y[q];
+    total = part >= p.k ? sum : round_to_bf16(total + round_to_bf16(sum));
+  }
+  return total;
+}
+
 void multiply(const Product& p, const void* a, const void* b, void* c) {
   const bool a_turned = p.transpose_a == CUBLAS_OP_T, b_turned = p.transpose_b == CUBLAS_OP_T;
   bool good = check_matrix(a, a_turned ? p.k : p.m, a_turned ? p.m : p.k, p.lda, p.type_ab, Access::read, "cuBLAS A");
@@ -85,8 +111,7 @@ void multiply(const Product& p, const void* a, const void* b, void* c) {
     for (int i = 0; i < p.m; ++i) {
       const float* x = rows.data() + static_cast<size_t>(i) * static_cast<size_t>(p.k);
       const float* y = columns.data() + static_cast<size_t>(j) * static_cast<size_t>(p.k);
-      float sum = 0;
-      for (int q = 0; q < p.k; ++q) sum += x[q] * y[q];
+      const float sum = dot(p, x, y);
       const size_t at = static_cast<size_t>(j) * static_cast<size_t>(p.ldc) + static_cast<size_t>(i);
       store(c, p.type_c, at, p.alpha * sum + (p.beta != 0 ? p.beta * load(c, p.type_c, at) : 0));
     }
@@ -151,7 +176,8 @@ cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t, void* workspace, size_t byt
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasSetMathMode(cublasHandle_t, cublasMath_t) {
+cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode) {
+  handle->mode = mode;
   return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -179,7 +205,8 @@ cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOperation
                   *static_cast<const float*>(alpha),  // host scalars are read at the call
                   *static_cast<const float*>(beta),
                   type_a,
-                  type_c};
+                  type_c,
+                  part_terms(*handle, type_a)};
   if (!sensible(p)) return CUBLAS_STATUS_INVALID_VALUE;
   enqueue(handle->stream, {.name = "cublasGemm", .run = [=] {
                              for (int i = 0; i < count; ++i)
@@ -220,7 +247,8 @@ cublasStatus_t cublasGemmGroupedBatchedEx(cublasHandle_t handle, const cublasOpe
                     static_cast<const float*>(alpha)[g],
                     static_cast<const float*>(beta)[g],
                     type_a,
-                    type_c};
+                    type_c,
+                    part_terms(*handle, type_a)};
     if (!sensible(p)) return CUBLAS_STATUS_INVALID_VALUE;
     products.insert(products.end(), static_cast<size_t>(sizes[g]), p);
   }

@@ -4,7 +4,8 @@
 //
 // GPU_EMULATION_FAULT=OPERATION:NUMBER:ERROR makes a fault: the NUMBER-th (from 1) stream operation whose name contains
 // OPERATION fails with ERROR: "illegal_address", "ecc" or "launch_failure"; cudaMalloc of that number with
-// "out_of_memory" where OPERATION is "cudaMalloc".
+// "out_of_memory" where OPERATION is "cudaMalloc"; and with "nccl" the NUMBER-th call of an NCCL operation, which then
+// never ends, while its communicator has an asynchronous error.
 #include <cuda_runtime.h>
 
 #include <cstddef>
@@ -66,5 +67,7 @@ bool open_at_fault(const void* address);
 std::optional<cudaError_t> take_fault();
 /// The fault that GPU_EMULATION_FAULT orders for this operation.
 std::optional<cudaError_t> ordered_fault(const char* operation);
+/// Whether it orders an asynchronous error of NCCL for this call.
+bool ordered_nccl_fault(const char* operation);
 
 }  // namespace gpu_emulation

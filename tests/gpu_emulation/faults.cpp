@@ -9,6 +9,7 @@
 #include <string>
 
 #include "gpu_emulation/block.h"
+#include "gpu_emulation/control.h"
 #include "gpu_emulation/device_memory.h"
 #include "gpu_emulation/reports.h"
 
@@ -59,32 +60,36 @@ void on_fault(int signal, siginfo_t* info, void* where) {
   raise(signal);
 }
 
-/// GPU_EMULATION_FAULT, parsed.
+/// A fault that is to happen.
 struct Order {
   std::string operation;
-  int number = 0;
-  cudaError_t error = cudaSuccess;
+  int number = 0;  ///< of such operations, from now on; 0: none any more
+  std::string error;
 };
-Order ordered = [] {
-  Order order;
-  const char* given = std::getenv("GPU_EMULATION_FAULT");
-  if (given == nullptr) return order;
-  const std::string text = given;
+
+/// OPERATION:NUMBER:ERROR
+Order order_of(const std::string& text) {
   const size_t first = text.find(':'), second = text.find(':', first + 1);
   if (first == std::string::npos || second == std::string::npos) {
-    std::fprintf(stderr, "GPU emulation: GPU_EMULATION_FAULT is OPERATION:NUMBER:ERROR, not '%s'\n", given);
+    std::fprintf(stderr, "GPU emulation: GPU_EMULATION_FAULT is OPERATION:NUMBER:ERROR, not '%s'\n", text.c_str());
     std::exit(2);
   }
-  const std::string error = text.substr(second + 1);
-  order.operation = text.substr(0, first);
-  order.number = std::atoi(text.substr(first + 1, second - first - 1).c_str());
-  order.error = error == "illegal_address"  ? cudaErrorIllegalAddress
-                : error == "ecc"            ? cudaErrorECCUncorrectable
-                : error == "launch_failure" ? cudaErrorLaunchFailure
-                : error == "out_of_memory"  ? cudaErrorMemoryAllocation
-                                            : cudaErrorUnknown;
-  return order;
+  return {text.substr(0, first), std::atoi(text.substr(first + 1, second - first - 1).c_str()),
+          text.substr(second + 1)};
+}
+
+Order ordered = [] {
+  const char* given = std::getenv("GPU_EMULATION_FAULT");
+  return given != nullptr ? order_of(given) : Order();
 }();
+
+constexpr const char* nccl_error = "nccl";
+
+/// Whether it is the turn of the ordered fault.
+bool is_due(const char* operation) {
+  if (ordered.number == 0 || std::string(operation).find(ordered.operation) == std::string::npos) return false;
+  return --ordered.number == 0;
+}
 }  // namespace
 
 void catch_faults() {
@@ -111,9 +116,20 @@ std::optional<cudaError_t> take_fault() {
 }
 
 std::optional<cudaError_t> ordered_fault(const char* operation) {
-  if (ordered.number == 0 || std::string(operation).find(ordered.operation) == std::string::npos) return {};
-  if (--ordered.number > 0) return {};
-  return ordered.error;
+  if (ordered.error == nccl_error || !is_due(operation)) return {};
+  if (ordered.error == "illegal_address") return cudaErrorIllegalAddress;
+  if (ordered.error == "ecc") return cudaErrorECCUncorrectable;
+  if (ordered.error == "launch_failure") return cudaErrorLaunchFailure;
+  if (ordered.error == "out_of_memory") return cudaErrorMemoryAllocation;
+  return cudaErrorUnknown;
+}
+
+bool ordered_nccl_fault(const char* operation) {
+  return ordered.error == nccl_error && is_due(operation);
+}
+
+void order_fault(const std::string& text) {
+  ordered = order_of(text);
 }
 
 }  // namespace gpu_emulation

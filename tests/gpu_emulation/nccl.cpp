@@ -21,7 +21,8 @@ struct ncclComm {
   gpu_emulation::World world;
   uint64_t collectives = 0;
   uint64_t sent[gpu_emulation::most_ranks] = {}, received[gpu_emulation::most_ranks] = {};
-  std::atomic<bool> aborted{false};
+  std::atomic<bool> failed{false};   ///< an asynchronous error: no operation from then on ends by itself
+  std::atomic<bool> aborted{false};  ///< what waits is over, with whatever is there
 };
 
 namespace gpu_emulation {
@@ -168,6 +169,7 @@ struct CollectiveRun {
   ncclComm* comm;
   CollectiveCall call;
   uint64_t number;  ///< from 1
+  bool fails;
   bool written = false;
 
   bool write() {
@@ -187,6 +189,8 @@ struct CollectiveRun {
   Progress run() {
     World& world = comm->world;
     if (comm->aborted) return Progress::done;
+    if (fails) comm->failed = true;
+    if (comm->failed) return Progress::waits_for_process;
     if (!written) written = write();
     if (!written) return Progress::waits_for_process;
     for (int p = 0; p < world.ranks(); ++p)
@@ -212,6 +216,7 @@ struct Transfer {
 struct TransferRun {
   ncclComm* comm;
   std::vector<Transfer> transfers;
+  bool fails;
 
   /// A send is done when it was received: NCCL may have no buffer for it.
   void send(Transfer& t) {
@@ -245,6 +250,8 @@ struct TransferRun {
 
   Progress run() {
     if (comm->aborted) return Progress::done;
+    if (fails) comm->failed = true;
+    if (comm->failed) return Progress::waits_for_process;
     bool all_done = true;
     for (Transfer& t : transfers) {
       if (!t.done && t.sends) send(t);
@@ -268,8 +275,9 @@ struct Group {
 thread_local Group group;
 
 void enqueue_transfers(ncclComm* comm, cudaStream_t stream, std::vector<Transfer> transfers) {
-  auto run = std::make_shared<TransferRun>(TransferRun{comm, std::move(transfers)});
-  enqueue(stream, {.name = "ncclSend and ncclRecv", .run = [run] { return run->run(); }});
+  constexpr const char* name = "ncclSend and ncclRecv";
+  auto run = std::make_shared<TransferRun>(TransferRun{comm, std::move(transfers), ordered_nccl_fault(name)});
+  enqueue(stream, {.name = name, .run = [run] { return run->run(); }});
 }
 
 ncclResult_t transfer(ncclComm* comm, cudaStream_t stream, const Transfer& t) {
@@ -289,7 +297,8 @@ ncclResult_t transfer(ncclComm* comm, cudaStream_t stream, const Transfer& t) {
 
 ncclResult_t collective(ncclComm* comm, cudaStream_t stream, const CollectiveCall& call) {
   const std::lock_guard lock(api_mutex());
-  auto run = std::make_shared<CollectiveRun>(CollectiveRun{comm, call, ++comm->collectives});
+  auto run =
+      std::make_shared<CollectiveRun>(CollectiveRun{comm, call, ++comm->collectives, ordered_nccl_fault(call.name)});
   enqueue(stream, {.name = call.name, .run = [run] { return run->run(); }});
   return ncclSuccess;
 }
@@ -328,12 +337,12 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
 }
 
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
-  comm->aborted = true;  // what waits is done, with whatever is there
+  comm->aborted = true;
   return ncclSuccess;
 }
 
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* error) {
-  *error = comm->world.somebody_died() ? ncclRemoteError : ncclSuccess;
+  *error = comm->failed ? ncclSystemError : comm->world.somebody_died() ? ncclRemoteError : ncclSuccess;
   return ncclSuccess;
 }
 
@@ -353,6 +362,8 @@ const char* ncclGetErrorString(ncclResult_t result) {
       return "no error";
     case ncclInvalidArgument:
       return "invalid argument";
+    case ncclSystemError:
+      return "unhandled system error (run with NCCL_DEBUG=INFO for details)";
     case ncclRemoteError:
       return "remote process exited or there was a network error";
     default:

@@ -28,7 +28,7 @@ struct Mailbox {
 
 struct WorldHeader {
   std::atomic<int> joined;
-  std::atomic<int> process[most_ranks];  ///< process ids
+  std::atomic<int> process[most_ranks];  ///< process ids; 0 again: has left
   Mailbox collective[most_ranks];
   Mailbox pair[most_ranks][most_ranks];  ///< [from][to]
 };
@@ -57,6 +57,7 @@ class World {
   int ranks_, rank_;
   WorldHeader* header_ = nullptr;
   char* data_ = nullptr;
+  int processes_[most_ranks] = {};  ///< pidfds
 };
 
 }  // namespace gpu_emulation

@@ -10,13 +10,13 @@
 #include "gpu_emulation/checker.h"
 #include "gpu_emulation/context_switch.h"
 #include "gpu_emulation/control.h"
-#include "gpu_emulation/seeded_bugs.h"
+#include "gpu_emulation/seeded_programs/programs.h"
 #include "tests/catch.h"
 
 namespace {
 
 /// What became of the program: the kinds of reports, then "wrong" if results were wrong; "fault" if the process ended.
-std::string outcome_of(const seeded_bugs::Bug& bug, uint64_t seed) {
+std::string outcome_of(const seeded_programs::Bug& bug, uint64_t seed) {
   int ends[2];
   REQUIRE(pipe(ends) == 0);
   const pid_t child = fork();
@@ -43,7 +43,7 @@ std::string outcome_of(const seeded_bugs::Bug& bug, uint64_t seed) {
   return status == 0 ? text : text + "fault ";
 }
 
-const char* expected_of(const seeded_bugs::Bug& bug) {
+const char* expected_of(const seeded_programs::Bug& bug) {
 #if GPU_EMULATION_ASAN
   return bug.sanitized;
 #else
@@ -53,9 +53,10 @@ const char* expected_of(const seeded_bugs::Bug& bug) {
 
 }  // namespace
 
-TEST_CASE("every seeded bug is seen, and no control is") {
+namespace {
+void check_that_all_are_seen(const std::vector<seeded_programs::Bug>& bugs) {
   const char* shown = std::getenv("SHOW_OUTCOMES");  // of all, for whoever adds one
-  for (const seeded_bugs::Bug& bug : seeded_bugs::all()) {
+  for (const seeded_programs::Bug& bug : bugs) {
     std::string expected = expected_of(bug);
     const bool by_luck = expected.substr(0, 1) == "?";
     if (by_luck) expected.erase(0, 1);
@@ -74,4 +75,21 @@ TEST_CASE("every seeded bug is seen, and no control is") {
     else
       CHECK(seen == (expected.empty() ? 0 : seeds));
   }
+}
+}  // namespace
+
+TEST_CASE("seeded bugs are seen, and controls are not: the order within a block") {
+  check_that_all_are_seen(seeded_programs::order_within_a_block());
+}
+TEST_CASE("seeded bugs are seen, and controls are not: memory") {
+  check_that_all_are_seen(seeded_programs::memory());
+}
+TEST_CASE("seeded bugs are seen, and controls are not: the order between blocks") {
+  check_that_all_are_seen(seeded_programs::order_between_blocks());
+}
+TEST_CASE("seeded bugs are seen, and controls are not: streams") {
+  check_that_all_are_seen(seeded_programs::streams());
+}
+TEST_CASE("seeded bugs are seen, and controls are not: arguments and graphs") {
+  check_that_all_are_seen(seeded_programs::arguments_and_graphs());
 }

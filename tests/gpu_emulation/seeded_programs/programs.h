@@ -1,8 +1,9 @@
 #pragma once
-// Faulty CUDA programs, each with one fault of a kind that people make, and correct ones beside them (controls).
+// Faulty CUDA programs, each with one fault of a kind that people make, and correct ones beside them (controls). They
+// are small and for themselves; planted_bugs has faults in the product's own kernels.
 #include <vector>
 
-namespace seeded_bugs {
+namespace seeded_programs {
 
 /// What each way of building the emulation must say of a program: the kind of a report, "wrong" (no report, and wrong
 /// results), "fault" (the process ends, or AddressSanitizer ends it), or "" (it cannot see it). With a question mark
@@ -14,6 +15,12 @@ struct Bug {
   const char* sanitized;
   const char* checked;
 };
-const std::vector<Bug>& all();
 
-}  // namespace seeded_bugs
+// By family, each in a file of its own.
+std::vector<Bug> order_within_a_block();
+std::vector<Bug> memory();
+std::vector<Bug> order_between_blocks();
+std::vector<Bug> streams();
+std::vector<Bug> arguments_and_graphs();
+
+}  // namespace seeded_programs
