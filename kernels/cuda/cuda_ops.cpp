@@ -1,5 +1,6 @@
 #include "kernels/cuda/cuda_ops.h"
 
+#include "core/error.h"
 #include "kernels/cuda/grouped_cublas.h"
 
 namespace strand {
@@ -15,5 +16,10 @@ CudaOps::CudaOps(CudaDevice& device)
 }
 
 CudaOps::~CudaOps() = default;
+
+void* CudaOps::planned_workspace(size_t bytes, size_t planned) {
+  require(bytes <= planned, "a workspace of {} bytes, where {} are planned", bytes, planned);
+  return cuda_.workspace(planned);
+}
 
 }  // namespace strand

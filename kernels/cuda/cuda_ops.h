@@ -6,7 +6,6 @@
 // One .cu file an operation family; each defines the `run` overloads of its operations.
 #include <memory>
 
-#include "core/error.h"
 #include "kernels/cuda/cuda_device.h"
 #include "kernels/cuda/workspaces.h"
 #include "kernels/ops.h"
@@ -32,10 +31,9 @@ class CudaOps final : public Ops {
   /// much of it.
   template <typename T, typename Op>
   T* workspace_of(const Op& op, int64_t elements) {
-    const size_t bytes = static_cast<size_t>(elements) * sizeof(T), planned = workspaces_.bytes(op);
-    require(bytes <= planned, "a workspace of {} bytes, where {} are planned", bytes, planned);
-    return static_cast<T*>(cuda_.workspace(planned));
+    return static_cast<T*>(planned_workspace(static_cast<size_t>(elements) * sizeof(T), workspaces_.bytes(op)));
   }
+  void* planned_workspace(size_t bytes, size_t planned);
 
   CudaDevice& cuda_;
   cudaStream_t stream_;
