@@ -277,7 +277,7 @@ class Analysis {
     write_trace((folder_ / trace_file).string(), measured.trace);
     models_.push_back(model_json(measured));
     traces_.push_back(std::move(measured.trace));
-    runs_.push_back(run);
+    runs_.push_back(fs::weakly_canonical(run));
   }
 
   Json json() {
