@@ -195,7 +195,7 @@ class Measurement {
   std::vector<MaskedLoss> masked_losses(double unmasked) {
     const MoeConfig& moe = model_.config().moe;
     std::vector<MaskedLoss> losses = {{0, unmasked}};
-    for (int64_t r = 1; r <= std::min(moe.top_k, moe.num_experts - moe.top_k); ++r) {
+    for (int64_t r = 1; r <= std::min(moe.top_k, most_masked(moe)); ++r) {
       MaskedRouting masked(model_.session(), r);
       TermMeans means;
       for (const DomainText& domain : text_) means.add(evaluate(domain, &masked, [] {}), domain.token_count());
