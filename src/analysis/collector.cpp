@@ -17,7 +17,11 @@ void largest_of_rows(const T* rows, int64_t count, int64_t width, int32_t* place
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < count; ++i) {
     const T* row = rows + i * width;
-    places[i] = static_cast<int32_t>(std::max_element(row, row + width) - row);
+    T largest = row[0];
+#pragma omp simd reduction(max : largest)
+    for (int64_t j = 1; j < width; ++j) largest = row[j] > largest ? row[j] : largest;
+    const int64_t place = std::find(row, row + width, largest) - row;
+    places[i] = place < width ? static_cast<int32_t>(place) : 0;  // logits that are no numbers: the loss says so
   }
 }
 
@@ -144,13 +148,21 @@ void RoutingCollector::keep_inputs(Layer& layer, const std::vector<double>& x) {
 }
 
 void RoutingCollector::predicted(int64_t first, const Tensor& logits) {
-  std::vector<std::byte> host(logits.bytes());
-  session_.device().download(logits, host.data());
+  Device& device = session_.device();
+  std::vector<std::byte> copy;
+  const void* values = logits.data;
+  if (device.shares_host_memory()) {
+    device.synchronize();  // then they can be read where they are
+  } else {
+    copy.resize(logits.bytes());
+    device.download(logits, copy.data());
+    values = copy.data();
+  }
   int32_t* to = collected_.predicted.data() + seen_ + first;
   if (logits.dtype == DType::f64)
-    largest_of_rows(reinterpret_cast<const double*>(host.data()), logits.dim(0), logits.dim(1), to);
+    largest_of_rows(static_cast<const double*>(values), logits.dim(0), logits.dim(1), to);
   else
-    largest_of_rows(reinterpret_cast<const float*>(host.data()), logits.dim(0), logits.dim(1), to);
+    largest_of_rows(static_cast<const float*>(values), logits.dim(0), logits.dim(1), to);
 }
 
 void RoutingCollector::end_micro_step() {

@@ -167,6 +167,7 @@ Json repetition_json(const Trace& trace) {
 
 Json placement_json(const Trace& trace, int64_t row_bytes) {
   Json out = Json::array();
+  if (trace.token_count() < 2 * trace.sequence_length) return out;  // one half to place by, one to measure on
   const int64_t layers = trace.layer_count();
   for (const int64_t ranks : rank_numbers(trace.num_experts)) {
     const auto measured = [&](const Placement& placement) -> Json {

@@ -21,7 +21,7 @@ Json domains_json(const Trace& trace, const std::vector<double>& ce);
 /// `piece` spells a token id, or is none.
 Json vocabulary_json(const Trace& trace, const std::function<std::string(int32_t)>& piece);
 Json lookahead_json(const Trace& trace, const Collected& collected);
-/// `row_bytes`: of one token's row on its way to another rank.
+/// Empty with fewer than two sequences. `row_bytes`: of one token's row on its way to another rank.
 Json placement_json(const Trace& trace, int64_t row_bytes);
 /// null when no tokens were clustered.
 Json clusters_json(const Trace& trace, const Collected& collected);

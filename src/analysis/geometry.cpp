@@ -21,9 +21,10 @@ double ratio(double product, double norms) {
 }  // namespace
 
 std::vector<double> row_norms(const RowsView& rows) {
-  std::vector<double> norms;
-  norms.reserve(static_cast<size_t>(rows.rows()));
-  for (int64_t i = 0; i < rows.rows(); ++i) norms.push_back(std::sqrt(inner(rows[i], rows[i])));
+  const int64_t count = rows.rows();
+  std::vector<double> norms(static_cast<size_t>(count));
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < count; ++i) norms[static_cast<size_t>(i)] = std::sqrt(inner(rows[i], rows[i]));
   return norms;
 }
 
@@ -35,14 +36,18 @@ InputCosine& InputCosine::operator+=(const InputCosine& other) {
 
 InputCosine summed_input_cosine(const RowsView& lower, const std::vector<double>& lower_norms, const RowsView& upper,
                                 const std::vector<double>& upper_norms) {
-  InputCosine sum;
   const int64_t tokens = lower.rows();
+  std::vector<InputCosine> of_token(static_cast<size_t>(tokens));
+#pragma omp parallel for schedule(static)
   for (int64_t t = 0; t < tokens; ++t) {
     const int64_t next = t + 1 < tokens ? t + 1 : 0;
     const double norm = lower_norms[static_cast<size_t>(t)];
-    sum += {ratio(inner(lower[t], upper[t]), norm * upper_norms[static_cast<size_t>(t)]),
-            ratio(inner(lower[t], upper[next]), norm * upper_norms[static_cast<size_t>(next)])};
+    of_token[static_cast<size_t>(t)] = {
+        ratio(inner(lower[t], upper[t]), norm * upper_norms[static_cast<size_t>(t)]),
+        ratio(inner(lower[t], upper[next]), norm * upper_norms[static_cast<size_t>(next)])};
   }
+  InputCosine sum;  // in the order of the tokens, whatever the number of threads
+  for (const InputCosine& cosine : of_token) sum += cosine;
   return sum;
 }
 

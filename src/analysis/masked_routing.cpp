@@ -5,10 +5,20 @@
 
 namespace strand {
 
+namespace {
+int64_t candidates(const MoeConfig& moe) {
+  return moe.groups_kept * (moe.num_experts / moe.groups);
+}
+}  // namespace
+
+int64_t most_masked(const MoeConfig& moe) {
+  return candidates(moe) - moe.top_k;
+}
+
 MaskedRouting::MaskedRouting(Session& session, int64_t masked) : session_(session), masked_(masked) {
   const MoeConfig& moe = session.config().moe;
-  require(masked >= 0 && masked <= moe.num_experts - moe.top_k, "{} experts of {} are masked, and a token uses {}",
-          masked, moe.num_experts, moe.top_k);
+  require(masked >= 0 && masked <= most_masked(moe), "{} experts of {} are masked, and a token uses {}", masked,
+          candidates(moe), moe.top_k);
 }
 
 Tensor MaskedRouting::buffer(DeviceMemory& memory, DType type, int64_t rows, int64_t columns) {

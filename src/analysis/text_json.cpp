@@ -25,16 +25,21 @@ std::set<int64_t> three_layers(const Trace& trace) {
   return {0, trace.layer_count() / 2, trace.layer_count() - 1};
 }
 
+/// A number about the frequent ids: null when there is none.
+Json of_ids(const IdOccurrences& ids, double value) {
+  return ids.frequent().empty() ? Json(nullptr) : json_number(value);
+}
+
 Json specialization_json(const Trace& trace, const std::vector<int32_t>& ids, const std::vector<int32_t>& order) {
   const IdOccurrences occurrences(ids);
   Json out = {{"ids", occurrences.frequent().size()}};
   for (int64_t l = 0; l < trace.layer_count(); ++l) {
     const auto real = vocabulary_specialization(trace.layer(l), occurrences);
     const auto floor = vocabulary_specialization(trace.layer(l).in_order(order), occurrences);
-    append(out, {{"specialization", json_number(real.mean)},
-                 {"weighted", json_number(real.weighted)},
-                 {"specialization_shuffled", json_number(floor.mean)},
-                 {"weighted_shuffled", json_number(floor.weighted)}});
+    append(out, {{"specialization", of_ids(occurrences, real.mean)},
+                 {"weighted", of_ids(occurrences, real.weighted)},
+                 {"specialization_shuffled", of_ids(occurrences, floor.mean)},
+                 {"weighted_shuffled", of_ids(occurrences, floor.weighted)}});
   }
   return out;
 }
@@ -94,7 +99,7 @@ Json vocabulary_json(const Trace& trace, const std::function<std::string(int32_t
   const std::vector<int32_t> order = floor_order(trace.token_count());
   const IdOccurrences inputs(trace.tokens);
   const auto independence = [&](const Selections& selections) {
-    return json_number(context_independence(selections, inputs));
+    return of_ids(inputs, context_independence(selections, inputs));
   };
   const int64_t layers = trace.layer_count();
   return {{"input", specialization_json(trace, trace.tokens, order)},

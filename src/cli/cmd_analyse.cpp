@@ -195,7 +195,7 @@ class Measurement {
   std::vector<MaskedLoss> masked_losses(double unmasked) {
     const MoeConfig& moe = model_.config().moe;
     std::vector<MaskedLoss> losses = {{0, unmasked}};
-    for (int64_t r = 1; r <= std::min(moe.top_k, moe.num_experts - moe.top_k); ++r) {
+    for (int64_t r = 1; r <= std::min(moe.top_k, most_masked(moe)); ++r) {
       MaskedRouting masked(model_.session(), r);
       TermMeans means;
       for (const DomainText& domain : text_) means.add(evaluate(domain, &masked, [] {}), domain.token_count());
@@ -277,7 +277,7 @@ class Analysis {
     write_trace((folder_ / trace_file).string(), measured.trace);
     models_.push_back(model_json(measured));
     traces_.push_back(std::move(measured.trace));
-    runs_.push_back(run);
+    runs_.push_back(fs::weakly_canonical(run));
   }
 
   Json json() {

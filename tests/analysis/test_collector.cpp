@@ -335,5 +335,35 @@ TEST_CASE("Masked routing uses the next experts, weighted by the model's rule") 
   CHECK_THROWS_WITH(MaskedRouting(model.session, 4), Catch::Contains("4 experts of 5 are masked"));
 }
 
+TEST_CASE("With groups, what is masked and what is used instead lie in the groups that a token keeps") {
+  MoeConfig moe{.num_experts = 12, .top_k = 2, .groups = 4, .groups_kept = 2};
+  CHECK(most_masked(moe) == 4);
+  moe.groups = moe.groups_kept = 1;
+  CHECK(most_masked(moe) == 10);
+
+  ReferenceOps ops;
+  Config config = tiny_config(Precision::fp64);
+  config.moe.num_experts = 6;
+  config.moe.top_k = 1;
+  config.moe.groups = 3;
+  config.moe.groups_kept = 1;
+  TestModel model(ops, config, 2, 6);
+  model.randomize(3);
+  const StepData data = random_batch(config, 2, 6, 1);
+  const Objective objective{.losses = config.losses};
+  const auto chosen = [&](int64_t masked) {
+    MaskedRouting routing(model.session, masked);
+    model.runner.for_each_micro_step(data, {}, [&](const MicroStep& micro) {
+      model.session.transformer().evaluate(micro, objective, {}, &routing);
+    });
+    return model.selected(0);  // of the first layer, whose input does not depend on what is masked
+  };
+  const Values best = chosen(0), second = chosen(1);
+  for (size_t t = 0; t < best.size(); ++t) {
+    CHECK(std::floor(second[t] / 2) == std::floor(best[t] / 2));  // the other expert of the same pair
+    CHECK(second[t] != best[t]);
+  }
+}
+
 }  // namespace
 }  // namespace strand::test

@@ -50,6 +50,16 @@ TEST_CASE("What does not exist is null") {
   const Trace trace = coupled(1);
   CHECK(coactivation_json(trace).is_null());
   CHECK(clusters_json(trace, {}).is_null());
+  Trace rare = trace;
+  for (size_t t = 0; t < rare.tokens.size(); ++t) rare.tokens[t] = static_cast<int32_t>(t);
+  CHECK(vocabulary_json(rare, {})["input"]["ids"] == 0);
+  CHECK(vocabulary_json(rare, {})["input"]["specialization"][0].is_null());
+  CHECK(vocabulary_json(rare, {})["context_independence"][1].is_null());
+  Trace one_sequence = trace;
+  one_sequence.sequence_length = 400;
+  one_sequence.domains = {{"text", 1}};
+  CHECK(placement_json(one_sequence, 8).empty());
+  CHECK(placement_json(trace, 8).size() == 2);
   const Json domains = domains_json(trace, {4.5});
   CHECK(domains["information"].is_null());
   CHECK(domains["by_domain"][0]["ce"] == 4.5);
