@@ -89,6 +89,23 @@ TEST_CASE("routing", "[case]") {
   }
 }
 
+TEST_CASE("routing by groups", "[case]") {
+  constexpr int64_t experts = 36;
+  const Gating gating{
+      .score = Score::sigmoid, .renormalize = true, .routed_scale = 1, .top_k = K, .groups = 6, .groups_kept = 2};
+  compare_all([&](Stage& s) {
+    const Route op{.gating = gating,
+                   .logits = s.acc("logits", {T, experts}, 2),
+                   .bias = s.acc("bias", {experts}, 0.1),
+                   .probs = s.acc_out({T, experts}),
+                   .selected = s.ids_out({T, K}),
+                   .gates = s.acc_out({T, K})};
+    s.run(op);
+    s.report("selected", op.selected);
+    s.report("gates", op.gates, {.terms = experts});
+  });
+}
+
 TEST_CASE("router terms", "[case]") {
   compare_all([](Stage& s) {
     const Layer layer = routed(s, gatings[0]);
