@@ -17,6 +17,7 @@ from pathlib import Path
 
 SOURCES, STRAND = Path(sys.argv[1]), Path(sys.argv[2]).resolve()
 sys.path.insert(0, str(SOURCES / "scripts/reproduction"))
+import make_page  # noqa: E402
 import plan as plan_module  # noqa: E402
 import student  # noqa: E402
 
@@ -81,6 +82,24 @@ class Decision(unittest.TestCase):
         del incomplete[2, "b"]
         with self.assertRaisesRegex(plan_module.PlanError, "1 runs of R0 are missing"):
             decided_from({"cheap": self.exact, "dear": incomplete})
+
+
+class Page(unittest.TestCase):
+    def test_the_page_is_made_of_the_results(self):
+        plan = plan_module.Plan(SOURCES / "docs/reproduction/plan.json")
+        self.assertEqual(make_page.make(plan), (SOURCES / "docs/reproduction.md").read_text(),
+                         "run scripts/reproduce.sh --page")
+
+    def test_verdicts(self):
+        # An effect of 0.02: intervals of four differences with a deviation of 0.001 reach 0.0016 to both sides.
+        about = [-0.001225, 0.0, 0.0, 0.001225]
+        for middle, effect, word in ((-0.02, 0.02, "reproduced"), (-0.0061, 0.02, "reproduced"),
+                                     (0.01, 0.02, "contradicted"), (0.0, 0.02, "no effect"),
+                                     (-0.02, -0.02, "contradicted"), (0.02, -0.02, "reproduced")):
+            self.assertEqual(make_page.verdict([middle + x for x in about], effect), word, middle)
+        self.assertEqual(make_page.verdict([-0.001, -0.02, -0.05], 0.02), "direction only")
+        self.assertEqual(make_page.verdict([0.001, -0.02, -0.05], 0.02), "undecided")
+        self.assertEqual(make_page.verdict([-0.02, -0.02], 0.02), "too few pairs")
 
 
 class Miniature(unittest.TestCase):
