@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs the Debian packages (12 or 13) that strand is built from. This is the one list of them.
 #
-#   scripts/install_dependencies.sh [build] [test]     without a word: build
+#   scripts/install_dependencies.sh [build] [test] [browser]     without a word: build
 #
 #   build   compiler, build tools and libraries
 #   test    what the tests need besides: Catch2, Python's venv for the checks by other people's readers, iproute2
+#   browser Chromium (300 MB), in which tests look at the pages of strand report; without it they are skipped
 #
 # Packages that are there are left alone, so this needs root only when one is missing.
 set -euo pipefail
@@ -20,6 +21,7 @@ build_packages=(
   libspdlog-dev libfmt-dev         # messages
   libzstd-dev zlib1g-dev           # compressed text
   libxxhash-dev                    # checksums of checkpoints
+  libjs-dygraphs                   # charts of strand report
   libopenmpi-dev openmpi-bin       # several processes
 )
 test_packages=(
@@ -27,6 +29,10 @@ test_packages=(
   python3-venv # tests/python; brings the certificates that pip needs
   iproute2     # two hosts on one machine, for scripts/launch/hosts.sh
   qemu-user    # older CPUs, emulated
+)
+
+browser_packages=(
+  chromium
 )
 
 fail() {
@@ -40,7 +46,8 @@ for group in "$@"; do
   case "$group" in
     build) wanted+=("${build_packages[@]}") ;;
     test) wanted+=("${test_packages[@]}") ;;
-    *) echo "install_dependencies.sh: unknown group '$group': use build or test" >&2; exit 2 ;;
+    browser) wanted+=("${browser_packages[@]}") ;;
+    *) echo "install_dependencies.sh: unknown group '$group': use build, test or browser" >&2; exit 2 ;;
   esac
 done
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the campaign of docs/reproduction/plan.json, one training run after the other; scripts/reproduce.sh starts it.
 
-    campaign.py [--plan FILE] [--strand PROGRAM] [--config FILE] [--set KEY=VALUE ...] [EXPERIMENT ...]
+    campaign.py [--plan FILE] [--strand PROGRAM] [--config FILE] [--set KEY=VALUE ...] [--priority ordinary] [EXPERIMENT ...]
 
 It can be stopped at any point (a signal, a power cut): a run goes on from its newest checkpoint, which gives the same
 bits, and a run whose result is there is skipped. Nothing of a result is kept that another program or processor began.
@@ -210,9 +210,11 @@ def main():
     parser.add_argument("--strand", default=root / "build/strand")
     parser.add_argument("--config", default=root / "configs/reproduction.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="in every run")
+    parser.add_argument("--priority", choices=("lowest", "ordinary"), default="lowest", help="of all that is run")
     parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT")
     arguments = parser.parse_args()
-    be_modest()
+    if arguments.priority == "lowest":
+        be_modest()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads leave their core to other programs
     try:
         plan = Plan(arguments.plan)

@@ -133,7 +133,7 @@ class Miniature(unittest.TestCase):
                 "data.train=train", "data.tokenizer=t.model", "data.sequence_length=32", "schedule.warmup_steps=2",
                 "train.global_batch_size=4", "train.micro_batch_size=4"]
         return [sys.executable, SOURCES / "scripts/reproduction/campaign.py", "--plan", self.plan_file, "--strand", STRAND,
-                "--config", SOURCES / "configs/reproduction.yaml", *[w for s in sets for w in ("--set", s)], *experiments]
+                "--config", SOURCES / "configs/reproduction.yaml", "--priority", "ordinary", *[w for s in sets for w in ("--set", s)], *experiments]
 
     def losses(self):
         return {f.stem: json.loads(f.read_text())["endpoint"] for f in sorted(self.plan.results.glob("*.json"))}
