@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs the Debian packages (12 or 13) that strand is built from. This is the one list of them.
 #
-#   scripts/install_dependencies.sh [build] [test] [clang]     without a word: build
+#   scripts/install_dependencies.sh [build] [test] [browser] [clang]     without a word: build
 #
 #   build   compiler, build tools and libraries
 #   test    what the tests need besides: Catch2, Python's venv for the checks by other people's readers, iproute2
+#   browser Chromium (300 MB), in which tests look at the pages of strand report; without it they are skipped
 #   clang   another compiler: scripts/test_emulation.sh checks the CUDA kernels' memory accesses with it
 #
 # Packages that are there are left alone, so this needs root only when one is missing.
@@ -21,6 +22,7 @@ build_packages=(
   libspdlog-dev libfmt-dev         # messages
   libzstd-dev zlib1g-dev           # compressed text
   libxxhash-dev                    # checksums of checkpoints
+  libjs-dygraphs                   # charts of strand report
   libopenmpi-dev openmpi-bin       # several processes
 )
 test_packages=(
@@ -31,6 +33,10 @@ test_packages=(
 )
 clang_packages=(
   clang-19 libomp-19-dev # and its OpenMP
+)
+
+browser_packages=(
+  chromium
 )
 
 fail() {
@@ -44,8 +50,9 @@ for group in "$@"; do
   case "$group" in
     build) wanted+=("${build_packages[@]}") ;;
     test) wanted+=("${test_packages[@]}") ;;
+    browser) wanted+=("${browser_packages[@]}") ;;
     clang) wanted+=("${clang_packages[@]}") ;;
-    *) echo "install_dependencies.sh: unknown group '$group': use build, test or clang" >&2; exit 2 ;;
+    *) echo "install_dependencies.sh: unknown group '$group': use build, test, browser or clang" >&2; exit 2 ;;
   esac
 done
 

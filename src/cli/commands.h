@@ -23,6 +23,7 @@ void add_export_command(CLI::App& app);
 void add_import_command(CLI::App& app);
 void add_generate_command(CLI::App& app);
 void add_train_command(CLI::App& app, Processes& processes);
+void add_report_command(CLI::App& app);
 void add_tokenize_command(CLI::App& app);
 void add_train_tokenizer_command(CLI::App& app);
 /// `completion SHELL` and `manual`, which --help does not show. `app` outlives the parse.

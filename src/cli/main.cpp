@@ -46,6 +46,7 @@ void add_commands(CLI::App& app, strand::Processes& processes) {
   strand::cli::add_config_command(app);
   strand::cli::add_plan_command(app);
   strand::cli::add_train_command(app, processes);
+  strand::cli::add_report_command(app);
   strand::cli::add_eval_command(app);
   strand::cli::add_analyse_command(app);
   strand::cli::add_generate_command(app);

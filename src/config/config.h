@@ -27,7 +27,8 @@ struct RunConfig {
   uint64_t seed = 1;
   DeviceKind device = DeviceKind::cpu;
   Precision precision = Precision::fp32;
-  int threads = 0;  ///< 0 = all cores this process may use
+  int threads = 0;     ///< 0 = all cores this process may use
+  bool report = true;  ///< training ends with report.html in the run directory
 
   bool operator==(const RunConfig&) const = default;
 };

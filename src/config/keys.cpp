@@ -76,6 +76,8 @@ std::vector<Key> run_keys() {
       {"run", "threads", integer<g, &C::threads>(0, 4096),
        "CPU threads; 0 = all cores this process may use: its affinity, the CPU quota of its control groups and "
        "OMP_NUM_THREADS, whichever is the least"},
+      {"run", "report", boolean<g, &C::report>(),
+       "training ends with report.html in the run directory (strand report)"},
   };
 }
 

@@ -1,17 +1,23 @@
 #include "train/trainer.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "config/batch.h"
 #include "config/schema.h"
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/file_io.h"
+#include "core/log.h"
+#include "core/version.h"
 #include "model/memory_check.h"
 #include "parallel/agreement.h"
+#include "run_report/report.h"
 #include "train/agreed.h"
 #include "train/model_state.h"
 #include "train/nonfinite.h"
@@ -27,6 +33,11 @@ namespace fs = std::filesystem;
 namespace {
 /// Stands among the numbers of signals for a batch that cannot be read.
 constexpr int64_t unreadable_data = 1 << 20;
+
+std::string host_name() {
+  char name[256] = {};
+  return gethostname(name, sizeof name - 1) == 0 ? name : "";
+}
 
 std::string checkpoint_directory(const std::string& run) {
   return (fs::path(run) / "checkpoints").string();
@@ -92,6 +103,15 @@ void Trainer::check_layout() const {
   micro_steps_per_rank(config_.train, grid.ranks);  // throws unless the batch divides
 }
 
+/// On what the run is trained from here on.
+std::string Trainer::environment_json() const {
+  const nlohmann::ordered_json environment = {{"program", std::string("strand ") + program_version()},
+                                              {"host", host_name()},
+                                              {"device", session_->device().description()},
+                                              {"processes", layout_text(grid_.shape())}};
+  return environment.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
 void Trainer::open_run_directory() {
   agreed(grid_.world(), [&] {
     if (!first_rank()) return;
@@ -107,9 +127,11 @@ void Trainer::open_run_directory() {
   }
   metrics_->open(directory_);
   if (!first_rank()) return;
-  // The configuration of a run that is finished stays what it was trained with.
-  const std::string path = (fs::path(directory_) / "config.yaml").string();
-  if (start_.step < config_.train.steps || !fs::exists(path)) write_file_atomically(path, to_yaml(config_));
+  // The files of a run that is finished stay what it was trained with.
+  const fs::path config = fs::path(directory_) / "config.yaml", environment = fs::path(directory_) / "environment.json";
+  if (start_.step == config_.train.steps && fs::exists(config)) return;
+  write_file_atomically(config.string(), to_yaml(config_));
+  write_file_atomically(environment.string(), environment_json());
 }
 
 // ---- the loop -----------------------------------------------------------------------------------------------------
@@ -156,9 +178,11 @@ void Trainer::take_steps(const StopSignals& signals) {
     if (due || last) save(done);
     if (signal == 0) continue;
     checkpoints_->finish();
+    write_report();
     return metrics_->news(fmt::format("stopped by signal {} after step {}; --resume auto continues", signal, done));
   }
   checkpoints_->finish();
+  write_report();
   metrics_->news(fmt::format("done: {} steps, {} of training", steps, format_duration(metrics_->training_seconds())));
 }
 
@@ -245,6 +269,7 @@ void Trainer::not_applied(const StepInFlight& step, const StepResult& result) {
   }
   const std::string what = fmt::format("step {}: loss {}, gradient norm {}; first non-finite tensor: {}",
                                        step.index + 1, result.terms.loss, result.gradient_norm, where);
+  if (stop) write_last_row(step, result);
   if (stop) fail("{}. Stopped; {}. Lower optimizer.lr, or set train.on_nonfinite: skip", what, kept);
   require(where.rfind("weight ", 0) != 0, "{}. Stopped, because no later step can be finite either; {}", what, kept);
   const int64_t most = config_.train.max_skips_in_a_row;
@@ -253,6 +278,28 @@ void Trainer::not_applied(const StepInFlight& step, const StepResult& result) {
   metrics_->news(fmt::format("skipped the update of {}", what));
   ++skipped_;
   ++skipped_in_a_row_;
+}
+
+/// The row of a step with which the run ends, so that the log and the report tell where that was.
+void Trainer::write_last_row(const StepInFlight& step, const StepResult& result) {
+  StepRow row{.step = step.index + 1, .lr = step.learning_rate};
+  row.seconds = now() - std::max(step.begin, last_end_);
+  metrics_->take(row, result);
+  metrics_->write_row();
+  write_report();
+}
+
+/// A report that cannot be written does not spoil a run that went well.
+void Trainer::write_report() {
+  if (!first_rank() || !config_.run.report) return;
+  const std::string path = (fs::path(directory_) / run_report::report_file).string();
+  try {
+    metrics_->sync();
+    write_file_atomically(path, run_report::make_report({directory_}, 0));
+    metrics_->news(fmt::format("report {}", path));
+  } catch (const Error& error) {
+    log_warning(fmt::format("no report of this run: {}", error.what()));
+  }
 }
 
 // ---- data ---------------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 #pragma once
 // The training loop: everything between a checked configuration and a trained model on disk.
 //
-// The run directory `run.dir/run.name` holds config.yaml (resolved), log.jsonl (a row a step), events.* for TensorBoard
-// and checkpoints/step_*/. Row `step` s (from 1) describes the s-th optimizer step; row 0 the validation before it.
+// The run directory `run.dir/run.name` holds config.yaml (resolved), log.jsonl (a row a step), events.* for
+// TensorBoard, environment.json (on what the run was started last), report.html and checkpoints/step_*/. Row `step` s
+// (from 1) describes the s-th optimizer step; row 0 the validation before it.
 //
 // Several ranks run the same loop, each on its own sequences. What a step does follows from numbers that all have, so
 // they take every turn together; the first one alone writes files and to the console (of a checkpoint each writes its
@@ -54,6 +55,7 @@ class Trainer {
   void open_run_directory();
   void take_steps(const StopSignals& signals);
   [[noreturn]] void end_by_fault(const DeviceFault& fault);
+  std::string environment_json() const;
   bool first_rank() const { return grid_.rank() == 0; }
 
   void begin_step(int64_t index);
@@ -62,6 +64,8 @@ class Trainer {
   void end_step(StepInFlight& step);
   /// The step was not finite. Throws when the run is to stop.
   void not_applied(const StepInFlight& step, const StepResult& result);
+  void write_last_row(const StepInFlight& step, const StepResult& result);
+  void write_report();
   Objective objective(const StepInFlight& step) const;
 
   bool validation_due(int64_t step) const;

@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+"""Runs the campaign of docs/reproduction/plan.json, one training run after the other; scripts/reproduce.sh starts it.
+
+    campaign.py [--plan FILE] [--strand PROGRAM] [--config FILE] [--set KEY=VALUE ...] [--priority ordinary] [EXPERIMENT ...]
+
+It can be stopped at any point (a signal, a power cut): a run goes on from its newest checkpoint, which gives the same
+bits, and a run whose result is there is skipped. Nothing of a result is kept that another program or processor began.
+"""
+import argparse
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from plan import Plan, PlanError, decide
+
+TENTHS = 10
+
+
+def be_modest():
+    """The lowest priority there is: any other program goes first."""
+    os.nice(19)
+    if hasattr(os, "SCHED_IDLE"):
+        try:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        except OSError:
+            pass  # some containers forbid it; nice stays
+
+
+def digest(path):
+    total = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            total.update(block)
+    return total.hexdigest()
+
+
+def write_whole(path, text):
+    """The file is there with all of the text, or as it was before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name("." + path.name + ".new")
+    with open(new, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(new, path)
+
+
+def processor():
+    try:
+        for line in open("/proc/cpuinfo", encoding="utf-8", errors="replace"):
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+class Campaign:
+    def __init__(self, plan, strand, config, sets):
+        self.plan, self.strand, self.config, self.sets = plan, str(Path(strand).resolve()), str(config), sets
+        self.child, self.stopped_by = None, 0
+        resolved = self.output("config", self.config, *self.set_arguments(()))
+        self.runs_directory = Path(self.value(resolved, "run", "dir"))
+        self.validation = str(plan.content["endpoint"]["data"])
+        training = re.search(r"^  train: \[\{path: \"?([^,\"}]+)", resolved, re.M)
+        if not training:
+            raise PlanError("strand config prints no data.train")
+        data = [training.group(1), self.validation]
+        self.place = {
+            "cpu": processor(),
+            "program": self.output("--version").strip(),
+            "program_sha256": digest(self.strand),
+            "isa": os.environ.get("STRAND_ISA", "the best of this processor"),
+            "data_sha256": {Path(p).name: digest(p + ".bin") for p in data},
+        }
+
+    # ---- the program ----------------------------------------------------------------------------------------------
+
+    def set_arguments(self, settings):
+        return [word for setting in [*self.sets, *settings] for word in ("--set", setting)]
+
+    @staticmethod
+    def value(yaml, group, key):
+        """Of a resolved configuration, which strand prints with one key a line."""
+        found = re.search(rf"^{group}:\n(?:  .*\n)*?  {key}: (.*)$", yaml, re.M)
+        if not found:
+            raise PlanError(f"strand config prints no {group}.{key}")
+        return found.group(1).split(" #")[0].strip().strip('"')
+
+    def output(self, *arguments):
+        done = subprocess.run([self.strand, *arguments], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise PlanError(f"strand {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def call(self, arguments, log):
+        """Like output, but a signal to this program reaches the called one, which then saves what it has."""
+        with open(log, "a", encoding="utf-8") as file:
+            self.child = subprocess.Popen([self.strand, *arguments], stdout=file, stderr=subprocess.STDOUT)
+            code = self.child.wait()
+            self.child = None
+        if self.stopped_by:
+            sys.exit(128 + self.stopped_by)
+        if code != 0:
+            tail = Path(log).read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+            raise PlanError(f"strand {' '.join(arguments[:2])} ended with {code}: {' '.join(tail)} ({log})")
+
+    def stop(self, number, _frame):
+        self.stopped_by = number
+        if not self.child:
+            sys.exit(128 + number)
+        self.child.send_signal(signal.SIGTERM)  # call() waits for its end
+
+    # ---- one run ----------------------------------------------------------------------------------------------------
+
+    def do(self, run):
+        settings = self.set_arguments([*run.settings, f"run.name={run.name}"])
+        resolved = self.output("config", self.config, *settings)
+        steps = int(self.value(resolved, "train", "steps"))
+        endpoint = self.plan.content["endpoint"]
+        at = [round(share * steps) for share in endpoint["evaluate_at"]]
+        directory = self.runs_directory / run.name
+        self.begin_anew_elsewhere(directory)
+        log = directory / "campaign.log"
+        self.call(["train", self.config, *settings, "--resume", "auto"], log)
+        rows = [json.loads(line) for line in open(directory / "log.jsonl", encoding="utf-8")]
+        if rows[-1]["step"] != steps:
+            raise PlanError(f"{directory}: training ended at step {rows[-1]['step']} of {steps}")
+        evaluations = {step: self.evaluate(directory, step) for step in at}
+        tokens = evaluations[steps]["tokens"]
+        if tokens < endpoint["least_tokens"]:
+            raise PlanError(f"{self.validation}: {tokens} tokens are fewer than the plan's {endpoint['least_tokens']}")
+        write_whole(self.plan.result_file(run), self.result(run, rows, evaluations, resolved, log))
+        for checkpoint in sorted((directory / "checkpoints").glob("step_*"))[:-1]:
+            shutil.rmtree(checkpoint)
+
+    def begin_anew_elsewhere(self, directory):
+        """A run that another program, processor or text began would be of two kinds: it starts again."""
+        stamp = directory / "place.json"
+        here = json.dumps(self.place, sort_keys=True)
+        if directory.exists() and (not stamp.exists() or stamp.read_text(encoding="utf-8") != here):
+            shutil.rmtree(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        write_whole(stamp, here)
+
+    def evaluate(self, directory, step):
+        kept = directory / f"evaluation_{step}.json"
+        if not kept.exists():
+            checkpoint = directory / "checkpoints" / f"step_{step:08d}"
+            write_whole(kept, self.output("eval", str(checkpoint), "--data", self.validation, "--batch-size", "16", "--json"))
+        return json.loads(kept.read_text(encoding="utf-8"))
+
+    def result(self, run, rows, evaluations, resolved, log):
+        measured = [row for row in rows if "expert_load" in row]
+        names = [key for key in ("ce", "lb", "z", "sp", "cp", "o", "v", "entropy") if key in measured[-1]]
+        steps = rows[-1]["step"]
+        tenths = {name: [] for name in names}
+        for tenth in range(TENTHS):
+            part = [r for r in measured if tenth * steps < r["step"] * TENTHS <= (tenth + 1) * steps]
+            for name in names:
+                tenths[name].append(sum(r[name] for r in part) / len(part) if part else None)
+        last = evaluations[max(evaluations)]
+        losses = {str(step): evaluation["ce"] for step, evaluation in evaluations.items()}
+        trained = [row for row in rows if row["step"] > 0]
+        seconds = sum((b["tokens"] - a["tokens"]) / b["tokens_per_second"] for a, b in zip([{"tokens": 0}, *trained], trained))
+        device = re.search(r"^.*(?:threads|instructions).*$", log.read_text(encoding="utf-8", errors="replace"), re.M)
+        return json.dumps({
+            "run": run.name, "experiment": run.experiment, "protocol": run.protocol, "arm": run.arm, "seed": run.seed,
+            "twin": run.twin, "settings": [*self.sets, *run.settings],
+            "endpoint": {"loss": sum(losses.values()) / len(losses), "losses": losses, "tokens": last["tokens"]},
+            "terms_on_validation": {name: last[name] for name in names if name in last},
+            "worst_expert_load": last["worst_expert_load"],
+            "terms_by_tenth_of_training": tenths,
+            "training": {"steps": steps, "tokens": trained[-1]["tokens"], "seconds": round(seconds, 1),
+                         "skipped": sum(1 for row in trained if row["loss"] is None)},
+            "place": {**self.place, "device": device.group(0).strip() if device else ""},
+            "configuration_sha256": hashlib.sha256(resolved.encode()).hexdigest(),
+            "finished": time.strftime("%Y-%m-%d", time.gmtime()),
+        }, indent=1) + "\n"
+
+    # ---- all of them ------------------------------------------------------------------------------------------------
+
+    def go(self, names):
+        for name in names:
+            if self.plan.experiment(name)["kind"] != "noise" and self.plan.decision() is None:
+                raise PlanError(f"{name} needs the decision of the study of noise: run R0 first")
+            todo = [run for run in self.plan.runs(name) if not self.plan.result_file(run).exists()]
+            print(f"{name}: {len(todo)} of {len(list(self.plan.runs(name)))} runs to do", flush=True)
+            for run in todo:
+                begin = time.monotonic()
+                self.do(run)
+                loss = self.plan.result(run)["endpoint"]["loss"]
+                print(f"{run.name}: {loss:.6f} nats, {time.monotonic() - begin:.0f} s", flush=True)
+            if self.plan.experiment(name)["kind"] == "noise" and self.plan.decision() is None:
+                write_whole(self.plan.decision_file, json.dumps(decide(self.plan, name), indent=1) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    root = Path(__file__).resolve().parents[2]
+    parser.add_argument("--plan", default=root / "docs/reproduction/plan.json")
+    parser.add_argument("--strand", default=root / "build/strand")
+    parser.add_argument("--config", default=root / "configs/reproduction.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="in every run")
+    parser.add_argument("--priority", choices=("lowest", "ordinary"), default="lowest", help="of all that is run")
+    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT")
+    arguments = parser.parse_args()
+    if arguments.priority == "lowest":
+        be_modest()
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads leave their core to other programs
+    try:
+        plan = Plan(arguments.plan)
+        campaign = Campaign(plan, arguments.strand, arguments.config, arguments.set)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, campaign.stop)
+        campaign.go(arguments.experiments or list(plan.experiments))
+    except (PlanError, OSError) as error:
+        sys.exit(f"campaign.py: error: {error}")
+
+
+if __name__ == "__main__":
+    main()
