@@ -1,8 +1,9 @@
 // strand export CHECKPOINT --out PATH: writes the weights in a format that other programs load.
 #include <fmt/core.h>
 
-#include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "cli/choice_option.h"
 #include "cli/commands.h"
