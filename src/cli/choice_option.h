@@ -14,7 +14,8 @@ size_t parse_choice(const std::string& option, const std::string& text, const st
 std::string choice_text(const std::vector<std::string>& words);
 
 /// Registers an option whose value is the second of the pair with the word that is given. `target` outlives the parse;
-/// where the option is not given, it stays as it is.
+/// where the option is not given, it stays as it is. An option may have several names ("--type,--dtype"), of which
+/// messages say the first.
 template <typename Value>
 CLI::Option* add_choice(CLI::App& command, const std::string& option, Value& target,
                         const std::vector<std::pair<std::string, Value>>& choices, const std::string& help) {
@@ -24,7 +25,7 @@ CLI::Option* add_choice(CLI::App& command, const std::string& option, Value& tar
     words.push_back(word);
     values.push_back(value);
   }
-  const auto read = [&target, option, words, values](const std::string& text) {
+  const auto read = [&target, option = option.substr(0, option.find(',')), words, values](const std::string& text) {
     target = values[parse_choice(option, text, words)];
   };
   return command.add_option_function<std::string>(option, read, help)->type_name(choice_text(words));

@@ -1,57 +1,106 @@
-// strand export CHECKPOINT --format hf --out DIR: writes the weights in a format that other programs load.
+// strand export CHECKPOINT --out PATH: writes the weights in a format that other programs load.
 #include <fmt/core.h>
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "cli/choice_option.h"
 #include "cli/commands.h"
 #include "cli/number_option.h"
 #include "cli/place_locks.h"
+#include "core/error.h"
 #include "core/log.h"
 #include "core/standard_streams.h"
+#include "export/gguf_export.h"
 #include "export/hf_export.h"
 #include "train/model_state.h"
 
 namespace strand::cli {
 
 namespace {
+enum class Format { hf, gguf };
+
 struct Arguments {
   std::string checkpoint;
-  std::string format = "hf";
+  Format format = Format::hf;
   std::string out;
-  std::string dtype = "f32";
+  gguf::Encoding type = gguf::Encoding::f32;
   uint64_t shard_megabytes = default_shard_bytes >> 20;
+  bool shard_size_given = false;
 };
 
+/// What both formats say about an export.
+struct Summary {
+  std::string model_class;
+  int64_t tensors, parameters;
+  uint64_t bytes;
+  bool has_tokenizer;
+  std::vector<std::string> caveats;
+};
+
+DType hf_type(gguf::Encoding type) {
+  if (type == gguf::Encoding::f32) return DType::f32;
+  if (type == gguf::Encoding::bf16) return DType::bf16;
+  throw UsageError(fmt::format("--type {} belongs to --format gguf; Hugging Face directories are f32 or bf16",
+                               gguf::to_string(type)));
+}
+
+Summary export_hf(const Arguments& a, const Checkpoint& checkpoint, const Config& config) {
+  const hf::ExportSummary s = hf::export_model(checkpoint, config, a.out, {hf_type(a.type), a.shard_megabytes << 20});
+  return {s.class_name, s.tensors, s.parameters, s.bytes, s.has_tokenizer, s.caveats};
+}
+
+Summary export_gguf(const Arguments& a, const Checkpoint& checkpoint, const Config& config) {
+  const gguf::ExportSummary s = gguf::export_model(checkpoint, config, a.out, {a.type});
+  return {"GGUF of architecture " + s.architecture, s.tensors, s.parameters, s.bytes, s.has_tokenizer, s.caveats};
+}
+
+void check(const Arguments& a) {
+  if (a.format == Format::hf) hf_type(a.type);
+  if (a.format == Format::gguf && a.shard_size_given)
+    throw UsageError("--shard-size belongs to --format hf; a GGUF model is one file");
+}
+
 void run(const Arguments& a) {
+  check(a);
   const Checkpoint checkpoint = open_checkpoint(a.checkpoint);
   Config config = checkpoint_config(checkpoint);
   resolve_vocabulary(config);
-  const hf::ExportOptions options{a.dtype == "bf16" ? DType::bf16 : DType::f32, a.shard_megabytes << 20};
   const PlaceLock lock = lock_output(a.out, "export");
-  const hf::ExportSummary summary = hf::export_model(checkpoint, config, a.out, options);
+  const Summary summary =
+      a.format == Format::hf ? export_hf(a, checkpoint, config) : export_gguf(a, checkpoint, config);
   for (const std::string& caveat : summary.caveats) log_warning(caveat);
   if (!summary.has_tokenizer)
     log_warning(fmt::format("{} holds no tokenizer, so none was exported", checkpoint.path()));
-  print_out("{}: {}, {} tensors, {} parameters, {:.1f} MB, {}\n", a.out, summary.class_name, summary.tensors,
-            summary.parameters, static_cast<double>(summary.bytes) / 1e6, a.dtype);
+  print_out("{}: {}, {} tensors, {} parameters, {:.1f} MB, {}\n", a.out, summary.model_class, summary.tensors,
+            summary.parameters, static_cast<double>(summary.bytes) / 1e6, gguf::to_string(a.type));
 }
 }  // namespace
 
 void add_export_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("export", "Write a checkpoint as a Hugging Face model directory");
+  using gguf::Encoding;
+  CLI::App* command = app.add_subcommand("export", "Write a checkpoint for Hugging Face transformers or llama.cpp");
   command->footer("Example: strand export runs/quickstart --out runs/quickstart-hf");
   const auto a = std::make_shared<Arguments>();
   command->add_option("CHECKPOINT", a->checkpoint, "A checkpoint, or a run directory (its newest checkpoint)")
       ->type_name("")
       ->required();
-  add_choice(*command, "--format", a->format, {"hf"}, "hf: loads with transformers, no code of its own (default)");
-  command->add_option("--out", a->out, "Directory to write; must not be there yet")->type_name("DIR")->required();
-  add_choice(*command, "--dtype", a->dtype, {"f32", "bf16"},
-             "Type of the weights; router weights stay f32 (default f32)");
-  add_number(*command, "--shard-size", a->shard_megabytes, uint64_t{1}, uint64_t{1} << 40,
-             "MiB in a file of weights at most (default 5120)");
-  command->callback([a] { run(*a); });
+  add_choice<Format>(*command, "--format", a->format, {{"hf", Format::hf}, {"gguf", Format::gguf}},
+                     "hf: a directory for transformers, no code of its own (default); gguf: a file for llama.cpp");
+  command->add_option("--out", a->out, "Directory (hf) or file (gguf) to write; must not be there yet")
+      ->type_name("PATH")
+      ->required();
+  add_choice<Encoding>(
+      *command, "--type,--dtype", a->type,
+      {{"f32", Encoding::f32}, {"bf16", Encoding::bf16}, {"f16", Encoding::f16}, {"q8_0", Encoding::q8_0}},
+      "Type of the weights; router weights stay f32; f16 and q8_0 with gguf (default f32)");
+  CLI::Option* shard_size = add_number(*command, "--shard-size", a->shard_megabytes, uint64_t{1}, uint64_t{1} << 40,
+                                       "MiB in a file of weights at most, with hf (default 5120)");
+  command->callback([a, shard_size] {
+    a->shard_size_given = shard_size->count() > 0;
+    run(*a);
+  });
 }
 
 }  // namespace strand::cli

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "export/config_keys.h"
+#include "export/requirements.h"
 #include "export/tensor_rules.h"
 
 namespace strand::hf {
@@ -20,37 +21,6 @@ using E = MoeConfig;
 
 /// The rate with which an imported model is trained on. Files of these classes do not say how a model was trained.
 constexpr double usual_bias_rate = 0.001;
-
-// ---- Requirements ---------------------------------------------------------------------------------------------------
-
-Requirement score(RouterScore score) {
-  if (score == RouterScore::softmax)
-    return {"moe.score: softmax", [](const Config& c) { return c.moe.score == RouterScore::softmax; }};
-  return {"moe.score: sigmoid", [](const Config& c) { return c.moe.score == RouterScore::sigmoid; }};
-}
-Requirement qk_norm(QkNorm norm) {
-  if (norm == QkNorm::none)
-    return {"model.qk_norm: none", [](const Config& c) { return c.model.qk_norm == QkNorm::none; }};
-  if (norm == QkNorm::head)
-    return {"model.qk_norm: head", [](const Config& c) { return c.model.qk_norm == QkNorm::head; }};
-  return {"model.qk_norm: full", [](const Config& c) { return c.model.qk_norm == QkNorm::full; }};
-}
-const Requirement qk_norm_not_full = {"model.qk_norm: none or head",
-                                      [](const Config& c) { return c.model.qk_norm != QkNorm::full; }};
-const Requirement renormalized = {"moe.renormalize: true", [](const Config& c) { return c.moe.renormalize; }};
-const Requirement no_scale = {"moe.routed_scale: 1.0", [](const Config& c) { return c.moe.routed_scale == 1.0; }};
-const Requirement no_shared = {"moe.shared_experts: 0", [](const Config& c) { return c.moe.shared_experts == 0; }};
-const Requirement no_bias = {"moe.bias_rate: 0.0", [](const Config& c) { return c.moe.bias_rate == 0.0; }};
-const Requirement no_groups = {"moe.groups: 1", [](const Config& c) { return c.moe.groups == 1; }};
-const Requirement no_dense = {"model.dense_layers: 0", [](const Config& c) { return c.model.dense_layers == 0; }};
-const Requirement whole_rotation = {"model.rope_fraction: 1.0",
-                                    [](const Config& c) { return c.model.rotary_dim() == c.model.head_dim; }};
-const Requirement heads_fill_width = {"model.head_dim = hidden_size / num_heads", [](const Config& c) {
-                                        return c.model.head_dim * c.model.num_heads == c.model.hidden_size;
-                                      }};
-const Requirement two_experts = {"moe.num_experts: 2 or more", [](const Config& c) { return c.moe.num_experts >= 2; }};
-const Requirement some_moe_layer = {"model.dense_layers below model.num_layers",
-                                    [](const Config& c) { return c.model.dense_layers < c.model.num_layers; }};
 
 // ---- Keys of config.json --------------------------------------------------------------------------------------------
 
@@ -327,27 +297,9 @@ const std::vector<Family>& families() {
   return all;
 }
 
-namespace {
-std::vector<std::string> unmet(const Family& family, const Config& config) {
-  std::vector<std::string> wanted;
-  for (const Requirement& r : family.requirements)
-    if (!r.met(config)) wanted.push_back(r.wanted);
-  return wanted;
-}
-}  // namespace
-
 const Family& family_for(const Config& config) {
-  size_t fewest = SIZE_MAX;
-  std::string nearest;  // all classes that are equally near
-  for (const Family& family : families()) {
-    const std::vector<std::string> wanted = unmet(family, config);
-    if (wanted.empty()) return family;
-    if (wanted.size() > fewest) continue;
-    if (wanted.size() < fewest) nearest.clear();
-    fewest = wanted.size();
-    nearest += fmt::format("{}{} (with {})", nearest.empty() ? "" : ", ", family.class_name, fmt::join(wanted, ", "));
-  }
-  fail("no Hugging Face class can express this model exactly; nearest: {}", nearest);
+  return first_that_fits(families(), config, "no Hugging Face class can express this model exactly",
+                         [](const Family& family) { return family.class_name; });
 }
 
 const Family& family_of_class(const std::string& class_name, const std::string& where) {

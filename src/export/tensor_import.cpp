@@ -190,7 +190,7 @@ ImportedTensors tensors_for_import(const ForeignConfig& foreign, const TensorSou
   ImportedTensors out;
   std::vector<std::string> missing;
   NamesByReason left_out;
-  for (const MappedTensor& t : map_tensors(*family, config)) {
+  for (const MappedTensor& t : map_tensors(family->tensors, config)) {
     ElementSource elements = theirs.find(t);
     if (elements.dtype.empty()) {
       missing.push_back(t.theirs);
@@ -216,7 +216,7 @@ ImportedTensors tensors_for_import(const ForeignConfig& foreign, const TensorSou
 bool is_all_zero(const Family& family, const Config& config, const TensorSource& source, const std::string& theirs) {
   ForeignTensors tensors(source, config);
   bool found = false;
-  for (const MappedTensor& t : map_tensors(family, config)) {
+  for (const MappedTensor& t : map_tensors(family.tensors, config)) {
     if (t.rule->theirs != theirs) continue;
     const ElementSource elements = tensors.find(t);
     if (elements.dtype.empty() || !all_equal(elements, elements_of(t), 0)) return false;

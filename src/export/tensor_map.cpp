@@ -121,9 +121,9 @@ std::string name_at(const std::string& pattern, int64_t layer, int64_t expert) {
   return name;
 }
 
-std::vector<MappedTensor> map_tensors(const Family& family, const Config& config) {
+std::vector<MappedTensor> map_tensors(const std::vector<TensorRule>& rules, const Config& config) {
   std::vector<MappedTensor> tensors;
-  for (const TensorRule& rule : family.tensors) {
+  for (const TensorRule& rule : rules) {
     if (rule.applies && !rule.applies(config)) continue;
     const Range layers = layers_of(rule.scope, config);
     const int64_t experts = rule.scope == Scope::expert ? config.moe.num_experts : 1;
@@ -140,23 +140,25 @@ std::vector<MappedTensor> map_tensors(const Family& family, const Config& config
   return tensors;
 }
 
+ElementSource source_of(const MappedTensor& t, const Config& config, const TensorSource& source) {
+  const TensorSource::Item& item = source.at(t.ours);
+  require(item.entry->shape == t.our_shape && is_readable(item.entry->dtype),
+          "{}: tensor {} is {} {}, which should be {} {}", item.file->path(), t.ours, item.entry->dtype,
+          shape_text(item.entry->shape), "F32", shape_text(t.our_shape));
+  return {item.bytes(), item.entry->dtype, columns_of(t), their_rows(*t.rule, config.model.head_dim)};
+}
+
 std::vector<NamedTensor> tensors_for_export(const Family& family, const Config& config, const TensorSource& source,
                                             DType dtype) {
   std::vector<NamedTensor> out;
   size_t used = 0;
-  for (const MappedTensor& t : map_tensors(family, config)) {
+  for (const MappedTensor& t : map_tensors(family.tensors, config)) {
     const DType stored = t.rule->storage == Storage::always_f32 ? DType::f32 : dtype;
     if (t.ours.empty()) {
       out.push_back(constant(t, stored));
       continue;
     }
-    const TensorSource::Item& item = source.at(t.ours);
-    require(item.entry->shape == t.our_shape && is_readable(item.entry->dtype),
-            "{}: tensor {} is {} {}, which should be {} {}", item.file->path(), t.ours, item.entry->dtype,
-            shape_text(item.entry->shape), "F32", shape_text(t.our_shape));
-    out.push_back(
-        converted(t.theirs, t.their_shape, stored,
-                  {item.bytes(), item.entry->dtype, columns_of(t), their_rows(*t.rule, config.model.head_dim)}));
+    out.push_back(converted(t.theirs, t.their_shape, stored, source_of(t, config, source)));
     ++used;
   }
   require(used == source.items().size(), "the checkpoint holds {} tensors, of which {} has a place for {}",

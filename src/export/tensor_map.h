@@ -22,8 +22,11 @@ struct MappedTensor {
   int64_t expert = 0;
 };
 
-/// All tensors, in the order of our layers. `config` is resolved.
-std::vector<MappedTensor> map_tensors(const Family& family, const Config& config);
+/// All tensors, in the order of our layers. `config` is resolved. `rules` outlive the result.
+std::vector<MappedTensor> map_tensors(const std::vector<TensorRule>& rules, const Config& config);
+
+/// The tensor of `source` that becomes `t`. Throws Error when it is not there, or has another shape or type.
+ElementSource source_of(const MappedTensor& t, const Config& config, const TensorSource& source);
 
 /// The name that `pattern` has for a layer and an expert, with {n} and {e} replaced.
 std::string name_at(const std::string& pattern, int64_t layer, int64_t expert);

@@ -190,6 +190,27 @@ TEST_CASE("an import prepares for the sequence length that was asked for") {
   }
 }
 
+TEST_CASE("an export is a directory or a file, and refuses options of the other") {
+  train_whole();
+  const auto exported = [](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"export", "runs/whole"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return workspace().strand(arguments);
+  };
+  const Outcome gguf = exported({"--format", "gguf", "--type", "q8_0", "--out", "whole.gguf"});
+  CHECK(gguf.status == 0);
+  CHECK(bytes_of(workspace().root() / "whole.gguf").starts_with("GGUF"));
+  const Outcome directory = exported({"--type", "f16", "--out", "other-hf"});
+  CHECK(directory.status == 2);
+  CHECK_THAT(directory.err, Contains("--type f16 belongs to --format gguf"));
+  const Outcome shards = exported({"--format", "gguf", "--shard-size", "1", "--out", "other.gguf"});
+  CHECK(shards.status == 2);
+  CHECK_THAT(shards.err, Contains("--shard-size belongs to --format hf"));
+  const Outcome unknown = exported({"--format", "gguf", "--type", "q4_0", "--out", "other.gguf"});
+  CHECK(unknown.status == 2);
+  CHECK_THAT(unknown.err, Contains("--type: 'q4_0' is none of f32, bf16, f16, q8_0"));
+}
+
 TEST_CASE("a new run may begin from the weights alone of another") {
   train_whole();
   const auto train = [](const std::string& name, const std::vector<std::string>& more) {

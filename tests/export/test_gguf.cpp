@@ -1,0 +1,312 @@
+// GGUF files: which architecture a model becomes and which models become none, types of tensors, values too large for a
+// type, and that a file is there whole or not at all. What is in the files is held against the Python package gguf and
+// against llama.cpp by scripts/gguf_parity.py.
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cmath>
+#include <limits>
+
+#include "export/element_reader.h"
+#include "export/gguf_architectures.h"
+#include "export/gguf_export.h"
+#include "export/gguf_vocabulary.h"
+#include "models.h"
+#include "small_tokenizer.h"
+
+using namespace strand;
+using namespace strand::test;
+using gguf::Encoding;
+namespace fs = std::filesystem;
+
+namespace {
+std::string architecture_for(void (*set)(Config&)) {
+  Config c = small_config();
+  set(c);
+  return gguf::architecture_for(c).name;
+}
+std::string refusal(void (*set)(Config&)) {
+  return error_of([&] { architecture_for(set); });
+}
+
+/// A checkpoint whose embedding is `value` everywhere.
+std::unique_ptr<Checkpoint> checkpoint_with(const Config& config, const TemporaryDirectory& dir, float value) {
+  const std::string path = make_checkpoint(config, dir / "run");
+  const Checkpoint made(path);
+  std::vector<std::vector<float>> values;
+  std::vector<NamedTensor> tensors;
+  for (const auto& [name, item] : made.model().items()) {
+    std::vector<float> elements;
+    for (const double x : numbers(made.model(), name)) elements.push_back(static_cast<float>(x));
+    if (name == "embed_tokens.weight") std::fill(elements.begin(), elements.end(), value);
+    values.push_back(elements);
+    tensors.push_back({{name, DType::f32, item.entry->shape}, [elements](void* host, size_t offset, size_t bytes) {
+                         std::memcpy(host, reinterpret_cast<const char*>(elements.data()) + offset, bytes);
+                       }});
+  }
+  CheckpointContents contents;
+  contents.config_yaml = to_yaml(config);
+  contents.model = tensors;
+  return std::make_unique<Checkpoint>(save_checkpoint(dir / "changed", contents));
+}
+}  // namespace
+
+TEST_CASE("A family's own architecture is taken where llama.cpp computes the model with it") {
+  CHECK(architecture_for(set_mixtral) == "llama");
+  CHECK(architecture_for([](Config& c) { c.model.qk_norm = QkNorm::head, c.moe.renormalize = true; }) == "qwen3moe");
+  CHECK(architecture_for([](Config& c) { set_olmoe(c), c.model.num_kv_heads = 4; }) == "olmoe");
+  CHECK(architecture_for(set_width_of_heads) == "qwen2moe");
+  CHECK(architecture_for([](Config& c) { set_ernie(c), c.moe.renormalize = true; }) == "ernie4_5-moe");
+  CHECK(architecture_for(set_glm4) == "glm4moe");
+}
+
+TEST_CASE("Traits for which llama.cpp ignores the file have the architecture that reads them all") {
+  CHECK(architecture_for(set_ernie) == "glm4moe");                                                  // not renormalized
+  CHECK(architecture_for([](Config& c) { c.model.qk_norm = QkNorm::head; }) == "glm4moe");          // not renormalized
+  CHECK(architecture_for([](Config& c) { set_qwen3(c), c.moe.renormalize = true; }) == "glm4moe");  // a dense layer
+  CHECK(architecture_for(set_qwen2) == "glm4moe");                                                  // a dense layer
+  CHECK(architecture_for([](Config&) {}) == "glm4moe");  // heads wider than D / H
+  CHECK(architecture_for([](Config& c) { set_mixtral(c), c.moe.routed_scale = 2; }) == "glm4moe");
+  CHECK(architecture_for([](Config& c) { set_mixtral(c), c.model.head_dim = 8, c.model.rope_fraction = 0.5; }) ==
+        "glm4moe");
+  CHECK(architecture_for([](Config& c) { c.moe.score = RouterScore::sigmoid; }) == "glm4moe");
+  CHECK(architecture_for([](Config& c) {
+          set_mixtral(c);
+          c.moe.num_experts = 6;
+          c.moe.groups = 3;
+          c.moe.groups_kept = 2;
+        }) == "glm4moe");
+}
+
+TEST_CASE("Traits that no architecture has are refused by name") {
+  using Catch::Contains;
+  CHECK_THAT(refusal(set_olmoe), Contains("olmoe (with model.num_kv_heads = num_heads)"));  // grouped keys
+  CHECK_THAT(refusal([](Config& c) { set_olmoe(c), c.model.num_kv_heads = 4, c.moe.renormalize = true; }),
+             Contains("olmoe (with moe.renormalize: false)") &&
+                 Contains("glm4moe (with model.qk_norm: none or head)") && !Contains("qwen2moe"));
+  CHECK_THAT(refusal([](Config& c) { set_olmoe(c), c.model.num_kv_heads = 4, c.moe.shared_experts = 1; }),
+             Contains("moe.shared_experts: 0"));
+  CHECK_THAT(refusal([](Config& c) { c.model.qk_norm = QkNorm::full, c.model.num_kv_heads = 4; }),
+             Contains("model.head_dim = hidden_size / num_heads"));
+  CHECK_THAT(refusal([](Config& c) { c.model.dense_layers = 3, c.model.dense_ffn = 8; }),
+             Contains("model.dense_layers below model.num_layers"));
+  CHECK_THAT(refusal([](Config& c) { c.moe.num_experts = 1025; }), Contains("moe.num_experts: 1024 or fewer"));
+  CHECK_THAT(refusal([](Config& c) { c.model.num_layers = 513; }), Contains("model.num_layers: 512 or fewer"));
+}
+
+TEST_CASE("f16: every value of the type stays, halves go to the even neighbour") {
+  const auto next = [](uint16_t bits) { return hf::from_f16(static_cast<uint16_t>(bits + 1)); };
+  int64_t wrong = 0;
+  for (uint16_t bits = 0; bits < 0x7c00; ++bits) {  // all that are finite and positive
+    const float value = hf::from_f16(bits);
+    wrong += gguf::to_f16(value) != bits || gguf::to_f16(-value) != (bits | 0x8000u);
+    if (bits == 0x7bff) break;
+    const float half = (value + next(bits)) / 2;  // exact in f32
+    const auto even = static_cast<uint16_t>(bits + (bits & 1u));
+    wrong += gguf::to_f16(half) != even;
+    wrong += gguf::to_f16(std::nextafter(half, 0.0F)) != bits;
+    wrong += gguf::to_f16(std::nextafter(half, 1e9F)) != bits + 1;
+  }
+  CHECK(wrong == 0);
+  CHECK(gguf::to_f16(65519.99F) == 0x7bff);
+  CHECK(gguf::to_f16(65520.0F) == 0x7c00);
+  CHECK(gguf::to_f16(-1e30F) == 0xfc00);
+}
+
+TEST_CASE("A block of q8_0: the scale, and integers rounded away from zero at halves") {
+  std::vector<float> values(32, 0.0F);
+  values[0] = -254;  // scale 2
+  values[1] = 1;     // 0.5
+  values[2] = -3;    // -1.5
+  values[3] = 2.9F;
+  std::vector<std::byte> out(34);
+  REQUIRE_FALSE(gguf::encode(Encoding::q8_0, values, out.data()).has_value());
+  CHECK(out[0] == std::byte{0x00});
+  CHECK(out[1] == std::byte{0x40});  // 2 in f16
+  const auto integer = [&](size_t i) { return static_cast<int>(static_cast<int8_t>(out[2 + i])); };
+  CHECK(integer(0) == -127);
+  CHECK(integer(1) == 1);
+  CHECK(integer(2) == -2);
+  CHECK(integer(3) == 1);
+  CHECK(integer(4) == 0);
+
+  std::fill(values.begin(), values.end(), 1e-42F);  // the scale is subnormal, and its inverse no number
+  REQUIRE_FALSE(gguf::encode(Encoding::q8_0, values, out.data()).has_value());
+  for (const std::byte b : out) CHECK(b == std::byte{0});
+}
+
+TEST_CASE("A weight that is too large for the type is named, and no file is left") {
+  const TemporaryDirectory dir;
+  const Config config = config_of(class_cases[0]);
+  const auto large = checkpoint_with(config, dir, 70000.0F);
+  const auto error = [&](Encoding encoding) {
+    return error_of([&] { gguf::export_model(*large, config, dir / "out.gguf", {encoding}); });
+  };
+  for (const Encoding encoding : {Encoding::f16, Encoding::q8_0}) {  // rows of 20 elements: f16 in place of q8_0
+    CHECK_THAT(error(encoding), Catch::Contains("token_embd.weight") && Catch::Contains("70000") &&
+                                    Catch::Contains("f16") && Catch::Contains("--type f32 or bf16"));
+    CHECK_FALSE(fs::exists(dir / "out.gguf"));
+    CHECK_FALSE(fs::exists(dir / "out.gguf.tmp"));
+  }
+  CHECK(error(Encoding::bf16).empty());
+  fs::remove(dir / "out.gguf");
+  CHECK(error(Encoding::f32).empty());
+
+  std::vector<float> values(32, 8.4e6F);  // over 127: 66142
+  std::vector<std::byte> out(34);
+  CHECK(gguf::encode(Encoding::q8_0, values, out.data()) == 8.4e6F);
+  CHECK(gguf::encode(Encoding::bf16, std::vector<float>{3.4e38F}, out.data()) == 3.4e38F);  // rounds to infinity
+  CHECK(gguf::encode(Encoding::f16, std::vector<float>{1, std::numeric_limits<float>::quiet_NaN()}, out.data()));
+}
+
+TEST_CASE("Rows that do not divide into blocks are f16, and the summary says so") {
+  const TemporaryDirectory dir;
+  Config config = config_of(class_cases[0]);
+  config.model.hidden_size = 64;
+  config.moe.expert_ffn = 33;
+  const Checkpoint checkpoint(make_checkpoint(config, dir / "run"));
+  const gguf::ExportSummary q8 = gguf::export_model(checkpoint, config, dir / "q8.gguf", {Encoding::q8_0});
+  REQUIRE(q8.caveats.size() == 1);
+  // 3 layers, of each attn_output (24 elements a row) and ffn_down_exps (33).
+  CHECK_THAT(q8.caveats[0], Catch::Contains("6 of ") && Catch::Contains("24 or 33 elements") &&
+                                Catch::Contains("blk.0.attn_output.weight"));
+  config.moe.expert_ffn = 64;
+  config.model.head_dim = 16;
+  const Checkpoint even(make_checkpoint(config, dir / "even"));
+  CHECK(gguf::export_model(even, config, dir / "even.gguf", {Encoding::q8_0}).caveats.empty());
+}
+
+TEST_CASE("A large tensor passes through memory in pieces of whole rows") {
+  const TemporaryDirectory dir;
+  int64_t longest = 0, expected_begin = 0;
+  const gguf::StoredTensor tensor{
+      "large", {5, 1000, 992}, Encoding::q8_0, [&](int64_t begin, int64_t count, float* out) {
+        CHECK(begin == expected_begin);
+        CHECK(count % 992 == 0);
+        expected_begin += count;
+        longest = std::max(longest, count);
+        std::fill_n(out, count, 1.0F);
+      }};
+  gguf::write_gguf(dir / "large.gguf", {}, {&tensor, 1});
+  CHECK(expected_begin == 5 * 1000 * 992);
+  CHECK(longest <= int64_t{1} << 20);
+  CHECK(fs::file_size(dir / "large.gguf") > 5 * 1000 * 992 / 32 * 34);
+}
+
+namespace {
+/// Fails system call number `at`.
+class FailingLayer : public UnsyncedLayer {
+ public:
+  explicit FailingLayer(int at) : at_(at) {}
+  bool reached() const { return calls_ > at_; }
+  int open(const std::string& p, int flags, mode_t mode) override {
+    return hit() ? -1 : FileLayer::open(p, flags, mode);
+  }
+  ssize_t write(int d, const void* b, size_t n) override { return hit() ? -1 : FileLayer::write(d, b, n); }
+  int fsync(int) override { return hit() ? -1 : 0; }
+  int rename(const std::string& a, const std::string& b) override { return hit() ? -1 : FileLayer::rename(a, b); }
+  int mkdir(const std::string& p, mode_t mode) override { return hit() ? -1 : FileLayer::mkdir(p, mode); }
+
+ private:
+  bool hit() {
+    errno = ENOSPC;
+    return calls_++ == at_;
+  }
+  int at_;
+  int calls_ = 0;
+};
+}  // namespace
+
+TEST_CASE("A disk that fails at any call leaves no file of that name, or the whole one") {
+  const TemporaryDirectory dir;
+  const Config config = config_of(class_cases[0]);
+  const Checkpoint checkpoint(make_checkpoint(config, dir / "run"));
+  gguf::export_model(checkpoint, config, dir / "whole.gguf");
+  const std::string whole = get(dir / "whole.gguf");
+  int calls = 0;
+  for (bool reached = true; reached; ++calls) {
+    FailingLayer layer(calls);
+    const InterposedFileLayer interposed(layer);
+    const std::string error = error_of([&] { gguf::export_model(checkpoint, config, dir / "new/out.gguf"); });
+    reached = layer.reached();
+    INFO("call " << calls << ": " << error);
+    CHECK(error.empty() != reached);
+    if (fs::exists(dir / "new/out.gguf")) CHECK(get(dir / "new/out.gguf") == whole);
+    CHECK_FALSE(fs::exists(dir / "new/out.gguf.tmp"));
+    fs::remove_all(dir / "new");
+  }
+  CHECK(calls > 10);
+}
+
+TEST_CASE("Nothing is overwritten") {
+  const TemporaryDirectory dir;
+  const Config config = config_of(class_cases[0]);
+  const Checkpoint checkpoint(make_checkpoint(config, dir / "run"));
+  put(dir / "taken.gguf", "mine");
+  const auto error = [&](const std::string& path) {
+    return error_of([&] { gguf::export_model(checkpoint, config, path); });
+  };
+  CHECK_THAT(error(dir / "taken.gguf"), Catch::Contains("taken.gguf") && Catch::Contains("already there"));
+  CHECK(get(dir / "taken.gguf") == "mine");
+  CHECK_THAT(error(dir / "run"), Catch::Contains("already there"));
+  CHECK_THAT(error(dir / "folder/"), Catch::Contains("no name for a new file"));
+}
+
+TEST_CASE("A checkpoint of another model than its configuration says is refused") {
+  const TemporaryDirectory dir;
+  const Config config = config_of(class_cases[0]);
+  const Checkpoint checkpoint(make_checkpoint(config, dir / "run"));
+  Config wider = config;
+  wider.moe.expert_ffn = 8;
+  CHECK_THAT(error_of([&] { gguf::export_model(checkpoint, wider, dir / "out.gguf"); }), Catch::Contains("[8, 20]"));
+  Config fewer = config;
+  fewer.moe.num_experts = 4;
+  CHECK_THAT(error_of([&] { gguf::export_model(checkpoint, fewer, dir / "out.gguf"); }), Catch::Contains("tensors"));
+  CHECK_FALSE(fs::exists(dir / "out.gguf"));
+}
+
+TEST_CASE("What llama.cpp does otherwise with a text is said") {
+  const auto reasons = [](const SentencePieceModel& model, const hf::SpecialTokens& special = {0, 1, 2, -1}) {
+    gguf::Metadata metadata;
+    return fmt::format("{}", fmt::join(gguf::add_sentencepiece(model, special, 4, metadata), "; "));
+  };
+  SentencePieceModel model;
+  model.algorithm = SentencePieceModel::Algorithm::bpe;
+  model.byte_fallback = true;
+  model.remove_extra_whitespaces = false;
+  model.pieces = {{"<unk>", 0, PieceType::unknown}, {"<s>", 0, PieceType::control}, {"</s>", 0, PieceType::control}};
+  CHECK(reasons(model).empty());
+  const auto with = [&](void (*change)(SentencePieceModel&)) {
+    SentencePieceModel changed = model;
+    change(changed);
+    return reasons(changed);
+  };
+  CHECK_THAT(with([](SentencePieceModel& m) { m.charsmap = "x"; }), Catch::Contains("normalization_rule_name"));
+  CHECK_THAT(with([](SentencePieceModel& m) { m.remove_extra_whitespaces = true; }),
+             Catch::Contains("remove_extra_whitespaces"));
+  CHECK_THAT(with([](SentencePieceModel& m) { m.whitespace_as_suffix = true; }), Catch::Contains("as_suffix"));
+  CHECK_THAT(with([](SentencePieceModel& m) { m.escape_whitespaces = false; }), Catch::Contains("escape_whitespaces"));
+  CHECK_THAT(with([](SentencePieceModel& m) { m.byte_fallback = false; }), Catch::Contains("byte_fallback"));
+  CHECK_THAT(with([](SentencePieceModel& m) {
+               m.pieces.push_back({"<mask>", 0, PieceType::user_defined});
+             }),
+             Catch::Contains("piece 3 (\"<mask>\") is user-defined"));
+  CHECK_THAT(reasons(model, {0, 1, -1, -1}), Catch::Contains("no EOS"));
+
+  SentencePieceModel unigram = model;
+  unigram.algorithm = SentencePieceModel::Algorithm::unigram;
+  CHECK_THAT(error_of([&] { reasons(unigram); }), Catch::Contains("BPE"));
+  SentencePieceModel many = model;
+  many.pieces.resize(5, model.pieces[0]);
+  CHECK_THAT(error_of([&] { reasons(many); }), Catch::Contains("5 pieces") && Catch::Contains("4 rows"));
+}
+
+TEST_CASE("Unused pieces for rows without one have names that no piece has") {
+  SentencePieceModel model;
+  model.algorithm = SentencePieceModel::Algorithm::bpe;
+  model.pieces = {{"<unk>", 0, PieceType::unknown}, {"[PAD2]", -1, PieceType::normal}};
+  gguf::Metadata metadata;
+  gguf::add_sentencepiece(model, {0, -1, -1, -1}, 4, metadata);
+  CHECK(metadata.bytes().find("[[PAD2]]") != std::string::npos);
+  CHECK(metadata.bytes().find("[PAD3]") != std::string::npos);
+}
