@@ -4,16 +4,27 @@
 #include <memory>
 
 #include "core/error.h"
+#include "model/head.h"
 #include "model/step_graph.h"
 
 namespace strand {
 
+namespace {
+constexpr int64_t scored_logits = int64_t{1} << 22;  ///< that scoring computes at a time
+
+/// Rows of the prediction buffer.
+int64_t predictions(const Config& config, const SessionShape& shape) {
+  if (shape.purpose == Purpose::scoring)
+    return head_chunk_rows(shape.pass_tokens(), config.model.vocab_size, scored_logits);
+  return shape.purpose == Purpose::generation ? shape.sequences : 1;
+}
+}  // namespace
+
 SessionBuffers SessionBuffers::allocate(Arena& arena, const Config& config, const SessionShape& shape,
                                         const GridShape& grid) {
   SessionBuffers b;
-  const bool generation = shape.purpose == Purpose::generation;
-  if (generation) {
-    const int64_t tokens = std::max(shape.sequences, shape.tokens);
+  if (shape.cached()) {
+    const int64_t tokens = shape.pass_tokens();
     b.ids = arena.allocate("inputs", DType::i32, {tokens});
     b.cache_sequence = arena.allocate("cache.sequence", DType::i32, {tokens});
     b.cache_position = arena.allocate("cache.position", DType::i32, {tokens});
@@ -26,7 +37,9 @@ SessionBuffers SessionBuffers::allocate(Arena& arena, const Config& config, cons
   b.number = arena.allocate("number", DType::f64, {1});
   if (shape.purpose != Purpose::training)
     b.prediction = arena.allocate("prediction", NumberTypes::of(config.run.precision).acc,
-                                  {generation ? shape.sequences : 1, config.model.vocab_size});
+                                  {predictions(config, shape), config.model.vocab_size});
+  if (shape.purpose == Purpose::scoring)
+    b.rows = arena.allocate("rows to predict from", DType::i32, {b.prediction.dim(0)});
   return b;
 }
 
@@ -40,6 +53,15 @@ NewTokens new_tokens(const SessionBuffers& b, int64_t count) {
 void plan_generation(Decoder& decoder, const SessionBuffers& buffers, const SessionShape& shape) {
   decoder.prefill(new_tokens(buffers, shape.tokens), buffers.prediction.rows(0, 1));
   decoder.decode(new_tokens(buffers, shape.sequences), buffers.prediction);
+}
+
+/// Peaks are those of passes as large as the cache.
+void plan_scoring(Decoder& decoder, const SessionBuffers& buffers, const SessionShape& shape) {
+  const NewTokens tokens = new_tokens(buffers, shape.pass_tokens());
+  decoder.start(tokens, shape.sequences);
+  decoder.logits(buffers.rows, buffers.prediction);
+  decoder.extend(tokens);
+  decoder.logits(buffers.rows, buffers.prediction);
 }
 
 /// Peaks are those of both passes.
@@ -63,9 +85,13 @@ SessionPlan plan_session(const Config& config, const SessionShape& shape, const 
   Arena model = Arena::counting("model"), step = Arena::counting("step"), scratch = Arena::counting("scratch");
   const Parameters parameters(model, config, NumberTypes::of(config.run.precision), shape.purpose, place);
   SessionPlan plan;
-  if (shape.purpose == Purpose::generation) {
+  if (shape.cached()) {
     Decoder decoder(ops, grid, config, parameters, shape.sequences, shape.tokens, model, step, scratch);
-    plan_generation(decoder, SessionBuffers::allocate(model, config, shape, place), shape);
+    const SessionBuffers buffers = SessionBuffers::allocate(model, config, shape, place);
+    if (shape.purpose == Purpose::scoring)
+      plan_scoring(decoder, buffers, shape);
+    else
+      plan_generation(decoder, buffers, shape);
   } else {
     Transformer transformer(ops, grid, config, parameters, shape.tokens, model, step, scratch);
     plan_micro_step(transformer, SessionBuffers::allocate(model, config, shape, place), config, shape);
@@ -100,7 +126,7 @@ Session::Session(Ops& ops, ProcessGrid& grid, const Config& config, const Sessio
   }
   parameters_ = std::make_unique<Parameters>(model_, config_, NumberTypes::of(config_.run.precision), shape_.purpose,
                                              grid_.shape());
-  if (shape_.purpose == Purpose::generation) {
+  if (shape_.cached()) {
     decoder_ = std::make_unique<Decoder>(ops_, grid_, config_, *parameters_, shape_.sequences, shape_.tokens, model_,
                                          step_, scratch_);
   } else {
@@ -113,12 +139,13 @@ Session::Session(Ops& ops, ProcessGrid& grid, const Config& config, const Sessio
 }
 
 Transformer& Session::transformer() {
-  require(transformer_ != nullptr, "this session was set up for generation: it has a decoder, no transformer");
+  require(transformer_ != nullptr,
+          "this session was set up for generation or scoring: it has a decoder, no transformer");
   return *transformer_;
 }
 
 Decoder& Session::decoder() {
-  require(decoder_ != nullptr, "this session was not set up for generation: it has no decoder");
+  require(decoder_ != nullptr, "this session was not set up for generation or scoring: it has no decoder");
   return *decoder_;
 }
 
@@ -134,7 +161,7 @@ void Session::check_ids(int64_t rows, const int32_t* inputs, const int32_t* targ
 }
 
 Batch Session::stage(int64_t sequences, int64_t tokens, const int32_t* inputs, const int32_t* targets) {
-  require(transformer_ != nullptr, "a batch for a session that was set up for generation");
+  require(transformer_ != nullptr, "a batch for a session that was set up for generation or scoring");
   require(sequences <= shape_.sequences && tokens <= shape_.tokens, "a batch of {} x {} in a session for {} x {}",
           sequences, tokens, shape_.sequences, shape_.tokens);
   check_ids(sequences * tokens, inputs, targets);
@@ -166,6 +193,17 @@ NewTokens Session::stage(std::span<const PlacedToken> tokens) {
   ops_.device().upload(ids.data(), staged.ids);
   ops_.device().upload(sequence.data(), staged.places.sequence);
   ops_.device().upload(position.data(), staged.places.position);
+  return staged;
+}
+
+Tensor Session::stage_rows(std::span<const int32_t> rows) {
+  const auto count = static_cast<int64_t>(rows.size());
+  require(buffers_.rows && count > 0 && count <= buffers_.rows.dim(0), "{} rows to predict from in a session for {}",
+          count, buffers_.rows ? buffers_.rows.dim(0) : 0);
+  for (const int32_t row : rows)
+    require(row >= 0 && row < shape_.pass_tokens(), "row {} of a pass of at most {}", row, shape_.pass_tokens());
+  const Tensor staged = buffers_.rows.rows(0, count);
+  ops_.device().upload(rows.data(), staged);
   return staged;
 }
 
