@@ -41,6 +41,8 @@ class Scoring {
 
   std::vector<TokenScore> run() {
     const std::vector<Group> groups = make_groups();
+    progress_.all_requests = requests_.size();
+    for (const Group& group : groups) progress_.all_tokens += tokens_of(group);
     for (size_t begin = 0; begin < groups.size();) begin = pass(groups, begin);
     return std::move(scores_);
   }
@@ -54,6 +56,12 @@ class Scoring {
   int64_t sequences_of(const Group& group) const {
     return 1 +
            std::count_if(group.begin() + 1, group.end(), [&](size_t i) { return request(i).continuation.size() > 1; });
+  }
+
+  int64_t tokens_of(const Group& group) const {
+    size_t tokens = request(group[0]).context.size();
+    for (const size_t i : group) tokens += request(i).continuation.size() - 1;
+    return static_cast<int64_t>(tokens);
   }
 
   /// Groups that fit the cache, the longest first, so that sequences of a pass have similar lengths.
@@ -99,8 +107,11 @@ class Scoring {
     const std::span<const Group> here(groups.data() + begin, end - begin);
     start(here);
     extend(here);
-    for (const Group& group : here) done_ += group.size();
-    if (options_.on_progress) options_.on_progress(done_);
+    for (const Group& group : here) {
+      progress_.requests += group.size();
+      progress_.tokens += tokens_of(group);
+    }
+    if (options_.on_progress) options_.on_progress(progress_);
     return end;
   }
 
@@ -193,7 +204,7 @@ class Scoring {
   std::span<const TokenRequest> requests_;
   const ScoringOptions& options_;
   std::vector<TokenScore> scores_;
-  size_t done_ = 0;
+  ScoringProgress progress_;
   std::vector<float> logits32_;
   std::vector<double> logits64_;
   std::vector<Row> summaries_;

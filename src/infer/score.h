@@ -28,10 +28,15 @@ struct TokenScore {
 /// Whether requests with equal contexts share the computation of it. `apart` is there to check the other.
 enum class Contexts : uint8_t { shared, apart };
 
+/// How far scoring is.
+struct ScoringProgress {
+  size_t requests = 0, all_requests = 0;  ///< done, in all
+  int64_t tokens = 0, all_tokens = 0;     ///< computed (without padding), in all; a shared context counts once
+};
+
 struct ScoringOptions {
   Contexts contexts = Contexts::shared;
-  /// Called after each pass with the number of requests that are done.
-  std::function<void(size_t done)> on_progress;
+  std::function<void(const ScoringProgress&)> on_progress;  ///< called after each pass
 };
 
 /// The shape of a session in which these requests can be scored: as long as the longest, and with as many sequences in

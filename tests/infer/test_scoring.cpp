@@ -107,13 +107,16 @@ double worst_difference(Ops& ops, const Config& config, int64_t sequences, Conte
   Twins twins(ops, config, sequences);
   std::vector<TokenRequest> requests = requests_for(config);
   add_greedy(twins, requests, config.model.vocab_size);
-  size_t told = 0;
-  const std::vector<TokenScore> scores =
-      score(twins.scoring(), requests, {.contexts = contexts, .on_progress = [&](size_t done) {
-                                          CHECK(done > told);
-                                          told = done;
-                                        }});
-  CHECK(told == requests.size());
+  ScoringProgress told;
+  const ScoringOptions options{.contexts = contexts, .on_progress = [&](const ScoringProgress& now) {
+                                 CHECK(now.requests > told.requests);
+                                 CHECK(now.tokens > told.tokens);
+                                 told = now;
+                               }};
+  const std::vector<TokenScore> scores = score(twins.scoring(), requests, options);
+  CHECK(told.requests == requests.size());
+  CHECK(told.all_requests == requests.size());
+  CHECK(told.tokens == told.all_tokens);
   REQUIRE(scores.size() == requests.size());
   double worst = 0;
   size_t greedy = 0;
