@@ -78,6 +78,11 @@ TEST_CASE("likelihoods add up: of a text, and of its parts, each after what come
     CHECK(ell(scored(lines, {"--bos", "off"})[2]) != Approx(ell(got[2])).margin(1e-3));
     CHECK(ell(scored(lines, {"--bos", "on"})[2]) == ell(got[2]));
   }
+  SECTION("the reference device, in double precision") {
+    const std::vector<json> exact =
+        lines_of(succeeded({"score", "runs/asked", "pairs.jsonl", "--device", "reference", "--threads", "1"}).out);
+    for (size_t i = 0; i < got.size(); ++i) CHECK(ell(exact[i]) == Approx(ell(got[i])).margin(1e-3));
+  }
   SECTION("into a file") {
     write("pairs.jsonl", lines);
     CHECK(succeeded({"score", "runs/asked", "pairs.jsonl", "--out", "scores.jsonl"}).out.empty());
