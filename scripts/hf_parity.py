@@ -20,6 +20,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import hf_defaults
+import lm_eval_parity
 import numpy as np
 import torch
 import transformers
@@ -439,6 +440,7 @@ def cases(bench, tokenizers):
     yield "heads of a tied model", lambda: head_case(bench)
     yield "defaults of absent keys", defaults_case
     yield "the comparison can fail", lambda: comparison_can_fail(bench)
+    yield "lm_eval on an export", lambda: lm_eval_parity.run(bench, check)
     for model in [bench.model, *tokenizers]:
         yield f"tokenizer {pathlib.Path(model).name}", lambda model=model: tokenizer_case(bench, model)
 

@@ -1,4 +1,4 @@
-// strand eval CHECKPOINT --data PREFIX: cross-entropy and perplexity on token files.
+// strand eval CHECKPOINT --data PREFIX: cross-entropy and perplexity on token files; or --tasks: scores on benchmarks.
 #include <fmt/core.h>
 
 #include <cmath>
@@ -9,6 +9,7 @@
 #include "cli/model_arguments.h"
 #include "cli/number_option.h"
 #include "cli/place_locks.h"
+#include "cli/task_evaluation.h"
 #include "cli/text_arguments.h"
 #include "core/error.h"
 #include "core/standard_streams.h"
@@ -29,6 +30,7 @@ struct Arguments {
   int64_t batch_size = 8;
   std::string logits;
   bool json = false;
+  TaskArguments tasks;
 };
 
 /// Evaluates as StepRunner does, and writes what the model saw and said: `tokens` [N, S] i32, `logits` [N, S, V] f32.
@@ -57,7 +59,7 @@ StepTerms evaluate_with_logits(Session& session, const StepData& data, const Obj
   return runner.read_terms(objective);
 }
 
-void run(const Arguments& a) {
+void evaluate_token_files(const Arguments& a) {
   std::optional<PlaceLock> lock;
   if (!a.logits.empty()) lock.emplace(lock_output(a.logits, "eval"));
   OpenModel model(a.model, a.batch_size);
@@ -89,23 +91,38 @@ void run(const Arguments& a) {
     if (row.term != Term::ce) print_out("  {} {:.6g}", row.name, terms[row.term]);
   print_out("\nweighted sum {:.6f}   busiest expert {:.2f}x the mean load\n", terms.loss, worst);
 }
+
+void run(const Arguments& a, Processes& processes) {
+  if (!a.tasks.tasks.empty())
+    return evaluate_on_tasks(a.model, a.tasks, a.json ? ResultFormat::json : ResultFormat::table, processes);
+  if (a.data.empty()) throw UsageError("eval needs --data PREFIX (token files) or --tasks TASKS (benchmarks)");
+  require(processes.size() == 1, "strand eval --data is one process; start it without a launcher of several");
+  evaluate_token_files(a);
+}
 }  // namespace
 
-void add_eval_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("eval", "Cross-entropy, perplexity and loss terms of a model on token files");
+void add_eval_command(CLI::App& app, Processes& processes) {
+  CLI::App* command = app.add_subcommand(
+      "eval", "Cross-entropy, perplexity and loss terms of a model on token files, or its scores on benchmarks");
   command->footer("Example: strand eval runs/quickstart --data data/quickstart/val");
   const auto a = std::make_shared<Arguments>();
   add_model_arguments(*command, a->model);
-  command->add_option("--data", a->data, "Token files: a Megatron prefix, or a .bin")->type_name("PREFIX")->required();
+  std::vector<CLI::Option*> of_token_files = {
+      command->add_option("--data", a->data, "Token files: a Megatron prefix, or a .bin")->type_name("PREFIX")};
   add_token_format(*command, a->format, "Format of the token files (default auto)");
-  add_number(*command, "--batches", a->batches, int64_t{0}, max_batches,
-             "Batches at most, spread evenly over the data; 0 = all of the data (default). With --batch-size a run's "
-             "global_batch_size and --batches its eval_batches: the windows that its validation takes");
-  add_number(*command, "--batch-size", a->batch_size, int64_t{1}, max_batch_size, "Sequences in a batch (default 8)");
-  command->add_option("--logits", a->logits, "Also write tokens and logits to this safetensors file")
-      ->type_name("FILE");
+  of_token_files.push_back(add_number(
+      *command, "--batches", a->batches, int64_t{0}, max_batches,
+      "Batches at most, spread evenly over the data; 0 = all of the data (default). With --batch-size a run's "
+      "global_batch_size and --batches its eval_batches: the windows that its validation takes"));
+  of_token_files.push_back(add_number(*command, "--batch-size", a->batch_size, int64_t{1}, max_batch_size,
+                                      "Sequences in a batch (default 8)"));
+  of_token_files.push_back(
+      command->add_option("--logits", a->logits, "Also write tokens and logits to this safetensors file")
+          ->type_name("FILE"));
+  CLI::Option* tasks = add_task_arguments(*command, a->tasks);
+  for (CLI::Option* option : of_token_files) option->excludes(tasks);
   command->add_flag("--json", a->json, "Print JSON");
-  command->callback([a] { run(*a); });
+  command->callback([a, &processes] { run(*a, processes); });
 }
 
 }  // namespace strand::cli

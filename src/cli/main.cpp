@@ -28,7 +28,7 @@ constexpr int exit_usage = 2;
 
 /// The commands that several processes can run together. Any other command would do its work, and write its files, once
 /// in every process.
-constexpr std::array commands_of_many = {"train", "verify", "bench"};
+constexpr std::array commands_of_many = {"train", "eval", "score", "verify", "bench"};
 
 std::unique_ptr<strand::Processes> start_processes(const std::string& command) {
   if (std::find(commands_of_many.begin(), commands_of_many.end(), command) != commands_of_many.end())
@@ -47,7 +47,8 @@ void add_commands(CLI::App& app, strand::Processes& processes) {
   strand::cli::add_plan_command(app);
   strand::cli::add_train_command(app, processes);
   strand::cli::add_report_command(app);
-  strand::cli::add_eval_command(app);
+  strand::cli::add_eval_command(app, processes);
+  strand::cli::add_score_command(app, processes);
   strand::cli::add_analyse_command(app);
   strand::cli::add_generate_command(app);
   strand::cli::add_inspect_command(app);

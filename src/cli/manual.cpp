@@ -97,7 +97,7 @@ a configuration is looked at
 a model is trained
 .RB ( train ),
 measured
-.RB ( eval ),
+.RB ( eval ", " score ),
 used
 .RB ( generate )
 and taken elsewhere

@@ -41,28 +41,49 @@ RunConfig run_config(const ModelArguments& a, RunConfig run) {
 }  // namespace
 
 namespace {
+const char* options_to_lower(Purpose purpose) {
+  if (purpose == Purpose::scoring) return "--batch-tokens or --context";
+  return purpose == Purpose::generation ? "--batch-size or --context" : "--batch-size";
+}
+
 void require_memory(const SessionPlan& plan, const SessionShape& shape, const AvailableMemory& available) {
   constexpr double gib = 1 << 30;
   require(plan.bytes() <= available.bytes,
           "not enough memory: {:.2f} GiB needed for {} sequences of {} tokens, with {:.2f} GiB available ({}); lower "
-          "--batch-size{}",
+          "{}",
           static_cast<double>(plan.bytes()) / gib, shape.sequences, shape.tokens,
-          static_cast<double>(available.bytes) / gib, available.source,
-          shape.purpose == Purpose::generation ? " or --context" : "");
+          static_cast<double>(available.bytes) / gib, available.source, options_to_lower(shape.purpose));
 }
 }  // namespace
 
-OpenModel::OpenModel(const ModelArguments& a, SessionShape shape)
+OpenModel::OpenModel(const ModelArguments& a, int threads, int device)
     : checkpoint_(open_checkpoint(a.path)), config_(checkpoint_config(checkpoint_)) {
   tokenizer_ = resolve_vocabulary(config_);
   config_.run = run_config(a, config_.run);
-  device_ = make_device(config_.run, config_.cuda);
+  config_.run.threads = threads;
+  device_ = make_device(config_.run, config_.cuda, device);
   ops_ = device_->make_ops();
+}
+
+OpenModel::OpenModel(const ModelArguments& a, const Processes& processes)
+    : OpenModel(a, processes.threads_for(a.threads), processes.local_rank()) {
+  if (device_->shares_host_memory()) sharing_memory_ = processes.local_ranks();
+}
+
+OpenModel::OpenModel(const ModelArguments& a, SessionShape shape) : OpenModel(a, a.threads, 0) {
+  open(shape);
+}
+
+Session& OpenModel::open(SessionShape shape) {
+  session_.reset();
   if (shape.tokens == 0) shape.tokens = config_.data.sequence_length;
+  AvailableMemory available = device_->available_memory();
+  available.bytes /= static_cast<uint64_t>(sharing_memory_);
   const SessionPlan plan = plan_session(config_, shape, device_->traits());
-  require_memory(plan, shape, device_->available_memory());
+  require_memory(plan, shape, available);
   session_ = std::make_unique<Session>(*ops_, self_, config_, shape, plan);
   load_model(*session_, checkpoint_.model());
+  return *session_;
 }
 
 const Tokenizer& OpenModel::tokenizer() const {

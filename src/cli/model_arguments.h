@@ -8,6 +8,7 @@
 #include "checkpoint/checkpoint.h"
 #include "data/tokenizer.h"
 #include "model/session.h"
+#include "parallel/launch.h"
 
 namespace strand::cli {
 
@@ -33,6 +34,10 @@ class OpenModel {
       : OpenModel(arguments, {Purpose::inference, sequences, 0}) {}
   /// For any purpose. With `shape.tokens` 0, sequences are as long as in training.
   OpenModel(const ModelArguments& arguments, SessionShape shape);
+  /// In one of several processes, each of which has the whole model, and without a session: open() makes it.
+  OpenModel(const ModelArguments& arguments, const Processes& processes);
+  /// Makes a session of this shape in place of the one there is, and loads the weights. Throws Error.
+  Session& open(SessionShape shape);
 
   const Config& config() const { return config_; }
   const Checkpoint& checkpoint() const { return checkpoint_; }
@@ -41,11 +46,14 @@ class OpenModel {
   const Tokenizer& tokenizer() const;
 
  private:
+  OpenModel(const ModelArguments& arguments, int threads, int device);
+
   Checkpoint checkpoint_;
   Config config_;
   std::optional<Tokenizer> tokenizer_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<Ops> ops_;
+  int sharing_memory_ = 1;  ///< processes of this run on the memory of the device
   ProcessGrid self_;
   std::unique_ptr<Session> session_;
 };

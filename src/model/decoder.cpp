@@ -22,7 +22,7 @@ Decoder::Decoder(Ops& ops, ProcessGrid& grid, const Config& config, const Parame
 
 void Decoder::prefill(const NewTokens& prompt, const Tensor& logits) {
   context_.step.release_all();
-  const Tensor hidden = forward(prompt, rotary_, Prefix::none);
+  const Tensor hidden = forward(prompt, 1, rotary_, Prefix::none);
   const FamilyScope family(context_.ops, OpFamily::head_loss);
   context_.ops(
       Linear{.x = hidden.rows(prompt.count() - 1, prompt.count()), .weight = parameters_.weights().head, .y = logits});
@@ -30,20 +30,55 @@ void Decoder::prefill(const NewTokens& prompt, const Tensor& logits) {
 
 void Decoder::decode(const NewTokens& tokens, const Tensor& logits) {
   context_.step.release_all();
-  Tensor rotary;  // the angles of each token's position, gathered once for all layers
-  if (rotary_) {
-    rotary = context_.step.allocate("rotary rows", types_.acc, {tokens.count(), rotary_.dim(1)});
-    context_.ops(Embedding{.tokens = tokens.places.position, .table = rotary_, .x = rotary});
-  }
-  const Tensor hidden = forward(tokens, rotary, Prefix::cached);
+  const Tensor hidden = forward(tokens, 1, gathered_rotary(tokens), Prefix::cached);
   const FamilyScope family(context_.ops, OpFamily::head_loss);
   context_.ops(Linear{.x = hidden, .weight = parameters_.weights().head, .y = logits});
 }
 
-/// [T, D] act, after the last norm. Row t of `rotary` belongs to token t.
-Tensor Decoder::forward(const NewTokens& tokens, const Tensor& rotary, Prefix prefix) {
+void Decoder::start(const NewTokens& tokens, int64_t sequences) {
+  context_.step.release_all();
+  hidden_ = forward(tokens, sequences, rotary_, Prefix::none);
+}
+
+void Decoder::extend(const NewTokens& tokens) {
+  context_.step.release_all();
+  hidden_ = forward(tokens, 1, gathered_rotary(tokens), Prefix::cached);
+}
+
+void Decoder::copy_sequence(int64_t from, int64_t to) {
+  for (const LayerCache& layer : cache_) {
+    context_.ops(Copy{.from = layer.keys[from], .to = layer.keys[to]});
+    context_.ops(Copy{.from = layer.values[from], .to = layer.values[to]});
+  }
+}
+
+void Decoder::logits(const Tensor& rows, const Tensor& logits) {
+  const FamilyScope family(context_.ops, OpFamily::head_loss);
+  const Arena::Scope scope(context_.step);
+  const Shape shape{rows.dim(0), config_.model.hidden_size};
+  // The embedding of a table is its rows, widened to acc. The way back to act is exact.
+  Tensor x = context_.step.allocate("chosen rows", types_.acc, shape);
+  context_.ops(Embedding{.tokens = rows, .table = hidden_, .x = x});
+  if (!types_.one_type()) {
+    const Tensor rounded = context_.step.allocate("chosen rows (act)", types_.act, shape);
+    context_.ops(Cast{.from = x, .to = rounded});
+    x = rounded;
+  }
+  context_.ops(Linear{.x = x, .weight = parameters_.weights().head, .y = logits});
+}
+
+/// The angles of each token's position, gathered once for all layers: [T, R] acc; none when nothing is rotated.
+Tensor Decoder::gathered_rotary(const NewTokens& tokens) {
+  if (!rotary_) return {};
+  const Tensor rotary = context_.step.allocate("rotary rows", types_.acc, {tokens.count(), rotary_.dim(1)});
+  context_.ops(Embedding{.tokens = tokens.places.position, .table = rotary_, .x = rotary});
+  return rotary;
+}
+
+/// [T, D] act, after the last norm. Row s of `rotary` belongs to token s of each sequence.
+Tensor Decoder::forward(const NewTokens& tokens, int64_t sequences, const Tensor& rotary, Prefix prefix) {
   const int64_t t = tokens.count(), d = config_.model.hidden_size;
-  const Batch batch{.sequences = 1, .tokens = t, .inputs = tokens.ids};
+  const Batch batch{.sequences = sequences, .tokens = t / sequences, .inputs = tokens.ids};
   const Tensor x = context_.step.allocate("x", types_.acc, {t, d});
   const Tensor branch = context_.step.allocate("branch", types_.acc, {t, d});
   const Tensor normed = context_.step.allocate("normed", types_.act, {t, d});

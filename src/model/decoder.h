@@ -1,10 +1,12 @@
 #pragma once
-// Generation with a prefix cache: keys and values of earlier tokens are kept, so that a new token costs one token.
+// Generation and scoring with a prefix cache: keys and values of earlier tokens are kept, so that a new token costs one
+// token.
 //
-// A pass takes any tokens of any cached sequences. `prefill` starts sequences, one whole prompt in a pass; `decode`
-// takes one new token of each of some sequences, whatever their lengths. No loss term is computed. As in training, the
-// host never reads device data: tokens and their places are device tensors, and all sizes follow from how many they
-// are.
+// A pass takes any tokens of any cached sequences. `prefill` starts a sequence, one whole prompt in a pass; `decode`
+// takes one new token of each of some sequences, whatever their lengths. Scoring has passes of its own, `start` and
+// `extend`, with many tokens of many sequences; `logits` then gives the logits of some of their rows. No loss term is
+// computed. As in training, the host never reads device data: tokens and their places are device tensors, and all sizes
+// follow from how many they are.
 #include <memory>
 #include <vector>
 
@@ -34,8 +36,21 @@ class Decoder {
   /// One token of each of some sequences, at most as many as there are; logits [T, V] acc of the tokens that follow.
   void decode(const NewTokens& tokens, const Tensor& logits);
 
+  /// Scoring: new sequences, equally many tokens of each, one sequence after the other, at positions 0, 1, … The last
+  /// tokens of a sequence may be padding: no token before them sees them, and `extend` may put others in their places.
+  void start(const NewTokens& tokens, int64_t sequences);
+  /// Scoring: tokens that follow what the cache holds of their sequences, any number of each.
+  void extend(const NewTokens& tokens);
+  /// Sequence `to` of the cache becomes equal to `from`.
+  void copy_sequence(int64_t from, int64_t to);
+  /// Logits [R, V] acc of the tokens that follow `rows` [R] i32 of the last `start` or `extend`. A row is a token's
+  /// place in that pass.
+  void logits(const Tensor& rows, const Tensor& logits);
+
  private:
-  Tensor forward(const NewTokens& tokens, const Tensor& rotary, Prefix prefix);
+  /// [T] = tokens of `sequences` sequences of equal length.
+  Tensor forward(const NewTokens& tokens, int64_t sequences, const Tensor& rotary, Prefix prefix);
+  Tensor gathered_rotary(const NewTokens& tokens);
   void feed_forward(int64_t layer, const Tensor& normed, const Tensor& branch);
 
   Config config_;
@@ -45,6 +60,7 @@ class Decoder {
   const Parameters& parameters_;
   Tensor rotary_;                  ///< [positions, R] acc
   std::vector<LayerCache> cache_;  ///< of each layer
+  Tensor hidden_;                  ///< [T, D] act, after the last norm, of the last start or extend; in the step arena
 };
 
 }  // namespace strand

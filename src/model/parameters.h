@@ -104,8 +104,9 @@ struct ModelTensors {
   std::vector<LayerTensors> layers;
 };
 
-/// What a model is set up for: evaluating whole sequences, the same and gradients, or continuing texts with a cache.
-enum class Purpose : uint8_t { inference, training, generation };
+/// What a model is set up for: evaluating whole sequences, the same and gradients, continuing texts with a cache, or
+/// giving the likelihood of continuations, whose contexts are in such a cache.
+enum class Purpose : uint8_t { inference, training, generation, scoring };
 
 class Parameters {
  public:

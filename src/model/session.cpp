@@ -5,16 +5,27 @@
 #include <utility>
 
 #include "core/error.h"
+#include "model/head.h"
 #include "model/step_graph.h"
 
 namespace strand {
 
+namespace {
+constexpr int64_t scored_logits = int64_t{1} << 22;  ///< that scoring computes at a time
+
+/// Rows of the prediction buffer.
+int64_t predictions(const Config& config, const SessionShape& shape) {
+  if (shape.purpose == Purpose::scoring)
+    return head_chunk_rows(shape.pass_tokens(), config.model.vocab_size, scored_logits);
+  return shape.purpose == Purpose::generation ? shape.sequences : 1;
+}
+}  // namespace
+
 SessionBuffers SessionBuffers::allocate(Device& device, Arena& arena, const Config& config, const SessionShape& shape,
                                         const GridShape& grid) {
   SessionBuffers b;
-  const bool generation = shape.purpose == Purpose::generation;
-  if (generation) {
-    const int64_t tokens = std::max(shape.sequences, shape.tokens);
+  if (shape.cached()) {
+    const int64_t tokens = shape.pass_tokens();
     b.ids = arena.allocate("inputs", DType::i32, {tokens});
     b.cache_sequence = arena.allocate("cache.sequence", DType::i32, {tokens});
     b.cache_position = arena.allocate("cache.position", DType::i32, {tokens});
@@ -27,7 +38,9 @@ SessionBuffers SessionBuffers::allocate(Device& device, Arena& arena, const Conf
   b.number = arena.allocate("number", DType::f64, {1});
   if (shape.purpose != Purpose::training)
     b.prediction = arena.allocate("prediction", NumberTypes::of(config.run.precision).acc,
-                                  {generation ? shape.sequences : 1, config.model.vocab_size});
+                                  {predictions(config, shape), config.model.vocab_size});
+  if (shape.purpose == Purpose::scoring)
+    b.rows = arena.allocate("rows to predict from", DType::i32, {b.prediction.dim(0)});
   return b;
 }
 
@@ -66,6 +79,15 @@ SessionPlan plan_session(const Config& config, const SessionShape& shape, const 
     tokens.resize(static_cast<size_t>(shape.sequences));
     session.decoder().decode(session.stage(tokens), session.prediction_buffer());
   }};
+  const SessionUse score{.counted = [&](Session& session) {
+    // Passes as large as the cache: of contexts, and of continuations.
+    const std::vector<PlacedToken> tokens(static_cast<size_t>(shape.pass_tokens()));
+    const std::vector<int32_t> rows(static_cast<size_t>(session.prediction_buffer().dim(0)));
+    session.decoder().start(session.stage(tokens), shape.sequences);
+    session.decoder().logits(session.stage_rows(rows), session.prediction_buffer());
+    session.decoder().extend(session.stage(tokens));
+    session.decoder().logits(session.stage_rows(rows), session.prediction_buffer());
+  }};
   const SessionUse evaluate{.counted = [&](Session& session) {
     const std::vector<int32_t> tokens(static_cast<size_t>(shape.sequences * shape.tokens));
     MicroStep micro{.batch = session.stage(shape.sequences, shape.tokens, tokens.data(), tokens.data()),
@@ -74,6 +96,7 @@ SessionPlan plan_session(const Config& config, const SessionShape& shape, const 
     micro.step = {.tokens = micro.micro_tokens};
     session.transformer().evaluate(micro, {.losses = config.losses});
   }};
+  if (shape.purpose == Purpose::scoring) return plan_session(config, shape, device, grid, score);
   return plan_session(config, shape, device, grid, shape.purpose == Purpose::generation ? generate : evaluate);
 }
 
@@ -117,7 +140,7 @@ Session::Session(Ops& ops, ProcessGrid& grid, const Config& config, const Sessio
     : ops_(ops), grid_(grid), config_(config), shape_(shape), memory_(std::move(memory)) {
   parameters_ = std::make_unique<Parameters>(memory_.model, config_, NumberTypes::of(config_.run.precision),
                                              shape_.purpose, grid_.shape());
-  if (shape_.purpose == Purpose::generation) {
+  if (shape_.cached()) {
     decoder_ = std::make_unique<Decoder>(ops_, grid_, config_, *parameters_, shape_.sequences, shape_.tokens,
                                          memory_.model, memory_.step, memory_.scratch);
   } else {
@@ -128,12 +151,13 @@ Session::Session(Ops& ops, ProcessGrid& grid, const Config& config, const Sessio
 }
 
 Transformer& Session::transformer() {
-  require(transformer_ != nullptr, "this session was set up for generation: it has a decoder, no transformer");
+  require(transformer_ != nullptr,
+          "this session was set up for generation or scoring: it has a decoder, no transformer");
   return *transformer_;
 }
 
 Decoder& Session::decoder() {
-  require(decoder_ != nullptr, "this session was not set up for generation: it has no decoder");
+  require(decoder_ != nullptr, "this session was not set up for generation or scoring: it has no decoder");
   return *decoder_;
 }
 
@@ -149,7 +173,7 @@ void Session::check_ids(int64_t rows, const int32_t* inputs, const int32_t* targ
 }
 
 Batch Session::stage(int64_t sequences, int64_t tokens, const int32_t* inputs, const int32_t* targets) {
-  require(transformer_ != nullptr, "a batch for a session that was set up for generation");
+  require(transformer_ != nullptr, "a batch for a session that was set up for generation or scoring");
   require(sequences <= shape_.sequences && tokens <= shape_.tokens, "a batch of {} x {} in a session for {} x {}",
           sequences, tokens, shape_.sequences, shape_.tokens);
   check_ids(sequences * tokens, inputs, targets);
@@ -188,6 +212,17 @@ NewTokens Session::stage(std::span<const PlacedToken> tokens) {
   ops_.device().upload(ids.data(), staged.ids);
   ops_.device().upload(sequence.data(), staged.places.sequence);
   ops_.device().upload(position.data(), staged.places.position);
+  return staged;
+}
+
+Tensor Session::stage_rows(std::span<const int32_t> rows) {
+  const auto count = static_cast<int64_t>(rows.size());
+  require(buffers_.rows && count > 0 && count <= buffers_.rows.dim(0), "{} rows to predict from in a session for {}",
+          count, buffers_.rows ? buffers_.rows.dim(0) : 0);
+  for (const int32_t row : rows)
+    require(row >= 0 && row < shape_.pass_tokens(), "row {} of a pass of at most {}", row, shape_.pass_tokens());
+  const Tensor staged = buffers_.rows.rows(0, count);
+  ops_.device().upload(rows.data(), staged);
   return staged;
 }
 

@@ -1,11 +1,12 @@
 #pragma once
-// A Session is a model ready to run: its memory, its parameters, and its transformer (or, for generation, its decoder
-// with the prefix cache) on one backend.
+// A Session is a model ready to run: its memory, its parameters, and its transformer (or, for generation and scoring,
+// its decoder with the prefix cache) on one backend.
 //
 // How much memory it takes is not estimated: a session on paper, whose arenas only count and whose operations run on
 // the plan backend, does what the real one is going to do, and the real one is allocated with exactly the sizes that
 // the first one reached. The same run counts the work. Nothing is allocated after that, but for rows of experts that
 // are spread over ranks: the plan takes them as evenly shared, and the arenas grow to what comes.
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <memory>
@@ -27,8 +28,13 @@ namespace strand {
 
 struct SessionShape {
   Purpose purpose = Purpose::training;
-  int64_t sequences = 0;  ///< largest micro-batch; generation: sequences in the cache
-  int64_t tokens = 0;     ///< longest sequence; generation: positions of each in the cache
+  int64_t sequences = 0;  ///< largest micro-batch; generation and scoring: sequences in the cache
+  int64_t tokens = 0;     ///< longest sequence; generation and scoring: positions of each in the cache
+
+  /// Whether the model has a cache, and so a decoder in place of a transformer.
+  bool cached() const { return purpose == Purpose::generation || purpose == Purpose::scoring; }
+  /// Tokens of a pass at most, for a cached purpose. Scoring takes as many as the whole cache holds.
+  int64_t pass_tokens() const { return purpose == Purpose::scoring ? sequences * tokens : std::max(sequences, tokens); }
 };
 
 /// What operations did, and what travelled between ranks.
@@ -80,9 +86,10 @@ struct SessionMemory {
 
 /// What a session keeps on the device besides the model, to go in and out.
 struct SessionBuffers {
-  std::optional<InputBuffers> batches;         ///< not for generation
+  std::optional<InputBuffers> batches;         ///< where there is no cache
   std::optional<StepInputs> step_batches;      ///< only where steps are recorded (model/step_graph.h)
-  Tensor ids, cache_sequence, cache_position;  ///< [new tokens] i32; generation only
+  Tensor ids, cache_sequence, cache_position;  ///< [new tokens] i32; where there is a cache
+  Tensor rows;                                 ///< [rows of prediction] i32; scoring only
   Tensor numbers;                              ///< [step_number_count] f64
   Tensor number;                               ///< [1] f64
   Tensor prediction;                           ///< acc; not for training
@@ -114,8 +121,8 @@ class Session {
   const SessionMemory& memory() const { return memory_; }
   Parameters& parameters() { return *parameters_; }
   const SessionShape& shape() const { return shape_; }
-  Transformer& transformer();  ///< not for generation
-  Decoder& decoder();          ///< for generation only
+  Transformer& transformer();  ///< where there is no cache
+  Decoder& decoder();          ///< for generation and scoring
 
   /// Sends a micro-batch to the device (InputBuffers::send). `targets` may be null (all ignored). Ids are checked
   /// against the vocabulary.
@@ -128,7 +135,10 @@ class Session {
   /// Copies new tokens to the device, for the decoder. Ids are checked against the vocabulary, places against the
   /// cache.
   NewTokens stage(std::span<const PlacedToken> tokens);
-  /// acc on the device, for the logits of next tokens: [1, V] for inference, [sequences, V] for generation.
+  /// Copies rows of the last pass to the device, for Decoder::logits; at most as many as the prediction buffer has.
+  Tensor stage_rows(std::span<const int32_t> rows);
+  /// acc on the device, for the logits of next tokens: [1, V] for inference, [sequences, V] for generation, and for
+  /// scoring [R, V] of at most 16 MiB of f32.
   Tensor prediction_buffer() const { return buffers_.prediction; }
   /// [step_number_count] f64 on the device (kernels/ops/step_numbers.h).
   Tensor numbers() const { return buffers_.numbers; }

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <fstream>
 #include <functional>
+#include <sstream>
 #include <thread>
 
 #include "checkpoint/tensor_source.h"
@@ -224,6 +225,38 @@ TEST_CASE("one process evaluates, exports and describes what many have saved") {
   const Outcome exported = workspace().strand({"export", checkpoint, "--format", "hf", "--out", "exported"});
   INFO(exported.out << exported.err);
   CHECK(exported.status == 0);
+}
+
+TEST_CASE("several processes score what one scores") {
+  train("judge", {1, 1}, 8, 1, {"--set", "train.steps=10"});
+  std::ofstream pairs(workspace().root() / "pairs.jsonl");
+  for (const char* context : {"The river", "My neighbour", "", "A small bird lost"})
+    for (const char* end : {" carried", " his brother's letter under the bridge", " x"})
+      pairs << json{{"context", context}, {"continuation", end}}.dump() << "\n";
+  pairs << json{{"text", "Nobody in the village followed the long road before the rain."}}.dump() << "\n";
+  pairs.close();
+  const auto scores = [](int ranks) {
+    std::vector<std::string> words = mpirun(ranks);
+    words.insert(words.end(), {strand_program(), "score", at_step("judge", 10), "pairs.jsonl", "--threads", "1"});
+    const Outcome outcome = run_program(words, workspace().root());
+    INFO(outcome.err);
+    CHECK(outcome.status == 0);
+    std::istringstream in(outcome.out);
+    std::vector<json> lines;
+    for (std::string line; std::getline(in, line);) lines.push_back(json::parse(line));
+    return lines;
+  };
+  const std::vector<json> one = scores(1), three = scores(3);
+  REQUIRE(one.size() == 13);
+  REQUIRE(three.size() == 13);
+  for (size_t i = 0; i < one.size(); ++i) {
+    // The same sums in passes of other sizes, in single precision.
+    CHECK(three[i]["log_likelihood"].get<double>() == Approx(one[i]["log_likelihood"].get<double>()).margin(1e-3));
+    CHECK(three[i].value("greedy", false) == one[i].value("greedy", false));
+  }
+  std::vector<std::string> broken = mpirun(2);
+  broken.insert(broken.end(), {strand_program(), "score", at_step("judge", 10), "no_such_file.jsonl"});
+  CHECK(run_program(broken, workspace().root()).status != 0);
 }
 
 namespace {

@@ -1,6 +1,7 @@
 // The layer rule, on the #include lines of every source file: core ← kernels ← model ← train ← cli; config, data,
 // parallel and checkpoint stand on core (parallel also on kernels), and export on config, data and checkpoint; eval,
-// infer, analysis and report stand on model; run_report on core and config. Nothing includes upwards.
+// infer, analysis and report stand on model, and tasks on infer; run_report on core and config. Nothing includes
+// upwards.
 #include <algorithm>
 #include "tests/catch.h"
 #include <filesystem>
@@ -26,6 +27,7 @@ const std::map<std::string, Rooms>& allowed() {
     r["export"] = {"core", "config", "data", "checkpoint"};
     r["model"] = {"core", "kernels", "config", "parallel"};
     r["eval"] = r["infer"] = r["analysis"] = r["report"] = {"core", "kernels", "config", "parallel", "model", "data", "checkpoint"};
+    r["tasks"] = {"core", "kernels", "config", "parallel", "model", "data", "checkpoint", "infer"};
     r["train"] = {"core", "kernels", "config", "parallel", "model", "data", "checkpoint", "eval", "infer", "analysis", "report"};
     r["run_report"] = {"core", "config"};
     r["train"].insert("run_report");

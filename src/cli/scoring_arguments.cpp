@@ -1,0 +1,105 @@
+#include "cli/scoring_arguments.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <chrono>
+
+#include "cli/choice_option.h"
+#include "cli/errors.h"
+#include "cli/number_option.h"
+#include "core/log.h"
+#include "core/standard_streams.h"
+#include "core/terminal.h"
+#include "train/console.h"
+
+namespace strand::cli {
+
+namespace {
+constexpr int64_t max_context = int64_t{1} << 20;
+constexpr int64_t max_batch_tokens = int64_t{1} << 24;
+/// Processes wait for the slowest of them at the end only, however long that takes.
+constexpr double watchdog_seconds = 30.0 * 24 * 3600;
+
+/// How far scoring is: a line that is rewritten on a terminal, and elsewhere a line every minute.
+class ProgressLine {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  ProgressLine() : terminal_(rewrites_lines(STDERR_FILENO)) {}
+  ~ProgressLine() { clear(); }
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+
+  void show(const ScoringProgress& progress) {
+    const Clock::time_point now = Clock::now();
+    const std::chrono::duration<double> since_shown = now - shown_, since_start = now - start_;
+    if (since_shown.count() < (terminal_ ? 0.2 : 60.0)) return;
+    shown_ = now;
+    const double left = since_start.count() / static_cast<double>(progress.tokens) *
+                        static_cast<double>(progress.all_tokens - progress.tokens);
+    const std::string line =
+        fmt::format("scored {} of {} requests | {:.0f} tok/s | {} left", progress.requests, progress.all_requests,
+                    static_cast<double>(progress.tokens) / since_start.count(), format_duration(left));
+    if (!terminal_) return log_info(line);
+    write_error("\r\x1b[2K" + fit_columns(line, terminal_columns(STDERR_FILENO)));
+    written_ = true;
+  }
+
+ private:
+  void clear() {
+    if (written_) write_error("\r\x1b[2K");
+  }
+
+  const bool terminal_;
+  const Clock::time_point start_ = Clock::now();
+  Clock::time_point shown_ = start_;
+  bool written_ = false;
+};
+
+/// "auto" is what the tokenizer itself does, and what an export of the model says in tokenizer_config.json.
+BeginText begin_text(const std::string& bos, const Tokenizer& tokenizer) {
+  if (bos == "on") return BeginText::with_bos;
+  if (bos == "off") return BeginText::plain;
+  return tokenizer.bos_id() >= 0 ? BeginText::with_bos : BeginText::plain;
+}
+}  // namespace
+
+std::vector<CLI::Option*> add_scoring_arguments(CLI::App& command, ScoringArguments& a) {
+  return {add_choice(command, "--bos", a.bos, {"auto", "on", "off"},
+                     "Whether scored texts begin with BOS (default auto: where the tokenizer has it)"),
+          add_number(command, "--context", a.context, int64_t{1}, max_context,
+                     "Tokens of a scored text that the model reads at most; longer contexts lose their beginning "
+                     "(default: the model's data.sequence_length)"),
+          add_number(command, "--batch-tokens", a.batch_tokens, int64_t{1}, max_batch_tokens,
+                     "Tokens of a pass when texts are scored, and positions of the cache (default 4096; at least those "
+                     "of the longest text)")};
+}
+
+ScoringModel::ScoringModel(const ModelArguments& model, const ScoringArguments& a, Processes& processes)
+    : processes_(processes),
+      grid_(processes.grid(1, watchdog_seconds)),
+      model_(model, processes),
+      begin_(begin_text(a.bos, model_.tokenizer())),
+      max_length_(a.context > 0 ? a.context : model_.config().data.sequence_length),
+      encoder_(model_.tokenizer(), begin_, max_length_),
+      scorer_(encoder_, [this](const SessionShape& shape) -> Session& { return model_.open(shape); }, grid_->world(),
+              {.pass_tokens = a.batch_tokens}),
+      forwarding_(*this) {}
+
+std::vector<TokenScore> ScoringModel::score(std::span<const TextRequest> requests) {
+  std::vector<TokenScore> scores;
+  const int64_t before = scorer_.cut();
+  {
+    ProgressLine line;
+    if (speaks()) scorer_.tell([&line](const ScoringProgress& progress) { line.show(progress); });
+    run_together(processes_, [&] { scores = scorer_.score(requests); });
+    scorer_.tell({});
+  }
+  if (const int64_t cut = scorer_.cut() - before; speaks() && cut > 0)
+    log_warning(fmt::format("{} of {} texts have more than {} tokens: their contexts were cut at the beginning", cut,
+                            requests.size(), max_length_));
+  return scores;
+}
+
+}  // namespace strand::cli

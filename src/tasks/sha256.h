@@ -1,0 +1,11 @@
+#pragma once
+// SHA-256 (FIPS 180-4), with which lm-evaluation-harness names prompts.
+#include <string>
+#include <string_view>
+
+namespace strand {
+
+/// 64 hexadecimal digits.
+std::string sha256(std::string_view bytes);
+
+}  // namespace strand
