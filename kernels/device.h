@@ -44,6 +44,9 @@ class Event {
   virtual bool happened() const = 0;
   /// The host waits until the event has happened. Throws Error when the device failed meanwhile.
   virtual void wait() = 0;
+  /// Seconds from `earlier` to this event, as they were last recorded. Both were made by Device::make_timed_event() of
+  /// one device, and have happened.
+  virtual double seconds_since(const Event& earlier) const = 0;
 };
 
 enum class MemoryKind : uint8_t {
@@ -127,6 +130,8 @@ class Device {
   virtual void synchronize() = 0;
 
   virtual std::unique_ptr<Event> make_event() = 0;
+  /// An event that also keeps the time when it happened.
+  virtual std::unique_ptr<Event> make_timed_event() = 0;
   /// How many steps the host may have enqueued before it reads the numbers of one: 0 where nothing runs while the host
   /// goes on. The same on all ranks, so that ranks read the same step at the same time.
   virtual int steps_ahead() const { return 1; }

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "core/arena.h"
+#include "core/clock.h"
 #include "core/error.h"
 
 namespace strand {
@@ -18,10 +19,16 @@ constexpr size_t huge_page = size_t{2} << 20;
 
 class PastEvent final : public Event {
  public:
-  void record(Stream) override {}
+  void record(Stream) override { time_ = now(); }
   void hold(Stream) override {}
   bool happened() const override { return true; }
   void wait() override {}
+  double seconds_since(const Event& earlier) const override {
+    return time_ - static_cast<const PastEvent&>(earlier).time_;
+  }
+
+ private:
+  double time_ = 0;
 };
 }  // namespace
 

@@ -18,6 +18,7 @@ class HostDevice : public Device {
   void enqueue_download(const Tensor& device, void* staging, Stream) override { download(device, staging); }
   void synchronize() override {}
   std::unique_ptr<Event> make_event() override;
+  std::unique_ptr<Event> make_timed_event() override { return make_event(); }
   int steps_ahead() const override { return 0; }
 };
 

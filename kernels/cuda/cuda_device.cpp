@@ -15,8 +15,8 @@ using gpu::check;
 namespace {
 class CudaEvent final : public Event {
  public:
-  explicit CudaEvent(const CudaDevice& device) : device_(device) {
-    check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "making an event");
+  CudaEvent(const CudaDevice& device, unsigned flags) : device_(device) {
+    check(cudaEventCreateWithFlags(&event_, flags), "making an event");
   }
   ~CudaEvent() override { cudaEventDestroy(event_); }
   CudaEvent(const CudaEvent&) = delete;
@@ -42,6 +42,12 @@ class CudaEvent final : public Event {
     if (!recorded_) return;
     device_.choose();
     check(cudaEventSynchronize(event_), "waiting for the GPU");
+  }
+  double seconds_since(const Event& earlier) const override {
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, static_cast<const CudaEvent&>(earlier).event_, event_),
+          "reading the GPU's clock");
+    return milliseconds / 1e3;
   }
 
  private:
@@ -188,7 +194,11 @@ void CudaDevice::synchronize() {
 }
 
 std::unique_ptr<Event> CudaDevice::make_event() {
-  return std::make_unique<CudaEvent>(*this);
+  return std::make_unique<CudaEvent>(*this, cudaEventDisableTiming);
+}
+
+std::unique_ptr<Event> CudaDevice::make_timed_event() {
+  return std::make_unique<CudaEvent>(*this, cudaEventDefault);
 }
 
 void* CudaDevice::workspace(size_t bytes) {

@@ -33,6 +33,7 @@ class CudaDevice final : public Device {
   void enqueue_download(const Tensor& device, void* staging, Stream stream) override;
   void synchronize() override;
   std::unique_ptr<Event> make_event() override;
+  std::unique_ptr<Event> make_timed_event() override;
   std::unique_ptr<Recording> make_recording() override;
   /// The first run of a recording enqueues as it is called, so that everything that is made once is made. The second
   /// one is captured into a graph, which it and later ones launch. Only where workspace() has moved meanwhile, so that

@@ -14,7 +14,8 @@ struct CachePlaces {
   Tensor position;  ///< [B·S] i32, in [0, C)
 };
 
-/// keys[sequence_t, :, position_t] = k of token t, and values likewise; nothing else in the cache changes.
+/// keys[sequence_t, :, position_t] = k of token t, and values[sequence_t, :, position_t] = v of token t; nothing else
+/// in the cache changes.
 struct CacheAppend {
   HeadLayout layout;
   Tensor k, v;  ///< [B, G, S, A] act

@@ -55,7 +55,7 @@ class OpCheck {
   const char* operation_;
 };
 
-/// Of the Gram matrices of the rows of slots [T, K].
+/// The shape of the Gram matrices of the rows of `slots` [T, K].
 inline Shape gram_shape(const Tensor& slots) {
   return {slots.dim(0), slots.dim(1), slots.dim(1)};
 }

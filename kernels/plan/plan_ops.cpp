@@ -44,6 +44,7 @@ class PlannedEvent final : public Event {
   void hold(Stream) override {}
   bool happened() const override { return true; }
   void wait() override {}
+  double seconds_since(const Event&) const override { return 0; }
 };
 }  // namespace
 

@@ -42,6 +42,7 @@ class PlanDevice final : public Device {
   void enqueue_download(const Tensor& device, void* staging, Stream) override { download(device, staging); }
   void synchronize() override {}
   std::unique_ptr<Event> make_event() override;
+  std::unique_ptr<Event> make_timed_event() override { return make_event(); }
   int steps_ahead() const override { return 0; }
   PeakRate measure_peak(PeakKind, int) override { return {}; }
   std::string description() const override { return "a plan: nothing is computed"; }

@@ -60,7 +60,7 @@ RanksResult compare_ranks(ProcessGrid& grid, const RankSums& mine) {
                            k.exposed_seconds, hidden_seconds(k)})
       numbers.push_back(x);
   for (double& x : numbers) x /= static_cast<double>(mine.steps);
-  const std::vector<double> all = gather_values(grid.world(), numbers);
+  const std::vector<double> all = gather_values(grid.control(), numbers);
   const auto ranks = static_cast<size_t>(grid.ranks());
   RanksResult result{.expert_parallel = grid.expert_parallel()};
   std::vector<double> mean(numbers.size());
@@ -86,20 +86,18 @@ class Bench {
   /// Seconds of one optimizer step: from when all ranks are there until the last one is done.
   double step(const Objective& objective) {
     const StepData data = random_step(config_, grid_.shape(), index_);
-    grid_.world().barrier();
-    const TrafficCounts traffic = grid_.traffic();
+    grid_.control().barrier();
     const double begin = now();
     runner_.step(data, objective, index_++, {.optimizer = config_.optimizer, .learning_rate = config_.optimizer.lr});
     const StepResult result = runner_.take_result();
     const double seconds = now() - begin;
     require(result.finite(), "step {} of the benchmark: loss {}, gradient norm {}; lower optimizer.lr", index_,
             result.terms.loss, result.gradient_norm);
-    sums_.traffic += grid_.traffic();
-    sums_.traffic -= traffic;
+    sums_.traffic += result.traffic;
     sums_.seconds += seconds;
     sums_.expert_rows += static_cast<double>(session_.transformer().expert_rows());
     ++sums_.steps;
-    const std::vector<double> all = grid_.world().all_gather(seconds);
+    const std::vector<double> all = grid_.control().all_gather(seconds);
     return *std::max_element(all.begin(), all.end());
   }
 
@@ -182,22 +180,22 @@ LossesOverhead measure_overhead(const Config& config, Bench& bench, int64_t roun
   return overhead;
 }
 
-uint64_t most(Communicator& world, uint64_t bytes) {
-  return static_cast<uint64_t>(world.all_reduce_max(static_cast<int64_t>(bytes)));
+uint64_t most(ControlChannel& hosts, uint64_t bytes) {
+  return static_cast<uint64_t>(hosts.all_reduce_max(static_cast<int64_t>(bytes)));
 }
 
 /// Other work on the machine only lowers a measured peak, so the best one is the truest.
-void raise_peaks(BenchReport& report, Device& device, Communicator& world) {
-  report.fp32_peak = std::max(report.fp32_peak, measure_peak_of_ranks(device, world, PeakKind::fp32));
-  report.bf16_peak = std::max(report.bf16_peak, measure_peak_of_ranks(device, world, PeakKind::bf16));
+void raise_peaks(BenchReport& report, Device& device, ControlChannel& hosts) {
+  report.fp32_peak = std::max(report.fp32_peak, measure_peak_of_ranks(device, hosts, PeakKind::fp32));
+  report.bf16_peak = std::max(report.bf16_peak, measure_peak_of_ranks(device, hosts, PeakKind::bf16));
 }
 
 /// What exceeds the peak shows that it was measured too low: measured again, up to three times.
-void raise_exceeded_peaks(BenchReport& report, Device& device, Communicator& world) {
+void raise_exceeded_peaks(BenchReport& report, Device& device, ControlChannel& hosts) {
   constexpr int tries = 3;
   for (int i = 0; i < tries; ++i) {
-    if (world.all_reduce_max(static_cast<int64_t>(!beyond_peak(report).empty())) == 0) return;
-    raise_peaks(report, device, world);
+    if (hosts.all_reduce_max(static_cast<int64_t>(!beyond_peak(report).empty())) == 0) return;
+    raise_peaks(report, device, hosts);
   }
 }
 }  // namespace
@@ -218,8 +216,8 @@ BenchReport run_bench(const Config& config, const BenchOptions& options, Device&
   report.setup = bench_setup(config, device, grid.ranks());
   const std::unique_ptr<Ops> backend = device.make_ops();
   const SessionPlan plan = plan_training(config, device.traits(), grid.shape());
-  agreed(grid.world(), [&] { check_memory(plan, available_to_rank(device, options.local_ranks)); });
-  raise_peaks(report, device, grid.world());
+  agreed(grid.control(), [&] { check_memory(plan, available_to_rank(device, options.local_ranks)); });
+  raise_peaks(report, device, grid.control());
 
   Bench bench(config, *backend, grid, plan);
   bench.steps(options.warmup);
@@ -227,9 +225,9 @@ BenchReport run_bench(const Config& config, const BenchOptions& options, Device&
   if (overhead) report.losses_overhead = measure_overhead(config, bench, options.steps);
   report.profile = bench.profiled_steps(options.profiled, plan.work.ops);
   report.peak_resident_bytes =
-      most(grid.world(), device.peak_bytes());  // a checkpoint's copy in memory is not the plan's
+      most(grid.control(), device.peak_bytes());  // a checkpoint's copy in memory is not the plan's
   if (!options.checkpoint_directory.empty()) report.checkpoint = bench.checkpoint(options.checkpoint_directory);
-  raise_peaks(report, device, grid.world());
+  raise_peaks(report, device, grid.control());
 
   const ModelSize size = model_size(config);
   report.warmup_steps = options.warmup;
@@ -239,7 +237,7 @@ BenchReport run_bench(const Config& config, const BenchOptions& options, Device&
   report.tokens_per_step = config.train.global_batch_size * config.data.sequence_length;
   report.peak_used = config.run.precision == Precision::bf16 ? "bf16" : "fp32";
   report.planned_bytes = plan.bytes();
-  raise_exceeded_peaks(report, device, grid.world());
+  raise_exceeded_peaks(report, device, grid.control());
   return report;
 }
 

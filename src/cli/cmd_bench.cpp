@@ -63,11 +63,11 @@ void run(const Options& options, Processes& processes) {
       processes.rank() == 0 && config.run.precision == Precision::bf16 && !remark.empty())
     print_out("{}\n", remark);
   std::optional<PlaceLock> json_lock, checkpoint_lock;
-  agreed(grid->world(), [&] {
+  agreed(grid->control(), [&] {
     if (grid->rank() == 0 && !options.json.empty()) json_lock.emplace(lock_output(options.json, "bench"));
   });
   if (!bench.checkpoint_directory.empty())
-    checkpoint_lock.emplace(lock_directory(grid->world(), bench.checkpoint_directory,
+    checkpoint_lock.emplace(lock_directory(grid->control(), bench.checkpoint_directory,
                                            {.command = "strand bench", .otherwise = "choose another place"}));
   BenchReport report;
   run_together(processes, [&] { report = run_bench(config, bench, *device, *grid); });

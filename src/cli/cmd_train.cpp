@@ -29,7 +29,7 @@ std::string this_build() {
                      digest_of_file("/proc/self/exe").xxh3);
 }
 
-void require_same_run(Communicator& all, const Config& config, const Device& device, const ResumeChoice& resume) {
+void require_same_run(ControlChannel& all, const Config& config, const Device& device, const ResumeChoice& resume) {
   if (all.size() == 1) return;
   require_agreement(all, "build", this_build());
   require_agreement(all, "configuration", to_yaml(config));
@@ -52,8 +52,8 @@ void run(const Arguments& a, Processes& processes) {
                  {.order = config.parallel.deterministic ? SumOrder::of_ranks : SumOrder::of_library,
                   .watchdog_seconds = static_cast<double>(config.parallel.watchdog_seconds),
                   .end_all_ranks = [&processes](int code) { processes.abort(code); }});
-  require_same_run(grid->world(), config, *device, a.resume);
-  const PlaceLock lock = lock_directory(grid->world(), run_directory(config.run),
+  require_same_run(grid->control(), config, *device, a.resume);
+  const PlaceLock lock = lock_directory(grid->control(), run_directory(config.run),
                                         {.command = "strand train", .otherwise = "set another run.name"});
   const std::unique_ptr<Ops> ops = device->make_ops();
   Trainer trainer(config, a.resume, *ops, *grid, processes.local_ranks());

@@ -47,7 +47,7 @@ void run(const Arguments& a, Processes& processes) {
                                   }});
   const std::unique_ptr<Ops> ops = device->make_ops();
   const bool speaks = processes.rank() == 0;
-  require_agreement(grid->world(), "arithmetic of the device (on a CPU, see STRAND_ISA)", device->arithmetic());
+  require_agreement(grid->control(), "arithmetic of the device (on a CPU, see STRAND_ISA)", device->arithmetic());
   int failed = 0;
   if (speaks) {
     print_out("{}\n", device->description());

@@ -7,7 +7,7 @@
 
 namespace strand::cli {
 
-PlaceLock lock_directory(Communicator& all, const std::string& directory, const PlaceLock::Request& request) {
+PlaceLock lock_directory(ControlChannel& all, const std::string& directory, const PlaceLock::Request& request) {
   std::optional<PlaceLock> lock;
   agreed(all, [&] {
     if (all.rank() == 0) lock.emplace(PlaceLock::of_directory(directory, request));

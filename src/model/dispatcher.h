@@ -76,7 +76,7 @@ struct PartRows {
   Tensor gram;  ///< [T, K, K] acc, to be taken of the part's z; none where rows travel, or nobody needs it
 };
 
-/// One backward pass of a layer; its own tensors likewise.
+/// One backward pass of a layer; its own tensors belong to it in the same way.
 struct BackwardRows {
   const ExpertLayer& layer;
   Tensor dy;      ///< [home rows, D] act: gradient of the outputs, or of the weighted sum when `dgates` is there

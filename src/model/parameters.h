@@ -43,7 +43,7 @@ constexpr int parameter_spaces = 3;
 /// The part of a stored parameter that this rank updates.
 struct OwnedPart {
   ElementRange range;  ///< of the parameter; empty when others own all of it
-  // Of those elements:
+  // The elements of this range:
   Tensor weight;    ///< of Parameter::weight
   Tensor master;    ///< acc; `weight` itself where that is acc, or when nothing is trained
   Tensor gradient;  ///< of Parameter::gradient: summed over ranks once it is reduced; training only
@@ -76,7 +76,7 @@ struct Bucket {
   Tensor weights, gradients;       ///< [elements], padding included
   Tensor master, m, v;             ///< [elements / parts] acc: the owned part; master as in OwnedPart
   std::vector<size_t> parameters;  ///< indices into Parameters::all()
-  std::vector<int64_t> first;      ///< of each of them, from the start of the bucket
+  std::vector<int64_t> first;      ///< where each parameter begins, from the start of the bucket
 
   /// The owned part of `weights` or `gradients`.
   Tensor part_of(const Tensor& whole) const;
@@ -147,7 +147,7 @@ class Parameters {
   void zero_gradients(Ops& ops);
 
   DType acc() const { return types_.acc; }
-  // Of the whole model, all ranks together:
+  // The whole model, all ranks together:
   int64_t elements() const;  ///< logical weights, a tied head counted once, biases not
   int64_t tensors() const;   ///< logical tensors, biases not
 

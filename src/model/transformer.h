@@ -114,7 +114,7 @@ class Transformer {
   Tensor terms_;                            ///< [term_count] f64
   Tensor step_counts_, evaluation_counts_;  ///< [MoE layers, E] acc
   int64_t expert_rows_ = 0;
-  // Of the micro-step in progress:
+  // These belong to the micro-step in progress:
   std::vector<LayerKept> kept_;
   Tensor residual_;  ///< [T, D] acc, residual stream before `branch_` is added
   Tensor middle_;    ///< [T, D] acc, x_mid of the current layer when layers do not keep theirs

@@ -30,7 +30,7 @@ std::string disagreement(const char* what, const std::vector<std::string>& texts
   return "";
 }
 
-void require_agreement(Communicator& all, const char* what, const std::string& text) {
+void require_agreement(ControlChannel& all, const char* what, const std::string& text) {
   const std::string message = disagreement(what, all.all_gather(text));
   if (!message.empty()) throw Error(message);
 }

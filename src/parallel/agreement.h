@@ -2,13 +2,13 @@
 // Ranks that were started with different programs or configurations would not fail, they would train something else.
 #include <string>
 
-#include "parallel/communicator.h"
+#include "parallel/control_channel.h"
 
 namespace strand {
 
 /// Throws Error, the same on every rank, unless `text` is the same on all of them: names the first rank that differs
 /// from rank 0, and the first line in which it does.
-void require_agreement(Communicator& all, const char* what, const std::string& text);
+void require_agreement(ControlChannel& all, const char* what, const std::string& text);
 
 /// That error's message for the texts of all ranks; "" when they agree.
 std::string disagreement(const char* what, const std::vector<std::string>& texts);

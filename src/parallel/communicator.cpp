@@ -1,10 +1,7 @@
 #include "parallel/communicator.h"
 
-#include <algorithm>
-#include <cstring>
 #include <numeric>
 
-#include "core/clock.h"
 #include "core/error.h"
 
 namespace strand {
@@ -84,10 +81,9 @@ Communicator::Work Communicator::begin_all_to_all(Traffic kind, Direction direct
 
 void Communicator::wait(Work& work) {
   if (!work) return;
-  const double begin = now();
-  TrafficCounts::Kind& k = traffic_[work.kind];
-  k.busy_seconds += finish(work.ticket);
-  if (!only_counts()) k.exposed_seconds += now() - begin;
+  const Times times = finish(work.ticket);
+  traffic_[work.kind].busy_seconds += times.busy;
+  traffic_[work.kind].exposed_seconds += times.exposed;
   work = {};
 }
 
@@ -101,59 +97,10 @@ void Communicator::all_to_all(Traffic kind, Direction direction, const RankRows&
   wait(work);
 }
 
-// ---- host numbers ---------------------------------------------------------------------------------------------------
-
-template <typename T>
-std::vector<T> Communicator::all_gather_numbers(T mine) {
-  std::vector<T> all(static_cast<size_t>(size_), mine);
-  if (size_ == 1) return all;
-  begun(Traffic::control, 0, size_ - 1, sizeof(T), static_cast<double>(sizeof(T)) * (size_ - 1));
-  const double begin = now();
-  all_gather_host(&mine, sizeof(T), all.data());
-  const double seconds = only_counts() ? 0 : now() - begin;
-  traffic_[Traffic::control].busy_seconds += seconds;
-  traffic_[Traffic::control].exposed_seconds += seconds;
-  return all;
-}
-
-std::vector<int64_t> Communicator::all_gather(int64_t mine) {
-  return all_gather_numbers(mine);
-}
-
-std::vector<double> Communicator::all_gather(double mine) {
-  return all_gather_numbers(mine);
-}
-
-std::vector<std::string> Communicator::all_gather(const std::string& mine) {
-  const int64_t longest = all_reduce_max(static_cast<int64_t>(mine.size()));
-  const std::vector<int64_t> lengths = all_gather(static_cast<int64_t>(mine.size()));
-  std::vector<std::string> texts(static_cast<size_t>(size_), mine);
-  if (size_ == 1 || longest == 0) return texts;
-  const auto slot = static_cast<size_t>(longest);
-  std::string padded = mine, all(slot * static_cast<size_t>(size_), '\0');
-  padded.resize(slot);
-  begun(Traffic::control, 0, size_ - 1, static_cast<double>(slot), static_cast<double>(slot) * (size_ - 1));
-  all_gather_host(padded.data(), slot, all.data());
-  for (size_t p = 0; p < texts.size(); ++p) texts[p] = all.substr(p * slot, static_cast<size_t>(lengths[p]));
-  return texts;
-}
-
-int64_t Communicator::all_reduce_sum(int64_t mine) {
-  const std::vector<int64_t> all = all_gather(mine);
-  return std::accumulate(all.begin(), all.end(), int64_t{0});
-}
-
-int64_t Communicator::all_reduce_max(int64_t mine) {
-  const std::vector<int64_t> all = all_gather(mine);
-  return *std::max_element(all.begin(), all.end());
-}
-
-void Communicator::barrier() {
-  all_gather(int64_t{0});
-}
-
-void CountingCommunicator::all_gather_host(const void* mine, size_t bytes, void* all) {
-  for (int p = 0; p < size(); ++p) std::memcpy(static_cast<char*>(all) + static_cast<size_t>(p) * bytes, mine, bytes);
+TrafficCounts Communicator::collect_times() {
+  const TrafficCounts times = times_of_section();
+  traffic_ += times;
+  return times;
 }
 
 }  // namespace strand

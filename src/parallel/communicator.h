@@ -1,21 +1,26 @@
 #pragma once
 // The collectives that training needs, among one group of ranks, on device tensors, in program order with the
-// operations of the backend. Only implementations know how bytes travel (mpi_transport.h: MPI on host memory); a group
-// of one does nothing, and the counting one (plan) only counts.
+// operations of the backend. Only implementations know how bytes travel (mpi_transport.h: MPI on host memory;
+// nccl_communicator.h: NCCL between GPUs). A group of one does nothing, and the counting one (for plans) only counts.
+// Numbers and texts of the host travel by the control channel (control_channel.h).
 //
 // A collective is begun and waited for. Between the two, neither what it reads nor what it writes may be touched, and
-// other operations and collectives may run: that is all there is to overlap. Every rank of a group begins the same
-// collectives in the same order. `gradients` and `weights` travel in a lane of their own, beside the others, so that
-// a large reduction never stands in the way of a layer's rows; within a lane collectives run one after the other.
+// other operations and collectives may run: that is all there is to overlap. To wait is to order: operations that are
+// enqueued after it see what the collective wrote. The host waits too where the device is the host. Every rank of a
+// group begins the same collectives in the same order. `gradients` and `weights` travel in a lane of their own, beside
+// the others, so that a large reduction never stands in the way of a layer's rows; within a lane collectives run one
+// after the other.
 //
-// Sums are taken in rank order, in the type of the tensor, so the same layout gives the same bits on every rank, every
-// time. The algorithms, with N ranks and B bytes, by which messages and bytes are booked:
+// Sums: the same layout and the same library give the same bits on every rank, every time. MPI on the host always adds
+// in rank order, in the type of the tensor. NCCL adds in its own order, or in rank order with parallel.deterministic
+// (device_grid.h).
+//
+// The algorithms, with N ranks and B bytes, by which messages and bytes are booked:
 //   all_reduce_sum, B ≤ small_bytes   every rank sends all of it to every other:   N − 1 messages, (N − 1) B sent
 //   all_reduce_sum, larger            reduce_scatter_sum, then all_gather:         2 (N − 1), 2 (N − 1)/N B
 //   reduce_scatter_sum, all_gather    each part to or from its owner:              N − 1, (N − 1)/N B
 //   all_to_all                        rows of each pair of ranks:                  N − 1, what is for others
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "core/tensor.h"
@@ -73,18 +78,14 @@ class Communicator {
   void all_reduce_sum(Traffic kind, const Tensor& x);
   void all_to_all(Traffic kind, Direction direction, const RankRows& send, const RankRows& receive);
 
-  // Of host numbers and text; complete on return. Booked as control.
-  std::vector<int64_t> all_gather(int64_t mine);
-  std::vector<double> all_gather(double mine);
-  std::vector<std::string> all_gather(const std::string& mine);
-  int64_t all_reduce_sum(int64_t mine);
-  int64_t all_reduce_max(int64_t mine);
-  /// Nobody returns before everybody came.
-  void barrier();
-  /// Of host bytes: `all` receives size() · bytes, in rank order. What the others here are made of; not booked.
-  virtual void all_gather_host(const void* mine, size_t bytes, void* all) = 0;
-
+  /// What this rank has booked so far. The times of collectives on a device that works while the host goes on are known
+  /// later: collect_times() adds them.
   const TrafficCounts& traffic() const { return traffic_; }
+  /// Ends a section of collectives. What is begun from now on belongs to the next one.
+  virtual void end_section() {}
+  /// The times of the oldest section that was ended and not collected, which traffic() then has as well; waits for its
+  /// end. Nothing where times are known at once.
+  TrafficCounts collect_times();
 
  protected:
   // Called with size() > 1 and arguments checked. Each starts a collective and returns its ticket, above 0.
@@ -92,13 +93,17 @@ class Communicator {
   virtual int64_t start_reduce_scatter_sum(Traffic kind, const Tensor& x, DType travel) = 0;
   virtual int64_t start_all_gather(Traffic kind, const Tensor& x) = 0;
   virtual int64_t start_all_to_all(Traffic kind, const RankRows& send, const RankRows& receive) = 0;
-  /// Waits; returns the seconds from the collective's start to its end.
-  virtual double finish(int64_t ticket) = 0;
+  /// Seconds of a collective: from its start to its end, and that computing waited for it.
+  struct Times {
+    double busy = 0, exposed = 0;
+  };
+  /// Waits; returns what the collective took as far as it is known now.
+  virtual Times finish(int64_t ticket) = 0;
+  /// See collect_times().
+  virtual TrafficCounts times_of_section() { return {}; }
 
  private:
   Work begun(Traffic kind, int64_t ticket, int64_t messages, double payload, double sent);
-  template <typename T>
-  std::vector<T> all_gather_numbers(T mine);
 
   int rank_, size_;
   TrafficCounts traffic_;
@@ -108,14 +113,13 @@ class Communicator {
 class SelfCommunicator final : public Communicator {
  public:
   SelfCommunicator() : Communicator(0, 1) {}
-  void all_gather_host(const void*, size_t, void*) override {}
 
  private:
   int64_t start_all_reduce_sum(Traffic, const Tensor&) override { return 0; }
   int64_t start_reduce_scatter_sum(Traffic, const Tensor&, DType) override { return 0; }
   int64_t start_all_gather(Traffic, const Tensor&) override { return 0; }
   int64_t start_all_to_all(Traffic, const RankRows&, const RankRows&) override { return 0; }
-  double finish(int64_t) override { return 0; }
+  Times finish(int64_t) override { return {}; }
 };
 
 /// A rank of a group of any size that exists on paper only: what others would send is what this one has.
@@ -123,14 +127,13 @@ class CountingCommunicator final : public Communicator {
  public:
   using Communicator::Communicator;
   bool only_counts() const override { return true; }
-  void all_gather_host(const void* mine, size_t bytes, void* all) override;
 
  private:
   int64_t start_all_reduce_sum(Traffic, const Tensor&) override { return 1; }
   int64_t start_reduce_scatter_sum(Traffic, const Tensor&, DType) override { return 1; }
   int64_t start_all_gather(Traffic, const Tensor&) override { return 1; }
   int64_t start_all_to_all(Traffic, const RankRows&, const RankRows&) override { return 1; }
-  double finish(int64_t) override { return 0; }
+  Times finish(int64_t) override { return {}; }
 };
 
 }  // namespace strand

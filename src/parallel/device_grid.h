@@ -21,8 +21,8 @@ struct DeviceGridOptions {
   std::function<void(int)> end_all_ranks;
 };
 
-/// On a GPU, collectives of tensors go over NCCL from here on, and those of host numbers over what the grid had; the
-/// same call on every rank. On other devices nothing changes. Throws Error when a program without NCCL has several
+/// On a GPU, collectives of tensors go over NCCL from here on; the control channel stays what it is. The same call on
+/// every rank. On other devices nothing changes. Throws Error when a program without NCCL has several
 /// ranks on GPUs.
 void move_to_device(ProcessGrid& grid, Device& device, const DeviceGridOptions& options);
 

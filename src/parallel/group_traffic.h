@@ -23,9 +23,11 @@ struct GroupTraffic {
   std::array<TrafficCounts, rank_groups> group;
 
   GroupTraffic() = default;
-  /// Everything that one rank's communicators have booked so far.
+  /// Everything that one rank has booked so far. The control channel is among all ranks.
   explicit GroupTraffic(ProcessGrid& grid)
-      : group{grid.world().traffic(), grid.experts().traffic(), grid.replicas().traffic()} {}
+      : group{grid.world().traffic(), grid.experts().traffic(), grid.replicas().traffic()} {
+    (*this)[RankGroup::world][Traffic::control] += grid.control().traffic();
+  }
 
   TrafficCounts& operator[](RankGroup g) { return group[static_cast<size_t>(g)]; }
   const TrafficCounts& operator[](RankGroup g) const { return group[static_cast<size_t>(g)]; }

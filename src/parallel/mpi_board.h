@@ -46,7 +46,7 @@ class MpiBoard {
  public:
   /// A collective of `host`, the ranks that share memory.
   explicit MpiBoard(MPI_Comm host);
-  /// Likewise.
+  /// A collective of the same ranks.
   ~MpiBoard();
   MpiBoard(const MpiBoard&) = delete;
   MpiBoard& operator=(const MpiBoard&) = delete;
@@ -62,7 +62,7 @@ class MpiBoard {
   MPI_Win window_ = MPI_WIN_NULL;
   Seat* mine_ = nullptr;
   std::vector<Seat*> seats_;      ///< by rank of `host`
-  std::vector<int> world_ranks_;  ///< likewise
+  std::vector<int> world_ranks_;  ///< by rank of `host`: the rank in the run
 };
 
 }  // namespace strand

@@ -2,6 +2,8 @@
 
 #include <numeric>
 
+#include "core/clock.h"
+
 namespace strand {
 
 namespace {
@@ -32,9 +34,18 @@ int64_t MpiCommunicator::start_all_to_all(Traffic kind, const RankRows& send, co
   return begin({.op = Op::all_to_all, .send = &send, .receive = &receive}, kind);
 }
 
-void MpiCommunicator::all_gather_host(const void* mine, size_t bytes, void* all) {
-  const Tensor to = bytes_of(all, bytes * static_cast<size_t>(size()));
-  transport_.finish(begin({.op = Op::host_gather, .x = bytes_of(mine, bytes), .all = to}, Traffic::control));
+Communicator::Times MpiCommunicator::finish(int64_t ticket) {
+  const double begin = now();
+  const double busy = transport_.finish(ticket);
+  return {.busy = busy, .exposed = now() - begin};
+}
+
+double MpiControl::gather_bytes(const void* mine, size_t bytes, void* all) {
+  const double begin = now();
+  const MpiOrder order{
+      .op = Op::host_gather, .x = bytes_of(mine, bytes), .all = bytes_of(all, bytes * static_cast<size_t>(size()))};
+  transport_.finish(transport_.begin(order, group_, Traffic::control, progress_ ? Place::of(*progress_) : Place{}));
+  return now() - begin;
 }
 
 void MpiCommunicator::warm_up() {

@@ -146,8 +146,15 @@ std::unique_ptr<ProcessGrid> MpiProcesses::grid(int64_t expert_parallel, double 
     made.push_back(c.get());
     return c;
   };
+  std::unique_ptr<ControlChannel> control = std::make_unique<SelfControl>();
+  MpiControl* made_control = nullptr;
+  if (size() > 1) {
+    auto c = std::make_unique<MpiControl>(transport_, world_);
+    made_control = c.get();
+    control = std::move(c);
+  }
   auto world = communicator(world_);
-  const std::vector<int64_t> asked = world->all_gather(expert_parallel);
+  const std::vector<int64_t> asked = control->all_gather(expert_parallel);
   for (size_t p = 1; p < asked.size(); ++p)
     require(asked[p] == asked[0], "rank {} was started with expert_parallel {}, but rank 0 with {}", p, asked[p],
             asked[0]);
@@ -155,8 +162,10 @@ std::unique_ptr<ProcessGrid> MpiProcesses::grid(int64_t expert_parallel, double 
   const GridGroups& g = groups(static_cast<int>(expert_parallel));
   auto experts = communicator(g.experts);
   auto replicas = communicator(g.replicas);
-  auto grid = std::make_unique<ProcessGrid>(std::move(world), std::move(experts), std::move(replicas));
+  auto grid =
+      std::make_unique<ProcessGrid>(std::move(control), std::move(world), std::move(experts), std::move(replicas));
   for (MpiCommunicator* c : made) c->follow(grid->progress());
+  if (made_control != nullptr) made_control->follow(grid->progress());
   return grid;
 }
 }  // namespace

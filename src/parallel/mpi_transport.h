@@ -79,12 +79,12 @@ class MpiTransport {
   const std::function<int()> told_to_end_;
   std::atomic<double> watchdog_seconds_{600};
 
-  // Of the training thread.
+  // These are used by the training thread alone.
   std::vector<std::unique_ptr<Item>> items_;  ///< by ticket − 1
   std::vector<int64_t> free_;                 ///< tickets
   int64_t sequence_[Seat::channels] = {};
 
-  // Between both, under the mutex.
+  // Both threads use these, under the mutex.
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   LaneState lanes_[lane_count];
@@ -93,7 +93,7 @@ class MpiTransport {
   int abort_code_ = 0;
   bool ending_ = false;
 
-  // Of the communication thread.
+  // These are used by the communication thread alone.
   Clock::time_point watched_{}, signal_seen_{};
   bool signal_told_ = false;
   std::thread thread_;

@@ -35,30 +35,28 @@ Tensor part_of(const Tensor& x, int r, int parts) {
   return flat.rows(r * n, (r + 1) * n);
 }
 
-/// The id that rank 0 of the group has made, on every rank.
-ncclUniqueId shared_id(Communicator& host) {
+/// The id that rank 0 of the group has made. All ranks of the run call it together.
+ncclUniqueId shared_id(const ProcessGrid::Group& group, ControlChannel& hosts) {
   ncclUniqueId id{};
-  if (host.rank() == 0) {
+  if (group.rank == 0) {
     const ncclResult_t result = ncclGetUniqueId(&id);
     require(result == ncclSuccess, "NCCL: ncclGetUniqueId: {}", ncclGetErrorString(result));
   }
-  std::vector<char> all(sizeof id * static_cast<size_t>(host.size()));
-  host.all_gather_host(&id, sizeof id, all.data());
-  std::memcpy(&id, all.data(), sizeof id);
+  const std::vector<std::string> ids = hosts.all_gather(std::string(id.internal, sizeof id.internal));
+  std::memcpy(id.internal, ids.at(static_cast<size_t>(group.first)).data(), sizeof id.internal);
   return id;
 }
 }  // namespace
 
-NcclCommunicator::NcclCommunicator(CudaDevice& device, std::unique_ptr<Communicator> host, SumOrder order,
-                                   std::shared_ptr<NcclWatchdog> watchdog)
-    : Communicator(host->rank(), host->size()),
+NcclCommunicator::NcclCommunicator(CudaDevice& device, const ProcessGrid::Group& group, ControlChannel& hosts,
+                                   SumOrder order, std::shared_ptr<NcclWatchdog> watchdog)
+    : Communicator(group.rank, group.size),
       device_(device),
-      host_(std::move(host)),
       order_(order),
       stream_(device.stream(Stream::communication)),
       begin_(device.make_event()),
       watchdog_(std::move(watchdog)) {
-  check(ncclCommInitRank(&comm_, size(), shared_id(*host_), rank()), "ncclCommInitRank");
+  check(ncclCommInitRank(&comm_, size(), shared_id(group, hosts), rank()), "ncclCommInitRank");
   watchdog_->add(comm_);
 }
 
@@ -78,8 +76,14 @@ void NcclCommunicator::check(ncclResult_t result, const char* what) const {
   require(result == ncclSuccess, "NCCL: {}, rank {} of {}: {}", what, rank(), size(), ncclGetErrorString(result));
 }
 
-void NcclCommunicator::all_gather_host(const void* mine, size_t bytes, void* all) {
-  host_->all_gather_host(mine, bytes, all);
+Event* NcclCommunicator::take_event() {
+  if (free_events_.empty()) {
+    events_.push_back(device_.make_timed_event());
+    free_events_.push_back(events_.back().get());
+  }
+  Event* const event = free_events_.back();
+  free_events_.pop_back();
+  return event;
 }
 
 /// Enqueues a collective between the events of its begin and its end.
@@ -87,29 +91,56 @@ template <typename Enqueue>
 int64_t NcclCommunicator::enqueued(const char* what, Traffic kind, const Enqueue& enqueue) {
   begin_->record(Stream::compute);
   begin_->hold(Stream::communication);
+  Enqueued collective{.kind = kind, .start = take_event(), .end = take_event()};
+  collective.start->record(Stream::communication);
   enqueue();
   ncclResult_t state = ncclSuccess;
   check(ncclCommGetAsyncError(comm_, &state), what);
   check(state, what);
-  if (free_events_.empty()) {
-    events_.push_back(device_.make_event());
-    free_events_.push_back(events_.back().get());
-  }
-  Event* const end = free_events_.back();
-  free_events_.pop_back();
-  end->record(Stream::communication);
-  watchdog_->watch(*end, kind);
-  ends_.emplace(++tickets_, end);
+  collective.end->record(Stream::communication);
+  watchdog_->watch(*collective.end, kind);
+  begun_.emplace(++tickets_, collective);
   return tickets_;
 }
 
-double NcclCommunicator::finish(int64_t ticket) {
-  const auto found = ends_.find(ticket);
-  require(found != ends_.end(), "NCCL: collective {} was waited for before", ticket);
-  found->second->hold(Stream::compute);
-  free_events_.push_back(found->second);
-  ends_.erase(found);
-  return 0;
+Communicator::Times NcclCommunicator::finish(int64_t ticket) {
+  const auto found = begun_.find(ticket);
+  require(found != begun_.end(), "NCCL: collective {} was waited for before", ticket);
+  Enqueued collective = found->second;
+  begun_.erase(found);
+  collective.reached = take_event();
+  collective.resumed = take_event();
+  collective.reached->record(Stream::compute);
+  collective.end->hold(Stream::compute);
+  collective.resumed->record(Stream::compute);
+  Section& section = sections_.back();
+  section.waited_for.push_back(collective);
+  constexpr size_t most_kept = 256;  // sections without an end, as of a long validation, do not gather events for ever
+  while (section.waited_for.size() > most_kept && section.waited_for.front().resumed->happened()) read_oldest(section);
+  return {};
+}
+
+void NcclCommunicator::read_oldest(Section& section) {
+  const Enqueued& c = section.waited_for.front();
+  TrafficCounts::Kind& times = section.times[c.kind];
+  times.busy_seconds += c.end->seconds_since(*c.start);
+  times.exposed_seconds += c.resumed->seconds_since(*c.reached);
+  watchdog_->forget(*c.end);
+  for (Event* event : {c.start, c.end, c.reached, c.resumed}) free_events_.push_back(event);
+  section.waited_for.pop_front();
+}
+
+TrafficCounts NcclCommunicator::times_of_section() {
+  require(sections_.size() > 1, "NCCL: the times of a section that has not ended");
+  Section& section = sections_.front();
+  while (!section.waited_for.empty()) {
+    Event& resumed = *section.waited_for.front().resumed;
+    if (!resumed.happened()) resumed.wait();
+    read_oldest(section);
+  }
+  const TrafficCounts times = section.times;
+  sections_.pop_front();
+  return times;
 }
 
 Tensor NcclCommunicator::scratch(size_t slot, DType type, const Shape& shape) {
@@ -210,16 +241,17 @@ void NcclCommunicator::warm_up() {
   finish(start_reduce_scatter_sum(Traffic::control, x, DType::bf16));
   finish(start_all_gather(Traffic::control, x));
   finish(start_all_to_all(Traffic::control, send, receive));
-  device_.synchronize();
+  end_section();
+  times_of_section();  // waits
 }
 
 void move_to_device(ProcessGrid& grid, Device& device, const DeviceGridOptions& options) {
   auto* cuda = dynamic_cast<CudaDevice*>(&device);
   if (cuda == nullptr || grid.ranks() == 1) return;
   const auto watchdog = std::make_shared<NcclWatchdog>(grid.rank(), grid.progress(), options);
-  grid.replace_communicators([&](std::unique_ptr<Communicator> host) -> std::unique_ptr<Communicator> {
-    if (host->size() == 1) return host;
-    auto made = std::make_unique<NcclCommunicator>(*cuda, std::move(host), options.order, watchdog);
+  grid.replace_communicators([&](const ProcessGrid::Group& group) -> std::unique_ptr<Communicator> {
+    if (group.size == 1) return std::make_unique<SelfCommunicator>();
+    auto made = std::make_unique<NcclCommunicator>(*cuda, group, grid.control(), options.order, watchdog);
     made->warm_up();
     return made;
   });

@@ -1,10 +1,13 @@
 #pragma once
 // Communicator over NCCL on the memory of GPUs. Collectives are enqueued on the communication stream, after what the
-// compute stream holds when they begin; to wait for one is to hold the compute stream, and the host goes on. Host
-// numbers go over the communicator that was there before. All groups and all kinds of traffic share that one stream, as
-// NCCL's kernels of several communicators may wait for each other's place on the GPU when they run side by side.
+// compute stream holds when they begin; to wait for one is to hold the compute stream, and the host goes on. All groups
+// and all kinds of traffic share that one stream, as NCCL's kernels of several communicators may wait for each other's
+// place on the GPU when they run side by side. Four events of the GPU keep the times of each collective: its start and
+// its end on the communication stream, and on the compute stream when that came to the wait and when it went on. They
+// are read when their section is collected.
 #include <nccl.h>
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <vector>
@@ -18,25 +21,43 @@ namespace strand {
 
 class NcclCommunicator final : public Communicator {
  public:
-  /// Collective over the ranks of `host`.
-  NcclCommunicator(CudaDevice& device, std::unique_ptr<Communicator> host, SumOrder order,
+  /// For this rank of one of the groups of a run. All ranks of the run make theirs together, as `hosts` tells them of
+  /// each other.
+  NcclCommunicator(CudaDevice& device, const ProcessGrid::Group& group, ControlChannel& hosts, SumOrder order,
                    std::shared_ptr<NcclWatchdog> watchdog);
   ~NcclCommunicator() override;
 
   /// One small collective of each kind, so that connections are there before they are timed. Not booked.
   void warm_up();
 
-  void all_gather_host(const void* mine, size_t bytes, void* all) override;
+  void end_section() override { sections_.emplace_back(); }
 
  protected:
   int64_t start_all_reduce_sum(Traffic kind, const Tensor& x) override;
   int64_t start_reduce_scatter_sum(Traffic kind, const Tensor& x, DType travel) override;
   int64_t start_all_gather(Traffic kind, const Tensor& x) override;
   int64_t start_all_to_all(Traffic kind, const RankRows& send, const RankRows& receive) override;
-  /// Holds the compute stream. 0 seconds: the end is not known yet.
-  double finish(int64_t ticket) override;
+  /// Holds the compute stream. Nothing is known of the times yet.
+  Times finish(int64_t ticket) override;
+  TrafficCounts times_of_section() override;
 
  private:
+  /// A collective that was enqueued, by the events that keep its times.
+  struct Enqueued {
+    Traffic kind;
+    Event* start;
+    Event* end;
+    Event* reached = nullptr;  ///< the compute stream came to the wait
+    Event* resumed = nullptr;  ///< and went on
+  };
+  struct Section {
+    std::deque<Enqueued> waited_for;
+    TrafficCounts times;  ///< of those that were waited for before these
+  };
+
+  Event* take_event();
+  /// Adds the times of the section's oldest collective, which has ended, and frees its events.
+  void read_oldest(Section& section);
   template <typename Enqueue>
   int64_t enqueued(const char* what, Traffic kind, const Enqueue& enqueue);
   /// Part p of `send` goes to rank p; what rank p sends arrives as part p of `receive`. Equal parts, one a rank.
@@ -48,7 +69,6 @@ class NcclCommunicator final : public Communicator {
   void check(ncclResult_t result, const char* what) const;
 
   CudaDevice& device_;
-  std::unique_ptr<Communicator> host_;
   SumOrder order_;
   cudaStream_t stream_;
   ncclComm_t comm_ = nullptr;
@@ -56,7 +76,8 @@ class NcclCommunicator final : public Communicator {
   std::shared_ptr<NcclWatchdog> watchdog_;      // of all groups of a rank
   std::vector<std::unique_ptr<Event>> events_;  ///< all that were made: they live as long as the communicator
   std::vector<Event*> free_events_;
-  std::map<int64_t, Event*> ends_;  ///< by ticket
+  std::map<int64_t, Enqueued> begun_;  ///< by ticket
+  std::deque<Section> sections_{1};    ///< oldest first; the last one is open
   int64_t tickets_ = 0;
   DeviceMemory scratch_[2];
 };

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "parallel/communicator.h"
+#include "parallel/control_channel.h"
 #include "parallel/progress.h"
 
 namespace strand {
@@ -36,9 +37,11 @@ class ProcessGrid {
   /// One rank of a grid that exists on paper, for counting. Throws Error when expert_parallel does not divide ranks.
   static std::unique_ptr<ProcessGrid> counting(const GridShape& shape);
 
-  ProcessGrid(std::unique_ptr<Communicator> world, std::unique_ptr<Communicator> experts,
-              std::unique_ptr<Communicator> replicas);
+  /// `control`: of all ranks.
+  ProcessGrid(std::unique_ptr<ControlChannel> control, std::unique_ptr<Communicator> world,
+              std::unique_ptr<Communicator> experts, std::unique_ptr<Communicator> replicas);
 
+  ControlChannel& control() { return *control_; }  ///< the hosts' messages, among all ranks
   Communicator& world() { return *world_; }
   Communicator& experts() { return *experts_; }    ///< this rank's expert group
   Communicator& replicas() { return *replicas_; }  ///< the ranks with the same experts
@@ -47,16 +50,23 @@ class ProcessGrid {
   int expert_parallel() const { return experts_->size(); }
   GridShape shape() const { return {ranks(), expert_parallel(), rank()}; }
 
-  /// Each communicator becomes what `replace` makes of it: world, experts, replicas.
-  void replace_communicators(
-      const std::function<std::unique_ptr<Communicator>(std::unique_ptr<Communicator>)>& replace);
+  /// One of the three groups on this rank: its size, this rank's place in it, and the run's rank of its first member.
+  struct Group {
+    int size = 1, rank = 0, first = 0;
+  };
+  /// Each communicator becomes what `replace` makes for its group: world, experts, replicas.
+  void replace_communicators(const std::function<std::unique_ptr<Communicator>(const Group&)>& replace);
 
-  /// Of all three groups.
+  /// Of all three groups, and the control channel.
   TrafficCounts traffic() const;
+  /// Communicator::end_section and collect_times, of all three groups.
+  void end_section();
+  TrafficCounts collect_times();
   /// Where this rank is, for messages about it.
   Progress& progress() { return progress_; }
 
  private:
+  std::unique_ptr<ControlChannel> control_;
   std::unique_ptr<Communicator> world_, experts_, replicas_;
   Progress progress_;
 };

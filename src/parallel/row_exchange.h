@@ -14,11 +14,11 @@
 
 namespace strand {
 
-/// Of one chunk; ranks are those of the expert group.
+/// The rows of one chunk, by rank of the expert group.
 struct RowChunk {
   int64_t first_expert = 0, experts = 0;              ///< among this rank's own
   std::vector<int64_t> home_first, home_count;        ///< home rows by the rank that they go to
-  std::vector<int64_t> packed_first, packed_count;    ///< packed home rows likewise
+  std::vector<int64_t> packed_first, packed_count;    ///< the same of the packed rows at home
   std::vector<int64_t> arrival_first, arrival_count;  ///< arriving rows by the rank that they come from
   std::vector<int64_t> packed_arrival_first, packed_arrival_count;
   int64_t arrivals = 0, packed_arrivals = 0;

@@ -1,5 +1,5 @@
 #pragma once
-// What travels between processes, booked by kind: how often, how much, and how long the training thread waited for it.
+// What travels between processes, booked by kind: how often, how much, and how long computing waited for it.
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -20,17 +20,17 @@ enum class Traffic : uint8_t {
 constexpr int traffic_kinds = 8;
 const char* to_string(Traffic kind);
 
-/// Of one process. *Payload* is what calls were handed: of an all-to-all the rows of this rank's own tokens (sent when
-/// they go to the experts, received when they come home), those that stay on the rank included, so that its sum over
-/// ranks does not depend on routing; of other collectives the whole tensor.
+/// The traffic of one process. *Payload* is what calls were handed: of an all-to-all the rows of this rank's own tokens
+/// (sent when they go to the experts, received when they come home), those that stay on the rank included, so that its
+/// sum over ranks does not depend on routing; of other collectives the whole tensor.
 struct TrafficCounts {
   struct Kind {
     int64_t calls = 0;
     int64_t messages = 0;  ///< to other ranks, by the algorithm that communicator.h states
     double payload_bytes = 0;
-    double sent_bytes = 0;       ///< to other ranks, likewise
-    double busy_seconds = 0;     ///< from the start of a collective to its end, as the transport saw it
-    double exposed_seconds = 0;  ///< that the training thread waited
+    double sent_bytes = 0;       ///< to other ranks, by the same algorithm
+    double busy_seconds = 0;     ///< from the start of a collective to its end
+    double exposed_seconds = 0;  ///< that computing waited for it
 
     Kind& operator+=(const Kind& other);
     Kind& operator-=(const Kind& other);

@@ -1,19 +1,19 @@
 #pragma once
-// What one rank cannot know of another: that it failed.
+// An error on one rank becomes an error on all of them, so that no rank waits for one that has left.
 #include <fmt/core.h>
 
 #include <exception>
 #include <string>
 
 #include "core/error.h"
-#include "parallel/communicator.h"
+#include "parallel/control_channel.h"
 
 namespace strand {
 
 /// Runs `body`, and then tells all ranks how it went: where it threw on any, every rank throws Error with the message
 /// of the lowest of them. All ranks of the group call it.
 template <typename Body>
-void agreed(Communicator& group, const Body& body) {
+void agreed(ControlChannel& group, const Body& body) {
   if (group.size() == 1) return body();
   std::string mine;
   try {

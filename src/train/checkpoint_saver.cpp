@@ -11,11 +11,11 @@ namespace strand {
 
 namespace {
 /// Where this rank's shards stand, when every rank has so many.
-WriterPlace::Shards place_among(Communicator& world, size_t mine) {
+WriterPlace::Shards place_among(ControlChannel& hosts, size_t mine) {
   WriterPlace::Shards shards;
-  const std::vector<int64_t> counts = world.all_gather(static_cast<int64_t>(mine));
+  const std::vector<int64_t> counts = hosts.all_gather(static_cast<int64_t>(mine));
   for (size_t r = 0; r < counts.size(); ++r) {
-    if (r < static_cast<size_t>(world.rank())) shards.first += static_cast<size_t>(counts[r]);
+    if (r < static_cast<size_t>(hosts.rank())) shards.first += static_cast<size_t>(counts[r]);
     shards.total += static_cast<size_t>(counts[r]);
   }
   return shards;
@@ -24,12 +24,12 @@ WriterPlace::Shards place_among(Communicator& world, size_t mine) {
 
 CheckpointSaver::CheckpointSaver(std::string parent, Session& session, Mode mode, const Retention& retention)
     : parent_(std::move(parent)), session_(session), mode_(mode), retention_(retention) {
-  Communicator& world = session.grid().world();
-  place_ = {.writer = world.rank(), .writers = world.size()};
-  if (mode == Mode::wait && world.size() == 1) return;
+  ControlChannel& hosts = session.grid().control();
+  place_ = {.writer = hosts.rank(), .writers = hosts.size()};
+  if (mode == Mode::wait && hosts.size() == 1) return;
   snapshot_ = std::make_unique<Snapshot>(session);
-  place_.model = place_among(world, shard_count(snapshot_->model()));
-  place_.optimizer = place_among(world, shard_count(snapshot_->optimizer()));
+  place_.model = place_among(hosts, shard_count(snapshot_->model()));
+  place_.optimizer = place_among(hosts, shard_count(snapshot_->optimizer()));
 }
 
 CheckpointSaver::~CheckpointSaver() {
@@ -74,7 +74,7 @@ void CheckpointSaver::begin_together(int64_t step) {
   writer_.reset();
   abandon_ = false;
   if (place_.writers == 1) return;
-  agreed(session_.grid().world(), [&] {
+  agreed(session_.grid().control(), [&] {
     if (place_.writer == 0) writer_ = CheckpointWriter::create(parent_, step);
   });
 }
@@ -109,7 +109,7 @@ CheckpointSaver::Saved CheckpointSaver::save(Content content) {
 /// Where a thread failed, on any rank, all throw what the lowest of them says.
 void CheckpointSaver::throw_if_failed() {
   const std::exception_ptr error = std::exchange(error_, nullptr);
-  agreed(session_.grid().world(), [&] {
+  agreed(session_.grid().control(), [&] {
     try {
       if (error) std::rethrow_exception(error);
     } catch (const Abandoned&) {
@@ -122,7 +122,7 @@ CheckpointSaver::Saved CheckpointSaver::finish() {
   if (in_flight_ < 0) return {};
   if (thread_.joinable()) thread_.join();
   const int64_t step = std::exchange(in_flight_, -1);
-  newest_step_ = session_.grid().world().all_reduce_max(newest_step_);
+  newest_step_ = session_.grid().control().all_reduce_max(newest_step_);
   throw_if_failed();
   saved_.step = newest_step_ = step;
   saved_.path = (std::filesystem::path(parent_) / checkpoint_name(step)).string();
@@ -134,7 +134,7 @@ CheckpointSaver::Saved CheckpointSaver::poll() {
   constexpr int64_t writing = 0, whole = 1, failed = 2;
   int64_t mine = writing;
   if (done_) mine = error_ ? failed : place_.writer == 0 ? whole : writing;
-  const int64_t agreed_state = session_.grid().world().all_reduce_max(mine);
+  const int64_t agreed_state = session_.grid().control().all_reduce_max(mine);
   if (agreed_state == failed) abandon_ = true;
   return agreed_state == writing ? Saved{} : finish();
 }

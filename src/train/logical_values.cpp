@@ -7,7 +7,7 @@
 namespace strand {
 
 namespace {
-std::vector<std::vector<double>> gather_by_rank(Communicator& group, const std::vector<double>& mine) {
+std::vector<std::vector<double>> gather_by_rank(ControlChannel& group, const std::vector<double>& mine) {
   const std::string bytes(reinterpret_cast<const char*>(mine.data()), mine.size() * sizeof(double));
   std::vector<std::vector<double>> all;
   for (const std::string& theirs : group.all_gather(bytes)) {
@@ -38,14 +38,14 @@ std::map<std::string, Shape> logical_shapes(Session& session) {
   return shapes;
 }
 
-std::vector<double> gather_values(Communicator& group, const std::vector<double>& mine) {
+std::vector<double> gather_values(ControlChannel& group, const std::vector<double>& mine) {
   std::vector<double> all;
   for (const std::vector<double>& theirs : gather_by_rank(group, mine))
     all.insert(all.end(), theirs.begin(), theirs.end());
   return all;
 }
 
-std::map<std::string, std::vector<double>> gather_logical(Session& session, Tensor OwnedPart::* field) {
+std::map<std::string, std::vector<double>> gather_logical(Session& session, Tensor OwnedPart::*field) {
   const GridShape shape = session.grid().shape();
   std::vector<std::vector<std::vector<LogicalTensor>>> names;  // by expert rank, parameter
   for (int e = 0; e < shape.expert_parallel; ++e) names.push_back(names_at(session, e));
@@ -55,7 +55,7 @@ std::map<std::string, std::vector<double>> gather_logical(Session& session, Tens
     const Parameter& p = parameters[i];
     const Tensor mine = p.owned.*field;
     const std::vector<std::vector<double>> by_rank =
-        gather_by_rank(session.grid().world(), mine ? download_values(session.ops(), mine) : std::vector<double>{});
+        gather_by_rank(session.grid().control(), mine ? download_values(session.ops(), mine) : std::vector<double>{});
     // The owners of a parameter hold consecutive parts of it, in the order of their ranks.
     const int copies = p.space == ParameterSpace::experts ? shape.expert_parallel : 1;
     for (int e = 0; e < copies; ++e) {

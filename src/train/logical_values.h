@@ -10,12 +10,12 @@ namespace strand {
 
 /// Elements of `field` (the master copy, the gradient once it is reduced, or a moment) of every logical tensor of the
 /// global model, in row-major order. All ranks call it, and all receive everything.
-std::map<std::string, std::vector<double>> gather_logical(Session& session, Tensor OwnedPart::* field);
+std::map<std::string, std::vector<double>> gather_logical(Session& session, Tensor OwnedPart::*field);
 
 /// What all of them are called, and their shapes. No message is needed.
 std::map<std::string, Shape> logical_shapes(Session& session);
 
 /// The numbers of all ranks, one rank's after the other.
-std::vector<double> gather_values(Communicator& group, const std::vector<double>& mine);
+std::vector<double> gather_values(ControlChannel& group, const std::vector<double>& mine);
 
 }  // namespace strand

@@ -34,7 +34,7 @@ std::string first_stream(Session& session) {
 
 /// What the lowest rank found that found anything.
 std::string first_of_ranks(Session& session, const std::string& mine) {
-  for (const std::string& found : session.grid().world().all_gather(mine))
+  for (const std::string& found : session.grid().control().all_gather(mine))
     if (!found.empty()) return found;
   return "";
 }

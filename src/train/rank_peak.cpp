@@ -6,11 +6,11 @@
 
 namespace strand {
 
-double measure_peak_of_ranks(Device& device, Communicator& group, PeakKind kind, int rounds) {
+double measure_peak_of_ranks(Device& device, ControlChannel& hosts, PeakKind kind, int rounds) {
   double best = 0;
   for (int round = 0; round < rounds; ++round) {
-    group.barrier();
-    const std::vector<double> flops = group.all_gather(device.measure_peak(kind, 1).flops);
+    hosts.barrier();
+    const std::vector<double> flops = hosts.all_gather(device.measure_peak(kind, 1).flops);
     best = std::max(best, std::accumulate(flops.begin(), flops.end(), 0.0));
   }
   return best;

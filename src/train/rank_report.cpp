@@ -7,14 +7,15 @@
 
 namespace strand {
 
-RankReport gather_rank_report(Communicator& world, double seconds, const TrafficCounts& traffic, int64_t expert_rows) {
+RankReport gather_rank_report(ControlChannel& hosts, double seconds, const TrafficCounts& traffic,
+                              int64_t expert_rows) {
   const TrafficCounts::Kind total = traffic.total();
   std::vector<double> mine{seconds, static_cast<double>(expert_rows), total.exposed_seconds,
                            std::max(0.0, total.busy_seconds - total.exposed_seconds)};
   for (const TrafficCounts::Kind& kind : traffic.kind) mine.push_back(kind.payload_bytes);
-  const std::vector<double> all = gather_values(world, mine);
+  const std::vector<double> all = gather_values(hosts, mine);
 
-  const auto ranks = static_cast<size_t>(world.size());
+  const auto ranks = static_cast<size_t>(hosts.size());
   const auto column = [&](size_t i) {
     std::vector<double> values;
     for (size_t r = 0; r < ranks; ++r) values.push_back(all[r * mine.size() + i]);
@@ -30,6 +31,7 @@ RankReport gather_rank_report(Communicator& world, double seconds, const Traffic
   report.fastest = times.front();
   report.median = (times[(ranks - 1) / 2] + times[ranks / 2]) / 2;
   report.slowest = times.back();
+  report.mean = mean(0);
   if (mean(1) > 0) report.rows_max_over_mean = column(1).back() / mean(1);
   report.exposed_seconds = mean(2);
   report.hidden_seconds = mean(3);

@@ -13,17 +13,17 @@
 namespace strand {
 
 struct RankReport {
-  double fastest = 0, median = 0, slowest = 0;  ///< seconds of the step
+  double fastest = 0, median = 0, slowest = 0, mean = 0;  ///< seconds of the step
   double exposed_seconds = 0, hidden_seconds = 0;
   std::array<double, traffic_kinds> bytes{};
   double rows_max_over_mean = 0;
 
-  /// Of the time of a step, that the mean rank waited.
-  double exposed_share() const { return median > 0 ? exposed_seconds / median : 0; }
+  /// The share of the time of a step that was spent waiting: of all ranks together, so never more than 1.
+  double exposed_share() const { return mean > 0 ? exposed_seconds / mean : 0; }
 };
 
 /// All ranks call it, each with its own seconds and traffic of the step, and rows of its experts.
-RankReport gather_rank_report(Communicator& world, double seconds, const TrafficCounts& traffic, int64_t expert_rows);
+RankReport gather_rank_report(ControlChannel& hosts, double seconds, const TrafficCounts& traffic, int64_t expert_rows);
 
 void add_to(LogRow& row, const RankReport& report);
 

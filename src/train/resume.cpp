@@ -107,13 +107,13 @@ RunStart continue_from(const RunSetting& run, const Checkpoint& checkpoint, cons
 }  // namespace
 
 RunStart start_run(const RunSetting& run, const ResumeChoice& resume, Session& session, StepRunner& runner) {
-  Communicator& world = session.grid().world();
+  ControlChannel& hosts = session.grid().control();
   Start chosen;
-  agreed(world, [&] {
-    if (world.rank() == 0) chosen = choose_start(resume, run.directory, run.checkpoints);
+  agreed(hosts, [&] {
+    if (hosts.rank() == 0) chosen = choose_start(resume, run.directory, run.checkpoints);
   });
-  const std::string path = world.all_gather(chosen.checkpoint)[0];
-  const bool from_elsewhere = world.all_reduce_max(static_cast<int64_t>(chosen.from_elsewhere)) == 1;
+  const std::string path = hosts.all_gather(chosen.checkpoint)[0];
+  const bool from_elsewhere = hosts.all_reduce_max(static_cast<int64_t>(chosen.from_elsewhere)) == 1;
   RunStart start;
   if (path.empty()) {
     session.parameters().initialize(session.ops(), run.config.run.seed);

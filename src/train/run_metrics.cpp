@@ -77,7 +77,8 @@ void RunMetrics::announce(const std::string& directory, int64_t windows, size_t 
 /// Other work on the machine only ever hides part of the peak, so the best rate seen so far stands.
 void RunMetrics::measure_peak_again(int rounds) {
   const PeakKind kind = config_.run.precision == Precision::bf16 ? PeakKind::bf16 : PeakKind::fp32;
-  peak_flops_ = std::max(peak_flops_, measure_peak_of_ranks(session_.device(), session_.grid().world(), kind, rounds));
+  peak_flops_ =
+      std::max(peak_flops_, measure_peak_of_ranks(session_.device(), session_.grid().control(), kind, rounds));
   peak_measured_ = now();
 }
 
@@ -86,11 +87,11 @@ void RunMetrics::measure_peak_again(int rounds) {
 void RunMetrics::check_peak(StepReport& report) {
   if (peak_flops_ == 0) return;
   constexpr double minute = 60;
-  Communicator& world = session_.grid().world();
-  if (world.all_reduce_max(static_cast<int64_t>(now() - peak_measured_ > minute)) == 1) measure_peak_again(1);
+  ControlChannel& hosts = session_.grid().control();
+  if (hosts.all_reduce_max(static_cast<int64_t>(now() - peak_measured_ > minute)) == 1) measure_peak_again(1);
   const auto exceeded = [&] {
     report.mfu = mfu(report);
-    return world.all_reduce_max(static_cast<int64_t>(report.mfu > 1)) == 1;
+    return hosts.all_reduce_max(static_cast<int64_t>(report.mfu > 1)) == 1;
   };
   if (!exceeded()) return;
   measure_peak_again(7);

@@ -77,7 +77,7 @@ std::string who_is_blind(const std::vector<std::string>& blind) {
 }
 }  // namespace
 
-void require_shared_directory(Communicator& all, const std::string& directory) {
+void require_shared_directory(ControlChannel& all, const std::string& directory) {
   if (all.size() == 1) return;
   Mark mark;
   std::string name, failure;

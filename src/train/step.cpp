@@ -23,7 +23,9 @@ StepRunner::StepRunner(Session& session)
   const size_t bytes = model.terms().bytes() + session.numbers().bytes() + model.step_counts().bytes();
   const auto results = static_cast<size_t>(device.steps_ahead() + 1);
   for (size_t i = 0; i < results; ++i)
-    requests_.push_back({{}, DeviceMemory(device, MemoryKind::staging, bytes), device.make_event()});
+    requests_.push_back({{}, DeviceMemory(device, MemoryKind::staging, bytes), device.make_timed_event(), {}});
+  // The start of the next step is recorded with the end of the last one, whose own is still wanted.
+  for (size_t i = 0; i < results + 1; ++i) starts_.push_back(device.make_timed_event());
   // A step in parts gives numbers twice: before its gradients and before its update.
   for (size_t i = 0; i < 2 * results; ++i)
     given_.push_back(
@@ -64,7 +66,7 @@ void StepRunner::begin(const StepData& data, double learning_rate) {
   const int64_t rows = data.sequences() * data.tokens;
   require(static_cast<int64_t>(data.inputs.size()) == rows && static_cast<int64_t>(data.targets.size()) == rows,
           "a step of {} tokens was given {} inputs and {} targets", rows, data.inputs.size(), data.targets.size());
-  target_share_ = target_share(session_.grid().world().all_reduce_sum(data.valid_targets()));
+  target_share_ = target_share(session_.grid().control().all_reduce_sum(data.valid_targets()));
   give(target_share_, learning_rate, sample_key_);
 }
 
@@ -239,6 +241,11 @@ void StepRunner::enqueue_update(const Update& update) {
 
 void StepRunner::step(const StepData& data, const Objective& objective, int64_t index, const Update& how) {
   if (WorkTrail* trail = session_.device().trail()) trail->step(index);
+  ProcessGrid& grid = session_.grid();
+  if (clock_stopped_) start_of(begun_).record(Stream::compute);
+  clock_stopped_ = false;
+  const TrafficCounts before = grid.traffic();
+  grid.end_section();
   begin_training(data, index, how.learning_rate);
   replayed_ = false;
   if (can_record(data)) {
@@ -247,7 +254,7 @@ void StepRunner::step(const StepData& data, const Objective& objective, int64_t 
     enqueue_gradients(data, objective, staging(data));
     enqueue_update(how);
   }
-  request_result(objective);
+  request_result(objective, before);
 }
 
 /// A step that is larger than those of the run's configuration is enqueued as it comes. So is one that is profiled, as
@@ -277,11 +284,14 @@ void StepRunner::enqueue_recorded(const StepData& data, const Objective& objecti
   replayed_ = ran == Device::Ran::recording;
 }
 
-void StepRunner::request_result(const Objective& objective) {
+void StepRunner::request_result(const Objective& objective, const TrafficCounts& before) {
   require(pending_ < static_cast<int>(requests_.size()), "a step was begun with {} results of earlier ones not taken",
           pending_);
   Request& request = requests_[(first_request_ + static_cast<size_t>(pending_++)) % requests_.size()];
   request.objective = objective;
+  request.traffic = session_.grid().traffic();
+  request.traffic -= before;
+  session_.grid().end_section();
   Device& device = session_.device();
   const Transformer& model = session_.transformer();
   auto* to = static_cast<std::byte*>(request.staging.data());
@@ -290,20 +300,25 @@ void StepRunner::request_result(const Objective& objective) {
     to += part.bytes();
   }
   request.arrived->record(Stream::compute);
+  start_of(++begun_).record(Stream::compute);
 }
 
 StepResult StepRunner::take_result() {
   require(pending_ > 0, "the result of a step was asked for, but none is pending");
   Request& request = requests_[first_request_];
   first_request_ = (first_request_ + 1) % requests_.size();
-  --pending_;
   if (!request.arrived->happened()) request.arrived->wait();
   const auto* terms = static_cast<const double*>(request.staging.data());
   const double* numbers = terms + term_count;
   const Tensor counts = session_.transformer().step_counts();
   StepResult result{.terms = terms_of(terms, request.objective),
                     .gradient_norm = numbers[place(StepNumber::gradient_norm)],
-                    .applied = numbers[place(StepNumber::apply)] != 0};
+                    .applied = numbers[place(StepNumber::apply)] != 0,
+                    .seconds = request.arrived->seconds_since(start_of(begun_ - pending_)),
+                    .traffic = request.traffic};
+  --pending_;
+  session_.grid().collect_times();  // of what was begun between this step and the one before
+  result.traffic += session_.grid().collect_times();
   if (!counts) return result;
   const std::vector<double> values = widened(numbers + step_number_count, counts.dtype, counts.elements());
   result.expert_counts = rows_of(values.data(), counts.shape);

@@ -46,6 +46,10 @@ struct StepResult {
   bool applied = false;      ///< the weights were updated; false when the loss or the norm was not finite
   bool finite() const;
   ExpertCounts expert_counts;
+  /// Of the step, from the end of the step before it, or from its own begin where something else came between
+  /// (StepRunner::stop_clock). Measured by events of the device, so it does not matter when the result is read.
+  double seconds = 0;
+  TrafficCounts traffic;  ///< of this rank, in the step: no more of its time was spent waiting than it has
 };
 
 class StepRunner {
@@ -62,6 +66,8 @@ class StepRunner {
   int pending() const { return pending_; }
   /// The oldest pending result. Waits for the end of its step.
   StepResult take_result();
+  /// What the host does from now on until the next step (validation, saving) does not count as time of that step.
+  void stop_clock() { clock_stopped_ = true; }
 
   // ---- the parts of a step, for verification, tests and the search for what was not finite
   /// Enqueues: gradients zeroed, every micro-step, sums over ranks (terms everywhere, gradients on their owners).
@@ -93,8 +99,9 @@ class StepRunner {
   /// Where a step's numbers arrive.
   struct Request {
     Objective objective;
-    DeviceMemory staging;  ///< terms, numbers and selection counts
-    std::unique_ptr<Event> arrived;
+    DeviceMemory staging;            ///< terms, numbers and selection counts
+    std::unique_ptr<Event> arrived;  ///< keeps the time
+    TrafficCounts traffic;           ///< but for times that only the device knows
   };
   /// The micro-batch of so many sequences that begins at token `first` of this rank's step.
   using BatchAt = std::function<Batch(int64_t first, int64_t sequences)>;
@@ -116,16 +123,20 @@ class StepRunner {
   void enqueue_gradients(const StepData& data, const Objective& objective, const BatchAt& batch_at);
   void enqueue_update(const Update& update);
   void enqueue_norm();
-  void request_result(const Objective& objective);
+  void request_result(const Objective& objective, const TrafficCounts& before);
+  Event& start_of(int64_t step) { return *starts_[static_cast<size_t>(step) % starts_.size()]; }
   StepTerms terms_of(const double* values, const Objective& objective) const;
   ExpertCounts rows_of(const double* counts, const Shape& shape) const;
   ExpertCounts read_counts(const Tensor& counts);
 
   Session& session_;
   GradientReduction reduction_;
-  std::vector<Communicator::Work> gathers_;  ///< of weights, by bucket
-  std::vector<Request> requests_;            ///< a ring
-  std::vector<Given> given_;                 ///< a ring
+  std::vector<Communicator::Work> gathers_;     ///< of weights, by bucket
+  std::vector<Request> requests_;               ///< a ring
+  std::vector<Given> given_;                    ///< a ring
+  std::vector<std::unique_ptr<Event>> starts_;  ///< a ring, by step of this runner; they keep the time
+  int64_t begun_ = 0;                           ///< steps of this runner
+  bool clock_stopped_ = true;
   size_t first_request_ = 0, next_given_ = 0;
   int pending_ = 0;
   double target_share_ = 0;

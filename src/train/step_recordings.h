@@ -35,7 +35,8 @@ class StepRecordings {
  public:
   explicit StepRecordings(Device& device) : device_(device) {}
 
-  /// The recording of steps of this form: a new one the first time. Of more forms than can be kept, the oldest goes.
+  /// The recording of steps of this form: a new one the first time. When there are more forms than can be kept, the
+  /// oldest recording goes.
   Device::Recording& of(const StepForm& form);
 
  private:

@@ -80,7 +80,7 @@ void Trainer::open_data() {
   train_data_ = std::make_unique<DataFeed>(config_.data.train, config_);
   data_ = data_state(config_.data.train, train_data_->sampler());
   // Hosts may have copies of their own under the same path.
-  require_agreement(grid_.world(), "training data", to_text(data_));
+  require_agreement(grid_.control(), "training data", to_text(data_));
   if (config_.train.eval_every == 0) return;
   require(!config_.data.val.empty(), "train.eval_every is {}, but data.val is empty", config_.train.eval_every);
   val_data_ = std::make_unique<DataFeed>(config_.data.val, config_);
@@ -88,7 +88,7 @@ void Trainer::open_data() {
 
 /// Together: nobody allocates before everybody has looked at what is free.
 void Trainer::check_memory_of_ranks(const SessionPlan& plan, const Device& device, int local_ranks) const {
-  agreed(grid_.world(), [&] {
+  agreed(grid_.control(), [&] {
     check_memory(plan, available_to_rank(device, local_ranks));
     if (RunCheckpoints::mode(config_.train) == CheckpointSaver::Mode::background || grid_.ranks() > 1)
       check_snapshot_memory(plan, grid_.ranks(), device, local_ranks);
@@ -113,7 +113,7 @@ std::string Trainer::environment_json() const {
 }
 
 void Trainer::open_run_directory() {
-  agreed(grid_.world(), [&] {
+  agreed(grid_.control(), [&] {
     if (!first_rank()) return;
     make_directories(directory_);
     remove_leftovers(checkpoint_directory(directory_));
@@ -144,7 +144,7 @@ void Trainer::run() {
     return metrics_->news(
         fmt::format("nothing was trained: {} already has the {} steps that train.steps asks for{}", directory_, steps,
                     start_.config_changed ? ", and the changed configuration takes effect only in further steps" : ""));
-  agreed(grid_.world(), [this] {
+  agreed(grid_.control(), [this] {
     fetch(start_.step);
     require(data_error_.empty(), "{}", data_error_);
   });
@@ -171,7 +171,7 @@ void Trainer::take_steps(const StopSignals& signals) {
     checkpoints_->poll();
     if (data_error_.empty() && scan_) data_error_ = scan_->found();
     // Whichever rank it reached. A batch that cannot be read outranks every signal.
-    const int64_t signal = grid_.world().all_reduce_max(data_error_.empty() ? signals.received() : unreadable_data);
+    const int64_t signal = grid_.control().all_reduce_max(data_error_.empty() ? signals.received() : unreadable_data);
     const bool last = done == steps || signal != 0;
     if (due || last || validation_due(done)) end_steps(0);
     if (signal == unreadable_data || validation_failed_) end_by_data(done);
@@ -202,8 +202,7 @@ void Trainer::end_by_fault(const DeviceFault& fault) {
 }
 
 void Trainer::begin_step(int64_t index) {
-  StepInFlight step{.index = index, .data = std::move(next_), .begin = now()};
-  const TrafficCounts before = grid_.traffic();
+  StepInFlight step{.index = index, .data = std::move(next_)};
   grid_.progress().step = index;
   // What a row holds follows from its step alone, not from where this process began.
   const int64_t number = index + 1;
@@ -214,8 +213,6 @@ void Trainer::begin_step(int64_t index) {
                  .learning_rate = step.learning_rate,
                  .after_nonfinite =
                      config_.train.on_nonfinite == OnNonfinite::stop ? AfterNonfinite::halt : AfterNonfinite::skip});
-  step.traffic = grid_.traffic();
-  step.traffic -= before;
   step.expert_rows = session_->transformer().expert_rows();
   fetch(index + 1);
   in_flight_.push_back(std::move(step));
@@ -243,10 +240,9 @@ void Trainer::end_step(StepInFlight& step) {
   }
   StepRow row{.step = step.index + 1, .lr = step.learning_rate, .logged = step.logged};
   row.shown = step.logged || step.index == start_.step;
-  row.seconds = now() - std::max(step.begin, last_end_);
-  last_end_ = now();
+  row.seconds = result.seconds;
   if (row.shown && grid_.ranks() > 1)
-    row.ranks = gather_rank_report(grid_.world(), row.seconds, step.traffic, step.expert_rows);
+    row.ranks = gather_rank_report(grid_.control(), row.seconds, result.traffic, step.expert_rows);
   metrics_->take(row, result);
   if (validation_due(row.step)) {
     if (const std::optional<Validation> validation = validate()) metrics_->take(row.step, *validation);
@@ -330,6 +326,7 @@ bool Trainer::validation_due(int64_t step) const {
 }
 
 std::optional<Validation> Trainer::validate() {
+  runner_->stop_clock();
   StepData data;
   try {
     data = val_data_->validation(config_.train.eval_batches * config_.train.global_batch_size,
@@ -337,10 +334,10 @@ std::optional<Validation> Trainer::validate() {
   } catch (const Error& error) {
     data_error_ = error.what();
   }
-  validation_failed_ = grid_.world().all_reduce_max(static_cast<int64_t>(!data_error_.empty())) == 1;
+  validation_failed_ = grid_.control().all_reduce_max(static_cast<int64_t>(!data_error_.empty())) == 1;
   if (validation_failed_) return std::nullopt;
   const StepTerms terms = runner_->evaluate(data, Objective::only(config_.losses, Term::ce));
-  return Validation{terms[Term::ce], grid_.world().all_reduce_sum(data.valid_targets())};
+  return Validation{terms[Term::ce], grid_.control().all_reduce_sum(data.valid_targets())};
 }
 
 void Trainer::end_by_data(int64_t done) {
@@ -350,7 +347,7 @@ void Trainer::end_by_data(int64_t done) {
 }
 
 void Trainer::fail_by_data(int64_t done) {
-  for (const std::string& error : grid_.world().all_gather(data_error_))
+  for (const std::string& error : grid_.control().all_gather(data_error_))
     if (!error.empty()) fail("{}. Stopped after step {}; {}", error, done, checkpoints_->what_is_kept());
   fail("a batch could not be read, and no rank says why");
 }
@@ -359,6 +356,7 @@ void Trainer::fail_by_data(int64_t done) {
 
 void Trainer::save(int64_t step) {
   if (checkpoints_->has(step)) return;
+  runner_->stop_clock();
   check_weights(step);
   metrics_->sync();
   checkpoints_->save(content(step));

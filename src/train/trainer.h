@@ -42,10 +42,8 @@ class Trainer {
   struct StepInFlight {
     int64_t index = 0;
     StepData data;
-    double begin = 0;  ///< when it was begun, by now()
     bool logged = false;
     double learning_rate = 0;
-    TrafficCounts traffic;
     int64_t expert_rows = 0;
   };
 
@@ -103,7 +101,6 @@ class Trainer {
   int64_t skipped_in_a_row_ = 0;          ///< of these, the ones since the last update
   StepData next_;                         ///< the batch of the next step
   std::deque<StepInFlight> in_flight_;    ///< oldest first
-  double last_end_ = 0;                   ///< when the result of the last step was read, by now()
   StepData applied_;                      ///< the first micro-step of the last step whose update was made
   bool validation_failed_ = false;        ///< some rank could not read the validation data
   std::string data_error_;                ///< of this rank: an id outside the vocabulary, with its place

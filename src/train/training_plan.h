@@ -14,10 +14,10 @@ SessionShape training_shape(const Config& config);
 SessionPlan plan_training(const Config& config, const SessionShape& shape, const DeviceTraits& device,
                           const GridShape& grid = {}, int64_t micro_steps = 1);
 
-/// Of the configuration's own batch. Throws Error when the batch or the experts do not divide.
+/// The same for the configuration's own batch. Throws Error when the batch or the experts do not divide.
 SessionPlan plan_training(const Config& config, const DeviceTraits& device, const GridShape& grid = {});
 
-/// For a session on these operations, in this grid.
+/// The same for a session on these operations, in this grid.
 SessionPlan plan_training(const Config& config, const SessionShape& shape, const Ops& ops, const ProcessGrid& grid);
 
 }  // namespace strand

@@ -220,12 +220,12 @@ void Replay::compare_outputs() {
   const int64_t experts = config_.moe.num_experts, tokens = data.sequences() * data.tokens;
   std::vector<double> logits;
   std::vector<std::vector<double>> router_logits(static_cast<size_t>(layers)), selected(router_logits.size());
-  Communicator& world = session_.grid().world();
+  ControlChannel& hosts = session_.grid().control();
   const auto append = [](std::vector<double>& to, const std::vector<double>& from) {
     to.insert(to.end(), from.begin(), from.end());
   };
   const auto append_all = [&](std::vector<double>& to, const Tensor& mine) {
-    append(to, gather_values(world, download_values(ops, mine)));
+    append(to, gather_values(hosts, download_values(ops, mine)));
   };
   model.begin_evaluation();
   runner_.for_each_micro_step(data_, {}, [&](const MicroStep& micro) {
@@ -239,7 +239,7 @@ void Replay::compare_outputs() {
       append_all(selected[size_t(l)], model.routing(l).selected);
     }
   });
-  if (model.evaluation_counts()) world.all_reduce_sum(Traffic::statistics, model.evaluation_counts());
+  if (model.evaluation_counts()) session_.grid().world().all_reduce_sum(Traffic::statistics, model.evaluation_counts());
   const StepTerms terms = runner_.read_terms(objective());
   const auto concatenate = [&](const std::vector<std::vector<double>>& parts) {
     std::vector<double> all;

@@ -60,6 +60,7 @@ class CountingDevice final : public Device {
     behind_.synchronize();
   }
   std::unique_ptr<Event> make_event() override;
+  std::unique_ptr<Event> make_timed_event() override;
   int steps_ahead() const override { return ahead.value_or(behind_.steps_ahead()); }
   WorkTrail* trail() override { return told; }
   int threads() const override { return behind_.threads(); }
@@ -79,6 +80,9 @@ class CountingDevice final : public Device {
     void wait() override {
       ++requests_.waits;
       behind_->wait();
+    }
+    double seconds_since(const Event& earlier) const override {
+      return behind_->seconds_since(*static_cast<const CountingEvent&>(earlier).behind_);
     }
 
    private:
@@ -113,6 +117,10 @@ inline std::unique_ptr<Ops> CountingDevice::make_ops() {
 
 inline std::unique_ptr<Event> CountingDevice::make_event() {
   return std::make_unique<CountingEvent>(requests, behind_.make_event());
+}
+
+inline std::unique_ptr<Event> CountingDevice::make_timed_event() {
+  return std::make_unique<CountingEvent>(requests, behind_.make_timed_event());
 }
 
 }  // namespace strand::test

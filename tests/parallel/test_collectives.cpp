@@ -219,8 +219,15 @@ TEST_CASE("Groups are those of the grid's picture, for every expert_parallel tha
       if (p / ep == me / ep) experts.push_back(p);
       if (p % ep == me % ep) replicas.push_back(p);
     }
-    CHECK(grid->experts().all_gather(int64_t{me}) == experts);
-    CHECK(grid->replicas().all_gather(int64_t{me}) == replicas);
+    const auto members = [&](Communicator& group) {
+      std::vector<int64_t> ranks(static_cast<size_t>(group.size()), -1);
+      ranks[static_cast<size_t>(group.rank())] = me;
+      Communicator::Work work = group.begin_all_gather(Traffic::weights, tensor(ranks));
+      group.wait(work);
+      return ranks;
+    };
+    CHECK(members(grid->experts()) == experts);
+    CHECK(members(grid->replicas()) == replicas);
   }
 }
 
@@ -231,7 +238,7 @@ TEST_CASE("A grid that ranks do not agree on is refused on all of them") {
 
 TEST_CASE("Numbers and text of the host") {
   const auto grid = make_grid();
-  Communicator& c = grid->world();
+  ControlChannel& c = grid->control();
   const int64_t n = c.size();
   CHECK(c.all_reduce_sum(int64_t{c.rank()} + 1) == n * (n + 1) / 2);
   CHECK(c.all_reduce_max(-int64_t{c.rank()}) == 0);
@@ -249,9 +256,9 @@ TEST_CASE("Numbers and text of the host") {
 
 TEST_CASE("Ranks that were started with different text are told so, all alike") {
   const auto grid = make_grid();
-  CHECK_NOTHROW(require_agreement(grid->world(), "configuration", "a: 1\n"));
+  CHECK_NOTHROW(require_agreement(grid->control(), "configuration", "a: 1\n"));
   const std::string mine = processes().rank() == processes().size() - 1 ? "a: 1\nb: 3\n" : "a: 1\nb: 2\n";
-  CHECK_THROWS_WITH(require_agreement(grid->world(), "configuration", mine),
+  CHECK_THROWS_WITH(require_agreement(grid->control(), "configuration", mine),
                     "rank " + std::to_string(processes().size() - 1) +
                         " has another configuration than rank 0: line 2 is 'b: 3' there and 'b: 2' on rank 0");
 }

@@ -20,25 +20,21 @@
 namespace strand {
 namespace {
 
-/// Host bytes between two processes, over a pair of sockets.
-class PairCommunicator final : public Communicator {
+/// The messages of two hosts, over a pair of sockets.
+class PairControl final : public ControlChannel {
  public:
-  PairCommunicator(int rank, int socket) : Communicator(rank, 2), socket_(socket) {}
-  void all_gather_host(const void* mine, size_t bytes, void* all) override {
+  PairControl(int rank, int socket) : ControlChannel(rank, 2), socket_(socket) {}
+
+ private:
+  double gather_bytes(const void* mine, size_t bytes, void* all) override {
     auto* to = static_cast<char*>(all);
     std::copy_n(static_cast<const char*>(mine), bytes, to + static_cast<size_t>(rank()) * bytes);
     require(send(socket_, mine, bytes, MSG_NOSIGNAL) == static_cast<ssize_t>(bytes), "a send failed");
     require(
         recv(socket_, to + static_cast<size_t>(1 - rank()) * bytes, bytes, MSG_WAITALL) == static_cast<ssize_t>(bytes),
         "a receive failed");
+    return 0;
   }
-
- private:
-  int64_t start_all_reduce_sum(Traffic, const Tensor&) override { fail("not on the host"); }
-  int64_t start_reduce_scatter_sum(Traffic, const Tensor&, DType) override { fail("not on the host"); }
-  int64_t start_all_gather(Traffic, const Tensor&) override { fail("not on the host"); }
-  int64_t start_all_to_all(Traffic, const RankRows&, const RankRows&) override { fail("not on the host"); }
-  double finish(int64_t) override { fail("not on the host"); }
 
   int socket_;
 };
@@ -58,7 +54,8 @@ constexpr int ended_by_watchdog = 41, came_back = 42;
                                      DeviceGridOptions{.watchdog_seconds = other == Other::dies ? 600.0 : 1.0,
                                                        .end_all_ranks = [&](int exit_code) { code = exit_code; }});
   CudaDevice device({});
-  NcclCommunicator group(device, std::make_unique<PairCommunicator>(rank, socket), SumOrder::of_library, watchdog);
+  PairControl hosts(rank, socket);
+  NcclCommunicator group(device, {.size = 2, .rank = rank, .first = 0}, hosts, SumOrder::of_library, watchdog);
   const DeviceMemory memory(device, MemoryKind::device, 1024);
   const Tensor x = memory.tensor(DType::f32, {256});
   const std::vector<float> ones(256, 1.0f);

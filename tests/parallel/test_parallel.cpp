@@ -18,8 +18,8 @@ Tensor paper(DType type, Shape shape) {
   return {&somewhere, type, shape};
 }
 
-void check_booked(const Communicator& c, Traffic kind, int64_t messages, double payload, double sent) {
-  const TrafficCounts::Kind& k = c.traffic()[kind];
+void check_booked(const TrafficCounts& traffic, Traffic kind, int64_t messages, double payload, double sent) {
+  const TrafficCounts::Kind& k = traffic[kind];
   CHECK(k.calls == 1);
   CHECK(k.messages == messages);
   CHECK(k.payload_bytes == payload);
@@ -29,20 +29,20 @@ void check_booked(const Communicator& c, Traffic kind, int64_t messages, double 
 TEST_CASE("A counting communicator books messages and bytes by the stated algorithms") {
   CountingCommunicator c(1, 4);
   c.all_reduce_sum(Traffic::statistics, paper(DType::f32, {16384}));  // 64 KiB: the largest that is small
-  check_booked(c, Traffic::statistics, 3, 65536, 3 * 65536.0);
+  check_booked(c.traffic(), Traffic::statistics, 3, 65536, 3 * 65536.0);
   c.all_reduce_sum(Traffic::gradients, paper(DType::f32, {16385}));  // 3/4 of 65540 out, and again to all
-  check_booked(c, Traffic::gradients, 6, 65540, 2 * 49155.0);
+  check_booked(c.traffic(), Traffic::gradients, 6, 65540, 2 * 49155.0);
   Communicator::Work work = c.begin_all_gather(Traffic::weights, paper(DType::bf16, {8, 100}));
   c.wait(work);
   CHECK(!work);
-  check_booked(c, Traffic::weights, 3, 1600, 1200);
+  check_booked(c.traffic(), Traffic::weights, 3, 1600, 1200);
 }
 
 TEST_CASE("A reduce-scatter that travels as bf16 moves half the bytes") {
   CountingCommunicator c(0, 4);
   Communicator::Work work = c.begin_reduce_scatter_sum(Traffic::gradients, paper(DType::f32, {400}), DType::bf16);
   c.wait(work);
-  check_booked(c, Traffic::gradients, 3, 800, 600);
+  check_booked(c.traffic(), Traffic::gradients, 3, 800, 600);
 }
 
 TEST_CASE("The payload of an all-to-all is of the rank's own tokens; what it sends is for others") {
@@ -50,24 +50,29 @@ TEST_CASE("The payload of an all-to-all is of the rank's own tokens; what it sen
   const RankRows here{paper(DType::f32, {6, 8}), {0, 1, 5}, {1, 4, 1}};
   CountingCommunicator out(1, 3), home(1, 3);
   out.all_to_all(Traffic::dispatch, Direction::to_experts, there, here);
-  check_booked(out, Traffic::dispatch, 2, 10 * 32, 7 * 32);  // 3 of the 10 stay
+  check_booked(out.traffic(), Traffic::dispatch, 2, 10 * 32, 7 * 32);  // 3 of the 10 stay
   home.all_to_all(Traffic::combine, Direction::home, here, there);
-  check_booked(home, Traffic::combine, 2, 10 * 32, 2 * 32);  // 4 of the 6 stay
+  check_booked(home.traffic(), Traffic::combine, 2, 10 * 32, 2 * 32);  // 4 of the 6 stay
 }
 
 TEST_CASE("Host numbers are booked as control, and a counting rank hears itself from everybody") {
-  CountingCommunicator c(2, 3);
+  const auto grid = ProcessGrid::counting({3, 1, 2});
+  ControlChannel& c = grid->control();
   CHECK(c.all_gather(int64_t{7}) == std::vector<int64_t>{7, 7, 7});
-  check_booked(c, Traffic::control, 2, 8, 16);
+  check_booked(grid->traffic(), Traffic::control, 2, 8, 16);
   CHECK(c.all_reduce_sum(int64_t{5}) == 15);
+  CHECK(c.all_gather(std::string("me")) == std::vector<std::string>{"me", "me", "me"});
+  CHECK(grid->world().traffic().total().calls == 0);  // communicators move tensors alone
 }
 
 TEST_CASE("A group of one is complete as it begins and books nothing") {
   SelfCommunicator c;
   CHECK(!c.begin_all_reduce_sum(Traffic::gradients, paper(DType::f32, {1000})));
   CHECK(!c.begin_all_gather(Traffic::weights, paper(DType::f32, {1000})));
-  CHECK(c.all_gather(std::string("me")) == std::vector<std::string>{"me"});
   CHECK(c.traffic().total().calls == 0);
+  SelfControl alone;
+  CHECK(alone.all_gather(std::string("me")) == std::vector<std::string>{"me"});
+  CHECK(alone.traffic().calls == 0);
 }
 
 TEST_CASE("What no collective can mean is refused") {

@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/clock.h"
 #include "core/error.h"
 #include "parallel/process_grid.h"
 
@@ -125,16 +126,11 @@ class ThreadCommunicator final : public Communicator {
     });
   }
 
-  double finish(int64_t ticket) override {
+  Times finish(int64_t ticket) override {
+    const double begin = now();
     for (; !waiting_.empty() && waiting_.begin()->first <= ticket; waiting_.erase(waiting_.begin()))
       waiting_.begin()->second();
-    return 0;
-  }
-
-  void all_gather_host(const void* mine, size_t bytes, void* all) override {
-    group_->meet(rank(), mine, [&](const std::vector<const void*>& theirs) {
-      for (int p = 0; p < size(); ++p) std::memcpy(at(all, size_t(p) * bytes), theirs[size_t(p)], bytes);
-    });
+    return {.busy = now() - begin, .exposed = now() - begin};
   }
 
   int64_t start(std::function<void()> collective) {
@@ -184,6 +180,24 @@ class ThreadCommunicator final : public Communicator {
   std::map<int64_t, std::function<void()>> waiting_;
 };
 
+class ThreadControl final : public ControlChannel {
+ public:
+  ThreadControl(std::shared_ptr<ThreadGroup> group, int rank)
+      : ControlChannel(rank, group->size()), group_(std::move(group)) {}
+
+ private:
+  double gather_bytes(const void* mine, size_t bytes, void* all) override {
+    const double begin = now();
+    group_->meet(rank(), mine, [&](const std::vector<const void*>& theirs) {
+      for (int p = 0; p < size(); ++p)
+        std::memcpy(static_cast<char*>(all) + size_t(p) * bytes, theirs[size_t(p)], bytes);
+    });
+    return now() - begin;
+  }
+
+  std::shared_ptr<ThreadGroup> group_;
+};
+
 /// Runs body(grid) on every rank of a grid, one thread each with one OpenMP thread. Throws what the first rank to fail
 /// threw. Catch's assertions are not for threads: the body brings results home.
 inline void run_ranks(int ranks, int expert_parallel, const std::function<void(ProcessGrid&)>& body,
@@ -191,7 +205,7 @@ inline void run_ranks(int ranks, int expert_parallel, const std::function<void(P
   require_grid(ranks, expert_parallel);
   ThreadMeetings meetings;
   const auto group = [&](int size) { return std::make_shared<ThreadGroup>(meetings, size); };
-  const auto world = group(ranks);
+  const auto world = group(ranks), hosts = group(ranks);
   const int replicas = ranks / expert_parallel;
   std::vector<std::shared_ptr<ThreadGroup>> experts, copies;
   for (int i = 0; i < replicas; ++i) experts.push_back(group(expert_parallel));
@@ -202,7 +216,7 @@ inline void run_ranks(int ranks, int expert_parallel, const std::function<void(P
     omp_set_num_threads(1);
     const GridShape at{ranks, expert_parallel, rank};
     ProcessGrid grid(
-        std::make_unique<ThreadCommunicator>(world, rank, happens),
+        std::make_unique<ThreadControl>(hosts, rank), std::make_unique<ThreadCommunicator>(world, rank, happens),
         std::make_unique<ThreadCommunicator>(experts[size_t(at.replica_rank())], at.expert_rank(), happens),
         std::make_unique<ThreadCommunicator>(copies[size_t(at.expert_rank())], at.replica_rank(), happens));
     try {

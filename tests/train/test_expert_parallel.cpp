@@ -77,7 +77,7 @@ Outcome train(const Config& config, Layout layout, Happens happens = Happens::at
           if (i == 0) {
             out.gradients = gather_logical(session, &OwnedPart::gradient);
             out.counts = runner.expert_counts();
-            out.expert_rows = grid.world().all_reduce_sum(session.transformer().expert_rows());
+            out.expert_rows = grid.control().all_reduce_sum(session.transformer().expert_rows());
           }
           out.norms.push_back(runner.gradient_norm());
           runner.update({.optimizer = {.weight_decay = 0.1, .clip_norm = 1.0}, .learning_rate = 1e-3});

@@ -29,10 +29,6 @@ class LoggingCommunicator final : public Communicator {
  public:
   explicit LoggingCommunicator(Lines& lines) : Communicator(0, 2), lines_(lines) {}
   bool only_counts() const override { return true; }
-  void all_gather_host(const void* mine, size_t bytes, void* all) override {
-    for (size_t r = 0; r < 2; ++r)
-      std::copy_n(static_cast<const char*>(mine), bytes, static_cast<char*>(all) + r * bytes);
-  }
 
  private:
   static constexpr int64_t reduction = 1, other = 2;
@@ -44,9 +40,9 @@ class LoggingCommunicator final : public Communicator {
   }
   int64_t start_all_gather(Traffic, const Tensor&) override { return other; }
   int64_t start_all_to_all(Traffic, const RankRows&, const RankRows&) override { return other; }
-  double finish(int64_t ticket) override {
+  Times finish(int64_t ticket) override {
     if (ticket == reduction) lines_.push_back("reduction waited for");
-    return 0;
+    return {};
   }
 
   Lines& lines_;
@@ -66,8 +62,8 @@ Lines lines_of_a_step(bool overlap) {
   CountingDevice device(paper);
   device.told = &trail;
   PlanOps ops(device);
-  ProcessGrid grid(std::make_unique<LoggingCommunicator>(lines), std::make_unique<SelfCommunicator>(),
-                   std::make_unique<LoggingCommunicator>(lines));
+  ProcessGrid grid(std::make_unique<CountingControl>(0, 2), std::make_unique<LoggingCommunicator>(lines),
+                   std::make_unique<SelfCommunicator>(), std::make_unique<LoggingCommunicator>(lines));
   const SessionShape shape{Purpose::training, 1, 8};
   Session session(ops, grid, config, shape, plan_training(config, shape, ops, grid));
   StepRunner runner(session);

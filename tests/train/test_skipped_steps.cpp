@@ -189,6 +189,24 @@ TEST_CASE("A run whose results are read a step late leaves the bytes of one that
   CHECK(late.rows.size() == 6);
 }
 
+TEST_CASE("However late a step's result is read, its ranks did not wait for longer than it took") {
+  const int steps_ahead = GENERATE(0, 1);
+  INFO(steps_ahead << " steps late");
+  Config config = skipping();
+  config.train.log_every = 1;
+  DrivenRun run(config);
+  train(run, config, {4, 2}, 6, {}, steps_ahead);
+  const std::vector<std::string> rows = run.remains().rows;
+  CHECK(rows.size() == 6);
+  for (const std::string& row : rows) {
+    const json r = json::parse(row);
+    const double slowest = r["step_seconds_by_rank"]["max"], exposed = r["comm_seconds"]["exposed"];
+    CHECK(slowest > 0);
+    CHECK(exposed > 0);
+    CHECK(exposed <= slowest);
+  }
+}
+
 TEST_CASE("A step that is found not to be finite a step late has changed nothing, nor has the step after it") {
   const Layout layout = GENERATE(Layout{1, 1}, Layout{2, 1});
   Config config = skipping();
