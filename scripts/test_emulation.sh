@@ -46,7 +46,7 @@ for way in "${ways[@]}"; do
   cmake -S . -B "$folder" -G Ninja --log-level=WARNING -DSTRAND_CUDA=ON -DSTRAND_MPI=OFF -DSTRAND_WERROR=$werror \
     "${options[@]}" >/dev/null
   # shellcheck disable=SC2086
-  cmake --build "$folder" --parallel "$(nproc)" --target $programs
+  ninja --quiet -C "$folder" $programs
   echo "built in $((SECONDS - started)) s"
   echo "== Tests ($folder)"
   # shellcheck disable=SC2086

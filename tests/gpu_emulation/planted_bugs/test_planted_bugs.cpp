@@ -4,11 +4,11 @@
 #include <sys/wait.h>
 
 #include <array>
+#include <cctype>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <regex>
 #include <set>
 
 #include "gpu_emulation/checker.h"
@@ -28,13 +28,22 @@ std::string text_of(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
 
-/// "file: kernel" of every kernel that a source defines.
+/// "file: kernel" of every kernel that a source defines: the word before the parameters, which may follow the bounds of
+/// its launches, __launch_bounds__(...).
 std::set<std::string> kernels_in(const std::filesystem::path& path) {
-  static const std::regex definition(R"(__global__\s+void\s+(?:__launch_bounds__\([^;{]*?\)\s+)?(\w+)\s*\()");
-  const std::string text = text_of(path);
+  const std::string text = text_of(path), bounds = "__launch_bounds__";
   std::set<std::string> found;
-  for (std::sregex_iterator it(text.begin(), text.end(), definition), end; it != end; ++it)
-    found.insert(path.filename().string() + ": " + (*it)[1].str());
+  for (size_t at = text.find("__global__"); at != std::string::npos; at = text.find("__global__", at + 1)) {
+    size_t open = text.find('(', at);
+    if (text.compare(open - bounds.size(), bounds.size(), bounds) == 0) {
+      int depth = 1;
+      while (depth > 0) depth += text[++open] == '(' ? 1 : text[open] == ')' ? -1 : 0;
+      open = text.find('(', open);
+    }
+    size_t begin = open;
+    while (std::isalnum(static_cast<unsigned char>(text[begin - 1])) || text[begin - 1] == '_') --begin;
+    found.insert(path.filename().string() + ": " + text.substr(begin, open - begin));
+  }
   return found;
 }
 
