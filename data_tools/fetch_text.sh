@@ -77,9 +77,9 @@ flat() {
   printf '%s' "$1" | tr / -
 }
 
-# without_boilerplate DIRECTORY: lines that stand more than 100 times in its files are left out (menus, headings, notes).
+# without_boilerplate DIRECTORY MOST: lines that stand more than MOST times in its files are left out (menus, headings).
 without_boilerplate() {
-  find "$1" -type f -exec cat {} + | sort | uniq -c | awk '$1 > 100 { sub(/^ *[0-9]+ /, ""); if ($0 != "") print }' >"$work/boilerplate"
+  find "$1" -type f -exec cat {} + | sort | uniq -c | awk -v most="$2" '$1 > most { sub(/^ *[0-9]+ /, ""); if ($0 != "") print }' >"$work/boilerplate"
   find "$1" -type f | sort >"$work/texts"
   while read -r page; do
     awk 'NR == FNR { often[$0]; next } !($0 in often) && ($0 != "" || last != "") { print; last = $0 }' \
@@ -127,7 +127,7 @@ make_sage() {
     awk -v begin='role="main"' -v end='class="sphinxsidebar"' -f "$here/html.awk" "$pages/$page" >"$1/$(flat "${page%.html}").txt"
   done <"$work/pages"
   find "$1" -type f -size -2 -delete # empty pages
-  without_boilerplate "$1"
+  without_boilerplate "$1" 100
 }
 
 make_kernel() {
@@ -182,7 +182,7 @@ make_handbook() {
     done
   done
   find "$1" -type f -size -2 -delete
-  without_boilerplate "$1"
+  without_boilerplate "$1" 4 # paragraphs that nobody has translated stand in many languages in English
 }
 
 # Checksums lie in a hidden file, which the readers of text leave out.

@@ -26,6 +26,29 @@ function decoded(text,    out, at, name) {
   return out text
 }
 
+# Ends the line that is being made; blank lines do not follow one another.
+function put(    text) {
+  text = line
+  line = ""
+  sub(/[ \t\r]+$/, "", text)
+  if (text ~ /^ [^ ]/) sub(/^ /, "", text)
+  if (text == "" && last == "") return
+  if (text == "") { blank = 1; return }
+  if (blank) print ""
+  blank = 0
+  print text
+  last = text
+}
+
+function emit(text,    n, i, parts) {
+  n = split(text, parts, "\n")
+  for (i = 1; i < n; ++i) {
+    line = line parts[i]
+    put()
+  }
+  if (n > 0) line = line parts[n]
+}
+
 BEGIN {
   RS = "<"
   entity["lt"] = "<"; entity["gt"] = ">"; entity["amp"] = "&"; entity["quot"] = "\""; entity["nbsp"] = " "; entity["#160"] = " "
@@ -34,7 +57,6 @@ BEGIN {
   split("p div h1 h2 h3 h4 h5 h6 li ul ol dl dt dd table tr section pre blockquote br hr figure", names, " ")
   for (i in names) block[names[i]] = block["/" names[i]] = 1
   started = begin == ""
-  result = ""
 }
 
 NR == 1 { next } # before the first tag
@@ -62,20 +84,10 @@ NR == 1 { next } # before the first tag
   }
   if (name == "pre") pre = 1
   if (name == "/pre") pre = 0
-  if (name in block) result = result "\n"
+  if (name in block) put()
   if (tag ~ /class="headerlink"/) next
   if (!pre) gsub(/[ \t\r\n]+/, " ", text)
-  result = result decoded(text)
+  emit(decoded(text))
 }
 
-END {
-  n = split(result, lines, "\n")
-  for (i = 1; i <= n; ++i) {
-    line = lines[i]
-    sub(/[ \t\r]+$/, "", line)
-    if (line ~ /^ [^ ]/) sub(/^ /, "", line)
-    if (line == "" && (last == "" || i == n)) continue
-    print line
-    last = line
-  }
-}
+END { put() }

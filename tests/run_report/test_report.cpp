@@ -184,7 +184,7 @@ TEST_CASE("runs that differ in the seed alone are one kind, and kinds are compar
   for (const double d : pairs[0].differences) CHECK(d == Approx(-0.002).margin(1e-9));
   const std::string page = make_report(all, 0);
   CHECK_THAT(panel(page, "comparison"),
-             Contains("sp − lb") && Contains("-0.0020") && Contains("losses.sp_weight: 0 became 0.002"));
+             Contains("sp − lb") && Contains("-0.0020") && Contains("losses.sp_weight: 0.0 became 0.002"));
   CHECK_THAT(panel(page, "header"), Contains("Comparison of 6 runs of 2 kinds"));
 }
 

@@ -102,7 +102,8 @@ TEST_CASE("a chart's data has gaps for what is not a number and null where a lin
 
 TEST_CASE("a line that is constant apart from rounding has a picture") {
   Chart chart{.id = "x", .title = "t"};
-  chart.lines.push_back({"a", 0, Stroke::full, {{{1, 2, 3}, {0.1, std::nextafter(0.1, 1), std::nextafter(0.1, 0)}}, {}, {}}});
+  chart.lines.push_back(
+      {"a", 0, Stroke::full, {{{1, 2, 3}, {0.1, std::nextafter(0.1, 1), std::nextafter(0.1, 0)}}, {}, {}}});
   CHECK(figure_html(chart).size() < 5000);
   chart.from_zero = FromZero::yes;
   CHECK(figure_html(chart).size() < 5000);
