@@ -40,9 +40,13 @@ std::unique_ptr<Checkpoint> checkpoint_with(const Config& config, const Temporar
     for (const double x : numbers(made.model(), name)) elements.push_back(static_cast<float>(x));
     if (name == "embed_tokens.weight") std::fill(elements.begin(), elements.end(), value);
     values.push_back(elements);
-    tensors.push_back({{name, DType::f32, item.entry->shape}, [elements](void* host, size_t offset, size_t bytes) {
-                         std::memcpy(host, reinterpret_cast<const char*>(elements.data()) + offset, bytes);
-                       }});
+    NamedTensor& tensor = tensors.emplace_back();
+    tensor.name = name;
+    tensor.dtype = DType::f32;
+    tensor.shape = item.entry->shape;
+    tensor.read = [elements](void* host, size_t offset, size_t bytes) {
+      std::memcpy(host, reinterpret_cast<const char*>(elements.data()) + offset, bytes);
+    };
   }
   CheckpointContents contents;
   contents.config_yaml = to_yaml(config);
