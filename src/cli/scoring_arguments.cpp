@@ -83,7 +83,7 @@ ScoringModel::ScoringModel(const ModelArguments& model, const ScoringArguments& 
       begin_(begin_text(a.bos, model_.tokenizer())),
       max_length_(a.context > 0 ? a.context : model_.config().data.sequence_length),
       encoder_(model_.tokenizer(), begin_, max_length_),
-      scorer_(encoder_, [this](const SessionShape& shape) -> Session& { return model_.open(shape); }, grid_->world(),
+      scorer_(encoder_, [this](const SessionShape& shape) -> Session& { return model_.open(shape); }, grid_->control(),
               {.pass_tokens = a.batch_tokens}),
       forwarding_(*this) {}
 

@@ -3,7 +3,7 @@
 // scored with contexts that are computed once.
 #include <functional>
 
-#include "parallel/communicator.h"
+#include "parallel/control_channel.h"
 #include "tasks/encoding.h"
 
 namespace strand {
@@ -19,7 +19,7 @@ class ModelScorer final : public Scorer {
   using OpenSession = std::function<Session&(const SessionShape& shape)>;
 
   /// `all` are the processes of the run, which make the same calls. All references outlive the scorer.
-  ModelScorer(const RequestEncoder& encoder, OpenSession open, Communicator& all, ModelScorerOptions options = {});
+  ModelScorer(const RequestEncoder& encoder, OpenSession open, ControlChannel& all, ModelScorerOptions options = {});
 
   /// From now on `on_progress` is called with the progress of this process's requests; none = not any more.
   void tell(std::function<void(const ScoringProgress&)> on_progress) { on_progress_ = std::move(on_progress); }
@@ -31,7 +31,7 @@ class ModelScorer final : public Scorer {
  private:
   const RequestEncoder& encoder_;
   OpenSession open_;
-  Communicator& all_;
+  ControlChannel& all_;
   ModelScorerOptions options_;
   std::function<void(const ScoringProgress&)> on_progress_;
   int64_t cut_ = 0;

@@ -279,7 +279,7 @@ void Trainer::not_applied(const StepInFlight& step, const StepResult& result) {
 /// The row of a step with which the run ends, so that the log and the report tell where that was.
 void Trainer::write_last_row(const StepInFlight& step, const StepResult& result) {
   StepRow row{.step = step.index + 1, .lr = step.learning_rate};
-  row.seconds = now() - std::max(step.begin, last_end_);
+  row.seconds = result.seconds;
   metrics_->take(row, result);
   metrics_->write_row();
   write_report();
