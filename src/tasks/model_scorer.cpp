@@ -78,7 +78,8 @@ TokenScore score_at(const std::string& bytes, size_t index) {
 }
 }  // namespace
 
-ModelScorer::ModelScorer(const RequestEncoder& encoder, OpenSession open, ControlChannel& all, ModelScorerOptions options)
+ModelScorer::ModelScorer(const RequestEncoder& encoder, OpenSession open, ControlChannel& all,
+                         ModelScorerOptions options)
     : encoder_(encoder), open_(std::move(open)), all_(all), options_(std::move(options)) {}
 
 std::vector<TokenScore> ModelScorer::score(std::span<const TextRequest> requests) {
