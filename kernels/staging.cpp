@@ -1,5 +1,7 @@
 #include "kernels/staging.h"
 
+#include <cstring>
+
 #include "core/error.h"
 
 namespace strand {
@@ -20,14 +22,16 @@ void upload_as(Ops& ops, const Tensor& tensor, const std::vector<double>& values
 
 template <typename T>
 std::vector<double> widened_from(const void* numbers, int64_t count) {
-  const T* from = static_cast<const T*>(numbers);
+  const auto* bytes = static_cast<const std::byte*>(numbers);
   std::vector<double> values;
   values.reserve(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) {
+    T number;
+    std::memcpy(&number, bytes + static_cast<size_t>(i) * sizeof(T), sizeof(T));
     if constexpr (std::is_same_v<T, bf16>)
-      values.push_back(static_cast<float>(from[i]));
+      values.push_back(static_cast<float>(number));
     else
-      values.push_back(static_cast<double>(from[i]));
+      values.push_back(static_cast<double>(number));
   }
   return values;
 }

@@ -3,8 +3,8 @@
 #include <fmt/core.h>
 
 #include <array>
-#include <cstring>
 #include <filesystem>
+#include <optional>
 
 #include "config/schema.h"
 #include "core/error.h"
@@ -47,20 +47,6 @@ void require_whole(Session& session, const char* what) {
   require(session.grid().ranks() == 1, "{} of {} ranks are not in one place", what, session.grid().ranks());
 }
 
-template <typename T>
-std::vector<double> widen(std::span<const std::byte> bytes) {
-  std::vector<double> values(bytes.size() / sizeof(T));
-  for (size_t i = 0; i < values.size(); ++i) {
-    T x;
-    std::memcpy(&x, bytes.data() + i * sizeof(T), sizeof(T));
-    if constexpr (std::is_same_v<T, bf16>)
-      values[i] = static_cast<float>(x);
-    else
-      values[i] = static_cast<double>(x);
-  }
-  return values;
-}
-
 /// The elements of a tensor of a checkpoint as `acc`: those in the file where they are of that type, else converted.
 class AccValues {
  public:
@@ -71,15 +57,10 @@ class AccValues {
     const std::span<const std::byte> bytes = item.bytes();
     data_ = bytes.data();
     if (item.entry->type == acc) return;
-    std::vector<double> values;
-    if (item.entry->type == DType::f32)
-      values = widen<float>(bytes);
-    else if (item.entry->type == DType::f64)
-      values = widen<double>(bytes);
-    else if (item.entry->type == DType::bf16)
-      values = widen<bf16>(bytes);
-    else
-      fail("{}: tensor {} is {}, expected F32, F64 or BF16", item.file->path(), name, item.entry->dtype);
+    const std::optional<DType> type = item.entry->type;
+    require(type == DType::f32 || type == DType::f64 || type == DType::bf16,
+            "{}: tensor {} is {}, expected F32, F64 or BF16", item.file->path(), name, item.entry->dtype);
+    std::vector<double> values = widened(bytes.data(), *type, shape.elements());
     if (acc == DType::f64)
       f64_ = std::move(values);
     else

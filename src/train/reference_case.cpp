@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "config/schema.h"
 #include "config/terms.h"
 #include "core/error.h"
+#include "kernels/staging.h"
 
 namespace strand {
 
@@ -166,27 +166,15 @@ void ReferenceCase::read_batch() {
   config_.data.sequence_length = data_.tokens;
 }
 
-namespace {
-template <typename T>
-std::vector<double> widen(std::span<const std::byte> bytes) {
-  std::vector<double> values(bytes.size() / sizeof(T));
-  for (size_t i = 0; i < values.size(); ++i) {
-    T v;
-    std::memcpy(&v, bytes.data() + i * sizeof(T), sizeof(T));
-    values[i] = static_cast<double>(v);
-  }
-  return values;
-}
-}  // namespace
-
 std::vector<double> ReferenceCase::values(const std::string& tensor, const std::vector<int64_t>& shape) const {
   const TensorEntry* entry = file_.find(tensor);
   require(entry != nullptr, "{}: no tensor {}", file_.path(), tensor);
   require(entry->shape == shape, "{}: {} is {}, but this model needs {}", file_.path(), tensor,
           shape_text(entry->shape), shape_text(shape));
-  if (entry->dtype == "F32") return widen<float>(file_.bytes(*entry));
-  if (entry->dtype == "I32") return widen<int32_t>(file_.bytes(*entry));
-  fail("{}: {} is {}, expected F32 or I32", file_.path(), tensor, entry->dtype);
+  require(entry->type == DType::f32 || entry->type == DType::i32, "{}: {} is {}, expected F32 or I32", file_.path(),
+          tensor, entry->dtype);
+  const std::span<const std::byte> bytes = file_.bytes(*entry);
+  return widened(bytes.data(), *entry->type, static_cast<int64_t>(bytes.size() / size_of(*entry->type)));
 }
 
 }  // namespace strand
