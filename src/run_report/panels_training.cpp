@@ -144,12 +144,13 @@ void add_optimizer(Page& page, const Groups& groups) {
                        .column = "loss_z"},
                       groups));
   page.html("</div>");
-  int64_t skipped = 0;
+  int64_t nonfinite = 0;
   for (const Group& group : groups)
-    for (const RunFiles* run : group.runs)
-      for (const double loss : run->column("loss").values) skipped += !std::isfinite(loss);
-  page.text(skipped == 0 ? "No step was skipped."
-                         : fmt::format("{} steps had no finite loss, and were skipped.", skipped));
+    for (const RunFiles* run : group.runs) nonfinite += run->nonfinite_steps;
+  page.text(
+      nonfinite == 0
+          ? "No step was skipped."
+          : fmt::format("{} steps had a loss or a gradient that is not a number, and changed no weight.", nonfinite));
 }
 
 void add_speed(Page& page, const Groups& groups) {

@@ -57,7 +57,9 @@ void take_row(RunFiles& run, const Json& row) {
   if (step == 0) return;
   ++run.rows;
   run.last_step = step;
-  run.last_is_finite = !row.contains("loss") || row["loss"].is_number();
+  const auto is_finite = [&](const char* key) { return !row.contains(key) || row[key].is_number(); };
+  run.last_is_finite = is_finite("loss") && is_finite("grad_norm");
+  run.nonfinite_steps += !run.last_is_finite;
 }
 
 /// A last line that is being written has no newline yet and does not count.

@@ -28,7 +28,8 @@ struct RunFiles {
   int64_t rows = 0;           ///< of steps; row 0 does not count
   int64_t foreign_lines = 0;  ///< lines of the log that are no rows
   int64_t last_step = 0;
-  bool last_is_finite = true;                                ///< whether the loss of the last row is a number
+  int64_t nonfinite_steps = 0;                               ///< steps whose loss or gradient norm is not a number
+  bool last_is_finite = true;                                ///< whether those of the last step are
   nlohmann::ordered_json environment, analysis, evaluation;  ///< null where there is no such file
   std::string samples;
 

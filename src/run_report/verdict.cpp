@@ -78,11 +78,10 @@ void warn_of_validation(const RunFiles& run, Warnings& out) {
 }
 
 void warn_of_steps(const RunFiles& run, Warnings& out) {
-  const Series& loss = run.column("loss");
   const Series& z = run.column("loss_z");
-  const auto skipped =
-      std::count_if(loss.values.begin(), loss.values.end(), [](double x) { return !std::isfinite(x); });
-  if (skipped > 0) out.push_back(fmt::format("{} had a loss that is not a number.", plural(skipped, "step", "steps")));
+  if (run.nonfinite_steps > 0)
+    out.push_back(
+        fmt::format("{} had a loss or a gradient that is not a number.", plural(run.nonfinite_steps, "step", "steps")));
   int64_t jumps = 0;
   double last_jump = 0;
   for (size_t i = 0; i < z.size(); ++i) {

@@ -132,9 +132,14 @@ TEST_CASE("the verdict says how far a run came") {
     if (s.step == 30) s.loss = "null";
   };
   CHECK(verdict_of(read_run(runs.make("c", 1, 0, 30, at_30))).outcome == Outcome::not_finite);
+  const auto gradient_at_30 = [](Runs::Step& s) {
+    if (s.step == 30) s.norm = "null";
+  };
+  CHECK(verdict_of(read_run(runs.make("e", 1, 0, 30, gradient_at_30))).text ==
+        "Stopped at step 30 of 100: the loss or the gradient is not a number.");
   const std::string skipped = runs.make("d", 1, 0, 100, at_30);
   CHECK(verdict_of(read_run(skipped)).outcome == Outcome::finished);
-  CHECK_THAT(warnings_text(skipped), Contains("1 step had a loss that is not a number."));
+  CHECK_THAT(warnings_text(skipped), Contains("1 step had a loss or a gradient that is not a number."));
 }
 
 TEST_CASE("warnings name the layer, the step and the number") {
