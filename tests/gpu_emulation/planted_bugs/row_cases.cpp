@@ -144,6 +144,20 @@ TEST_CASE("sums over ranks", "[case]") {
   }
 }
 
+TEST_CASE("notes of where the GPU is", "[case]") {
+  const CudaDeviceOptions options;
+  // Not destroyed: an emulated stream must not outlive main().
+  CudaDevice& device = *new CudaDevice(options);
+  device.trail()->step(4);
+  device.trail()->part("experts (forward)", 2);
+  device.trail()->operation("GroupedLinear");
+  device.trail()->part("head (forward)", -1);
+  device.trail()->operation("Linear");
+  device.synchronize();
+  CHECK(CudaTrail::where_device_is() == " (step 5, head (forward): Linear)");
+  CHECK(faults_of_backend() == "");
+}
+
 // The table of angles may hold any numbers: both backends turn by them alike.
 TEST_CASE("heads", "[case]") {
   const HeadLayout l{.sequences = 1, .tokens = 5, .heads = 3, .kv_heads = 1, .head_dim = 16, .rotary_dim = 8};
