@@ -78,8 +78,10 @@ class Twins {
  public:
   Twins(Ops& ops, const Config& config, int64_t sequences, int64_t context = positions)
       : ops_(ops),
-        whole_(ops, self_, config, {Purpose::inference, 1, context + 1}),
-        cached_(ops, self_, config, {Purpose::generation, sequences, context}) {
+        whole_(ops, self_, config, {Purpose::inference, 1, context + 1},
+               plan_session(config, {Purpose::inference, 1, context + 1}, ops.device().traits())),
+        cached_(ops, self_, config, {Purpose::generation, sequences, context},
+                plan_session(config, {Purpose::generation, sequences, context}, ops.device().traits())) {
     TestModel random(ops, config, 1, 1);
     random.randomize(4);
     copy_weights(random.session, whole_);

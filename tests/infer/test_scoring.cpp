@@ -22,8 +22,10 @@ class Twins {
  public:
   Twins(Ops& ops, const Config& config, int64_t sequences)
       : ops_(ops),
-        whole_(ops, self_, config, {Purpose::inference, 1, positions}),
-        scoring_(ops, self_, config, {Purpose::scoring, sequences, positions}) {
+        whole_(ops, self_, config, {Purpose::inference, 1, positions},
+               plan_session(config, {Purpose::inference, 1, positions}, ops.device().traits())),
+        scoring_(ops, self_, config, {Purpose::scoring, sequences, positions},
+                 plan_session(config, {Purpose::scoring, sequences, positions}, ops.device().traits())) {
     TestModel random(ops, config, 1, 1);
     random.randomize(4);
     for (Session* to : {&whole_, &scoring_}) {

@@ -36,7 +36,7 @@ std::vector<std::string> answers(const std::vector<fs::path>& directories) {
   run_ranks(static_cast<int>(directories.size()), 1, [&](ProcessGrid& grid) {
     const auto rank = static_cast<size_t>(grid.world().rank());
     try {
-      require_shared_directory(grid.world(), directories[rank].string());
+      require_shared_directory(grid.control(), directories[rank].string());
     } catch (const Error& error) {
       told[rank] = error.what();
     }
