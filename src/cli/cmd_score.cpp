@@ -49,9 +49,7 @@ void run(const Arguments& a, Processes& processes) {
 void add_score_command(CLI::App& app, Processes& processes) {
   CLI::App* command =
       app.add_subcommand("score", "Log-likelihoods of given continuations of given contexts, or of whole texts");
-  command->footer(
-      "Example: echo '{\"context\": \"The meaning of the\", \"continuation\": \" word\"}' | strand score "
-      "runs/quickstart /dev/stdin");
+  command->footer("Example: strand score runs/quickstart pairs.jsonl");
   const auto a = std::make_shared<Arguments>();
   add_model_arguments(*command, a->model);
   command

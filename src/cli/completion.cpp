@@ -290,8 +290,9 @@ std::string fish_completion(const CLI::App& app) {
                         fish_quoted(short_text(command.meaning)));
     for (const ArgumentInfo& positional : command.positionals) text += here + fish_value(positional) + "\n";
     for (const ArgumentInfo& option : command.options) {
-      text += fmt::format("{} -l {}", here, option.name().substr(2));
-      if (option.names.size() > 1) text += " -s " + option.names.front().substr(1);
+      text += here;
+      for (auto name = option.names.rbegin(); name != option.names.rend(); ++name)
+        text += name->starts_with("--") ? " -l " + name->substr(2) : " -s " + name->substr(1);
       if (!option.is_flag()) text += (option.completion == Completion::file ? " -r" : " -x") + fish_value(option);
       text += " -d " + fish_quoted(short_text(option.meaning)) + "\n";
     }

