@@ -290,11 +290,17 @@ std::string fish_completion(const CLI::App& app) {
                         fish_quoted(short_text(command.meaning)));
     for (const ArgumentInfo& positional : command.positionals) text += here + fish_value(positional) + "\n";
     for (const ArgumentInfo& option : command.options) {
-      text += here;
-      for (auto name = option.names.rbegin(); name != option.names.rend(); ++name)
-        text += name->starts_with("--") ? " -l " + name->substr(2) : " -s " + name->substr(1);
-      if (!option.is_flag()) text += (option.completion == Completion::file ? " -r" : " -x") + fish_value(option);
-      text += " -d " + fish_quoted(short_text(option.meaning)) + "\n";
+      // A line for each long name; a short one stands beside the last of them.
+      std::string rest;
+      if (!option.is_flag()) rest += (option.completion == Completion::file ? " -r" : " -x") + fish_value(option);
+      rest += " -d " + fish_quoted(short_text(option.meaning)) + "\n";
+      std::string brief;
+      for (const std::string& name : option.names) {
+        if (name.starts_with("--"))
+          text += here + " -l " + name.substr(2) + (&name == &option.names.back() ? brief : "") + rest;
+        else
+          brief += " -s " + name.substr(1);
+      }
     }
   }
   return text;

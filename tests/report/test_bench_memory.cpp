@@ -1,4 +1,5 @@
-// The memory that `bench` takes is the memory that was planned: of a process of its own, the peak of its resident memory.
+// The memory that `bench` takes is the memory that was planned: of a process of its own, the peak of its resident
+// memory.
 //
 // A process holds more than a plan can know: the program, its libraries, heap and stacks of threads. That is what the
 // same program holds with the smallest configuration, and it is taken off. What is left above the plan is code that
@@ -38,10 +39,9 @@ TEST_CASE("The peak of bench's resident memory is within two per cent of the pla
   // bench_small takes 7 GiB and a minute; two of its sixteen layers hold tensors of the same shapes.
   for (const Case& c : {Case{"bench_tiny.yaml", {}}, Case{"bench_small.yaml", {"model.num_layers=2"}}}) {
     for (const std::string precision : {"run.precision=fp32", "run.precision=bf16"}) {
-      const Memory baseline =
-          run("bench_tiny.yaml",
-              {precision, "model.vocab_size=64", "model.hidden_size=16", "model.num_layers=1", "model.num_heads=1",
-               "moe.num_experts=2", "moe.top_k=1", "moe.expert_ffn=16", "data.sequence_length=8"});
+      const Memory baseline = run("bench_tiny.yaml", {precision, "model.vocab_size=64", "model.hidden_size=16",
+                                                      "model.num_layers=1", "model.num_heads=1", "moe.num_experts=2",
+                                                      "moe.top_k=1", "moe.expert_ffn=16", "data.sequence_length=8"});
       std::vector<std::string> settings = c.settings;
       settings.push_back(precision);
       const Memory memory = run(c.config, settings);
