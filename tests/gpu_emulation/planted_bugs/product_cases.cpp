@@ -37,8 +37,8 @@ TEST_CASE("grouped products", "[case]") {
 
 TEST_CASE("grouped products by cuBLAS", "[case]") {
   // Not destroyed: an emulated stream must not outlive main().
-  Device& device = *make_cuda_device({.grouped_gemm = GroupedGemm::cublas}).release();
-  Ops* ops = device.make_ops().release();
+  static Device& device = *make_cuda_device({.grouped_gemm = GroupedGemm::cublas}).release();
+  static Ops* const ops = device.make_ops().release();
   for (DType act : {DType::f32, DType::bf16}) compare({"cublas", ops, act}, grouped_products);
 }
 

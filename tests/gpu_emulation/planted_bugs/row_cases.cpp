@@ -147,7 +147,7 @@ TEST_CASE("sums over ranks", "[case]") {
 TEST_CASE("notes of where the GPU is", "[case]") {
   const CudaDeviceOptions options;
   // Not destroyed: an emulated stream must not outlive main().
-  CudaDevice& device = *new CudaDevice(options);
+  static CudaDevice& device = *new CudaDevice(options);
   device.trail()->step(4);
   device.trail()->part("experts (forward)", 2);
   device.trail()->operation("GroupedLinear");
