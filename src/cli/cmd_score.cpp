@@ -49,7 +49,9 @@ void run(const Arguments& a, Processes& processes) {
 void add_score_command(CLI::App& app, Processes& processes) {
   CLI::App* command =
       app.add_subcommand("score", "Log-likelihoods of given continuations of given contexts, or of whole texts");
-  command->footer("Example: strand score runs/quickstart pairs.jsonl");
+  command->footer(
+      "Example: strand score runs/quickstart /dev/stdin <<<'{\"context\": \"The meaning of the\", \"continuation\": \" "
+      "word\"}'");
   const auto a = std::make_shared<Arguments>();
   add_model_arguments(*command, a->model);
   command
