@@ -18,7 +18,8 @@ struct Memory {
   double planned = 0, peak = 0;  ///< bytes
 };
 
-/// Bytes of the code that oneDNN generates for the shapes of products here, and of what the heap keeps beside it.
+/// An allowance, in bytes, for what no plan knows: 4 MiB were counted as code that oneDNN generates for bench_tiny. The
+/// rest of it is not accounted for. Without it, the peak is 1.7 per cent (fp32) and 2.6 per cent (bf16) above the plan.
 constexpr double generated_code = 6e6;
 
 Memory run(const std::string& config, std::vector<std::string> settings) {
