@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Runs the campaign of docs/reproduction/plan.json, one training run after the other; scripts/reproduce.sh starts it.
+"""Runs the campaign of docs/reproduction/plan.json, as many training runs at a time as there are cores, each with one
+thread; scripts/reproduce.sh starts it.
 
-    campaign.py [--plan FILE] [--strand PROGRAM] [--config FILE] [--set KEY=VALUE ...] [--priority ordinary] [EXPERIMENT ...]
+    campaign.py [--plan FILE] [--strand PROGRAM] [--config FILE] [--set KEY=VALUE ...] [--jobs N] [--priority ordinary]
+                [EXPERIMENT ...]
 
 It can be stopped at any point (a signal, a power cut): a run goes on from its newest checkpoint, which gives the same
 bits, and a run whose result is there is skipped. Nothing of a result is kept that another program or processor began.
@@ -16,12 +18,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 from plan import Plan, PlanError, decide
 
 TENTHS = 10
+
+
+class Stopped(Exception):
+    """A signal asked for the end."""
 
 
 def be_modest():
@@ -66,7 +73,7 @@ def processor():
 class Campaign:
     def __init__(self, plan, strand, config, sets):
         self.plan, self.strand, self.config, self.sets = plan, str(Path(strand).resolve()), str(config), sets
-        self.child, self.stopped_by = None, 0
+        self.children, self.stopped_by = set(), 0
         resolved = self.output("config", self.config, *self.set_arguments(()))
         self.runs_directory = Path(self.value(resolved, "run", "dir"))
         self.validation = str(plan.content["endpoint"]["data"])
@@ -104,20 +111,26 @@ class Campaign:
     def call(self, arguments, log):
         """Like output, but a signal to this program reaches the called one, which then saves what it has."""
         with open(log, "a", encoding="utf-8") as file:
-            self.child = subprocess.Popen([self.strand, *arguments], stdout=file, stderr=subprocess.STDOUT)
-            code = self.child.wait()
-            self.child = None
-        if self.stopped_by:
-            sys.exit(128 + self.stopped_by)
+            child = subprocess.Popen([self.strand, *arguments], stdout=file, stderr=subprocess.STDOUT)
+            self.children.add(child)
+            if self.stopped_by:  # the signal came before the child was in the set
+                child.send_signal(signal.SIGTERM)
+            code = child.wait()
+            self.children.discard(child)
+        self.end_if_stopped()
         if code != 0:
             tail = Path(log).read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
             raise PlanError(f"strand {' '.join(arguments[:2])} ended with {code}: {' '.join(tail)} ({log})")
 
     def stop(self, number, _frame):
+        """Every run that is under way saves what it has and ends, and no other one begins."""
         self.stopped_by = number
-        if not self.child:
-            sys.exit(128 + number)
-        self.child.send_signal(signal.SIGTERM)  # call() waits for its end
+        for child in list(self.children):
+            child.send_signal(signal.SIGTERM)  # call() waits for its end
+
+    def end_if_stopped(self):
+        if self.stopped_by:
+            raise Stopped()
 
     # ---- one run ----------------------------------------------------------------------------------------------------
 
@@ -188,17 +201,41 @@ class Campaign:
 
     # ---- all of them ------------------------------------------------------------------------------------------------
 
-    def go(self, names):
+    def do_all(self, todo, jobs):
+        """In their order, so many at a time. The first error ends it, when the runs beside it are at their end."""
+        waiting, failures, lock = list(todo), [], threading.Lock()
+
+        def work():
+            while True:
+                with lock:
+                    if not waiting or failures:
+                        return
+                    run = waiting.pop(0)
+                begin = time.monotonic()
+                try:
+                    self.end_if_stopped()
+                    self.do(run)
+                except Exception as failure:  # pylint: disable=broad-except  # raised again below
+                    failures.append(failure)
+                    return
+                loss = self.plan.result(run)["endpoint"]["loss"]
+                print(f"{run.name}: {loss:.6f} nats, {time.monotonic() - begin:.0f} s", flush=True)
+
+        workers = [threading.Thread(target=work) for _ in range(min(jobs, len(todo)))]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        if failures:
+            raise failures[0]
+
+    def go(self, names, jobs):
         for name in names:
             if self.plan.experiment(name)["kind"] != "noise" and self.plan.decision() is None:
                 raise PlanError(f"{name} needs the decision of the study of noise: run R0 first")
             todo = [run for run in self.plan.runs(name) if not self.plan.result_file(run).exists()]
             print(f"{name}: {len(todo)} of {len(list(self.plan.runs(name)))} runs to do", flush=True)
-            for run in todo:
-                begin = time.monotonic()
-                self.do(run)
-                loss = self.plan.result(run)["endpoint"]["loss"]
-                print(f"{run.name}: {loss:.6f} nats, {time.monotonic() - begin:.0f} s", flush=True)
+            self.do_all(todo, jobs)
             if self.plan.experiment(name)["kind"] == "noise" and self.plan.decision() is None:
                 write_whole(self.plan.decision_file, json.dumps(decide(self.plan, name), indent=1) + "\n")
 
@@ -211,17 +248,23 @@ def main():
     parser.add_argument("--config", default=root / "configs/reproduction.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="in every run")
     parser.add_argument("--priority", choices=("lowest", "ordinary"), default="lowest", help="of all that is run")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), metavar="N",
+                        help="runs at a time, each with one thread; default: as many as there are cores to use")
     parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT")
     arguments = parser.parse_args()
+    if arguments.jobs < 1:
+        parser.error("--jobs takes a number from 1")
     if arguments.priority == "lowest":
         be_modest()
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads leave their core to other programs
+    os.environ["OMP_NUM_THREADS"] = "1"  # the evaluations too
     try:
         plan = Plan(arguments.plan)
         campaign = Campaign(plan, arguments.strand, arguments.config, arguments.set)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, campaign.stop)
-        campaign.go(arguments.experiments or list(plan.experiments))
+        campaign.go(arguments.experiments or list(plan.experiments), arguments.jobs)
+    except Stopped:
+        sys.exit(128 + campaign.stopped_by)
     except (PlanError, OSError) as error:
         sys.exit(f"campaign.py: error: {error}")
 
