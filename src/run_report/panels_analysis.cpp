@@ -337,7 +337,8 @@ void add_evaluation(Page& page, const Groups& groups) {
   }
   if (rows.size() == 1)
     return page.nothing(
-        "Not evaluated on tasks. A results.json of strand eval in the directory of the run is shown here.");
+        "Not evaluated on tasks. strand eval RUN --tasks NAMES --task-data DIR --out RUN/evaluation makes what is "
+        "shown here.");
   page.table(rows);
 }
 

@@ -18,8 +18,9 @@ using Json = nlohmann::json;
 constexpr uint64_t largest_text = uint64_t{64} << 20;  ///< of a file beside the log
 constexpr size_t largest_samples = size_t{1} << 16;    ///< shown of samples.txt
 constexpr const char* analysis_file = "analysis/analysis.json";
-constexpr const char* side_files[] = {"config.yaml", "log.jsonl",    "environment.json",
-                                      analysis_file, "results.json", "samples.txt"};
+constexpr const char* evaluation_file = "evaluation/results.json";
+constexpr const char* side_files[] = {"config.yaml", "log.jsonl",     "environment.json",
+                                      analysis_file, evaluation_file, "samples.txt"};
 
 nlohmann::ordered_json read_json(const std::string& path) {
   if (!fs::exists(path)) return nullptr;
@@ -118,7 +119,7 @@ RunFiles read_run(const std::string& directory) {
   read_log(run, log);
   run.environment = read_json((path / "environment.json").string());
   run.analysis = read_json((path / analysis_file).string());
-  run.evaluation = read_json((path / "results.json").string());
+  run.evaluation = read_json((path / evaluation_file).string());
   if (const fs::path samples = path / "samples.txt"; fs::exists(samples))
     run.samples = read_file(samples.string(), largest_text).substr(0, largest_samples);
   return run;

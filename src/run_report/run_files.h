@@ -1,6 +1,6 @@
 #pragma once
 // What a run left in its directory, as a report reads it: config.yaml, log.jsonl, and where they are there
-// environment.json, analysis/analysis.json, results.json and samples.txt.
+// environment.json, analysis/analysis.json, evaluation/results.json and samples.txt.
 #include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>

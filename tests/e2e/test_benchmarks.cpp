@@ -108,17 +108,24 @@ TEST_CASE("every benchmark, as a table and as files") {
   const std::string all =
       "boolq,arc_easy,arc_challenge,truthfulqa_mc1,truthfulqa_mc2,piqa,mmlu,hellaswag,lambada,wikitext,winogrande,"
       "openbookqa,sciq";
-  const std::vector<std::string> common = {"eval",        "runs/asked", "--tasks",   all,   "--task-data", samples,
-                                           "--precision", "fp32",       "--context", "400", "--out",       "scores"};
+  const std::vector<std::string> common = {"eval",        "runs/asked", "--tasks",     all,
+                                           "--task-data", samples,      "--precision", "fp32",
+                                           "--context",   "400",        "--out",       "runs/asked/evaluation"};
   const Outcome table = succeeded(common);
   for (const char* word : {"task", "chance", "majority", "acc_norm", "word_perplexity", "mmlu_stem", "hellaswag"})
     CHECK_THAT(table.out, Contains(word));
   CHECK_THAT(table.out, !Contains("mmlu_anatomy"));
-  const std::filesystem::path scores = workspace().root() / "scores";
+  const std::filesystem::path scores = workspace().root() / "runs/asked/evaluation";
   const json results = json::parse(bytes_of(scores / "results.json"));
   CHECK(results["results"].size() == 12 + 5 + 5);  // five subjects of MMLU in four groups, and all of them
   CHECK(results["group_subtasks"]["mmlu"].size() == 5);
   CHECK(results["n-samples"]["hellaswag"]["effective"] == 3);
+
+  // The report of the run shows them.
+  succeeded({"report", "runs/asked", "--out", "asked.html"});
+  const std::string report = bytes_of(workspace().root() / "asked.html");
+  CHECK_THAT(report, !Contains("Not evaluated on tasks"));
+  CHECK_THAT(report, Contains("mmlu_anatomy"));
 
   // The samples hold what was asked: `strand score` answers the same.
   std::string lines;

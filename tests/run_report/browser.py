@@ -167,7 +167,8 @@ def main():
         (one / "analysis").mkdir()
         (one / "analysis/analysis.json").write_text(json.dumps(analysis()))
         (one / "samples.txt").write_text("Freedom is a word that has\nmany meanings.")
-        (one / "results.json").write_text(json.dumps({"results": {"piqa": {"alias": "piqa", "acc,none": 0.55, "acc_stderr,none": 0.012}}}))
+        (one / "evaluation").mkdir()
+        (one / "evaluation/results.json").write_text(json.dumps({"results": {"piqa": {"alias": "piqa", "acc,none": 0.55, "acc_stderr,none": 0.012}}}))
         page = folder / "one.html"
         subprocess.run([STRAND, "report", one, "--out", page], check=True)
         look(page, pictures)
