@@ -182,9 +182,12 @@ void RoutingCollector::end_micro_step() {
 Collected RoutingCollector::take() {
   require(seen_ == total_ && total_ > 0, "{} tokens were announced, and {} came", total_, seen_);
   const auto tokens = static_cast<double>(total_);
-  for (Layer& layer : layer_) {
+  for (int64_t l = 0; l < layers_; ++l) {
+    Layer& layer = layer_[static_cast<size_t>(l)];
+    const LayerTensors& tensors = session_.parameters().weights().layers[static_cast<size_t>(model_layer(l))];
     CollectedLayer out{.sharpness = layer.sharpness.mean(),
                        .router = router_cosine({layer.router, width_}),
+                       .weights = weight_cosines(session_.ops(), tensors.gate_up, tensors.down),
                        .choice = {layer.choice.chosen / tokens, layer.choice.any / tokens},
                        .inputs = std::move(layer.inputs)};
     if (top_k_ > 1) {

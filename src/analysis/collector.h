@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "analysis/expert_weights.h"
 #include "analysis/geometry.h"
 #include "analysis/kmeans.h"
 #include "analysis/overlap.h"
@@ -20,6 +21,7 @@ struct CollectedLayer {
   Sharpness sharpness;
   std::optional<Overlap> z, y;  ///< none when K = 1
   RouterCosine router;
+  WeightCosines weights;
   ChoiceCosine choice;  ///< means
   Points inputs;        ///< of the router, for the tokens that are clustered; empty when none are
 };

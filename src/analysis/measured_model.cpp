@@ -79,6 +79,23 @@ Json geometry_json(const MeasuredModel& model) {
           {"random_router_cosine", json_number(random_overlap(model.hidden_size).mean_absolute_cosine)}};
 }
 
+Json weights_json(const MeasuredModel& model) {
+  const int64_t experts = model.trace.num_experts;
+  Json pairs = Json::array();
+  for (const CollectedLayer& layer : model.collected.layers) {
+    pairs.push_back(json_list(experts, [&](int64_t e) {
+      return json_numbers(experts,
+                          [&](int64_t v) { return layer.weights.pairs[static_cast<size_t>(e * experts + v)]; });
+    }));
+  }
+  const RandomOverlap random = random_overlap(3 * model.hidden_size * model.expert_ffn);
+  return {{"mean_cosine", by_layer(model, [](const CollectedLayer& l) { return l.weights.mean; })},
+          {"mean_absolute_cosine", by_layer(model, [](const CollectedLayer& l) { return l.weights.mean_absolute; })},
+          {"max_absolute_cosine", by_layer(model, [](const CollectedLayer& l) { return l.weights.max_absolute; })},
+          {"random", {{"mean_absolute_cosine", json_number(random.mean_absolute_cosine)}}},
+          {"pairs", std::move(pairs)}};
+}
+
 Json terms_json(const MeasuredModel& model) {
   Json terms = Json::object();
   for (const auto& [name, value] : model.terms) terms[name] = json_number(value);
@@ -146,6 +163,7 @@ Json model_json(const MeasuredModel& model) {
   if (trace.top_k > 1)
     out["overlap"] = {{"z", overlap_json(model, &CollectedLayer::z, model.expert_ffn)},
                       {"y", overlap_json(model, &CollectedLayer::y, model.hidden_size)}};
+  out["weights"] = weights_json(model);
   out["geometry"] = geometry_json(model);
   out["coactivation"] = coactivation_json(trace);
   out["repetition"] = repetition_json(trace);

@@ -228,6 +228,69 @@ TEST_CASE("Sharpness and geometry, from the routers' inputs") {
   CHECK(pass.collected.input_cosines[0].other_token == Approx(other));
 }
 
+TEST_CASE("Weights of experts are compared as whole vectors") {
+  ReferenceOps ops;
+  const Config config = config_number(GENERATE(0, 1));
+  TestModel model(ops, config, 3, 7);
+  model.randomize(5);
+  const Pass pass = run_pass(model, random_batch(config, 3, 7, 2));
+  const int64_t experts = config.moe.num_experts;
+  for (int64_t layer = 0; layer < 2; ++layer) {
+    std::vector<Values> vectors(static_cast<size_t>(experts));
+    for (int64_t e = 0; e < experts; ++e) {
+      const std::string expert = "layers." + std::to_string(layer + 1) + ".moe.experts." + std::to_string(e);
+      for (const char* part : {".gate_proj.weight", ".up_proj.weight", ".down_proj.weight"})
+        for (const double value : model.weight(expert + part)) vectors[size_t(e)].push_back(value);
+    }
+    const WeightCosines& got = pass.collected.layers[size_t(layer)].weights;
+    double sum = 0, absolute = 0, largest = 0;
+    for (int64_t e = 0; e < experts; ++e) {
+      for (int64_t v = 0; v < experts; ++v) {
+        const double c = cosine(vectors[size_t(e)], vectors[size_t(v)]);
+        CHECK(got.pairs[size_t(e * experts + v)] == Approx(c).margin(1e-12));
+        if (e == v) continue;
+        sum += c;
+        absolute += std::abs(c);
+        largest = std::max(largest, std::abs(c));
+      }
+    }
+    const auto pairs = static_cast<double>(experts * (experts - 1));
+    CHECK(got.mean == Approx(sum / pairs).margin(1e-12));
+    CHECK(got.mean_absolute == Approx(absolute / pairs));
+    CHECK(got.max_absolute == Approx(largest));
+  }
+}
+
+TEST_CASE("Weights that do not fit into one part, equal experts, opposite ones and one of zeros") {
+  ReferenceOps ops;
+  // More numbers than are on the host at a time: the parts of rows have to add up.
+  const int64_t rows = 700, columns = 1024;
+  const size_t bytes = size_t(4 * rows * columns) * sizeof(float);
+  const DeviceMemory first(ops.device(), MemoryKind::device, 2 * bytes),
+      second(ops.device(), MemoryKind::device, bytes);
+  const Tensor gate_up = first.tensor(DType::f32, {4, 2 * rows, columns}),
+               down = second.tensor(DType::f32, {4, columns, rows});
+  for (const Tensor& weights : {gate_up, down}) {
+    Values values(static_cast<size_t>(weights.elements()));
+    const size_t one = values.size() / 4;
+    for (size_t i = 0; i < one; ++i) {
+      values[i] = static_cast<double>(i % 7) - 2;
+      values[one + i] = 2 * values[i];
+      values[2 * one + i] = -values[i];
+    }
+    upload_values(ops, weights, values);
+  }
+  const WeightCosines got = weight_cosines(ops, gate_up, down);
+  CHECK(got.pairs[0 * 4 + 1] == Approx(1));
+  CHECK(got.pairs[2 * 4 + 1] == Approx(-1));
+  CHECK(got.pairs[0] == Approx(1));
+  CHECK(got.pairs[3 * 4 + 3] == 0);
+  CHECK(got.pairs[3 * 4 + 0] == 0);
+  CHECK(got.mean == Approx(-1.0 / 6));
+  CHECK(got.mean_absolute == Approx(0.5));
+  CHECK(got.max_absolute == Approx(1));
+}
+
 TEST_CASE("Tokens to cluster are spread evenly, with the routers' inputs") {
   ReferenceOps ops;
   const Config config = config_number(0);

@@ -188,8 +188,9 @@ TEST_CASE("analyse sees on cuda what it sees on the CPU") {
     INFO(place.to_string());
     CHECK(cuda.at(place).get<double>() == Approx(cpu.at(place).get<double>()).epsilon(1e-4));
   };
-  for (const char* place : {"/terms/ce", "/overlap/z/mean_squared_cosine/0", "/overlap/y/mean_squared_cosine/1",
-                            "/geometry/input_cosine/0", "/sharpness/token_entropy/1", "/redundancy/1/ce"})
+  for (const char* place :
+       {"/terms/ce", "/overlap/z/mean_squared_cosine/0", "/overlap/y/mean_squared_cosine/1", "/geometry/input_cosine/0",
+        "/weights/max_absolute_cosine/0", "/sharpness/token_entropy/1", "/redundancy/1/ce"})
     near(json::json_pointer(place));
 }
 
