@@ -80,6 +80,8 @@ struct Matrices {
 
 /// How oneDNN computes a product on as many threads as this one may use now. Throws Error when it cannot.
 dnnl::matmul::primitive_desc describe(const GemmShape& s, const dnnl::engine& engine) {
+  require(s.layout != GemmLayout::tn || s.m > 1 || s.lda <= 1, "a product of one column of {} with {} columns of B",
+          s.lda, s.n);
   const Matrices matrices(s);
   dnnl::primitive_attr attributes;
   // With a scratchpad of oneDNN's own, a primitive would have to run on the thread that made it.

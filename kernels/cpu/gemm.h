@@ -35,7 +35,8 @@ struct GemmShape {
   int64_t m = 0, n = 0, k = 0;  ///< all positive
   /// Elements from one stored row of A to the next; 0 = the rows are adjacent. oneDNN copies an A whose rows are not
   /// adjacent block by block, which makes tn products 5 to 15 % faster (40 % when k is small) unless C is in cache. So
-  /// gradients of weights are computed in at least two slices of m, each of which has such an A.
+  /// gradients of weights are computed in two slices of m, each of which has such an A. A single row of a tn product
+  /// (m = 1) must be a whole A: oneDNN 3.7 takes a column of a wider matrix for adjacent numbers.
   int64_t lda = 0;
 
   bool operator==(const GemmShape&) const = default;

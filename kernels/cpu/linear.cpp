@@ -34,7 +34,8 @@ void for_weight_slices(const LinearBackwardWeight& op, const Body& body) {
   const int64_t outputs = op.dweight.dim(0);
   constexpr int64_t multiple = block_sizes::weight_slice_multiple;
   const bool cut = outputs >= 2 * block_sizes::weight_slice;
-  const int64_t slice = cut ? blocks_of(outputs / 2, multiple) * multiple : outputs;
+  const int64_t slice =
+      cut ? blocks_of((outputs + 1) / 2, multiple) * multiple : outputs;  // two slices, none of one row
   for (int64_t begin = 0; begin < outputs; begin += slice) {
     body(begin, GemmShape{.layout = GemmLayout::tn,
                           .write = Write::accumulate,

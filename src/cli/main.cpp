@@ -11,6 +11,7 @@
 
 #include "cli/commands.h"
 #include "cli/errors.h"
+#include "cli/inherited_signals.h"
 #include "cli/wait_policy.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -112,11 +113,14 @@ int run_or_end(int argc, char** argv, strand::Processes& processes) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  strand::cli::restore_inherited_signals();
   strand::open_standard_streams();
   strand::cli::spin_briefly(argv);
   strand::make_write_signals_errors();
   try {
-    const int code = run_or_end(argc, argv, *start_processes(argc > 1 ? argv[1] : ""));
+    const std::unique_ptr<strand::Processes> processes = start_processes(argc > 1 ? argv[1] : "");
+    strand::cli::restore_inherited_signals();  // MPI loads libraries when it starts
+    const int code = run_or_end(argc, argv, *processes);
     if (code == 0) strand::finish_output();
     return code;
   } catch (const std::exception& error) {

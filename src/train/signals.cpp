@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <csignal>
 #include <cstdint>
@@ -11,8 +10,6 @@
 namespace strand {
 
 namespace {
-constexpr std::array stop_signals = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU};
-
 /// GNU `timeout` signals its command and then the group that the command is in: two signals, one request.
 constexpr int64_t same_request_nanoseconds = 20'000'000;
 

@@ -10,10 +10,13 @@
 // second SIGINT or SIGTERM ends the process at once.
 #include <signal.h>
 
+#include <array>
 #include <semaphore>
 #include <thread>
 
 namespace strand {
+
+inline constexpr std::array stop_signals = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU};
 
 /// The number of the signal that asked for an end since handlers were last installed, or 0. Any thread may ask.
 int received_signal();

@@ -114,6 +114,29 @@ TEST_CASE("A signal that was ignored when the run was started stays ignored") {
   CHECK_THAT(outcome.out, Contains("done: 300 steps"));
 }
 
+#ifndef __SANITIZE_ADDRESS__  // whose library has to be the first one that is loaded
+TEST_CASE("A library that takes a signal when it is loaded changes neither that it is ignored nor that it ends a run") {
+  const bool ignored = GENERATE(false, true);
+  const std::string name = ignored ? "taken_ignored" : "taken";
+  const auto in_child = [ignored] {
+    setenv("LD_PRELOAD", TAKES_HANGUP, 1);
+    if (ignored) signal(SIGHUP, SIG_IGN);
+  };
+  if (!ignored) {
+    check_saved(name,
+                signalled(
+                    name, [](pid_t process) { kill(process, SIGHUP); }, in_child),
+                SIGHUP);
+    return;
+  }
+  const Outcome outcome = signalled(name, [](pid_t process) { kill(process, SIGHUP); }, in_child,
+                                    {"--set", "train.steps=300", "--set", "train.eval_every=0"});
+  INFO(outcome.err);
+  CHECK(outcome.status == 0);
+  CHECK_THAT(outcome.out, Contains("done: 300 steps"));
+}
+#endif
+
 TEST_CASE("No thread that computes can be interrupted by a signal") {
   std::vector<std::string> open;  // threads that take SIGTERM
   pid_t main_thread = 0;
