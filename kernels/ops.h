@@ -183,9 +183,4 @@ class FamilyScope {
   Ops& ops_;
 };
 
-/// The accumulation type that belongs to an activation type.
-constexpr DType acc_of(DType act) {
-  return act == DType::f64 ? DType::f64 : DType::f32;
-}
-
 }  // namespace strand

@@ -9,22 +9,19 @@ anything differs. Needs scripts/requirements-hf.txt; scripts/hf_parity.sh makes 
 Tolerance: logits of 1 to 10 in fp32, sums of about a hundred products in another order: differences of some 1e-6.
 Wrong mathematics (a missing renormalization, a rotation of the wrong half) gives 1e-2 and more.
 """
-import argparse
 import json
 import os
 import pathlib
-import sys
-import tempfile
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import hf_defaults
 import lm_eval_parity
-import numpy as np
 import torch
 import transformers
-from parity_bench import ODD_LINES, ROOT, SEQUENCE, Bench, Failure, check, random_lines, run_cases, token_ids
+from parity_bench import (ODD_LINES, ROOT, SEQUENCE, Bench, Failure, check, file_name, random_lines, run_program,
+                          token_ids)
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -129,7 +126,7 @@ def same_tensors(a, b, what):
 
 
 def export_case(bench, name, expected_class, options):
-    short = "".join(c if c.isalnum() else "_" for c in name)
+    short = file_name(name)
     run = bench.train(short, options)
     out = bench.folder / f"{short}_hf"
     bench.run("export", run, "--format", "hf", "--out", out)
@@ -276,14 +273,12 @@ def with_extras(bench, short, folder, cls, ours, data):
 
 
 def import_case(bench, name, make):
-    short = "".join(c if c.isalnum() else "_" for c in name)
+    short = file_name(name)
     model = make()
     randomize(model)
     folder = bench.folder / f"{short}_hf"
     model.save_pretrained(folder)
-    ids = np.random.default_rng(2).integers(0, 311, 2 * SEQUENCE + 8).astype(np.uint16)
-    data = bench.folder / f"{short}.bin"
-    data.write_bytes(ids.tobytes())
+    data = bench.random_ids(short, 2 * SEQUENCE + 8)
     checkpoint = bench.folder / short / "checkpoints" / "step_00000000"
     bench.run("import", folder, "--out", checkpoint)
     tokens, ours = bench.logits(checkpoint, data, "--format", "raw_u16")
@@ -339,12 +334,11 @@ ROPES = [
 
 def rope_case(bench, name, make):
     """Wherever the numbers of RoPE lie in config.json: the logits of transformers, which reads the same file."""
-    short = "".join(c if c.isalnum() else "_" for c in name)
+    short = file_name(name)
     folder = bench.folder / f"{short}_hf"
     make().save_pretrained(folder)
     written = json.loads((folder / "config.json").read_text())
-    data = bench.folder / f"{short}.bin"
-    data.write_bytes(np.random.default_rng(2).integers(0, 311, 2 * SEQUENCE + 8).astype(np.uint16).tobytes())
+    data = bench.random_ids(short, 2 * SEQUENCE + 8)
     ropes = [r for r in ROPES if "partial_rotary_factor" not in r or written["model_type"] == "glm4_moe"]
     logits = []
     for i, says in enumerate(ropes):
@@ -371,8 +365,7 @@ def head_case(bench):
     plain = load_file(folder / "model.safetensors")
     embedding = plain.pop("model.embed_tokens.weight")
     check("lm_head.weight" not in plain, "a tied model was saved with its head")
-    data = bench.folder / "head.bin"
-    data.write_bytes(np.random.default_rng(2).integers(0, 311, 2 * SEQUENCE + 8).astype(np.uint16).tobytes())
+    data = bench.random_ids("head", 2 * SEQUENCE + 8)
     variants = {
         "copy": {"model.embed_tokens.weight": embedding, "lm_head.weight": embedding.clone()},
         "another": {"model.embed_tokens.weight": embedding, "lm_head.weight": embedding.flip(0).contiguous()},
@@ -445,21 +438,9 @@ def cases(bench, tokenizers):
         yield f"tokenizer {pathlib.Path(model).name}", lambda model=model: tokenizer_case(bench, model)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cases", nargs="*", metavar="CASE")
-    parser.add_argument("--strand", default=ROOT / "build" / "strand", type=pathlib.Path)
-    parser.add_argument("--tokenizer", action="append", default=[], help="another SentencePiece .model to compare")
-    arguments = parser.parse_args()
+if __name__ == "__main__":
     torch.set_num_threads(2)
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     print(f"torch {torch.__version__}, transformers {transformers.__version__}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="strand_hf_parity_") as folder:
-        bench = TorchBench(arguments.strand.resolve(), pathlib.Path(folder))
-        passed = run_cases(cases(bench, arguments.tokenizer), arguments.cases)
-    sys.exit(0 if passed else 1)
-
-
-if __name__ == "__main__":
-    main()
+    run_program(__doc__, TorchBench, cases)

@@ -1,9 +1,12 @@
 """What the scripts that compare strand with other programs share: a scratch directory with a tiny corpus, tokenizer and
 token file, the program run on them, and lines of odd text."""
+import argparse
 import json
 import pathlib
 import random
 import subprocess
+import sys
+import tempfile
 import traceback
 
 import numpy as np
@@ -76,6 +79,11 @@ def check(condition, message):
         raise Failure(message)
 
 
+def file_name(case):
+    """The name of a case as part of a file name."""
+    return "".join(c if c.isalnum() else "_" for c in case)
+
+
 class Bench:
     """The program under test, a scratch directory, and the tiny corpus that all cases share."""
 
@@ -94,6 +102,12 @@ class Bench:
         prefix = self.folder / name
         self.run("tokenize", self.texts, "--tokenizer", model, "--out", prefix, "--threads", 1)
         return prefix
+
+    def random_ids(self, name, count):
+        """A token file (raw_u16) of ids below 311."""
+        path = self.folder / f"{name}.bin"
+        path.write_bytes(np.random.default_rng(2).integers(0, 311, count).astype(np.uint16).tobytes())
+        return path
 
     def run(self, *arguments):
         done = subprocess.run([str(self.strand), *map(str, arguments)], capture_output=True, text=True)
@@ -152,3 +166,16 @@ def run_cases(cases, wanted):
             print(f"FAIL  {name}:\n{traceback.format_exc()}", flush=True)
     print(f"{ran - len(failed)} of {ran} cases pass")
     return ran > 0 and not failed
+
+
+def run_program(description, make_bench, cases):
+    """The main function of such a script: its options, then cases(bench, further tokenizers). Does not return."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("cases", nargs="*", metavar="CASE")
+    parser.add_argument("--strand", default=ROOT / "build" / "strand", type=pathlib.Path)
+    parser.add_argument("--tokenizer", action="append", default=[], help="another SentencePiece .model to compare")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="strand_parity_") as folder:
+        bench = make_bench(arguments.strand.resolve(), pathlib.Path(folder))
+        passed = run_cases(cases(bench, arguments.tokenizer), arguments.cases)
+    sys.exit(0 if passed else 1)

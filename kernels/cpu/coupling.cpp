@@ -31,7 +31,7 @@ void source_panel(const CouplingJoint& op, int64_t begin, int64_t end, int64_t f
   for (int64_t t = begin; t < end; ++t) {
     const float* probs = op.lower_probs.as<float>() + t * experts + first;
     float* out = panel + (t - begin) * joint_rows;
-    if (op.sources == CpSources::all) {
+    if (op.sources == CouplingSources::all) {
       std::copy_n(probs, rows, out);
       continue;
     }
@@ -90,8 +90,8 @@ void upper_gradient(const MaskList& mask, int32_t e, const float* lower_probs, f
 }
 
 template <typename Body>
-void for_sources(CpSources sources, int64_t experts, const int32_t* selected, int64_t top_k, const Body& body) {
-  if (sources == CpSources::all) {
+void for_sources(CouplingSources sources, int64_t experts, const int32_t* selected, int64_t top_k, const Body& body) {
+  if (sources == CouplingSources::all) {
     for (int32_t e = 0; e < experts; ++e) body(e);
   } else {
     for (int64_t k = 0; k < top_k; ++k) body(selected[k]);
@@ -128,8 +128,8 @@ void CpuOps::run(const CouplingMasses& op) {
       const float* probs = all_probs + t * experts;
       top_k_of_row(probs, experts, top_k, top_experts + t * top_k);
       top_mass[t] = sum_of_indexed(probs, top_experts + t * top_k, top_k);
-      source_mass[t] = op.sources == CpSources::all ? sum_of_row(probs, experts)
-                                                    : sum_of_indexed(probs, selected + t * active, active);
+      source_mass[t] = op.sources == CouplingSources::all ? sum_of_row(probs, experts)
+                                                          : sum_of_indexed(probs, selected + t * active, active);
     }
   });
 }

@@ -86,7 +86,7 @@ class TokenBackward {
     float* dprobs = buffer;
     float* work = buffer + experts_;
     gradient_of_probs(t, token, dprobs);
-    if (op_.gating.score == Score::softmax) {
+    if (op_.gating.score == RouterScore::softmax) {
       through_softmax(token, dprobs);
     } else {
       through_sigmoid(token, dprobs, work);
@@ -100,7 +100,7 @@ class TokenBackward {
     const float* slope = rows_.slope + group * experts_;
     const float* mean = rows_.mean + group * experts_;
     const float above = op_.above_top_mass ? factors_.coupling * op_.above_top_mass.as<float>()[t] : 0.0f;
-    const float above_all = op_.cp_sources_activated ? 0.0f : above;
+    const float above_all = op_.cp_sources == CouplingSources::all ? above : 0.0f;
     simd::for_lanes(experts_, [&](int64_t e, auto lanes) {
       const vfloat deviation = simd::load(token.probs + e, lanes) - simd::load(mean + e, lanes);
       simd::store(dprobs + e, simd::load(slope + e, lanes) - factors_.variance * deviation - above_all, lanes);
@@ -117,7 +117,7 @@ class TokenBackward {
         simd::store(dprobs + e, simd::load(dprobs + e, lanes) + simd::load(more + e, lanes), lanes);
       });
     }
-    if (op_.cp_sources_activated && op_.above_top_mass) {
+    if (op_.cp_sources == CouplingSources::activated && op_.above_top_mass) {
       for (int64_t k = 0; k < top_k_; ++k) dprobs[token.selected[k]] -= above;
     }
     if (op_.below_source_mass) {

@@ -28,8 +28,8 @@ void sigmoid_gates(const Gating& gating, const float* scores, const int32_t* sel
 }
 
 /// scores = s; probs = p
-void score_token(Score score, const float* logits, int64_t experts, float* scores, float* probs) {
-  if (score == Score::softmax) {
+void score_token(RouterScore score, const float* logits, int64_t experts, float* scores, float* probs) {
+  if (score == RouterScore::softmax) {
     const float total = exp_of_row(logits, max_of_row(logits, experts), probs, experts);
     scale_row(probs, 1.0f / total, experts);
     std::copy_n(probs, experts, scores);
@@ -42,7 +42,7 @@ void score_token(Score score, const float* logits, int64_t experts, float* score
 
 void gate_token(const Gating& gating, const float* logits, const float* scores, const int32_t* selected, float* gates) {
   const float scale = static_cast<float>(gating.routed_scale);
-  if (gating.score == Score::sigmoid) {
+  if (gating.score == RouterScore::sigmoid) {
     sigmoid_gates(gating, scores, selected, gates);
   } else if (gating.renormalize) {
     renormalized_softmax_gates(logits, selected, gating.top_k, scale, gates);

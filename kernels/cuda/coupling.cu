@@ -226,8 +226,8 @@ __global__ void __launch_bounds__(tile* tile_rows, 1)
   }
 }
 
-SourceProbs sources_of(CpSources sources, const Tensor& probs, const Tensor& selected) {
-  return {data<float>(probs), sources == CpSources::activated ? data<int32_t>(selected) : nullptr, probs.dim(0),
+SourceProbs sources_of(CouplingSources sources, const Tensor& probs, const Tensor& selected) {
+  return {data<float>(probs), sources == CouplingSources::activated ? data<int32_t>(selected) : nullptr, probs.dim(0),
           probs.dim(1), selected.dim(1)};
 }
 
@@ -242,8 +242,8 @@ void CudaOps::run(const CouplingMasses& op) {
   if (tokens == 0) return;
   const RouterShape shape(tokens, experts, 1, "CouplingMasses");
   GPU_LAUNCH(coupling_masses_kernel, shape.grid, shape.block, shape.shared_bytes, stream_,
-             op.sources == CpSources::activated, data<float>(op.probs), data<int32_t>(op.selected), tokens, experts,
-             op.top_experts.dim(1), data<float>(op.source_mass), data<float>(op.top_mass),
+             op.sources == CouplingSources::activated, data<float>(op.probs), data<int32_t>(op.selected), tokens,
+             experts, op.top_experts.dim(1), data<float>(op.source_mass), data<float>(op.top_mass),
              data<int32_t>(op.top_experts));
 }
 

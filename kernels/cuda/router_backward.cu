@@ -91,7 +91,7 @@ struct BackwardArguments {
   float* dlogits;
   Statistics statistics;
   int64_t tokens, experts, top_k, below_top_k;
-  Score score;
+  RouterScore score;
   bool renormalize, sources_activated;
   float routed_scale;
   float lb;       ///< ∂LB/∂p = lb · c
@@ -155,11 +155,11 @@ __global__ void __launch_bounds__(RouterShape::most_warps * 32) router_backward_
   const int32_t* selected = p.selected + warp.row * p.top_k;
 
   gradient_of_probs(p, warp);
-  const bool plain_softmax = p.score == Score::softmax && !p.renormalize;
+  const bool plain_softmax = p.score == RouterScore::softmax && !p.renormalize;
   if (plain_softmax) add_at(row, selected, p.top_k, lane, [&](int64_t k) { return p.routed_scale * dgates[k]; });
   __syncwarp();
   const float mean = row_sum(lane, p.experts, [&](int64_t e) { return probs[e] * row[e]; });
-  if (p.score == Score::softmax) {
+  if (p.score == RouterScore::softmax) {
     for_owned(lane, p.experts, [&](int64_t e) { row[e] = probs[e] * (row[e] - mean); });
   } else {  // ∂s = (∂p − Σ p ∂p) / Σ s, and ∂q = ∂s s (1 − s)
     const float total = row_sum(lane, p.experts, [&](int64_t e) { return sigmoid(logits[e]); });
@@ -172,7 +172,7 @@ __global__ void __launch_bounds__(RouterShape::most_warps * 32) router_backward_
     // Renormalized, g is a softmax over the selected logits alone; sigmoid has ∂q_k = g_k (1 − s_k) (∂g_k − shift).
     const float shift = renormalization(p, gates, dgates, lane);
     add_at(row, selected, p.top_k, lane, [&](int64_t k) {
-      const float slope = p.score == Score::softmax ? 1.0f : 1.0f - sigmoid(logits[selected[k]]);
+      const float slope = p.score == RouterScore::softmax ? 1.0f : 1.0f - sigmoid(logits[selected[k]]);
       return gates[k] * slope * (dgates[k] - shift);
     });
   }
@@ -253,7 +253,7 @@ void CudaOps::run(const RouterBackward& op) {
                             .below_top_k = op.top_experts ? op.top_experts.dim(1) : 0,
                             .score = op.gating.score,
                             .renormalize = op.gating.renormalize,
-                            .sources_activated = op.cp_sources_activated,
+                            .sources_activated = op.cp_sources == CouplingSources::activated,
                             .routed_scale = static_cast<float>(op.gating.routed_scale),
                             .lb = static_cast<float>(op.lb_scale),
                             .v = static_cast<float>(2 * op.v_scale),

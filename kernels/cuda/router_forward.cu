@@ -14,7 +14,7 @@ struct RouteArguments {
   int32_t* selected;
   int64_t tokens, experts, top_k;
   int64_t groups, groups_kept;
-  Score score;
+  RouterScore score;
   bool renormalize;
   float routed_scale;
 
@@ -25,7 +25,7 @@ struct RouteArguments {
 /// The score behind one gate: with renormalized softmax, exp(q − m) for a common m (a softmax over the selected logits
 /// alone, which cannot divide by zero when the bias selects experts whose p underflows), else s.
 __device__ float gate_score(const RouteArguments& p, const float* logits, float score, int64_t expert, float highest) {
-  return p.renormalize && p.score == Score::softmax ? expf(logits[expert] - highest) : score;
+  return p.renormalize && p.score == RouterScore::softmax ? expf(logits[expert] - highest) : score;
 }
 
 /// Makes the searched number of experts whose group is not kept less than every other. A lane scores the groups i,
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(RouterShape::most_warps * 32) route_kernel(Rou
   const float* logits = p.logits + warp.row * p.experts;
   float* probs = p.probs + warp.row * p.experts;
 
-  if (p.score == Score::softmax) {
+  if (p.score == RouterScore::softmax) {
     const float largest = row_max(lane, p.experts, [&](int64_t e) { return logits[e]; });
     const float total = row_sum(lane, p.experts, [&](int64_t e) { return scores[e] = expf(logits[e] - largest); });
     for_owned(lane, p.experts, [&](int64_t e) { probs[e] = scores[e] /= total; });

@@ -14,7 +14,7 @@ namespace {
 /// An output that may be act or its accumulation type.
 void act_or_acc(const OpCheck& check, const char* field, const Tensor& t, DType act, const Shape& shape) {
   check.present(field, t);
-  check.tensor(field, t, t.dtype == act ? act : accumulation(act), shape);
+  check.tensor(field, t, t.dtype == act ? act : acc_of(act), shape);
 }
 }  // namespace
 
@@ -43,7 +43,7 @@ void LinearBackwardWeight::check() const {
   c.rank("dy", dy, 2);
   c.rank("x", x, 2);
   c.tensor("x", x, act, {dy.dim(0), x.dim(1)});
-  c.tensor("dweight", dweight, accumulation(act), {dy.dim(1), x.dim(1)});
+  c.tensor("dweight", dweight, acc_of(act), {dy.dim(1), x.dim(1)});
 }
 
 void GroupedLinear::check() const {
@@ -73,7 +73,7 @@ void GroupedLinearBackwardWeight::check() const {
   c.rank("x", x, 2);
   c.rank("dweight", dweight, 3);
   c.tensor("x", x, act, {dy.dim(0), x.dim(1)});
-  c.tensor("dweight", dweight, accumulation(act), {dweight.dim(0), dy.dim(1), x.dim(1)});
+  c.tensor("dweight", dweight, acc_of(act), {dweight.dim(0), dy.dim(1), x.dim(1)});
   c.tensor("offsets", offsets, DType::i32, {dweight.dim(0) + 1});
 }
 
@@ -88,7 +88,7 @@ void AddRmsNorm::check() const {
   c.optional("sum", sum, acc, {t, d});
   c.tensor("weight", weight, acc, {d});
   c.tensor("y", y, c.act("y", y), {t, d});
-  c.holds(accumulation(y.dtype) == acc, "y and residual do not belong together");
+  c.holds(acc_of(y.dtype) == acc, "y and residual do not belong together");
   c.tensor("rstd", rstd, acc, {t});
   c.holds(eps >= 0, "eps is negative");
 }
@@ -104,7 +104,7 @@ void RmsNormBackward::check() const {
   c.tensor("dresidual", dresidual, acc, {t, d});
   if (dresidual_act) {
     c.tensor("dresidual_act", dresidual_act, c.act("dresidual_act", dresidual_act), {t, d});
-    c.holds(accumulation(dresidual_act.dtype) == acc, "dresidual_act and dresidual do not belong together");
+    c.holds(acc_of(dresidual_act.dtype) == acc, "dresidual_act and dresidual do not belong together");
   }
   c.tensor("dweight", dweight, acc, {d});
 }
@@ -153,7 +153,7 @@ Shape fused_shape(const HeadLayout& l) {
 void SplitHeads::check() const {
   const OpCheck c("SplitHeads");
   check_layout(c, layout);
-  const DType act = c.act("qkv", qkv), acc = accumulation(act);
+  const DType act = c.act("qkv", qkv), acc = acc_of(act);
   c.tensor("qkv", qkv, act, fused_shape(layout));
   check_rotary(c, layout, rotary, acc);
   check_head_norm(c, layout, norm, acc, q_weight, k_weight, q_rstd, k_rstd);
@@ -163,7 +163,7 @@ void SplitHeads::check() const {
 void SplitHeadsBackward::check() const {
   const OpCheck c("SplitHeadsBackward");
   check_layout(c, layout);
-  const DType act = c.act("dqkv", dqkv), acc = accumulation(act);
+  const DType act = c.act("dqkv", dqkv), acc = acc_of(act);
   c.tensor("dqkv", dqkv, act, fused_shape(layout));
   check_rotary(c, layout, rotary, acc);
   check_head_norm(c, layout, norm, acc, q_weight, k_weight, q_rstd, k_rstd);
@@ -180,13 +180,13 @@ void Attention::check() const {
   const DType act = c.act("q", q);
   check_qkv(c, layout, act, q, k, v);
   c.tensor("out", out, act, {layout.sequences * layout.tokens, layout.heads * layout.head_dim});
-  c.tensor("lse", lse, accumulation(act), {layout.sequences, layout.heads, layout.tokens});
+  c.tensor("lse", lse, acc_of(act), {layout.sequences, layout.heads, layout.tokens});
 }
 
 void AttentionBackward::check() const {
   const OpCheck c("AttentionBackward");
   check_layout(c, layout);
-  const DType act = c.act("q", q), acc = accumulation(act);
+  const DType act = c.act("q", q), acc = acc_of(act);
   check_qkv(c, layout, act, q, k, v);
   check_qkv(c, layout, act, dq, dk, dv);
   const Shape rows{layout.sequences * layout.tokens, layout.heads * layout.head_dim};
@@ -238,7 +238,7 @@ void CrossEntropy::check() const {
   c.numbers(numbers);
   if (!dlogits) return;
   c.tensor("dlogits", dlogits, c.act("dlogits", dlogits), logits.shape);
-  c.holds(accumulation(dlogits.dtype) == acc, "dlogits and logits do not belong together");
+  c.holds(acc_of(dlogits.dtype) == acc, "dlogits and logits do not belong together");
 }
 
 void Embedding::check() const {
@@ -247,7 +247,7 @@ void Embedding::check() const {
   c.rank("table", table, 2);
   c.rank("tokens", tokens, 1);
   c.tensor("tokens", tokens, DType::i32, {tokens.dim(0)});
-  c.tensor("x", x, accumulation(act), {tokens.dim(0), table.dim(1)});
+  c.tensor("x", x, acc_of(act), {tokens.dim(0), table.dim(1)});
 }
 
 void EmbeddingBackward::check() const {

@@ -60,8 +60,4 @@ inline Shape gram_shape(const Tensor& slots) {
   return {slots.dim(0), slots.dim(1), slots.dim(1)};
 }
 
-inline DType accumulation(DType act) {
-  return act == DType::f64 ? DType::f64 : DType::f32;
-}
-
 }  // namespace strand

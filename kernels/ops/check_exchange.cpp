@@ -68,7 +68,7 @@ void SlotGram::check() const {
   const DType act = c.act("rows", rows);
   c.rank("rows", rows, 2);
   check_slots(c, "row_of_slot", row_of_slot);
-  c.tensor("gram", gram, accumulation(act), gram_shape(row_of_slot));
+  c.tensor("gram", gram, acc_of(act), gram_shape(row_of_slot));
 }
 
 void SpecializationBackward::check() const {
@@ -76,7 +76,7 @@ void SpecializationBackward::check() const {
   const DType act = c.act("z", z);
   c.rank("z", z, 2);
   check_slots(c, "row_of_slot", row_of_slot);
-  c.tensor("gram", gram, accumulation(act), gram_shape(row_of_slot));
+  c.tensor("gram", gram, acc_of(act), gram_shape(row_of_slot));
   c.tensor("drows", drows, act, z.shape);
 }
 

@@ -51,7 +51,7 @@ void Swiglu::check() const {
   c.tensor("gate_up", gate_up, act, {z.dim(0), 2 * z.dim(1)});
   if (!map) return c.absent("gram", gram);
   check_map(c, map, z.dim(0));
-  c.optional("gram", gram, accumulation(act), gram_shape(map.row_of_slot));
+  c.optional("gram", gram, acc_of(act), gram_shape(map.row_of_slot));
 }
 
 void SpecializationTerm::check() const {
@@ -63,7 +63,7 @@ void SpecializationTerm::check() const {
 
 void SwigluBackward::check() const {
   const OpCheck c("SwigluBackward");
-  const DType act = c.act("dz", dz), acc = accumulation(act);
+  const DType act = c.act("dz", dz), acc = acc_of(act);
   c.rank("dz", dz, 2);
   const int64_t r = dz.dim(0), f = dz.dim(1);
   c.tensor("gate_up", gate_up, act, {r, 2 * f});
@@ -91,7 +91,7 @@ void SwigluBackward::check() const {
 
 void CombineRows::check() const {
   const OpCheck c("CombineRows");
-  const DType acc = accumulation(c.act("rows", rows));
+  const DType acc = acc_of(c.act("rows", rows));
   c.rank("rows", rows, 2);
   check_map(c, map, rows.dim(0));
   c.optional("gates", gates, acc, map.row_of_slot.shape);
@@ -107,7 +107,7 @@ void OrthogonalityTerm::check() const {
 
 void CombineBackward::check() const {
   const OpCheck c("CombineBackward");
-  const DType act = c.act("y", y), acc = accumulation(act);
+  const DType act = c.act("y", y), acc = acc_of(act);
   c.rank("y", y, 2);
   check_map(c, map, y.dim(0));
   c.tensor("dout", dout, act, {map.row_of_slot.dim(0), y.dim(1)});

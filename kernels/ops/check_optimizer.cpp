@@ -26,7 +26,7 @@ void AdamW::check() const {
   c.tensor("v", v, acc, weight.shape);
   if (weight_act) {
     c.tensor("weight_act", weight_act, c.act("weight_act", weight_act), weight.shape);
-    c.holds(accumulation(weight_act.dtype) == acc, "weight_act and weight do not belong together");
+    c.holds(acc_of(weight_act.dtype) == acc, "weight_act and weight do not belong together");
   }
   c.numbers(numbers);
 }

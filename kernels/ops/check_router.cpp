@@ -41,7 +41,7 @@ void check_group_means(const OpCheck& c, const Tensor& probs, const Tensor& stat
 
 void RouterLinear::check() const {
   const OpCheck c("RouterLinear");
-  const DType acc = accumulation(c.act("x", x));
+  const DType acc = acc_of(c.act("x", x));
   c.rank("x", x, 2);
   c.rank("weight", weight, 2);
   c.tensor("weight", weight, acc, {weight.dim(0), x.dim(1)});
@@ -50,7 +50,7 @@ void RouterLinear::check() const {
 
 void RouterLinearBackward::check() const {
   const OpCheck c("RouterLinearBackward");
-  const DType acc = accumulation(c.act("x", x));
+  const DType acc = acc_of(c.act("x", x));
   c.rank("x", x, 2);
   c.rank("weight", weight, 2);
   c.tensor("weight", weight, acc, {weight.dim(0), x.dim(1)});

@@ -6,16 +6,15 @@
 // needs. Batch form: the joint matrix P_eν = mean_t p_te p_tν [E, E'], of which each row keeps its K largest entries.
 //
 // `cp_scale` is ready to multiply, as in ops/router.h.
+#include "core/model_kinds.h"
 #include "core/tensor.h"
 
 namespace strand {
 
-enum class CpSources : uint8_t { all, activated };
-
 /// top_experts_t = the K experts with the largest p (no bias; ties: the lower index);
 /// top_mass_t = Σ of their p;  source_mass_t = Σ of p over all experts, or over the selected ones.
 struct CouplingMasses {
-  CpSources sources = CpSources::all;
+  CouplingSources sources = CouplingSources::all;
   Tensor probs;        ///< [T, E] acc
   Tensor selected;     ///< [T, K] i32
   Tensor source_mass;  ///< [T] acc
@@ -35,7 +34,7 @@ struct CouplingTokenTerm {
 
 /// joint_eν = Σ_t p_te p_tν, with p_te counted only where e is selected when sources are the activated ones.
 struct CouplingJoint {
-  CpSources sources = CpSources::all;
+  CouplingSources sources = CouplingSources::all;
   Tensor lower_probs;     ///< [T, E] acc
   Tensor lower_selected;  ///< [T, K] i32
   Tensor upper_probs;     ///< [T, E'] acc
@@ -60,7 +59,7 @@ struct CouplingSelect {
 struct CouplingJointBackward {
   enum class Side : uint8_t { lower, upper };
   Side side = Side::lower;
-  CpSources sources = CpSources::all;
+  CouplingSources sources = CouplingSources::all;
   Tensor lower_probs;     ///< [T, E] acc
   Tensor lower_selected;  ///< [T, K] i32
   Tensor upper_probs;     ///< [T, E'] acc

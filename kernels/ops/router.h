@@ -4,11 +4,10 @@
 //
 // A field `x_scale` is the factor of the term X, ready to multiply: of its value in RouterTerms, of its gradient in
 // RouterBackward. Weights, numbers of tokens and whatever else makes a mean of a sum are in it (model/loss_scale.h).
+#include "core/model_kinds.h"
 #include "kernels/ops/step_numbers.h"
 
 namespace strand {
-
-enum class Score : uint8_t { softmax, sigmoid };
 
 /// logits = x Wᵀ in acc; x is widened when act is bf16.
 struct RouterLinear {
@@ -30,7 +29,7 @@ struct RouterLinearBackward {
 
 /// How logits become routing weights. s = softmax(q) or sigmoid(q);  p = s, or s / Σ s for sigmoid.
 struct Gating {
-  Score score = Score::softmax;
+  RouterScore score = RouterScore::softmax;
   bool renormalize = false;   ///< g_e = s_e / Σ over the selected s
   double routed_scale = 1.0;  ///< times this
   int64_t top_k = 0;          ///< K
@@ -93,9 +92,9 @@ struct RouterBackward {
   Tensor statistics;      ///< [2, groups, E] acc; needed when lb_scale or v_scale is not 0
   double mean_share = 0;  ///< 1 / tokens behind the statistics of one group
   double lb_scale = 0, z_scale = 0, v_scale = 0, entropy_scale = 0;
-  double cp_scale = 0;                ///< of CP's token form
-  bool cp_sources_activated = false;  ///< sources of this layer: its selected experts, or all
-  Tensor above_top_mass;              ///< [T] acc or none: top mass of the MoE layer above (this layer is its source)
+  double cp_scale = 0;                                ///< of CP's token form
+  CouplingSources cp_sources = CouplingSources::all;  ///< of this layer
+  Tensor above_top_mass;     ///< [T] acc or none: top mass of the MoE layer above (this layer is its source)
   Tensor below_source_mass;  ///< [T] acc or none: source mass of the MoE layer below (this layer is its target)
   Tensor top_experts;        ///< [T, K] i32, this layer's top-K by p; needed with below_source_mass
   Tensor dprobs;             ///< [T, E] acc or none: further gradient of p (batch form of CP)

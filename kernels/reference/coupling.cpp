@@ -11,8 +11,8 @@ using namespace reference;
 
 namespace {
 /// [e ∈ S_t]: does expert e count as a source for token t?
-bool is_source(CpSources sources, const View<int32_t, 2>& selected, int64_t t, int64_t e) {
-  if (sources == CpSources::all) return true;
+bool is_source(CouplingSources sources, const View<int32_t, 2>& selected, int64_t t, int64_t e) {
+  if (sources == CouplingSources::all) return true;
   for (int64_t k = 0; k < selected.dim(1); ++k)
     if (selected(t, k) == e) return true;
   return false;

@@ -38,11 +38,11 @@ double logsumexp(const Logits& q, int64_t t) {
 }
 
 /// s_t = softmax(q_t) over all experts, or sigmoid(q_t).
-std::vector<double> scores(const Logits& q, int64_t t, Score score) {
+std::vector<double> scores(const Logits& q, int64_t t, RouterScore score) {
   std::vector<double> s(static_cast<size_t>(q.dim(1)));
   const double lse = logsumexp(q, t);
   for (int64_t e = 0; e < q.dim(1); ++e)
-    s[static_cast<size_t>(e)] = score == Score::softmax ? std::exp(q(t, e) - lse) : 1 / (1 + std::exp(-q(t, e)));
+    s[static_cast<size_t>(e)] = score == RouterScore::softmax ? std::exp(q(t, e) - lse) : 1 / (1 + std::exp(-q(t, e)));
   return s;
 }
 
@@ -77,7 +77,7 @@ void ReferenceOps::run(const Route& op) {
   const int64_t E = q.dim(1), K = op.gating.top_k;
   for (int64_t t = 0; t < q.dim(0); ++t) {
     const std::vector<double> s = scores(q, t, op.gating.score);
-    const double sum = op.gating.score == Score::sigmoid ? sum_of(s) : 1;
+    const double sum = op.gating.score == RouterScore::sigmoid ? sum_of(s) : 1;
     for (int64_t e = 0; e < E; ++e) p(t, e) = s[static_cast<size_t>(e)] / sum;
 
     std::vector<double> with_bias = s;
@@ -162,9 +162,9 @@ std::vector<double> prob_gradient(const RouterBackward& op, int64_t t) {
     if (op.entropy_scale != 0 && p(t, e) > 0) gradient -= op.entropy_scale * (std::log(p(t, e)) + 1);
     if (dprobs) gradient += dprobs(t, e);
     // CP_t = −source_mass(this) · top_mass(above)
-    if (above_top_mass && !op.cp_sources_activated) gradient -= op.cp_scale * above_top_mass(t);
+    if (above_top_mass && op.cp_sources == CouplingSources::all) gradient -= op.cp_scale * above_top_mass(t);
   }
-  if (above_top_mass && op.cp_sources_activated)
+  if (above_top_mass && op.cp_sources == CouplingSources::activated)
     for (int64_t k = 0; k < selected.dim(1); ++k)
       dp[static_cast<size_t>(selected(t, k))] -= op.cp_scale * above_top_mass(t);
   // CP_t = −source_mass(below) · top_mass(this)
@@ -200,7 +200,7 @@ void ReferenceOps::run(const RouterBackward& op) {
   for (int64_t t = 0; t < q.dim(0); ++t) {
     const std::vector<double> s = scores(q, t, op.gating.score);
     std::vector<double> ds = prob_gradient(op, t);  // softmax: p = s
-    if (op.gating.score == Score::sigmoid) {        // p = s/Σs:  ∂s_e = (∂p_e − Σ_j p_j ∂p_j) / Σs
+    if (op.gating.score == RouterScore::sigmoid) {  // p = s/Σs:  ∂s_e = (∂p_e − Σ_j p_j ∂p_j) / Σs
       const double sum = sum_of(s);
       double mean = 0;
       for (size_t e = 0; e < E; ++e) mean += p(t, e) * ds[e];
@@ -212,8 +212,8 @@ void ReferenceOps::run(const RouterBackward& op) {
     for (size_t e = 0; e < E; ++e) mean += s[e] * ds[e];
     const double lse = logsumexp(q, t);
     for (size_t e = 0; e < E; ++e) {
-      const double through_score = op.gating.score == Score::softmax ? s[e] * (ds[e] - mean)  // softmax backward
-                                                                     : ds[e] * s[e] * (1 - s[e]);
+      const double through_score = op.gating.score == RouterScore::softmax ? s[e] * (ds[e] - mean)  // softmax backward
+                                                                           : ds[e] * s[e] * (1 - s[e]);
       dq(t, e) = through_score + op.z_scale * 2 * lse * std::exp(q(t, e) - lse);
     }
   }

@@ -216,7 +216,8 @@ BenchReport run_bench(const Config& config, const BenchOptions& options, Device&
   report.setup = bench_setup(config, device, grid.ranks());
   const std::unique_ptr<Ops> backend = device.make_ops();
   const SessionPlan plan = plan_training(config, device.traits(), grid.shape());
-  agreed(grid.control(), [&] { check_memory(plan, available_to_rank(device, options.local_ranks)); });
+  agreed(grid.control(),
+         [&] { check_memory(plan, available_to_rank(device, options.local_ranks), training_remedy()); });
   raise_peaks(report, device, grid.control());
 
   Bench bench(config, *backend, grid, plan);

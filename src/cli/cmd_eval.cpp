@@ -34,29 +34,19 @@ struct Arguments {
 };
 
 /// Evaluates as StepRunner does, and writes what the model saw and said: `tokens` [N, S] i32, `logits` [N, S, V] f32.
-StepTerms evaluate_with_logits(Session& session, const StepData& data, const Objective& objective,
-                               const std::string& path) {
-  Ops& ops = session.ops();
-  Transformer& model = session.transformer();
-  StepRunner runner(session);
-  const int64_t vocab = session.config().model.vocab_size;
+StepTerms evaluate_to_file(Session& session, StepRunner& runner, const StepData& data, const Objective& objective,
+                           const std::string& path) {
   std::vector<float> logits;
-  model.begin_evaluation();
-  runner.for_each_micro_step(data, {}, [&](const MicroStep& micro) {
-    const DType type = model.types().acc;
-    const Shape shape = {micro.batch.rows(), vocab};
-    const DeviceMemory memory(ops.device(), MemoryKind::device, static_cast<size_t>(shape.elements()) * size_of(type));
-    const Tensor device = memory.tensor(type, shape);
-    model.evaluate(micro, objective, device);
-    for (const double x : download_values(ops, device)) logits.push_back(static_cast<float>(x));
+  const StepTerms terms = runner.evaluate_with_logits(data, objective, [&](const Tensor& device) {
+    for (const double x : download_values(session.ops(), device)) logits.push_back(static_cast<float>(x));
   });
   std::vector<int32_t> tokens = data.inputs;
   const int64_t sequences = data.sequences();
   const std::vector<NamedTensor> out = {
       host_tensor("tokens", {tokens.data(), DType::i32, {sequences, data.tokens}}),
-      host_tensor("logits", {logits.data(), DType::f32, {sequences, data.tokens, vocab}})};
+      host_tensor("logits", {logits.data(), DType::f32, {sequences, data.tokens, session.config().model.vocab_size}})};
   write_safetensors(path, out);
-  return runner.read_terms(objective);
+  return terms;
 }
 
 void evaluate_token_files(const Arguments& a) {
@@ -70,7 +60,7 @@ void evaluate_token_files(const Arguments& a) {
   StepRunner runner(model.session());
   const Objective objective{.losses = config.losses};
   const StepTerms terms = a.logits.empty() ? runner.evaluate(data, objective)
-                                           : evaluate_with_logits(model.session(), data, objective, a.logits);
+                                           : evaluate_to_file(model.session(), runner, data, objective, a.logits);
   const int64_t tokens = data.sequences() * data.tokens;
   const double worst = worst_expert_load(runner.evaluation_counts());
   if (a.json) {

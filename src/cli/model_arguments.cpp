@@ -46,13 +46,12 @@ const char* options_to_lower(Purpose purpose) {
   return purpose == Purpose::generation ? "--batch-size or --context" : "--batch-size";
 }
 
-void require_memory(const SessionPlan& plan, const SessionShape& shape, const AvailableMemory& available) {
-  constexpr double gib = 1 << 30;
-  require(plan.bytes() <= available.bytes,
-          "not enough memory: {:.2f} GiB needed for {} sequences of {} tokens, with {:.2f} GiB available ({}); lower "
-          "{}",
-          static_cast<double>(plan.bytes()) / gib, shape.sequences, shape.tokens,
-          static_cast<double>(available.bytes) / gib, available.source, options_to_lower(shape.purpose));
+MemoryRemedy remedy_for(const SessionShape& shape) {
+  const std::string lower = fmt::format("lower {} (here {} sequences of {} tokens)", options_to_lower(shape.purpose),
+                                        shape.sequences, shape.tokens);
+  // A cache lies beside the weights.
+  return {.model = shape.cached() ? lower + ", or use a machine with more memory" : "use a machine with more memory",
+          .batches = lower};
 }
 }  // namespace
 
@@ -80,7 +79,7 @@ Session& OpenModel::open(SessionShape shape) {
   AvailableMemory available = device_->available_memory();
   available.bytes /= static_cast<uint64_t>(sharing_memory_);
   const SessionPlan plan = plan_session(config_, shape, device_->traits());
-  require_memory(plan, shape, available);
+  check_memory(plan, available, remedy_for(shape));
   session_ = std::make_unique<Session>(*ops_, self_, config_, shape, plan);
   load_model(*session_, checkpoint_.model());
   return *session_;

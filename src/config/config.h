@@ -5,16 +5,16 @@
 #include <string>
 #include <vector>
 
+#include "core/model_kinds.h"
+
 namespace strand {
 
 /// `plan` computes nothing and counts everything: for programs, never a value in YAML.
 enum class DeviceKind { cpu, reference, cuda, plan };
 enum class Precision { fp64, fp32, bf16 };  ///< of weights and activations in the GEMMs; fp64 belongs to `reference`
 enum class QkNorm { none, head, full };
-enum class RouterScore { softmax, sigmoid };
 enum class StatisticsScope { sequence, microbatch };
 enum class CouplingPaths { token, batch };
-enum class CouplingSources { all, activated };
 enum class ScheduleKind { cosine, linear, constant, wsd };
 enum class Recompute { none, experts, block };
 enum class OnNonfinite { stop, skip };

@@ -64,10 +64,9 @@ class Arena {
   size_t peak() const { return peak_; }
   size_t capacity() const;  ///< of all blocks
   const std::string& name() const { return name_; }
-  /// The live allocations at the moment of the peak, in address order.
+  /// The live allocations at the moment of the peak, in address order. A record costs a string for each tensor, so only
+  /// a counting arena keeps them. Of any other arena this is empty.
   const std::vector<Record>& peak_records() const { return peak_records_; }
-  /// Whether the arena keeps records. A record costs a string for each tensor, so only a counting arena keeps them.
-  bool records() const { return counting_; }
 
   /// A place in the stack: a block, and an offset in it.
   struct Position {

@@ -41,8 +41,13 @@ constexpr size_t size_of(DType type) {
   return 0;
 }
 
-/// "f32", "bf16", ...
+/// "f32", "bf16", and so on.
 std::string to_string(DType type);
+
+/// acc, the type of sums, for act, the type of activations (kernels/ops.h).
+constexpr DType acc_of(DType act) {
+  return act == DType::f64 ? DType::f64 : DType::f32;
+}
 
 template <typename T>
 constexpr DType dtype_of();

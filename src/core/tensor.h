@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <string>
+#include <vector>
 
 #include "core/dtype.h"
 
@@ -22,6 +23,7 @@ class Shape {
   int64_t operator[](int i) const { return dims_[static_cast<size_t>(i)]; }
   int64_t elements() const;
   bool operator==(const Shape&) const = default;
+  std::vector<int64_t> dims() const { return {dims_.begin(), dims_.begin() + rank_}; }
   std::string to_string() const;  ///< "[16, 32]"
 
  private:

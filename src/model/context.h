@@ -15,15 +15,10 @@ struct NumberTypes {
   DType acc;
 
   static NumberTypes of(Precision precision) {
-    switch (precision) {
-      case Precision::fp64:
-        return {DType::f64, DType::f64};
-      case Precision::fp32:
-        return {DType::f32, DType::f32};
-      case Precision::bf16:
-        return {DType::bf16, DType::f32};
-    }
-    return {DType::f32, DType::f32};
+    DType act = DType::f32;
+    if (precision == Precision::fp64) act = DType::f64;
+    if (precision == Precision::bf16) act = DType::bf16;
+    return {act, acc_of(act)};
   }
   bool one_type() const { return act == acc; }
 };

@@ -108,13 +108,13 @@ void Decoder::feed_forward(int64_t layer, const Tensor& normed, const Tensor& br
   const Arena::Scope scope(context_.step);
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
   const Batch batch{.sequences = 1, .tokens = normed.dim(0)};
-  FeedForwardKept dense;  // of a dense layer, or the shared expert
-  if (w.dense_down) dense = FeedForwardKept::allocate(context_, batch, w);
-  if (layer < config_.model.dense_layers) return feed_forward_forward(context_, w, dense, normed, branch);
-  Routing routing = Routing::allocate_inference(context_, normed.dim(0));
+  FeedForwardKept kept;  // of a dense layer, or of the shared expert
+  if (w.feed_forward_down) kept = FeedForwardKept::allocate(context_, batch, w);
+  if (layer < config_.model.dense_layers) return feed_forward_forward(context_, w, kept, normed, branch);
+  Routing routing = Routing::allocate_without_terms(context_, normed.dim(0));
   route_inference(context_, w, parameters_.router_bias(layer), normed, routing);
   dispatcher_->count(context_, {}, routing);
-  experts_inference(context_, w, routing, dense, normed, branch);
+  experts_inference(context_, w, routing, kept, normed, branch);
 }
 
 }  // namespace strand

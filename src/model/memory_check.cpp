@@ -10,21 +10,25 @@ std::string gib(uint64_t bytes) {
 }
 }  // namespace
 
-void check_memory(const SessionPlan& plan, const AvailableMemory& available) {
+const MemoryRemedy& training_remedy() {
+  static const MemoryRemedy remedy = {
+      .model =
+          "this machine needs a smaller model (moe.num_experts, moe.expert_ffn, model.num_layers, model.hidden_size)",
+      .batches =
+          "lower train.micro_batch_size or data.sequence_length, or set train.recompute to experts or block (`strand "
+          "plan CONFIG` shows what each takes)"};
+  return remedy;
+}
+
+void check_memory(const SessionPlan& plan, const AvailableMemory& available, const MemoryRemedy& remedy) {
   if (plan.bytes() <= available.bytes) return;
   const std::string there = fmt::format("{} available ({})", gib(available.bytes), available.source);
   if (plan.model.bytes > available.bytes) {
-    fail(
-        "not enough memory: the model alone (weights, gradients, optimizer moments) takes {}, with {}; this machine "
-        "needs a smaller model (moe.num_experts, moe.expert_ffn, model.num_layers, model.hidden_size)",
-        gib(plan.model.bytes), there);
+    fail("not enough memory: the model alone takes {}, with {}; {}", gib(plan.model.bytes), there, remedy.model);
   }
-  fail(
-      "not enough memory: {} needed (model {}, activations {}, scratch {}, workspaces {}), with {}; lower "
-      "train.micro_batch_size or "
-      "data.sequence_length, or set train.recompute to experts or block (`strand plan CONFIG` shows what each takes)",
-      gib(plan.bytes()), gib(plan.model.bytes), gib(plan.step.bytes), gib(plan.scratch.bytes),
-      gib(plan.workspace + plan.libraries), there);
+  fail("not enough memory: {} needed (model {}, activations {}, scratch {}, workspaces {}), with {}; {}",
+       gib(plan.bytes()), gib(plan.model.bytes), gib(plan.step.bytes), gib(plan.scratch.bytes),
+       gib(plan.workspace + plan.libraries), there, remedy.batches);
 }
 
 AvailableMemory available_to_rank(const Device& device, int local_ranks) {

@@ -6,8 +6,16 @@
 
 namespace strand {
 
-/// Throws Error naming what is needed, what is there and which keys to change, unless the plan fits.
-void check_memory(const SessionPlan& plan, const AvailableMemory& available);
+/// What a user may do when there is not enough memory.
+struct MemoryRemedy {
+  std::string model;    ///< when there is none for the model alone
+  std::string batches;  ///< when there is none for the rest
+};
+/// The keys of a configuration that make training smaller.
+const MemoryRemedy& training_remedy();
+
+/// Throws Error that names what is needed, what is there and what to do, unless the plan fits.
+void check_memory(const SessionPlan& plan, const AvailableMemory& available, const MemoryRemedy& remedy);
 
 /// What each of `local_ranks` processes on one host may take of its device: an equal share where devices use the host's
 /// memory, everything where each process has a device with memory of its own.

@@ -148,15 +148,15 @@ void Parameters::declare_layer(Builder& b, const Config& config, int64_t n) {
   }
   b.matrix(layer + ".attn.o_proj.weight", {d, q}, out, to(&LayerTensors::o_proj));
   b.vector(layer + ".ffn_norm.weight", d, to(&LayerTensors::ffn_norm));
-  const auto dense_gate_up = to(&LayerTensors::dense_gate_up), dense_down = to(&LayerTensors::dense_down);
-  if (n < c.dense_layers) return b.swiglu(layer + ".mlp", c.dense_ffn, d, in, out, dense_gate_up, dense_down);
+  const auto gate_up = to(&LayerTensors::feed_forward_gate_up), down = to(&LayerTensors::feed_forward_down);
+  if (n < c.dense_layers) return b.swiglu(layer + ".mlp", c.dense_ffn, d, in, out, gate_up, down);
   const std::string router = layer + ".moe.router.weight";
   const Shape router_shape{moe.num_experts, d};
   b.add(router, router_shape, ParameterSpace::dense_acc, {{router, router_shape, 0, in}}, to(&LayerTensors::router));
   b.expert_swiglu(layer + ".moe.experts", moe.expert_ffn, d, in, out, to(&LayerTensors::gate_up),
                   to(&LayerTensors::down));
   if (moe.shared_experts > 0)
-    b.swiglu(layer + ".moe.shared", moe.shared_experts * moe.expert_ffn, d, in, out, dense_gate_up, dense_down);
+    b.swiglu(layer + ".moe.shared", moe.shared_experts * moe.expert_ffn, d, in, out, gate_up, down);
 }
 
 // ---- where it lies ------------------------------------------------------------------------------------------------

@@ -88,13 +88,14 @@ struct Bucket {
 
 /// Tensors of one layer as the model's functions take them; once for weights, once for gradients.
 struct LayerTensors {
-  Tensor attn_norm, ffn_norm;        ///< [D] acc
-  Tensor qkv;                        ///< [(H + 2G)·A, D]
-  Tensor o_proj;                     ///< [D, H·A]
-  Tensor q_norm, k_norm;             ///< acc, see HeadNorm; none without
-  Tensor dense_gate_up, dense_down;  ///< [2W, D], [D, W]: the dense FFN, or the shared expert of a MoE layer; or none
-  Tensor router;                     ///< [E, D] acc; none in a dense layer
-  Tensor gate_up, down;              ///< [E/EP, 2F, D], [E/EP, D, F]: the experts that this rank holds
+  Tensor attn_norm, ffn_norm;   ///< [D] acc
+  Tensor qkv;                   ///< [(H + 2G)·A, D]
+  Tensor o_proj;                ///< [D, H·A]
+  Tensor q_norm, k_norm;        ///< acc, see HeadNorm; none without
+  Tensor feed_forward_gate_up;  ///< [2W, D]: of the FFN of a dense layer, or of the shared expert; or none
+  Tensor feed_forward_down;     ///< [D, W]: of the same, or none
+  Tensor router;                ///< [E, D] acc; none in a dense layer
+  Tensor gate_up, down;         ///< [E/EP, 2F, D], [E/EP, D, F]: the experts that this rank holds
 };
 
 struct ModelTensors {

@@ -6,21 +6,10 @@
 namespace strand {
 
 Gating gating(const MoeConfig& moe) {
-  return {moe.score == RouterScore::softmax ? Score::softmax : Score::sigmoid,
-          moe.renormalize,
-          moe.routed_scale,
-          moe.top_k,
-          moe.groups,
-          moe.groups_kept};
+  return {moe.score, moe.renormalize, moe.routed_scale, moe.top_k, moe.groups, moe.groups_kept};
 }
 
-namespace {
-CpSources sources(const LossConfig& losses) {
-  return losses.cp_sources == CouplingSources::all ? CpSources::all : CpSources::activated;
-}
-}  // namespace
-
-Routing Routing::allocate_inference(Context& c, int64_t t) {
+Routing Routing::allocate_without_terms(Context& c, int64_t t) {
   const int64_t e = c.moe.num_experts, k = c.moe.top_k;
   const DType acc = c.types.acc;
   Routing r;
@@ -35,7 +24,7 @@ Routing Routing::allocate_inference(Context& c, int64_t t) {
 Routing Routing::allocate(Context& c, const Batch& batch, const LossContext& loss) {
   const int64_t t = batch.rows(), e = c.moe.num_experts, k = c.moe.top_k;
   const DType acc = c.types.acc;
-  Routing r = allocate_inference(c, t);
+  Routing r = allocate_without_terms(c, t);
   r.statistics = c.step.allocate("router.statistics", acc, {2, loss.scale.groups, e});
   if (k > 1 && loss.needs(TermInput::pairs_of_z)) r.gram_z = c.step.allocate("experts.gram_z", acc, {t, k, k});
   if (k > 1 && loss.needs(TermInput::pairs_of_y)) r.gram_y = c.step.allocate("experts.gram_y", acc, {t, k, k});
@@ -93,7 +82,7 @@ void route_forward(Context& c, int64_t layer, const LayerTensors& w, const Tenso
                     .entropy = loss.value(Term::entropy)});
   c.dispatcher.sort(c, loss.sample, r);
   if (r.top_mass) {
-    c.ops(CouplingMasses{.sources = sources(losses),
+    c.ops(CouplingMasses{.sources = losses.cp_sources,
                          .probs = r.probs,
                          .selected = r.selected,
                          .source_mass = r.source_mass,
@@ -112,7 +101,7 @@ void coupling_forward(Context& c, const Routing& lower, const Routing& upper, co
                             .cp = loss.value(Term::cp)});
     return;
   }
-  c.ops(CouplingJoint{.sources = sources(losses),
+  c.ops(CouplingJoint{.sources = losses.cp_sources,
                       .lower_probs = lower.probs,
                       .lower_selected = lower.selected,
                       .upper_probs = upper.probs,
@@ -135,7 +124,7 @@ Tensor coupling_batch_backward(Context& c, const Routing& r, const Routing* belo
   c.ops(Zero{dprobs});
   const auto pair = [&](const Routing& lower, const Routing& upper, CouplingJointBackward::Side side) {
     c.ops(CouplingJointBackward{.side = side,
-                                .sources = sources(losses),
+                                .sources = losses.cp_sources,
                                 .lower_probs = lower.probs,
                                 .lower_selected = lower.selected,
                                 .upper_probs = upper.probs,
@@ -169,7 +158,7 @@ void route_backward(Context& c, const LayerTensors& w, const LayerTensors& dw, c
                        .v_scale = loss.scale[Term::v].gradient,
                        .entropy_scale = loss.scale[Term::entropy].gradient,
                        .cp_scale = loss.scale[Term::cp].gradient,
-                       .cp_sources_activated = losses.cp_sources == CouplingSources::activated,
+                       .cp_sources = losses.cp_sources,
                        .above_top_mass = token_coupling && above ? above->top_mass : Tensor{},
                        .below_source_mass = token_coupling && below ? below->source_mass : Tensor{},
                        .top_experts = r.top_experts,

@@ -33,7 +33,7 @@ struct Routing {
 
   static Routing allocate(Context& c, const Batch& batch, const LossContext& loss);
   /// What choosing experts and finding their rows needs; the loss terms' tensors stay none.
-  static Routing allocate_inference(Context& c, int64_t tokens);
+  static Routing allocate_without_terms(Context& c, int64_t tokens);
   int64_t rows() const { return map.slot_of_row.dim(0); }
 };
 

@@ -13,11 +13,11 @@ namespace strand {
 namespace {
 constexpr int64_t scored_logits = int64_t{1} << 22;  ///< that scoring computes at a time
 
-/// Rows of the prediction buffer.
+/// Rows of the prediction buffer of a cached purpose.
 int64_t predictions(const Config& config, const SessionShape& shape) {
   if (shape.purpose == Purpose::scoring)
     return head_chunk_rows(shape.pass_tokens(), config.model.vocab_size, scored_logits);
-  return shape.purpose == Purpose::generation ? shape.sequences : 1;
+  return shape.sequences;
 }
 }  // namespace
 
@@ -36,7 +36,7 @@ SessionBuffers SessionBuffers::allocate(Device& device, Arena& arena, const Conf
   }
   b.numbers = arena.allocate("numbers of the step", DType::f64, {step_number_count});
   b.number = arena.allocate("number", DType::f64, {1});
-  if (shape.purpose != Purpose::training)
+  if (shape.cached())
     b.prediction = arena.allocate("prediction", NumberTypes::of(config.run.precision).acc,
                                   {predictions(config, shape), config.model.vocab_size});
   if (shape.purpose == Purpose::scoring)

@@ -92,7 +92,7 @@ struct SessionBuffers {
   Tensor rows;                                 ///< [rows of prediction] i32; scoring only
   Tensor numbers;                              ///< [step_number_count] f64
   Tensor number;                               ///< [1] f64
-  Tensor prediction;                           ///< acc; not for training
+  Tensor prediction;                           ///< acc; where there is a cache
 
   static SessionBuffers allocate(Device& device, Arena& arena, const Config& config, const SessionShape& shape,
                                  const GridShape& grid);
@@ -137,8 +137,8 @@ class Session {
   NewTokens stage(std::span<const PlacedToken> tokens);
   /// Copies rows of the last pass to the device, for Decoder::logits; at most as many as the prediction buffer has.
   Tensor stage_rows(std::span<const int32_t> rows);
-  /// acc on the device, for the logits of next tokens: [1, V] for inference, [sequences, V] for generation, and for
-  /// scoring [R, V] of at most 16 MiB of f32.
+  /// acc on the device, for the logits of next tokens: [sequences, V] for generation, and for scoring [R, V] of at most
+  /// 16 MiB of f32. None where there is no cache.
   Tensor prediction_buffer() const { return buffers_.prediction; }
   /// [step_number_count] f64 on the device (kernels/ops/step_numbers.h).
   Tensor numbers() const { return buffers_.numbers; }

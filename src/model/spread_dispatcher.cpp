@@ -93,8 +93,7 @@ class SpreadDispatcher final : public Dispatcher {
       flight.rows = c.scratch.allocate("experts.arrivals", c.types.act, {chunk.arrivals, c.model.hidden_size});
       if (rows.z)
         flight.pairs = c.scratch.allocate("experts.z (packed)", c.types.act, {chunk.packed_arrivals, c.moe.expert_ffn});
-      flight.rows_work =
-          begin_journey(c, Traffic::dispatch, Direction::to_experts, chunk.home(x), chunk.arriving(flight.rows));
+      flight.rows_work = begin_journey(c, Traffic::dispatch, OwnRows::sent, chunk.home(x), chunk.arriving(flight.rows));
     }
   }
 
@@ -112,8 +111,8 @@ class SpreadDispatcher final : public Dispatcher {
     const ExpertPart& kept = rows.layer.kept.parts[part];
     Flight& flight = flights_[part];
     c.ops(GatherRows{.from = z, .index = kept.arrival_of_packed, .via = kept.map.row_of_slot, .to = flight.pairs});
-    flight.pairs_work = begin_journey(c, Traffic::specialization, Direction::home, chunk.packed_arriving(flight.pairs),
-                                      chunk.packed_home(rows.z));
+    flight.pairs_work = begin_journey(c, Traffic::specialization, OwnRows::received,
+                                      chunk.packed_arriving(flight.pairs), chunk.packed_home(rows.z));
   }
 
   void return_y(Context& c, const ForwardRows& rows, size_t part, const Tensor& y) override {
@@ -121,7 +120,7 @@ class SpreadDispatcher final : public Dispatcher {
     Flight& flight = flights_[part];
     c.ops(GatherRows{.from = y, .index = rows.layer.kept.parts[part].map.row_of_slot, .to = flight.rows});
     flight.rows_work =
-        begin_journey(c, Traffic::combine, Direction::home, chunk.arriving(flight.rows), chunk.home(rows.y));
+        begin_journey(c, Traffic::combine, OwnRows::received, chunk.arriving(flight.rows), chunk.home(rows.y));
   }
 
   /// SP's gradient of z takes z's own memory, while its values are still there.
@@ -161,16 +160,16 @@ class SpreadDispatcher final : public Dispatcher {
       Flight& flight = flights_[i];
       flight.rows = c.scratch.allocate("experts.arrivals", c.types.act, {chunk.arrivals, c.model.hidden_size});
       flight.rows_work =
-          begin_journey(c, Traffic::dispatch, Direction::to_experts, chunk.home(rows.dy), chunk.arriving(flight.rows));
+          begin_journey(c, Traffic::dispatch, OwnRows::sent, chunk.home(rows.dy), chunk.arriving(flight.rows));
       if (gates_home_) {
         flight.gates = c.scratch.allocate("experts.gates", c.types.acc, {chunk.arrivals, 1});
         flight.dgates = c.scratch.allocate("experts.dgates", c.types.acc, {chunk.arrivals, 1});
-        flight.gates_work = begin_journey(c, Traffic::dispatch, Direction::to_experts, chunk.home(gates_home_),
-                                          chunk.arriving(flight.gates));
+        flight.gates_work =
+            begin_journey(c, Traffic::dispatch, OwnRows::sent, chunk.home(gates_home_), chunk.arriving(flight.gates));
       }
       if (pairs) {
         flight.pairs = c.scratch.allocate("experts.dz (pairs)", c.types.act, {chunk.packed_arrivals, pairs.dim(1)});
-        flight.pairs_work = begin_journey(c, Traffic::specialization, Direction::to_experts, chunk.packed_home(pairs),
+        flight.pairs_work = begin_journey(c, Traffic::specialization, OwnRows::sent, chunk.packed_home(pairs),
                                           chunk.packed_arriving(flight.pairs));
       }
     }
@@ -197,10 +196,10 @@ class SpreadDispatcher final : public Dispatcher {
     Flight& flight = flights_[part];
     c.ops(GatherRows{.from = gradients.dx, .index = rows.layer.kept.parts[part].map.row_of_slot, .to = flight.rows});
     flight.rows_work =
-        begin_journey(c, Traffic::combine, Direction::home, chunk.arriving(flight.rows), chunk.home(rows.dx));
+        begin_journey(c, Traffic::combine, OwnRows::received, chunk.arriving(flight.rows), chunk.home(rows.dx));
     if (dgates_home_)
-      flight.gates_work =
-          begin_journey(c, Traffic::combine, Direction::home, chunk.arriving(flight.dgates), chunk.home(dgates_home_));
+      flight.gates_work = begin_journey(c, Traffic::combine, OwnRows::received, chunk.arriving(flight.dgates),
+                                        chunk.home(dgates_home_));
   }
 
   Tensor x_again(Context&, const ExpertLayer& layer, size_t part, const Tensor&) override {
@@ -228,7 +227,7 @@ class SpreadDispatcher final : public Dispatcher {
     }
     arriving.first = sent.first;
     arriving.count = sent.count;
-    counts_work_ = group.begin_all_to_all(Traffic::counts, Direction::to_experts, sent, arriving);
+    counts_work_ = group.begin_all_to_all(Traffic::counts, OwnRows::sent, sent, arriving);
   }
 
   /// The copy stream waits for the counts alone, and the host for the copy stream.
@@ -267,9 +266,8 @@ class SpreadDispatcher final : public Dispatcher {
   }
 
   /// With overlap off the journey ends here.
-  static Work begin_journey(Context& c, Traffic kind, Direction direction, const RankRows& send,
-                            const RankRows& receive) {
-    Work work = c.grid.experts().begin_all_to_all(kind, direction, send, receive);
+  static Work begin_journey(Context& c, Traffic kind, OwnRows own, const RankRows& send, const RankRows& receive) {
+    Work work = c.grid.experts().begin_all_to_all(kind, own, send, receive);
     if (!c.parallel.overlap) c.grid.experts().wait(work);
     return work;
   }

@@ -72,9 +72,9 @@ void Transformer::allocate_block(LayerKept& kept, const Batch& batch) {
   kept.ffn_rstd = context_.step.allocate("ffn.rstd", types_.acc, {t});
 }
 
-void Transformer::allocate_dense(LayerKept& kept, int64_t layer, const Batch& batch) {
-  if (has_dense(layer))
-    kept.dense = FeedForwardKept::allocate(context_, batch, parameters_.weights().layers[size_t(layer)]);
+void Transformer::allocate_feed_forward(LayerKept& kept, int64_t layer, const Batch& batch) {
+  if (has_feed_forward(layer))
+    kept.feed_forward = FeedForwardKept::allocate(context_, batch, parameters_.weights().layers[size_t(layer)]);
 }
 
 /// x_in → normed → attention → x_mid → normed. On the first pass x_in is made here, from the layer below.
@@ -106,7 +106,7 @@ ExpertLayer Transformer::expert_layer(int64_t layer, const LossContext& loss) co
   return {.w = parameters_.weights().layers[size_t(layer)],
           .routing = kept.routing,
           .kept = kept.experts,
-          .shared = kept.dense,
+          .shared = kept.feed_forward,
           .x = kept.ffn_normed,
           .loss = &loss};
 }
@@ -117,7 +117,7 @@ void Transformer::ffn_half(int64_t layer, const LossContext& loss) {
   LayerKept& kept = kept_[size_t(layer)];
   if (!is_moe(layer)) {
     context_.part("feed-forward (forward)", layer);
-    return feed_forward_forward(context_, w, kept.dense, kept.ffn_normed, branch_);
+    return feed_forward_forward(context_, w, kept.feed_forward, kept.ffn_normed, branch_);
   }
   context_.part("router (forward)", layer);
   route_forward(context_, layer - config_.model.dense_layers, w, parameters_.router_bias(layer), kept.ffn_normed,
@@ -153,7 +153,7 @@ void Transformer::forward(const Batch& batch, const LossContext& loss, Recompute
     if (recompute == Recompute::block) block.emplace(step);
     allocate_block(kept, batch);
     if (recompute == Recompute::experts) experts.emplace(step);
-    allocate_dense(kept, layer, batch);
+    allocate_feed_forward(kept, layer, batch);
     attention_half(layer, batch, Pass::first);
     ffn_half(layer, loss);
   }
@@ -177,16 +177,6 @@ void Transformer::evaluate(const MicroStep& micro, const Objective& objective, c
   loss.observer = observer;
   forward(micro.batch, loss, Recompute::block);
   head_loss(context_, parameters_.weights().head, final_normed_, micro.batch.targets, loss, {}, {}, logits);
-}
-
-void Transformer::predict(const MicroStep& micro, const Objective& objective, const Tensor& logits) {
-  const Batch& batch = micro.batch;
-  forward(batch, loss_context(micro, objective, LossContext::Use::evaluation), Recompute::block);
-  for (int64_t b = 0; b < batch.sequences; ++b) {
-    const int64_t last = (b + 1) * batch.tokens - 1;
-    context_.ops(Linear{
-        .x = final_normed_.rows(last, last + 1), .weight = parameters_.weights().head, .y = logits.rows(b, b + 1)});
-  }
 }
 
 // ---- backward -----------------------------------------------------------------------------------------------------
@@ -231,9 +221,9 @@ void Transformer::train(const MicroStep& micro, const Objective& objective,
 void Transformer::ffn_recompute(int64_t layer, const Batch& batch, const LossContext& loss) {
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
   LayerKept& kept = kept_[size_t(layer)];
-  allocate_dense(kept, layer, batch);
+  allocate_feed_forward(kept, layer, batch);
   context_.part(is_moe(layer) ? "experts (computed again)" : "feed-forward (computed again)", layer);
-  if (!is_moe(layer)) return feed_forward_recompute(context_, w, kept.dense, kept.ffn_normed);
+  if (!is_moe(layer)) return feed_forward_recompute(context_, w, kept.feed_forward, kept.ffn_normed);
   kept.experts = allocate_experts(context_, kept.routing, loss);
   experts_recompute(context_, expert_layer(layer, loss));
 }
@@ -245,7 +235,7 @@ void Transformer::ffn_backward(int64_t layer, const LossContext& loss, const Ten
   const LayerKept& kept = kept_[size_t(layer)];
   context_.part(is_moe(layer) ? "experts (backward)" : "feed-forward (backward)", layer);
   if (!is_moe(layer))
-    return feed_forward_backward(context_, w, dw, kept.dense, kept.ffn_normed, gradient_act(), dnormed);
+    return feed_forward_backward(context_, w, dw, kept.feed_forward, kept.ffn_normed, gradient_act(), dnormed);
   const Arena::Scope scope(context_.scratch);
   const Tensor dgates = context_.scratch.allocate("dgates", types_.acc, kept.routing.gates.shape);
   experts_backward(context_, expert_layer(layer, loss), dw, gradient_act(), dnormed, dgates);

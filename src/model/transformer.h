@@ -44,14 +44,9 @@ class Transformer {
   void train(const MicroStep& micro, const Objective& objective,
              const std::function<void(int64_t layer)>& layer_done = {});
   /// Adds this micro-batch's part of every term and of the evaluation's selection counts; gradients and the step's
-  /// counts stay as they are. `logits` [T, V] acc
-  /// receives the logits when given.
-  /// `observer` may look at the pass.
+  /// counts stay as they are. `logits` [T, V] acc receives the logits when given. `observer` may look at the pass.
   void evaluate(const MicroStep& micro, const Objective& objective, const Tensor& logits = {},
                 ForwardObserver* observer = nullptr);
-
-  /// Logits of the token that follows each sequence: [B, V] acc.
-  void predict(const MicroStep& micro, const Objective& objective, const Tensor& logits);
 
   Tensor terms() const { return terms_; }  ///< [term_count] f64: unweighted, this rank's part
   /// Selections of the step, one row a MoE layer, this rank's part. [MoE layers, E] acc; none without a MoE layer.
@@ -79,14 +74,14 @@ class Transformer {
     Tensor ffn_normed;  ///< [T, D] act
     Tensor ffn_rstd;    ///< [T] acc
     // Recomputed under `block` and `experts`:
-    FeedForwardKept dense;  ///< of a dense layer, or the shared expert of a MoE layer
+    FeedForwardKept feed_forward;  ///< of a dense layer, or the shared expert of a MoE layer
     ExpertsKept experts;
   };
   enum class Pass : uint8_t { first, again };
 
   bool is_moe(int64_t layer) const { return layer >= config_.model.dense_layers; }
-  bool has_dense(int64_t layer) const {
-    return static_cast<bool>(parameters_.weights().layers[size_t(layer)].dense_down);
+  bool has_feed_forward(int64_t layer) const {
+    return static_cast<bool>(parameters_.weights().layers[size_t(layer)].feed_forward_down);
   }
   Tensor counts_of(int64_t layer, LossContext::Use use) const {
     const Tensor& counts = use == LossContext::Use::training ? step_counts_ : evaluation_counts_;
@@ -94,7 +89,7 @@ class Transformer {
   }
   void forward(const Batch& batch, const LossContext& loss, Recompute recompute);
   void allocate_block(LayerKept& kept, const Batch& batch);
-  void allocate_dense(LayerKept& kept, int64_t layer, const Batch& batch);
+  void allocate_feed_forward(LayerKept& kept, int64_t layer, const Batch& batch);
   void attention_half(int64_t layer, const Batch& batch, Pass pass);
   void ffn_half(int64_t layer, const LossContext& loss);
   /// The experts of a MoE layer.

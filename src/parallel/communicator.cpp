@@ -65,17 +65,17 @@ Communicator::Work Communicator::begin_all_gather(Traffic kind, const Tensor& x)
   return begun(kind, start_all_gather(kind, x), size_ - 1, bytes, bytes * (size_ - 1) / size_);
 }
 
-Communicator::Work Communicator::begin_all_to_all(Traffic kind, Direction direction, const RankRows& send,
+Communicator::Work Communicator::begin_all_to_all(Traffic kind, OwnRows own, const RankRows& send,
                                                   const RankRows& receive) {
   require(size_ > 1, "an all-to-all in a group of one");
   check_rows("what is sent", send, size_);
   check_rows("what arrives", receive, size_);
   require(send.tensor.dtype == receive.tensor.dtype, "all-to-all: {} sent, {} received", send.tensor.to_string(),
           receive.tensor.to_string());
-  const RankRows& own = direction == Direction::to_experts ? send : receive;
+  const RankRows& payload = own == OwnRows::sent ? send : receive;
   const int64_t leaving = rows_of(send) - send.count[static_cast<size_t>(rank_)];
   return begun(kind, start_all_to_all(kind, send, receive), size_ - 1,
-               static_cast<double>(rows_of(own)) * row_bytes(own.tensor),
+               static_cast<double>(rows_of(payload)) * row_bytes(payload.tensor),
                static_cast<double>(leaving) * row_bytes(send.tensor));
 }
 
@@ -92,8 +92,8 @@ void Communicator::all_reduce_sum(Traffic kind, const Tensor& x) {
   wait(work);
 }
 
-void Communicator::all_to_all(Traffic kind, Direction direction, const RankRows& send, const RankRows& receive) {
-  Work work = begin_all_to_all(kind, direction, send, receive);
+void Communicator::all_to_all(Traffic kind, OwnRows own, const RankRows& send, const RankRows& receive) {
+  Work work = begin_all_to_all(kind, own, send, receive);
   wait(work);
 }
 

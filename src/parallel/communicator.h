@@ -34,8 +34,9 @@ struct RankRows {
   std::vector<int64_t> first, count;
 };
 
-/// Which rows of an all-to-all belong to this rank's own tokens: those it sends, or those it receives.
-enum class Direction : uint8_t { to_experts, home };
+/// Which rows of an all-to-all are this rank's own: those that it sends, or those that come back to it. Their bytes are
+/// what it books as payload, so that every row is booked on one rank only.
+enum class OwnRows : uint8_t { sent, received };
 
 class Communicator {
  public:
@@ -71,12 +72,12 @@ class Communicator {
   [[nodiscard]] Work begin_all_gather(Traffic kind, const Tensor& x);
   /// Rank p's rows of `send` arrive in rank (this)'s rows of p's `receive`. Counts agree on both sides; 0 is legal
   /// everywhere. Rows of both have the same size and type.
-  [[nodiscard]] Work begin_all_to_all(Traffic kind, Direction direction, const RankRows& send, const RankRows& receive);
+  [[nodiscard]] Work begin_all_to_all(Traffic kind, OwnRows own, const RankRows& send, const RankRows& receive);
   /// Operations begun after this see what the collective wrote. Resets `work`.
   void wait(Work& work);
 
   void all_reduce_sum(Traffic kind, const Tensor& x);
-  void all_to_all(Traffic kind, Direction direction, const RankRows& send, const RankRows& receive);
+  void all_to_all(Traffic kind, OwnRows own, const RankRows& send, const RankRows& receive);
 
   /// What this rank has booked so far. The times of collectives on a device that works while the host goes on are known
   /// later: collect_times() adds them.

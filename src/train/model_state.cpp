@@ -17,18 +17,12 @@ namespace {
 constexpr std::array<std::pair<const char*, Tensor OwnedPart::*>, 2> moment_fields{
     {{"m.", &OwnedPart::m}, {"v.", &OwnedPart::v}}};
 
-std::vector<int64_t> dims_of(const Shape& shape) {
-  std::vector<int64_t> dims;
-  for (int i = 0; i < shape.rank(); ++i) dims.push_back(shape[i]);
-  return dims;
-}
-
 /// A device tensor to be written: pieces are downloaded as they are asked for.
 NamedTensor named(Ops& ops, const std::string& name, const Tensor& tensor) {
   NamedTensor out;
   out.name = name;
   out.dtype = tensor.dtype;
-  out.shape = dims_of(tensor.shape);
+  out.shape = tensor.shape.dims();
   out.read = [&ops, tensor](void* host, size_t offset, size_t bytes) {
     const auto size = static_cast<int64_t>(bytes / size_of(tensor.dtype));
     ops.device().download({static_cast<std::byte*>(tensor.data) + offset, tensor.dtype, {size}}, host);
@@ -52,7 +46,7 @@ class AccValues {
  public:
   AccValues(const TensorSource& source, const std::string& name, const Shape& shape, DType acc) {
     const TensorSource::Item& item = source.at(name);
-    require(item.entry->shape == dims_of(shape), "{}: tensor {} has shape {}, the model needs {}", item.file->path(),
+    require(item.entry->shape == shape.dims(), "{}: tensor {} has shape {}, the model needs {}", item.file->path(),
             name, shape_text(item.entry->shape), shape.to_string());
     const std::span<const std::byte> bytes = item.bytes();
     data_ = bytes.data();

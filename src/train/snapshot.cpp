@@ -52,7 +52,7 @@ void Snapshot::add(File file, const std::string& name, DType dtype, const Shape&
   NamedTensor tensor;
   tensor.name = name;
   tensor.dtype = dtype;
-  for (int i = 0; i < shape.rank(); ++i) tensor.shape.push_back(shape[i]);
+  tensor.shape = shape.dims();
   tensor.read = [this, at = bytes_](void* host, size_t offset, size_t bytes) {
     std::memcpy(host, static_cast<const std::byte*>(memory_.data()) + at + offset, bytes);
   };
@@ -125,7 +125,7 @@ Tensor Snapshot::gathered(size_t bucket, Tensor OwnedPart::*field) {
     receive.first[p] = static_cast<int64_t>(p) * rows;
     receive.count[p] = rows;
   }
-  b.group(session_.grid()).all_to_all(Traffic::control, Direction::to_experts, send, receive);
+  b.group(session_.grid()).all_to_all(Traffic::control, OwnRows::sent, send, receive);
   return keep ? b.gradients : Tensor{};
 }
 

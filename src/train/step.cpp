@@ -153,6 +153,22 @@ StepTerms StepRunner::evaluate(const StepData& data, const Objective& objective)
   return read_terms(objective);
 }
 
+StepTerms StepRunner::evaluate_with_logits(const StepData& data, const Objective& objective,
+                                           const std::function<void(const Tensor& logits)>& look) {
+  Transformer& model = session_.transformer();
+  const DType type = model.types().acc;
+  model.begin_evaluation();
+  for_each_micro_step(data, TokenSample{}, [&](const MicroStep& micro) {
+    const Shape shape{micro.batch.rows(), session_.config().model.vocab_size};
+    const DeviceMemory memory(session_.device(), MemoryKind::device,
+                              static_cast<size_t>(shape.elements()) * size_of(type));
+    const Tensor logits = memory.tensor(type, shape);
+    model.evaluate(micro, objective, logits);
+    look(logits);
+  });
+  return read_terms(objective);
+}
+
 StepTerms StepRunner::read_terms(const Objective& objective) {
   const Tensor terms = session_.transformer().terms();
   std::array<double, term_count> values{};

@@ -81,6 +81,10 @@ class StepRunner {
   double gradient_norm();
   /// The terms alone, no gradients. Waits.
   StepTerms evaluate(const StepData& data, const Objective& objective);
+  /// The same, and `look` is given the logits [T, V] acc of each micro-step, on the device. They are there until it
+  /// returns.
+  StepTerms evaluate_with_logits(const StepData& data, const Objective& objective,
+                                 const std::function<void(const Tensor& logits)>& look);
   /// Stages each micro-batch in turn; `sample` is SP's, its first_token is set here. The body runs the model.
   void for_each_micro_step(const StepData& data, TokenSample sample, const std::function<void(const MicroStep&)>& body);
   /// The model's terms so far, summed over ranks. Between Transformer::begin_step and the next one, once. Waits.

@@ -89,7 +89,7 @@ void Trainer::open_data() {
 /// Together: nobody allocates before everybody has looked at what is free.
 void Trainer::check_memory_of_ranks(const SessionPlan& plan, const Device& device, int local_ranks) const {
   agreed(grid_.control(), [&] {
-    check_memory(plan, available_to_rank(device, local_ranks));
+    check_memory(plan, available_to_rank(device, local_ranks), training_remedy());
     if (RunCheckpoints::mode(config_.train) == CheckpointSaver::Mode::background || grid_.ranks() > 1)
       check_snapshot_memory(plan, grid_.ranks(), device, local_ranks);
   });

@@ -174,17 +174,12 @@ class Replay {
   void load_parameters() {
     for (const Parameter& p : session_.parameters().all())
       for (const LogicalTensor& part : p.logical)
-        session_.parameters().store(session_.ops(), p, part, reference_.values("param." + part.name, dims(part.shape)));
+        session_.parameters().store(session_.ops(), p, part,
+                                    reference_.values("param." + part.name, part.shape.dims()));
     session_.parameters().zero_training_state(session_.ops());
     for (const Parameters::RouterBias& b : session_.parameters().router_biases())
-      upload_values(session_.ops(), b.bias, reference_.values("param." + b.name, dims(b.bias.shape)));
+      upload_values(session_.ops(), b.bias, reference_.values("param." + b.name, b.bias.shape.dims()));
     runner_.set_updates(0);
-  }
-
-  static std::vector<int64_t> dims(const Shape& shape) {
-    std::vector<int64_t> d;
-    for (int i = 0; i < shape.rank(); ++i) d.push_back(shape[i]);
-    return d;
   }
 
   /// `shape` is that of `got`, and so must be that of the stored tensor.
@@ -227,12 +222,7 @@ void Replay::compare_outputs() {
   const auto append_all = [&](std::vector<double>& to, const Tensor& mine) {
     append(to, gather_values(hosts, download_values(ops, mine)));
   };
-  model.begin_evaluation();
-  runner_.for_each_micro_step(data_, {}, [&](const MicroStep& micro) {
-    const size_t bytes = static_cast<size_t>(micro.batch.rows() * vocab) * size_of(model.types().acc);
-    const DeviceMemory memory(ops.device(), MemoryKind::device, bytes);
-    const Tensor device = memory.tensor(model.types().acc, {micro.batch.rows(), vocab});
-    model.evaluate(micro, objective(), device);
+  const StepTerms terms = runner_.evaluate_with_logits(data_, objective(), [&](const Tensor& device) {
     append_all(logits, device);
     for (int64_t l = 0; l < layers; ++l) {
       append_all(router_logits[size_t(l)], model.routing(l).logits);
@@ -240,7 +230,6 @@ void Replay::compare_outputs() {
     }
   });
   if (model.evaluation_counts()) session_.grid().world().all_reduce_sum(Traffic::statistics, model.evaluation_counts());
-  const StepTerms terms = runner_.read_terms(objective());
   const auto concatenate = [&](const std::vector<std::vector<double>>& parts) {
     std::vector<double> all;
     for (const auto& part : parts) append(all, part);
@@ -281,7 +270,7 @@ void Replay::compare_gradients() {
   runner_.accumulate(data_, objective(), 0);
   const auto gradients = gather_logical(session_, &OwnedPart::gradient);
   for (const auto& [name, shape] : shapes_)
-    compare("grad", "grad." + name, dims(shape), gradients.at(name), tolerance_.gradient);
+    compare("grad", "grad." + name, shape.dims(), gradients.at(name), tolerance_.gradient);
 }
 
 /// Each term alone, with weight 1.
@@ -295,7 +284,7 @@ void Replay::compare_term_gradients() {
     const auto gradients = gather_logical(session_, &OwnedPart::gradient);
     for (const auto& [name, shape] : shapes_)
       if (reference_.has(prefix + name))
-        compare(prefix.substr(0, prefix.size() - 1), prefix + name, dims(shape), gradients.at(name),
+        compare(prefix.substr(0, prefix.size() - 1), prefix + name, shape.dims(), gradients.at(name),
                 tolerance_.gradient);
   }
 }
@@ -321,8 +310,8 @@ void Replay::compare_trajectory() {
 void Replay::compare_final_parameters() {
   const auto movement = [&](const std::string& name, const Shape& shape, const std::vector<double>& got) {
     comparison_.add("traj.param (movement)", "traj.param." + name, got,
-                    reference_.values("traj.param." + name, dims(shape)), tolerance_.movement, Comparison::Norm::two,
-                    reference_.values("param." + name, dims(shape)));
+                    reference_.values("traj.param." + name, shape.dims()), tolerance_.movement, Comparison::Norm::two,
+                    reference_.values("param." + name, shape.dims()));
   };
   const auto weights = gather_logical(session_, &OwnedPart::master);
   for (const auto& [name, shape] : shapes_) movement(name, shape, weights.at(name));

@@ -146,12 +146,10 @@ TEST_CASE("Predicted ids are the most likely ones") {
   model.randomize(3);
   const StepData data = random_batch(config, 3, 6, 1);
   const Pass pass = run_pass(model, data);
-  const DeviceMemory memory(ops.device(), MemoryKind::device, size_t(18 * config.model.vocab_size) * sizeof(double));
-  const Tensor logits = memory.tensor(DType::f64, {18, config.model.vocab_size});
-  const Objective objective{.losses = config.losses};
-  model.runner.for_each_micro_step(
-      data, {}, [&](const MicroStep& micro) { model.session.transformer().evaluate(micro, objective, logits); });
-  const Values values = download_values(ops, logits);
+  Values values;
+  model.runner.evaluate_with_logits(data, {.losses = config.losses},
+                                    [&](const Tensor& logits) { values = download_values(ops, logits); });
+  REQUIRE(values.size() == size_t(18 * config.model.vocab_size));
   for (int64_t t = 0; t < 18; ++t) {
     const Values of = row(values, t, config.model.vocab_size);
     CHECK(pass.collected.predicted[size_t(t)] == std::max_element(of.begin(), of.end()) - of.begin());

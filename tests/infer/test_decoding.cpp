@@ -7,9 +7,8 @@
 #include "infer/generate.h"
 #include "kernels/cpu/backend.h"
 #include "kernels/reference/reference_ops.h"
-#include "kernels/staging.h"
 #include "tests/catch.h"
-#include "tests/model/harness.h"
+#include "tests/infer/whole_text.h"
 
 using namespace strand;
 using namespace strand::test;
@@ -78,26 +77,17 @@ class Twins {
  public:
   Twins(Ops& ops, const Config& config, int64_t sequences, int64_t context = positions)
       : ops_(ops),
-        whole_(ops, self_, config, {Purpose::inference, 1, context + 1},
-               plan_session(config, {Purpose::inference, 1, context + 1}, ops.device().traits())),
+        whole_(ops, config, context + 1),
         cached_(ops, self_, config, {Purpose::generation, sequences, context},
                 plan_session(config, {Purpose::generation, sequences, context}, ops.device().traits())) {
     TestModel random(ops, config, 1, 1);
     random.randomize(4);
-    copy_weights(random.session, whole_);
+    copy_weights(random.session, whole_.session());
     copy_weights(random.session, cached_);
   }
 
   /// Logits [V] of the token that follows `text`, by one pass over all of it.
-  Values predict(const Ids& text) {
-    const auto tokens = static_cast<int64_t>(text.size());
-    MicroStep micro{.batch = whole_.stage(1, tokens, text.data(), nullptr)};
-    micro.micro_tokens = tokens;
-    micro.step = {.tokens = tokens};
-    whole_.transformer().begin_step();
-    whole_.transformer().predict(micro, {.losses = whole_.config().losses}, whole_.prediction_buffer());
-    return download_values(ops_, whole_.prediction_buffer());
-  }
+  Values predict(const Ids& text) { return whole_.logits_after(text); }
   /// Likewise, for a new text in the cache.
   Values prefill(const Ids& text, int32_t sequence) {
     std::vector<PlacedToken> tokens;
@@ -125,16 +115,10 @@ class Twins {
   Session& cached() { return cached_; }
 
  private:
-  void copy_weights(Session& from, Session& to) {
-    for (size_t i = 0; i < from.parameters().all().size(); ++i)
-      ops_(Copy{.from = from.parameters().all()[i].weight, .to = to.parameters().all()[i].weight});
-    for (size_t i = 0; i < from.parameters().router_biases().size(); ++i)
-      ops_(Copy{.from = from.parameters().router_biases()[i].bias, .to = to.parameters().router_biases()[i].bias});
-  }
-
   Ops& ops_;
+  WholeText whole_;
   ProcessGrid self_;
-  Session whole_, cached_;
+  Session cached_;
 };
 
 Ids random_text(const Config& config, int64_t tokens, uint64_t seed) {

@@ -6,9 +6,8 @@
 #include "infer/score.h"
 #include "kernels/cpu/backend.h"
 #include "kernels/reference/reference_ops.h"
-#include "kernels/staging.h"
 #include "tests/catch.h"
-#include "tests/model/harness.h"
+#include "tests/infer/whole_text.h"
 
 using namespace strand;
 using namespace strand::test;
@@ -21,20 +20,13 @@ constexpr int64_t positions = 24;
 class Twins {
  public:
   Twins(Ops& ops, const Config& config, int64_t sequences)
-      : ops_(ops),
-        whole_(ops, self_, config, {Purpose::inference, 1, positions},
-               plan_session(config, {Purpose::inference, 1, positions}, ops.device().traits())),
+      : whole_(ops, config, positions),
         scoring_(ops, self_, config, {Purpose::scoring, sequences, positions},
                  plan_session(config, {Purpose::scoring, sequences, positions}, ops.device().traits())) {
     TestModel random(ops, config, 1, 1);
     random.randomize(4);
-    for (Session* to : {&whole_, &scoring_}) {
-      for (size_t i = 0; i < to->parameters().all().size(); ++i)
-        ops_(Copy{.from = random.session.parameters().all()[i].weight, .to = to->parameters().all()[i].weight});
-      for (size_t i = 0; i < to->parameters().router_biases().size(); ++i)
-        ops_(Copy{.from = random.session.parameters().router_biases()[i].bias,
-                  .to = to->parameters().router_biases()[i].bias});
-    }
+    copy_weights(random.session, whole_.session());
+    copy_weights(random.session, scoring_);
   }
 
   /// By the definition: one pass of the transformer for each token that is predicted.
@@ -42,13 +34,7 @@ class Twins {
     Ids text = request.context;
     TokenScore result{0, true};
     for (const int32_t id : request.continuation) {
-      const auto tokens = static_cast<int64_t>(text.size());
-      MicroStep micro{.batch = whole_.stage(1, tokens, text.data(), nullptr)};
-      micro.micro_tokens = tokens;
-      micro.step = {.tokens = tokens};
-      whole_.transformer().begin_step();
-      whole_.transformer().predict(micro, {.losses = whole_.config().losses}, whole_.prediction_buffer());
-      const Values logits = download_values(ops_, whole_.prediction_buffer());
+      const Values logits = whole_.logits_after(text);
       double sum = 0;
       for (const double x : logits) sum += std::exp(x);
       result.log_likelihood += logits[static_cast<size_t>(id)] - std::log(sum);
@@ -64,9 +50,9 @@ class Twins {
   Session& scoring() { return scoring_; }
 
  private:
-  Ops& ops_;
+  WholeText whole_;
   ProcessGrid self_;
-  Session whole_, scoring_;
+  Session scoring_;
 };
 
 Ids random_text(const Config& config, int64_t tokens, uint64_t seed) {

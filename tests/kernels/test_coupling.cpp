@@ -18,7 +18,7 @@ std::vector<Size> all_sizes() {
   return all;
 }
 const std::vector<Size> sizes = all_sizes();
-const CpSources all_sources[] = {CpSources::all, CpSources::activated};
+const CouplingSources all_sources[] = {CouplingSources::all, CouplingSources::activated};
 
 /// Probabilities and selections as the router makes them.
 struct Layer {
@@ -39,9 +39,9 @@ Layer layer(Stage& s, const std::string& name, int64_t T, int64_t E, int64_t K) 
   return {s.acc_of({T, E}, routed[0]), s.ids_of({T, K}, Ids(routed[1].begin(), routed[1].end()))};
 }
 
-void for_each_case(const std::function<void(Stage&, const Size&, CpSources)>& body) {
+void for_each_case(const std::function<void(Stage&, const Size&, CouplingSources)>& body) {
   for (const Size& size : sizes) {
-    for (CpSources sources : all_sources) {
+    for (CouplingSources sources : all_sources) {
       INFO("T " << size.tokens << " E " << size.lower << " E' " << size.upper << " sources " << int(sources));
       compare_all([&](Stage& s) { body(s, size, sources); });
     }
@@ -50,7 +50,7 @@ void for_each_case(const std::function<void(Stage&, const Size&, CpSources)>& bo
 }  // namespace
 
 TEST_CASE("CouplingMasses and the token term") {
-  for_each_case([](Stage& s, const Size& n, CpSources sources) {
+  for_each_case([](Stage& s, const Size& n, CouplingSources sources) {
     const Layer lower = layer(s, "lower", n.tokens, n.lower, n.lower_k);
     const CouplingMasses op{.sources = sources,
                             .probs = lower.probs,
@@ -88,7 +88,7 @@ TEST_CASE("CouplingMasses: equal probabilities go to the lower index") {
 }
 
 TEST_CASE("CouplingJoint") {
-  for_each_case([](Stage& s, const Size& n, CpSources sources) {
+  for_each_case([](Stage& s, const Size& n, CouplingSources sources) {
     const Layer lower = layer(s, "lower", n.tokens, n.lower, n.lower_k);
     const Layer upper = layer(s, "upper", n.tokens, n.upper, n.upper_k);
     const CouplingJoint op{.sources = sources,
@@ -128,7 +128,7 @@ TEST_CASE("CouplingJointBackward: both sides") {
   using Side = CouplingJointBackward::Side;
   for (Side side : {Side::lower, Side::upper}) {
     INFO("side " << int(side));
-    for_each_case([&](Stage& s, const Size& n, CpSources sources) {
+    for_each_case([&](Stage& s, const Size& n, CouplingSources sources) {
       const Layer lower = layer(s, "lower", n.tokens, n.lower, n.lower_k);
       const Layer upper = layer(s, "upper", n.tokens, n.upper, n.upper_k);
       Values mask(static_cast<size_t>(n.lower * n.upper));

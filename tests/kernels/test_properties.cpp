@@ -93,7 +93,7 @@ TEST_CASE("identical experts give SP = K(K-1), orthogonal ones 0") {
 
 // −Σ_{e∈S_t} Σ_{ν∈top-K} p_te p_tν term by term, against the product of two masses.
 TEST_CASE("CP of one token factorises into source mass and top-K mass") {
-  for (CpSources sources : {CpSources::all, CpSources::activated}) {
+  for (CouplingSources sources : {CouplingSources::all, CouplingSources::activated}) {
     on_every_backend([&](Stage& s) {
       const int64_t T = 3, E = 6, K = 2;
       const auto layer = [&](const std::string& name) {
@@ -122,7 +122,8 @@ TEST_CASE("CP of one token factorises into source mass and top-K mass") {
       for (size_t t = 0; t < 3; ++t) {
         for (size_t e = 0; e < 6; ++e) {
           const auto index = static_cast<double>(e);
-          if (sources == CpSources::activated && selected[t * 2] != index && selected[t * 2 + 1] != index) continue;
+          if (sources == CouplingSources::activated && selected[t * 2] != index && selected[t * 2 + 1] != index)
+            continue;
           Values products;
           for (size_t v = 0; v < 6; ++v) products.push_back(p[t * 6 + e] * q[t * 6 + v]);
           std::sort(products.rbegin(), products.rend());

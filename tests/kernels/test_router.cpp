@@ -22,10 +22,10 @@ std::vector<Size> all_sizes() {
 const std::vector<Size> sizes = all_sizes();
 
 const Gating gatings[] = {
-    {.score = Score::softmax, .renormalize = false, .routed_scale = 1.0},
-    {.score = Score::softmax, .renormalize = true, .routed_scale = 2.5},
-    {.score = Score::sigmoid, .renormalize = false, .routed_scale = 0.5},
-    {.score = Score::sigmoid, .renormalize = true, .routed_scale = 1.0},
+    {.score = RouterScore::softmax, .renormalize = false, .routed_scale = 1.0},
+    {.score = RouterScore::softmax, .renormalize = true, .routed_scale = 2.5},
+    {.score = RouterScore::sigmoid, .renormalize = false, .routed_scale = 0.5},
+    {.score = RouterScore::sigmoid, .renormalize = true, .routed_scale = 1.0},
 };
 
 void for_each_case(const std::function<void(Stage&, const Size&, const Gating&)>& body) {
@@ -158,7 +158,7 @@ TEST_CASE("Route: a group is worth its two best experts, and equal groups go to 
   compare_all([](Stage& s) {
     // Sigmoid grows with the logit. Token 0: the best expert stands in group 0 beside a bad one. Token 1: all equal.
     const Values logits = {3, -9, 1, 1, 0.5, 1.2, /**/ 2, 2, 2, 2, 2, 2};
-    const Route op{.gating = {.score = Score::sigmoid, .top_k = 2, .groups = 3, .groups_kept = 1},
+    const Route op{.gating = {.score = RouterScore::sigmoid, .top_k = 2, .groups = 3, .groups_kept = 1},
                    .logits = s.acc_of({2, 6}, logits),
                    .probs = s.acc_out({2, 6}),
                    .selected = s.ids_out({2, 2}),
@@ -192,7 +192,7 @@ TEST_CASE("Route: equal scores go to the lower index, and large logits do not ov
         // only what both agree on is compared: tokens 0 and 1, and the first choice of the others.
         s.report("probs", op.probs, {.terms = E});
         s.report("selected", op.selected.rows(0, 2));
-        if (gating.score == Score::softmax) s.report("first of token 2", op.selected[2].rows(0, 1));
+        if (gating.score == RouterScore::softmax) s.report("first of token 2", op.selected[2].rows(0, 1));
         s.report("gates", op.gates.rows(0, 2), {.terms = E});
       });
     }
@@ -273,7 +273,7 @@ TEST_CASE("RouterBackward: every term alone and all together") {
       if (terms & z) op.z_scale = 0.1;
       if (terms & entropy) op.entropy_scale = -0.3;
       if (terms & (cp_above | cp_below)) op.cp_scale = 0.2;
-      op.cp_sources_activated = (terms & activated) != 0;
+      if ((terms & activated) != 0) op.cp_sources = CouplingSources::activated;
       if (terms & cp_above) op.above_top_mass = s.acc("above", {n.tokens});
       if (terms & cp_below) {
         op.below_source_mass = s.acc("below", {n.tokens});

@@ -11,10 +11,10 @@ struct Weights {
 };
 
 struct Case {
-  Score score;
+  RouterScore score;
   bool renormalize;
   double routed_scale;
-  CpSources sources;
+  CouplingSources sources;
   int64_t groups;
 };
 
@@ -142,7 +142,7 @@ class Network {
                       .v_scale = w_.v * v_scale(layer),
                       .entropy_scale = w_.entropy / T,
                       .cp_scale = w_.cp_token / T,
-                      .cp_sources_activated = case_.sources == CpSources::activated,
+                      .cp_sources = case_.sources,
                       .dprobs = dprobs,
                       .dlogits = s_.acc_out({T, layer.E})};
     if (is_lower) {
@@ -166,9 +166,9 @@ class Network {
 TEST_CASE("gradients: router, every term alone and all together") {
   const Weights all_weights[] = {
       {}, {.lb = 1}, {.z = 1}, {.v = 1}, {.cp_token = 1}, {.cp_batch = 1}, {.entropy = 1}, {2, 0.5, 3, 1.5, 4, -2}};
-  for (Score score : {Score::softmax, Score::sigmoid}) {
+  for (RouterScore score : {RouterScore::softmax, RouterScore::sigmoid}) {
     for (bool renormalize : {false, true}) {
-      for (CpSources sources : {CpSources::all, CpSources::activated}) {
+      for (CouplingSources sources : {CouplingSources::all, CouplingSources::activated}) {
         for (int64_t groups : {1, 3}) {
           int which = 0;
           for (const Weights& w : all_weights) {

@@ -45,7 +45,7 @@ void layer(ProcessGrid& grid) {
   };
   for (const Traffic kind : {Traffic::dispatch, Traffic::combine}) {
     grid.progress().doing = to_string(kind);
-    grid.experts().all_to_all(kind, Direction::to_experts, rows(sent), rows(received));
+    grid.experts().all_to_all(kind, OwnRows::sent, rows(sent), rows(received));
   }
 }
 

@@ -170,7 +170,7 @@ TEST_CASE("All-to-all: rows arrive in their sender's place; nothing else is touc
     for (int64_t i = 0; i < arriving[static_cast<size_t>(q)] * Rows::width; ++i)
       expected.at(q, i / Rows::width, i % Rows::width) = element(q, c.rank(), i / Rows::width, i % Rows::width);
   }
-  c.all_to_all(Traffic::dispatch, Direction::to_experts, send.rows, receive.rows);
+  c.all_to_all(Traffic::dispatch, OwnRows::sent, send.rows, receive.rows);
   CHECK(receive.elements == expected.elements);
 }
 
@@ -178,7 +178,7 @@ TEST_CASE("An all-to-all in which nobody has rows") {
   const auto grid = make_grid();
   const std::vector<int64_t> none(static_cast<size_t>(processes().size()), 0);
   const RankRows empty{{nullptr, DType::f32, {0, 8}}, none, none};
-  grid->world().all_to_all(Traffic::dispatch, Direction::to_experts, empty, empty);
+  grid->world().all_to_all(Traffic::dispatch, OwnRows::sent, empty, empty);
   CHECK(grid->world().traffic()[Traffic::dispatch].payload_bytes == 0);
 }
 

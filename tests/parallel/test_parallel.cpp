@@ -49,9 +49,9 @@ TEST_CASE("The payload of an all-to-all is of the rank's own tokens; what it sen
   const RankRows there{paper(DType::f32, {10, 8}), {0, 2, 5}, {2, 3, 5}};  // rows of 32 bytes
   const RankRows here{paper(DType::f32, {6, 8}), {0, 1, 5}, {1, 4, 1}};
   CountingCommunicator out(1, 3), home(1, 3);
-  out.all_to_all(Traffic::dispatch, Direction::to_experts, there, here);
+  out.all_to_all(Traffic::dispatch, OwnRows::sent, there, here);
   check_booked(out.traffic(), Traffic::dispatch, 2, 10 * 32, 7 * 32);  // 3 of the 10 stay
-  home.all_to_all(Traffic::combine, Direction::home, here, there);
+  home.all_to_all(Traffic::combine, OwnRows::received, here, there);
   check_booked(home.traffic(), Traffic::combine, 2, 10 * 32, 2 * 32);  // 4 of the 6 stay
 }
 
@@ -82,7 +82,7 @@ TEST_CASE("What no collective can mean is refused") {
   CHECK_THROWS_WITH((void)c.begin_all_gather(Traffic::weights, paper(DType::f32, {6})),
                     Catch::Contains("parts are not equal"));
   const RankRows beyond{paper(DType::f32, {2, 8}), {0, 0, 0, 1}, {0, 0, 0, 2}};
-  CHECK_THROWS_WITH(c.all_to_all(Traffic::dispatch, Direction::to_experts, beyond, beyond),
+  CHECK_THROWS_WITH(c.all_to_all(Traffic::dispatch, OwnRows::sent, beyond, beyond),
                     Catch::Contains("2 rows from 1 for rank 3"));
 }
 

@@ -75,17 +75,18 @@ TEST_CASE("this machine has some memory left") {
 
 TEST_CASE("a plan that fits passes, to the byte") {
   const AvailableMemory available{100, "test"};
-  CHECK_NOTHROW(check_memory(plan_of(60, 30, 10), available));
-  CHECK_THROWS_AS(check_memory(plan_of(60, 30, 11), available), Error);
+  CHECK_NOTHROW(check_memory(plan_of(60, 30, 10), available, training_remedy()));
+  CHECK_THROWS_AS(check_memory(plan_of(60, 30, 11), available, training_remedy()), Error);
 }
 
 TEST_CASE("a plan that does not fit is refused with what would help") {
   const AvailableMemory available{1024 * mib, "the limit of a test"};
-  const std::string activations = error_of([&] { check_memory(plan_of(512 * mib, 1024 * mib, 0), available); });
+  const std::string activations =
+      error_of([&] { check_memory(plan_of(512 * mib, 1024 * mib, 0), available, training_remedy()); });
   CHECK_THAT(activations, Contains("1.50 GiB needed") && Contains("1.00 GiB available (the limit of a test)") &&
                               Contains("train.micro_batch_size") && Contains("data.sequence_length") &&
                               Contains("train.recompute"));
-  const std::string model = error_of([&] { check_memory(plan_of(2048 * mib, 1, 1), available); });
+  const std::string model = error_of([&] { check_memory(plan_of(2048 * mib, 1, 1), available, training_remedy()); });
   CHECK_THAT(model, Contains("2.00 GiB") && Contains("smaller model") && !Contains("train.recompute"));
 }
 

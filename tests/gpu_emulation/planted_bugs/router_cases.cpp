@@ -7,8 +7,8 @@ using namespace strand::test;
 
 namespace {
 constexpr int64_t T = 12, E = 37, K = 3, groups = 3;
-const Gating gatings[] = {{.score = Score::softmax, .renormalize = false, .routed_scale = 1.0, .top_k = K},
-                          {.score = Score::sigmoid, .renormalize = true, .routed_scale = 2.5, .top_k = K}};
+const Gating gatings[] = {{.score = RouterScore::softmax, .renormalize = false, .routed_scale = 1.0, .top_k = K},
+                          {.score = RouterScore::sigmoid, .renormalize = true, .routed_scale = 2.5, .top_k = K}};
 
 /// What the router makes of the case's logits: by the reference where it is the input of another operation.
 struct Layer {
@@ -92,7 +92,7 @@ TEST_CASE("routing", "[case]") {
 TEST_CASE("routing by groups", "[case]") {
   constexpr int64_t experts = 36;
   const Gating gating{
-      .score = Score::sigmoid, .renormalize = true, .routed_scale = 1, .top_k = K, .groups = 6, .groups_kept = 2};
+      .score = RouterScore::sigmoid, .renormalize = true, .routed_scale = 1, .top_k = K, .groups = 6, .groups_kept = 2};
   compare_all([&](Stage& s) {
     const Route op{.gating = gating,
                    .logits = s.acc("logits", {T, experts}, 2),
@@ -131,7 +131,7 @@ TEST_CASE("router terms", "[case]") {
 
 TEST_CASE("router backward", "[case]") {
   for (const Gating& gating : gatings) {
-    for (bool activated : {false, true}) {
+    for (const CouplingSources sources : {CouplingSources::all, CouplingSources::activated}) {
       compare_all([&](Stage& s) {
         const Layer layer = routed(s, gating);
         RouterBackward op{.gating = gating,
@@ -147,7 +147,7 @@ TEST_CASE("router backward", "[case]") {
         op.z_scale = 0.1;
         op.entropy_scale = -0.3;
         op.cp_scale = 0.2;
-        op.cp_sources_activated = activated;
+        op.cp_sources = sources;
         op.above_top_mass = s.acc("above", {T});
         op.below_source_mass = s.acc("below", {T});
         op.top_experts = layer.top_experts;
@@ -168,7 +168,7 @@ TEST_CASE("router backward", "[case]") {
 }
 
 TEST_CASE("coupling of tokens", "[case]") {
-  for (CpSources sources : {CpSources::all, CpSources::activated}) {
+  for (CouplingSources sources : {CouplingSources::all, CouplingSources::activated}) {
     compare_all([&](Stage& s) {
       const Layer layer = routed(s, gatings[0]);
       const CouplingMasses op{.sources = sources,
@@ -201,7 +201,7 @@ TEST_CASE("coupling of batches", "[case]") {
       for (int64_t t = 0; t < tokens; ++t)
         for (int64_t k = 0; k < 2; ++k) selected.push_back(static_cast<int32_t>((t * 5 + k * 3) % lower));
       const Tensor below = s.acc("lower", {tokens, lower}), above = s.acc("upper", {tokens, upper});
-      const CouplingJoint op{.sources = CpSources::activated,
+      const CouplingJoint op{.sources = CouplingSources::activated,
                              .lower_probs = below,
                              .lower_selected = s.ids_of({tokens, 2}, selected),
                              .upper_probs = above,
@@ -219,7 +219,7 @@ TEST_CASE("coupling of batches", "[case]") {
       for (Side side : {Side::lower, Side::upper}) {
         const CouplingJointBackward backward{
             .side = side,
-            .sources = CpSources::activated,
+            .sources = CouplingSources::activated,
             .lower_probs = below,
             .lower_selected = op.lower_selected,
             .upper_probs = above,
