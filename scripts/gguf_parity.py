@@ -53,6 +53,10 @@ EXPORTS = {
     "olmoe, tied": ("olmoe", {"model.qk_norm": "full", "model.head_dim": 18, "model.num_kv_heads": 4} | TIED),
     "qwen2moe": ("qwen2moe", {"model.head_dim": 18}),
     "qwen2moe, tied": ("qwen2moe", {"model.head_dim": 18} | TIED),
+    "deepseek": ("deepseek", SHARED | DENSE | {"model.head_dim": 18}),
+    "deepseek, every head its own keys, tied": (
+        "deepseek", {"moe.shared_experts": 1, "model.head_dim": 18, "model.num_kv_heads": 4} | TIED),
+    "glm4moe, softmax, not renormalized, shared expert": ("glm4moe", SHARED),
     "ernie": ("ernie4_5-moe", RENORMALIZED | SHARED | BIAS),
     "ernie, no bias, dense layer": ("ernie4_5-moe", RENORMALIZED | SHARED | DENSE),
     "ernie, no shared expert, tied": ("ernie4_5-moe", RENORMALIZED | BIAS | TIED),
@@ -87,7 +91,7 @@ def expected_tensors(architecture, config, ours):
     """Every tensor of the file in f32, from the tensors of the checkpoint."""
     model, moe = config["model"], config["moe"]
     hidden, head = model["hidden_size"], model["head_dim"]
-    rotate = (lambda m: pairs(m, head)) if architecture in ("llama", "ernie4_5-moe") else lambda m: m
+    rotate = (lambda m: pairs(m, head)) if architecture in ("llama", "deepseek", "ernie4_5-moe") else lambda m: m
     out = {"token_embd.weight": ours["embed_tokens.weight"], "output_norm.weight": ours["norm.weight"]}
     if "lm_head.weight" in ours:
         out["output.weight"] = ours["lm_head.weight"]
@@ -147,6 +151,9 @@ def expected_fields(architecture, name, config, file_type, tokenizer):
         sized["expert_feed_forward_length"] = moe["expert_ffn"]
     if architecture == "qwen2moe":
         sized["expert_shared_feed_forward_length"] = 32
+    if architecture == "deepseek":
+        sized |= {"expert_shared_count": moe["shared_experts"], "leading_dense_block_count": model["dense_layers"],
+                  "expert_weights_scale": 1.0}
     if architecture == "ernie4_5-moe":
         sized |= {"expert_shared_feed_forward_length": moe["shared_experts"] * moe["expert_ffn"],
                   "expert_shared_count": moe["shared_experts"], "interleave_moe_layer_step": 1,

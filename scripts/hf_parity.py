@@ -16,7 +16,9 @@ import pathlib
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import hf_backbones
 import hf_defaults
+import hf_training
 import lm_eval_parity
 import torch
 import transformers
@@ -272,6 +274,96 @@ def with_extras(bench, short, folder, cls, ours, data):
     check(torch.equal(ours, again), "other logits with the tensors that are left out")
 
 
+# Classes that transformers does not have: (a class of it that computes the same, the same under the class's names,
+# the class that export takes by itself).
+BACKBONES = {
+    "import bailing_moe_v2": (
+        lambda: tiny(transformers.Glm4MoeConfig, transformers.Glm4MoeForCausalLM, n_routed_experts=16,
+                     moe_intermediate_size=40, intermediate_size=72, n_shared_experts=2, first_k_dense_replace=1,
+                     routed_scaling_factor=2.5, use_qk_norm=True, head_dim=20, n_group=4, topk_group=2,
+                     rope_parameters=rope(7000.0, partial_rotary_factor=0.5)),
+        hf_backbones.as_ling, "Glm4MoeForCausalLM"),
+    "import deepseek": (
+        lambda: tiny(transformers.Ernie4_5_MoeConfig, transformers.Ernie4_5_MoeForCausalLM, moe_num_experts=7, moe_k=3,
+                     moe_intermediate_size=40, intermediate_size=72, moe_num_shared_experts=2, moe_norm_min=1.0,
+                     moe_layer_start_index=1, moe_layer_end_index=2, tie_word_embeddings=False),
+        hf_backbones.as_deepseek, "DeepseekForCausalLM"),
+}
+
+
+def backbone_model(name):
+    """The model, with a selection bias where its class has one."""
+    model = BACKBONES[name][0]()
+    randomize(model)
+    if name == "import deepseek":
+        for parameter_or_buffer, t in list(model.named_parameters()) + list(model.named_buffers()):
+            if parameter_or_buffer.endswith("e_score_correction_bias"):
+                t.requires_grad_(False).zero_()
+    return model
+
+
+def backbone_case(bench, name):
+    """Import of a class that transformers does not have, against the class of it that computes the same."""
+    short = "".join(c if c.isalnum() else "_" for c in name)
+    _, renamed, written = BACKBONES[name]
+    model = backbone_model(name)
+    same, folder = bench.folder / f"{short}_same", bench.folder / f"{short}_hf"
+    model.save_pretrained(same)
+    renamed(same, folder)
+    data = bench.folder / f"{short}.bin"
+    data.write_bytes(np.random.default_rng(2).integers(0, 311, 2 * SEQUENCE + 8).astype(np.uint16).tobytes())
+    checkpoint = bench.folder / short / "checkpoints" / "step_00000000"
+    bench.run("import", folder, "--out", checkpoint)
+    tokens, ours = bench.logits(checkpoint, data, "--format", "raw_u16")
+    worst = compare_logits(model, tokens, ours)
+    out = bench.folder / f"{short}_out"
+    bench.run("export", checkpoint, "--out", out)
+    config = json.loads((out / "config.json").read_text())
+    check(config["architectures"] == [written], f"exported as {config['architectures']}")
+    if written in json.loads((folder / "config.json").read_text())["architectures"]:
+        same_tensors(tensors_of(folder), tensors_of(out), "import, export")
+        out = bench.folder / f"{short}_native"
+        bench.run("export", checkpoint, "--out", out, "--class", type(model).__name__)
+    same_tensors(tensors_of(same), tensors_of(out), "as the class of transformers")
+    again = load(out)
+    with torch.no_grad():
+        check(torch.equal(again(tokens).logits, model(tokens).logits), "transformers computes something else of the export")
+    return f"logits within {worst:.1e}; exported as {written}"
+
+
+# The classes whose training is compared: every one of transformers, and those that it does not have.
+TRAINED = [name for name in IMPORTS if "," not in name] + ["import qwen2_moe, zero biases and shared experts",
+                                                           "import glm4_moe, groups of experts"]
+
+
+def train_case(bench, name):
+    """Gradients and steps against autograd through the class."""
+    if name in BACKBONES:
+        model, renamed = backbone_model(name), BACKBONES[name][1]
+    else:
+        model, renamed = IMPORTS[name](), None
+        randomize(model)
+    for parameter, t in model.named_parameters():  # what strand does not have, or does not train
+        if "mlp.shared_expert" in parameter and "shared_experts" not in parameter or parameter.endswith("bias"):
+            t.requires_grad_(False)
+
+    def import_model(model, short):
+        folder = bench.folder / f"{short}_model"
+        with torch.no_grad():
+            for parameter, t in model.named_parameters():
+                if "shared_expert_gate" in parameter:
+                    t.fill_(1.0)
+        model.save_pretrained(folder)
+        if renamed:
+            renamed(folder, bench.folder / f"{short}_renamed")
+            folder = bench.folder / f"{short}_renamed"
+        checkpoint = bench.folder / f"{short}_checkpoint" / "step_00000000"
+        bench.run("import", folder, "--out", checkpoint)
+        return checkpoint
+
+    return hf_training.training_case(bench, f"train {name}", model, import_model)
+
+
 def import_case(bench, name, make):
     short = file_name(name)
     model = make()
@@ -430,6 +522,10 @@ def cases(bench, tokenizers):
     for name, make in IMPORTS.items():
         if "," not in name:
             yield f"rope of {name}", lambda name=name, make=make: rope_case(bench, f"rope {name}", make)
+    for name in BACKBONES:
+        yield name, lambda name=name: backbone_case(bench, name)
+    for name in [*TRAINED, *BACKBONES]:
+        yield f"train {name}", lambda name=name: train_case(bench, name)
     yield "heads of a tied model", lambda: head_case(bench)
     yield "defaults of absent keys", defaults_case
     yield "the comparison can fail", lambda: comparison_can_fail(bench)

@@ -46,7 +46,10 @@ struct RunState {
   uint64_t seed = 0;
   DataState data;
   std::map<std::string, std::vector<double>> series;  ///< running statistics by name; finite
-  std::map<std::string, std::string> versions;        ///< for people: the layout, and in a file always "strand"
+  std::map<std::string, std::string> versions;        ///< the layout, for people; in a file always "strand"; `origin`
+
+  /// The key in `versions` of the model class from which the weights were imported. Training keeps it.
+  static constexpr const char* origin = "imported from";
 };
 
 struct CheckpointContents {

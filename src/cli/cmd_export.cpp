@@ -25,6 +25,7 @@ struct Arguments {
   std::string checkpoint;
   Format format = Format::hf;
   std::string out;
+  std::string class_name;
   gguf::Encoding type = gguf::Encoding::f32;
   uint64_t shard_megabytes = default_shard_bytes >> 20;
   bool shard_size_given = false;
@@ -47,7 +48,8 @@ DType hf_type(gguf::Encoding type) {
 }
 
 Summary export_hf(const Arguments& a, const Checkpoint& checkpoint, const Config& config) {
-  const hf::ExportSummary s = hf::export_model(checkpoint, config, a.out, {hf_type(a.type), a.shard_megabytes << 20});
+  const hf::ExportSummary s =
+      hf::export_model(checkpoint, config, a.out, {hf_type(a.type), a.shard_megabytes << 20, a.class_name});
   return {s.class_name, s.tensors, s.parameters, s.bytes, s.has_tokenizer, s.caveats};
 }
 
@@ -60,6 +62,8 @@ void check(const Arguments& a) {
   if (a.format == Format::hf) hf_type(a.type);
   if (a.format == Format::gguf && a.shard_size_given)
     throw UsageError("--shard-size belongs to --format hf; a GGUF model is one file");
+  if (a.format == Format::gguf && !a.class_name.empty())
+    throw UsageError("--class belongs to --format hf; the architecture of a GGUF file follows from the model");
 }
 
 void run(const Arguments& a) {
@@ -91,6 +95,11 @@ void add_export_command(CLI::App& app) {
   command->add_option("--out", a->out, "Directory (hf) or file (gguf) to write; must not be there yet")
       ->type_name("PATH")
       ->required();
+  command
+      ->add_option("--class", a->class_name,
+                   "Class of transformers to write, with hf (default: the one that the weights were imported from, or "
+                   "the first that can express the model)")
+      ->type_name("NAME");
   add_choice<Encoding>(
       *command, "--type,--dtype", a->type,
       {{"f32", Encoding::f32}, {"bf16", Encoding::bf16}, {"f16", Encoding::f16}, {"q8_0", Encoding::q8_0}},

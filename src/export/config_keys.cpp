@@ -63,7 +63,7 @@ void read_sizes_of_heads(const json& value, Config& c) {
 
 ConfigKey refused(std::string name, std::string what) {
   return foreign(std::move(name), [what = std::move(what)](const json& v) {
-    require(v.is_null() || v.empty(), "{}, which our models do not have", what);
+    require(v.is_null() || v.empty(), "our models have no {}", what);
   });
 }
 }  // namespace
@@ -79,7 +79,11 @@ std::vector<ConfigKey> common_keys(const CommonDefaults& absent) {
        [](const json& v, Config& c) { c.model.num_kv_heads = v.is_null() ? c.model.num_heads : whole_number(v); },
        absent.kv_heads,
        {}},
-      {"head_dim", [](const Config& c) { return ordered_json(c.model.head_dim); }, read_sizes_of_heads, "null", {}},
+      {"head_dim",
+       [](const Config& c) { return ordered_json(c.model.head_dim); },
+       read_sizes_of_heads,
+       absent.head_dim,
+       {}},
       fixed("hidden_act", "silu", "\"silu\""),
       integer<&Config::data, &DataConfig::sequence_length>("max_position_embeddings", absent.positions),
       real<m, &M::norm_eps>("rms_norm_eps", absent.norm_eps),
@@ -87,7 +91,7 @@ std::vector<ConfigKey> common_keys(const CommonDefaults& absent) {
       real<m, &M::init_std>("initializer_range", "0.02"),
       remark("attention_dropout", 0.0),
       remark("use_cache", true),
-      refused("quantization_config", "quantized weights"),
+      refused("quantization_config", "quantized weights (take the files of the model in bf16)"),
       refused("per_layer_config", "layers that differ from each other"),
   };
 }
@@ -123,7 +127,7 @@ void read_rope_parameters(const json& value, Config& c, PartialRotary partial) {
 }
 }  // namespace
 
-std::vector<ConfigKey> rope_keys(PartialRotary partial, double theta_when_absent) {
+std::vector<ConfigKey> rope_keys(PartialRotary partial, double theta_when_absent, double factor_when_absent) {
   // The keys are read in this order: first the one beside rope_parameters, and then those inside, which take
   // precedence. (When a file has both rope_scaling and rope_parameters, only the former is left at this point.)
   std::vector<ConfigKey> keys = {
@@ -143,7 +147,7 @@ std::vector<ConfigKey> rope_keys(PartialRotary partial, double theta_when_absent
   ConfigKey factor = {"partial_rotary_factor",
                       [](const Config& c) { return ordered_json(rotary_factor(c.model)); },
                       [](const json& v, Config& c) { c.model.rope_fraction = real_number(v); },
-                      "0.5",
+                      fmt::format("{:.1f}", factor_when_absent),
                       {}};
   keys.insert(keys.begin(), std::move(factor));
   return keys;

@@ -55,6 +55,7 @@ ConfigKey remark(std::string name, nlohmann::ordered_json value);
 /// The values that a class takes for some of the common keys when they are absent, as JSON text.
 struct CommonDefaults {
   std::string tied, norm_eps, kv_heads, positions;
+  std::string head_dim = "null";  ///< null: hidden_size / num_heads
 };
 /// The keys that all classes have, except those about RoPE and the FFN.
 std::vector<ConfigKey> common_keys(const CommonDefaults& absent);
@@ -63,8 +64,9 @@ std::vector<ConfigKey> common_keys(const CommonDefaults& absent);
 ConfigKey foreign(std::string name, std::function<void(const nlohmann::json&)> check);
 
 /// rope_theta (for transformers 4 and engines) and rope_parameters (for transformers 5), which say the same.
+/// `factor_when_absent` is the rotated part of a head, in classes that know one.
 enum class PartialRotary { no, yes };
-std::vector<ConfigKey> rope_keys(PartialRotary partial, double theta_when_absent);
+std::vector<ConfigKey> rope_keys(PartialRotary partial, double theta_when_absent, double factor_when_absent = 1.0);
 
 /// The balance loss of a class that has one, for users who train on with that class: router_aux_loss_coef · top_k over
 /// the mean of the layers is as strong as lb_weight over their sum.

@@ -1,12 +1,11 @@
-// The six classes, one table each. Every line is one tensor, one key or one requirement. family.h explains them.
+// The classes of transformers with ordinary attention, one table each, and the list of all classes. Every line is one
+// tensor, one key or one requirement. family.h explains them.
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "core/error.h"
-#include "export/config_keys.h"
-#include "export/requirements.h"
-#include "export/tensor_rules.h"
+#include "export/family_tables.h"
 
 namespace strand::hf {
 
@@ -19,15 +18,8 @@ constexpr auto e = &Config::moe;
 using M = ModelConfig;
 using E = MoeConfig;
 
-/// The rate with which an imported model is trained on. Files of these classes do not say how a model was trained.
-constexpr double usual_bias_rate = 0.001;
-
 // ---- Keys of config.json --------------------------------------------------------------------------------------------
 
-using Keys = std::vector<ConfigKey>;
-
-const ConfigKey no_attention_bias = fixed("attention_bias", false, "false");
-const ConfigKey norm_topk_prob = boolean<e, &E::renormalize>("norm_topk_prob", "false");
 const Keys no_sliding_window = {fixed("use_sliding_window", false, "false"), remark("sliding_window", nullptr)};
 
 /// Qwen lists the layers without experts in `mlp_only_layers`. For our models the list has to be 0, 1, .. n-1.
@@ -44,28 +36,6 @@ Keys qwen_layers() {
       require(v[n] == n, "{}, but only the first layers can be dense in our models", v.dump());
   };
   return {{"mlp_only_layers", write, read, "[]", {}}, fixed("decoder_sparse_step", 1, "1")};
-}
-
-/// The width of dense layers. Where there are none, the classes ignore the key, but some engines read it and expect
-/// `unused`.
-ConfigKey dense_width(std::string absent, int64_t (*unused)(const Config&)) {
-  const auto write = [unused](const Config& c) {
-    return ordered_json(c.model.dense_layers > 0 ? c.model.dense_ffn : unused(c));
-  };
-  return {"intermediate_size",
-          write,
-          [](const json& v, Config& c) { c.model.dense_ffn = whole_number(v); },
-          std::move(absent),
-          {}};
-}
-int64_t width_of_active_experts(const Config& c) {
-  return c.moe.top_k * c.moe.expert_ffn;
-}
-
-Keys expert_keys(const std::string& count, std::vector<std::string> count_aliases, const std::string& used,
-                 std::vector<std::string> used_aliases, const std::string& width) {
-  return {integer<e, &E::num_experts>(count, "", std::move(count_aliases)),
-          integer<e, &E::top_k>(used, "", std::move(used_aliases)), integer<e, &E::expert_ffn>(width)};
 }
 
 void all_full_attention(const json& v) {
@@ -111,7 +81,7 @@ Family qwen3_moe() {
   f.keys = common_keys({.tied = "false", .norm_eps = "1e-6", .kv_heads = "4", .positions = "32768"}) +
            rope_keys(PartialRotary::no, 1e4) +
            expert_keys("num_experts", {"num_local_experts"}, "num_experts_per_tok", {}, "moe_intermediate_size") +
-           Keys{dense_width("6144", width_of_active_experts), norm_topk_prob, no_attention_bias} + qwen_layers() +
+           Keys{dense_width("6144", width_of_active_experts), norm_topk_prob(), no_attention_bias()} + qwen_layers() +
            no_sliding_window + balance_loss_keys();
   f.implies = [](Config& c) { c.model.qk_norm = QkNorm::head; };
   f.caveats = [](const Config& c) {
@@ -137,7 +107,7 @@ Family olmoe() {
   f.keys = common_keys({.tied = "false", .norm_eps = "1e-5", .kv_heads = "null", .positions = "4096"}) +
            rope_keys(PartialRotary::no, 1e4) +
            expert_keys("num_experts", {"num_local_experts"}, "num_experts_per_tok", {}, "intermediate_size") +
-           Keys{norm_topk_prob, no_attention_bias, fixed("clip_qkv", nullptr, "null")} + balance_loss_keys();
+           Keys{norm_topk_prob(), no_attention_bias(), fixed("clip_qkv", nullptr, "null")} + balance_loss_keys();
   f.implies = [](Config& c) { c.model.qk_norm = QkNorm::full; };
   f.caveats = [](const Config& c) {
     std::vector<std::string> out;
@@ -175,7 +145,7 @@ Family qwen2_moe() {
            rope_keys(PartialRotary::no, 1e4) +
            expert_keys("num_experts", {}, "num_experts_per_tok", {}, "moe_intermediate_size") +
            Keys{dense_width("5632", width_of_active_experts),
-                norm_topk_prob,
+                norm_topk_prob(),
                 fixed("qkv_bias", true, "true"),
                 {"shared_expert_intermediate_size",
                  [](const Config&) { return ordered_json(dead_shared_width); },
@@ -265,7 +235,7 @@ Family glm4_moe() {
                             "1",
                             {}};
   f.keys = common_keys({.tied = "false", .norm_eps = "1e-5", .kv_heads = "8", .positions = "131072"}) +
-           rope_keys(PartialRotary::yes, 1e4) +
+           rope_keys(PartialRotary::yes, 1e4, 0.5) +
            expert_keys("n_routed_experts", {"num_local_experts", "num_experts"}, "num_experts_per_tok", {},
                        "moe_intermediate_size") +
            Keys{shared,
@@ -276,12 +246,11 @@ Family glm4_moe() {
                 integer<e, &E::groups>("n_group", "1"),
                 integer<e, &E::groups_kept>("topk_group", "1"),
                 qk,
-                no_attention_bias,
+                no_attention_bias(),
                 remark("num_nextn_predict_layers", 0)};
   f.leftovers = {prediction_layers()};
   f.implies = [](Config& c) { c.moe.score = RouterScore::sigmoid; };
   f.settle = [](Config& c, const AllZero& all_zero) {
-    if (c.moe.groups_kept == c.moe.groups) c.moe.groups = c.moe.groups_kept = 1;  // every group is kept
     c.moe.bias_rate = all_zero("model.layers.{n}.mlp.gate.e_score_correction_bias") ? 0.0 : usual_bias_rate;
     if (c.moe.shared_experts == 1 && all_zero("model.layers.{n}.mlp.shared_experts.gate_proj.weight") &&
         all_zero("model.layers.{n}.mlp.shared_experts.up_proj.weight") &&
@@ -293,13 +262,36 @@ Family glm4_moe() {
 }  // namespace
 
 const std::vector<Family>& families() {
-  static const std::vector<Family> all = {mixtral(), qwen3_moe(), olmoe(), qwen2_moe(), ernie4_5_moe(), glm4_moe()};
+  static const std::vector<Family> all = {mixtral(),      qwen3_moe(), olmoe(),          qwen2_moe(),
+                                          ernie4_5_moe(), glm4_moe(),  bailing_moe_v2(), deepseek()};
   return all;
 }
 
-const Family& family_for(const Config& config) {
-  return first_that_fits(families(), config, "no Hugging Face class can express this model exactly",
-                         [](const Family& family) { return family.class_name; });
+std::vector<std::string> written_classes() {
+  std::vector<std::string> names;
+  for (const Family& family : families())
+    if (family.written != Written::never) names.push_back(family.class_name);
+  return names;
+}
+
+const Family& family_for(const Config& config, const std::string& origin) {
+  for (const Family& family : families())
+    if (family.class_name == origin && family.written != Written::never && unmet(family.requirements, config).empty())
+      return family;
+  return first_that_fits(
+      families(), config, "no Hugging Face class can express this model exactly",
+      [](const Family& family) { return family.class_name; },
+      [](const Family& family) { return family.written == Written::by_default; });
+}
+
+const Family& requested_family(const Config& config, const std::string& class_name) {
+  for (const Family& family : families()) {
+    if (family.class_name != class_name || family.written == Written::never) continue;
+    const std::vector<std::string> wanted = unmet(family.requirements, config);
+    require(wanted.empty(), "{} cannot express this model: it needs {}", class_name, fmt::join(wanted, ", "));
+    return family;
+  }
+  fail("{} is no class that export writes; it writes {}", class_name, fmt::join(written_classes(), ", "));
 }
 
 const Family& family_of_class(const std::string& class_name, const std::string& where) {

@@ -56,6 +56,9 @@ struct TensorRule {
   bool (*applies)(const Config&) = nullptr;  ///< null = always
   std::vector<std::string> aliases = {};     ///< other names that importing understands
   Fused fused = {};
+  /// The rows of other tensors of ours that lie above and below this one in the class's tensor, where that holds
+  /// several of ours. Such tensors are read and never written.
+  std::vector<Size> rows_above = {}, rows_below = {};
 };
 
 /// One key of config.json.
@@ -95,6 +98,13 @@ struct LeftoverRule {
 /// The number N in a name that begins with "model.layers.N."; -1 for other names.
 int64_t layer_in(const std::string& name);
 
+/// When export writes a class.
+enum class Written {
+  by_default,  ///< the first such class that can express a model is taken
+  on_request,  ///< when the user names it, and for a model that was imported from it
+  never        ///< the class is only read
+};
+
 struct Family {
   std::string class_name;  ///< "MixtralForCausalLM"
   std::string model_type;  ///< "mixtral"
@@ -108,13 +118,23 @@ struct Family {
   void (*settle)(Config&, const AllZero&) = nullptr;
   /// Warnings at export about other programs than transformers that compute something else. Null = there are none.
   std::vector<std::string> (*caveats)(const Config&) = nullptr;
+  Written written = Written::by_default;
 };
 
-/// All families, in the order of preference: the first one that can express a model is taken.
+/// All families, in the order of preference.
 const std::vector<Family>& families();
 
-/// Throws Error naming the nearest classes, and for each the options that it would need.
-const Family& family_for(const Config& config);
+/// The names of the classes that export writes, by default or on request.
+std::vector<std::string> written_classes();
+
+/// The class in which a model is exported: `origin`, the class from which it was imported ("" = none), if that can
+/// express it, or else the first class that can. Throws Error naming the nearest classes, and for each the options that
+/// it would need.
+const Family& family_for(const Config& config, const std::string& origin = "");
+
+/// The class that the user asked for. Throws Error when it cannot express the model, with the options that it would
+/// need, and when export does not write a class of that name.
+const Family& requested_family(const Config& config, const std::string& class_name);
 
 /// Throws Error listing the classes that are known.
 const Family& family_of_class(const std::string& class_name, const std::string& where);

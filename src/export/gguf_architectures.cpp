@@ -190,6 +190,20 @@ Architecture qwen2moe() {
           }};
 }
 
+/// DeepSeek-MoE: rotates neighbours, and never divides the routing weights by their sum. It always has a shared expert.
+Architecture deepseek() {
+  return {"deepseek", ExpertWidth::expert_feed_forward_length,
+          plain_softmax() + Requirements{hf::not_renormalized, hf::qk_norm(QkNorm::none), hf::some_shared, hf::no_bias,
+                                         hf::heads_fill_width},
+          embeddings(TiedHead::absent) + attention(Layout::rotary_interleaved) + dense_layers() + experts() +
+              shared_expert(),
+          [](const Config& c, const std::string& prefix, Metadata& out) {
+            out.add_u32(prefix + "expert_shared_count", whole(c.moe.shared_experts));
+            out.add_u32(prefix + "leading_dense_block_count", whole(c.model.dense_layers));
+            out.add_f32(prefix + "expert_weights_scale", 1.0F);
+          }};
+}
+
 /// Rotates neighbours, and divides the routing weights by their sum.
 Architecture ernie() {
   return {"ernie4_5-moe", ExpertWidth::expert_feed_forward_length,
@@ -233,13 +247,15 @@ int64_t feed_forward_length(const Architecture& architecture, const Config& c) {
 }  // namespace
 
 const std::vector<Architecture>& architectures() {
-  static const std::vector<Architecture> all = {llama(), qwen3moe(), olmoe(), qwen2moe(), ernie(), glm4moe()};
+  static const std::vector<Architecture> all = {llama(),    qwen3moe(), olmoe(),  qwen2moe(),
+                                                deepseek(), ernie(),    glm4moe()};
   return all;
 }
 
 const Architecture& architecture_for(const Config& config) {
-  return hf::first_that_fits(architectures(), config, "no architecture of llama.cpp can express this model exactly",
-                             [](const Architecture& architecture) { return architecture.name; });
+  return hf::first_that_fits(
+      architectures(), config, "no architecture of llama.cpp can express this model exactly",
+      [](const Architecture& architecture) { return architecture.name; }, [](const Architecture&) { return true; });
 }
 
 void add_model_keys(const Architecture& architecture, const Config& config, Metadata& out) {

@@ -87,6 +87,12 @@ TokenizerPart tokenizer_part(const Checkpoint& checkpoint, const Config& config)
   return {special, tokenizer_files(model, special, config.data.sequence_length), ""};
 }
 
+/// The class from which the checkpoint's weights were imported; "" = none.
+std::string origin_of(const Checkpoint& checkpoint) {
+  const auto found = checkpoint.state().versions.find(RunState::origin);
+  return found == checkpoint.state().versions.end() ? "" : found->second;
+}
+
 uint64_t bytes_of(const NamedTensor& tensor) {
   return tensor_bytes(tensor.shape, 8 * size_of(tensor.dtype)).value_or(0);
 }
@@ -94,7 +100,8 @@ uint64_t bytes_of(const NamedTensor& tensor) {
 
 ExportSummary export_model(const Checkpoint& checkpoint, const Config& config, const std::string& directory,
                            const ExportOptions& options) {
-  const Family& family = family_for(config);
+  const Family& family = options.class_name.empty() ? family_for(config, origin_of(checkpoint))
+                                                    : requested_family(config, options.class_name);
   const TokenizerPart tokenizer = tokenizer_part(checkpoint, config);
   const std::vector<NamedTensor> tensors = tensors_for_export(family, config, checkpoint.model(), options.dtype);
 

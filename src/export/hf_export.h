@@ -16,6 +16,7 @@ namespace strand::hf {
 struct ExportOptions {
   DType dtype = DType::f32;  ///< or bf16; router weights and biases are f32 in any case
   uint64_t max_shard_bytes = default_shard_bytes;
+  std::string class_name = {};  ///< one of written_classes(); "" = as family_for chooses
 };
 
 struct ExportSummary {

@@ -92,7 +92,8 @@ ImportSummary import_model(const std::string& directory, const std::string& out,
   const TensorSource source(directory, "model");
   require_plausible(*family, config, source);
   ImportSummary summary{.class_name = family->class_name};
-  if (const std::string warning = settle_head(config, source); !warning.empty()) summary.warnings.push_back(warning);
+  if (const std::string warning = settle_head(*family, config, source); !warning.empty())
+    summary.warnings.push_back(warning);
   if (family->settle) {
     const Config as_written = config;
     family->settle(config, [&](const std::string& name) { return is_all_zero(*family, as_written, source, name); });
@@ -104,7 +105,7 @@ ImportSummary import_model(const std::string& directory, const std::string& out,
 
   CheckpointContents contents;
   contents.state.seed = config.run.seed;
-  contents.state.versions = {{"imported from", family->class_name}};
+  contents.state.versions = {{RunState::origin, family->class_name}};
   contents.config_yaml = to_yaml(config);
   contents.tokenizer_model = tokenizer_bytes(directory, config, summary);
   contents.model = imported.tensors;

@@ -94,6 +94,8 @@ ForeignConfig read_config_json(const std::string& text, const std::string& where
     }
   }
   if (config.model.dense_layers == 0) config.model.dense_ffn = 0;
+  // A choice among groups all of which are kept is none.
+  if (config.moe.groups_kept == config.moe.groups) config.moe.groups = config.moe.groups_kept = 1;
   try {
     resolve_derived(config);
     check_model_config(config);

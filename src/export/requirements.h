@@ -35,6 +35,8 @@ inline const Requirement heads_fill_width = {"model.head_dim = hidden_size / num
                                              }};
 inline const Requirement no_grouped_keys = {"model.num_kv_heads = num_heads",
                                             [](const Config& c) { return c.model.num_kv_heads == c.model.num_heads; }};
+inline const Requirement some_shared = {"moe.shared_experts: 1 or more",
+                                        [](const Config& c) { return c.moe.shared_experts > 0; }};
 inline const Requirement two_experts = {"moe.num_experts: 2 or more",
                                         [](const Config& c) { return c.moe.num_experts >= 2; }};
 inline const Requirement some_moe_layer = {"model.dense_layers below model.num_layers",
@@ -43,14 +45,15 @@ inline const Requirement some_moe_layer = {"model.dense_layers below model.num_l
 /// What the model would need to meet `requirements`; empty when it meets all.
 std::vector<std::string> unmet(const std::vector<Requirement>& requirements, const Config& config);
 
-/// The first of `classes` whose requirements the model meets. Otherwise throws Error that begins with `none` and names
-/// those with the fewest unmet requirements, and these. `name_of` gives the name of a class.
-template <typename Class, typename NameOf>
+/// The first of `classes` whose requirements the model meets and that is `eligible`. Otherwise throws Error that begins
+/// with `none` and names those with the fewest unmet requirements, and these. `name_of` gives the name of a class.
+template <typename Class, typename NameOf, typename Eligible>
 const Class& first_that_fits(const std::vector<Class>& classes, const Config& config, const std::string& none,
-                             const NameOf& name_of) {
+                             const NameOf& name_of, const Eligible& eligible) {
   size_t fewest = SIZE_MAX;
   std::string nearest;  // all classes that are equally near
   for (const Class& one : classes) {
+    if (!eligible(one)) continue;
     const std::vector<std::string> wanted = unmet(one.requirements, config);
     if (wanted.empty()) return one;
     if (wanted.size() > fewest) continue;

@@ -6,13 +6,20 @@
 
 #include "core/error.h"
 #include "export/element_reader.h"
+#include "export/row_order.h"
 #include "export/tensor_map.h"
 
 namespace strand::hf {
 
 namespace {
-const std::string embedding_name = "model.embed_tokens.weight";
 const std::string head_name = "lm_head.weight";
+
+/// The name of the embedding in the files of a class.
+const std::string& embedding_of(const Family& family) {
+  const auto embedding = std::find_if(family.tensors.begin(), family.tensors.end(),
+                                      [](const TensorRule& rule) { return rule.ours == "embed_tokens.weight"; });
+  return embedding->theirs;
+}
 
 /// The first few of the names, as text for a message.
 std::string listed(const std::vector<std::string>& names) {
@@ -22,21 +29,13 @@ std::string listed(const std::vector<std::string>& names) {
   return names.size() > most ? fmt::format("{} and {} more", text, names.size() - most) : text;
 }
 
-/// Row i of one of our heads lies at 2i in the file, and row i + A/2 at 2i + 1.
-RowOrder our_rows(const TensorRule& rule, int64_t head) {
-  if (rule.layout != Layout::rotary_interleaved) return {};
-  return [head](int64_t row) {
-    const int64_t first = row / head * head, i = row % head, half = head / 2;
-    return first + (i < half ? 2 * i : 2 * (i - half) + 1);
-  };
-}
-
 /// Throws Error unless the tensor has this shape and a type that can be read.
 void require_form(const TensorSource::Item& item, const std::vector<int64_t>& shape) {
+  require(is_readable(item.entry->dtype),
+          "{}: tensor {} is {}, expected F32, BF16, F16 or F64; take the model's files in one of these types",
+          item.file->path(), item.entry->name, item.entry->dtype);
   require(item.entry->shape == shape, "{}: tensor {} has shape {}, the model needs {}", item.file->path(),
           item.entry->name, shape_text(item.entry->shape), shape_text(shape));
-  require(is_readable(item.entry->dtype), "{}: tensor {} is {}, expected F32, BF16, F16 or F64", item.file->path(),
-          item.entry->name, item.entry->dtype);
 }
 
 /// Finds the tensors of a class under any of their names, and remembers which ones were used.
@@ -69,7 +68,11 @@ class ForeignTensors {
   static ElementSource whole(const MappedTensor& t, const TensorSource::Item& item) {
     const bool flat = t.rule->layout == Layout::row && item.entry->shape == t.our_shape;
     require_form(item, flat ? t.our_shape : t.their_shape);
-    return {item.bytes(), item.entry->dtype, columns_of(t)};
+    if (t.rule->rows_above.empty() && t.rule->rows_below.empty())
+      return {item.bytes(), item.entry->dtype, columns_of(t)};
+    const size_t row = item.bytes().size() / static_cast<size_t>(t.their_shape[0]);
+    return {item.bytes().subspan(static_cast<size_t>(t.first_row) * row, static_cast<size_t>(t.our_shape[0]) * row),
+            item.entry->dtype, columns_of(t)};
   }
 
   ElementSource slice(const MappedTensor& t, const TensorSource::Item& item) const {
@@ -120,7 +123,7 @@ std::vector<std::string> notes_about(const NamesByReason& left_out) {
 /// The reason why the model does not need a tensor of this name; empty when there is none.
 std::string reason_to_leave_out(const std::string& name, const LeftoverContext& context, const Family& family) {
   if (name.ends_with("rotary_emb.inv_freq")) return "buffers of old versions that the configuration determines";
-  if (name == head_name && context.config.model.tied_embeddings) return "a copy of " + embedding_name;
+  if (name == head_name && context.config.model.tied_embeddings) return "a copy of " + embedding_of(family);
   for (const LeftoverRule& rule : family.leftovers)
     if (rule.matches(name, context)) return rule.what;
   return "";
@@ -131,16 +134,18 @@ void account_for_the_rest(const ForeignConfig& foreign, const TensorSource& sour
                           NamesByReason& left_out) {
   const LeftoverContext context{foreign.config, source, foreign.prediction_layers};
   std::vector<std::string> strangers;
-  bool past_the_last = false;
+  bool past_the_last = false, scales = false;
   for (const auto& [name, item] : source.items()) {
     if (used.contains(name)) continue;
     const std::string reason = reason_to_leave_out(name, context, *foreign.family);
     (reason.empty() ? strangers : left_out[reason]).push_back(name);
     past_the_last |= reason.empty() && layer_in(name) >= foreign.config.model.num_layers;
+    scales |= reason.empty() && name.ends_with("_scale_inv");
   }
-  require(
-      strangers.empty(), "tensors that our models have no place for: {}{}", listed(strangers),
-      past_the_last ? fmt::format(" (config.json says num_hidden_layers {})", foreign.config.model.num_layers) : "");
+  std::string hint;
+  if (past_the_last) hint = fmt::format(" (config.json says num_hidden_layers {})", foreign.config.model.num_layers);
+  if (scales) hint = " (they scale weights in fp8, which our models do not have; take the model's files in bf16)";
+  require(strangers.empty(), "tensors that our models have no place for: {}{}", listed(strangers), hint);
 }
 }  // namespace
 
@@ -168,7 +173,8 @@ bool same_elements(const ElementSource& a, const ElementSource& b, int64_t eleme
 }
 }  // namespace
 
-std::string settle_head(Config& config, const TensorSource& source) {
+std::string settle_head(const Family& family, Config& config, const TensorSource& source) {
+  const std::string& embedding_name = embedding_of(family);
   const auto embedding = source.items().find(embedding_name), head = source.items().find(head_name);
   if (!config.model.tied_embeddings || embedding == source.items().end() || head == source.items().end()) return "";
   const int64_t rows = config.model.vocab_size, columns = config.model.hidden_size;
@@ -193,14 +199,14 @@ ImportedTensors tensors_for_import(const ForeignConfig& foreign, const TensorSou
   for (const MappedTensor& t : map_tensors(family->tensors, config)) {
     ElementSource elements = theirs.find(t);
     if (elements.dtype.empty()) {
-      missing.push_back(t.theirs);
+      if (missing.empty() || missing.back() != t.theirs) missing.push_back(t.theirs);  // of which several are parts
     } else if (t.ours.empty()) {
       // The gate of a shared expert without effect may have any value, because it multiplies zeros.
       require(t.rule->constant != 0 || all_equal(elements, elements_of(t), 0),
               "tensor {} is not zero, and our models have no place for it", t.theirs);
       left_out["without effect on this model, because zero or a factor of zeros"].push_back(t.theirs);
     } else {
-      elements.row = our_rows(*t.rule, config.model.head_dim);
+      elements.row = our_rows(t.rule->layout, config.model);
       out.tensors.push_back(converted(t.ours, t.our_shape, DType::f32, std::move(elements)));
     }
   }
@@ -209,7 +215,7 @@ ImportedTensors tensors_for_import(const ForeignConfig& foreign, const TensorSou
   out.notes = notes_about(left_out);
   if (config.model.tied_embeddings && theirs.used().contains(head_name))
     out.notes.push_back(
-        fmt::format("{} is not there: {}, which is tied to it, is taken for both", embedding_name, head_name));
+        fmt::format("{} is not there: {}, which is tied to it, is taken for both", embedding_of(*family), head_name));
   return out;
 }
 

@@ -20,7 +20,7 @@ void require_plausible(const Family& family, const Config& config, const TensorS
 /// copy of it. A head that differs makes the model untied (tied_embeddings becomes false). Returns the warning about
 /// that, or
 /// "".
-std::string settle_head(Config& config, const TensorSource& source);
+std::string settle_head(const Family& family, Config& config, const TensorSource& source);
 
 struct ImportedTensors {
   std::vector<NamedTensor> tensors;  ///< ours, in f32

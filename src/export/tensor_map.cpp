@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "core/error.h"
+#include "export/row_order.h"
 
 namespace strand::hf {
 
@@ -57,23 +58,26 @@ Range layers_of(Scope scope, const Config& c) {
   return {0, 0};
 }
 
-MappedTensor at(const TensorRule& rule, const Config& c, int64_t layer, int64_t expert) {
-  MappedTensor t{
-      &rule, name_at(rule.ours, layer, expert), name_at(rule.theirs, layer, expert), {extent(rule.rows, c)}, {}, layer,
-      expert};
-  if (rule.columns != Size::none) t.our_shape.push_back(extent(rule.columns, c));
-  t.their_shape = t.our_shape;
-  if (rule.layout == Layout::row) t.their_shape.insert(t.their_shape.begin(), 1);
-  return t;
+int64_t sum_of(const std::vector<Size>& sizes, const Config& c) {
+  int64_t sum = 0;
+  for (const Size size : sizes) sum += extent(size, c);
+  return sum;
 }
 
-/// Row i of a head lies at 2i in their order and row i + A/2 at 2i + 1.
-RowOrder their_rows(const TensorRule& rule, int64_t head) {
-  if (rule.layout != Layout::rotary_interleaved) return {};
-  return [head](int64_t row) {
-    const int64_t first = row / head * head, i = row % head;
-    return first + i / 2 + (i % 2) * (head / 2);
-  };
+MappedTensor at(const TensorRule& rule, const Config& c, int64_t layer, int64_t expert) {
+  MappedTensor t{.rule = &rule,
+                 .ours = name_at(rule.ours, layer, expert),
+                 .theirs = name_at(rule.theirs, layer, expert),
+                 .our_shape = {extent(rule.rows, c)},
+                 .their_shape = {},
+                 .first_row = sum_of(rule.rows_above, c),
+                 .layer = layer,
+                 .expert = expert};
+  if (rule.columns != Size::none) t.our_shape.push_back(extent(rule.columns, c));
+  t.their_shape = t.our_shape;
+  t.their_shape[0] += t.first_row + sum_of(rule.rows_below, c);
+  if (rule.layout == Layout::row) t.their_shape.insert(t.their_shape.begin(), 1);
+  return t;
 }
 
 template <typename T>
@@ -145,7 +149,7 @@ ElementSource source_of(const MappedTensor& t, const Config& config, const Tenso
   require(item.entry->shape == t.our_shape && is_readable(item.entry->dtype),
           "{}: tensor {} is {} {}, which should be {} {}", item.file->path(), t.ours, item.entry->dtype,
           shape_text(item.entry->shape), "F32", shape_text(t.our_shape));
-  return {item.bytes(), item.entry->dtype, columns_of(t), their_rows(*t.rule, config.model.head_dim)};
+  return {item.bytes(), item.entry->dtype, columns_of(t), their_rows(t.rule->layout, config.model)};
 }
 
 std::vector<NamedTensor> tensors_for_export(const Family& family, const Config& config, const TensorSource& source,
@@ -153,6 +157,8 @@ std::vector<NamedTensor> tensors_for_export(const Family& family, const Config& 
   std::vector<NamedTensor> out;
   size_t used = 0;
   for (const MappedTensor& t : map_tensors(family.tensors, config)) {
+    require(t.our_shape == t.their_shape || t.rule->layout == Layout::row,
+            "{} is a part of {}, and {} is only read, not written", t.ours, t.theirs, family.class_name);
     const DType stored = t.rule->storage == Storage::always_f32 ? DType::f32 : dtype;
     if (t.ours.empty()) {
       out.push_back(constant(t, stored));

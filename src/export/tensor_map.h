@@ -18,6 +18,7 @@ struct MappedTensor {
   std::string theirs;
   std::vector<int64_t> our_shape;
   std::vector<int64_t> their_shape;
+  int64_t first_row = 0;  ///< of theirs that is ours, where theirs holds several of ours
   int64_t layer = 0;
   int64_t expert = 0;
 };

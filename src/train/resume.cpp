@@ -122,6 +122,9 @@ RunStart start_run(const RunSetting& run, const ResumeChoice& resume, Session& s
     const Checkpoint checkpoint(path, Verification::done);
     start = resume.weights_only ? start_from_weights(run, checkpoint, session)
                                 : continue_from(run, checkpoint, resume, session, runner);
+    if (const auto origin = checkpoint.state().versions.find(RunState::origin);
+        origin != checkpoint.state().versions.end())
+      start.origin = origin->second;
   }
   start.from_elsewhere = from_elsewhere;
   return start;

@@ -393,6 +393,7 @@ CheckpointSaver::Content Trainer::content(int64_t step) const {
                           {"skipped_updates", {static_cast<double>(skipped_)}},
                           {"skipped_in_a_row", {static_cast<double>(skipped_in_a_row_)}}};
   if (grid_.ranks() > 1) content.state.versions["layout"] = layout_text(grid_.shape());
+  if (!start_.origin.empty()) content.state.versions[RunState::origin] = start_.origin;
   content.config_yaml = to_yaml(config_);
   content.tokenizer_model = tokenizer_model_;
   return content;

@@ -227,6 +227,34 @@ TEST_CASE("a new run may begin from the weights alone of another") {
   CHECK(rows[1]["tokens"] == 8 * 32);
 }
 
+TEST_CASE("an export is of the class that is asked for, or of that from which the weights came") {
+  const std::vector<std::string> model = {"--set", "model.head_dim=10", "--set", "moe.shared_experts=2",
+                                          "--set", "train.steps=2",     "--set", "schedule.warmup_steps=1"};
+  const auto class_of = [](const std::string& directory) {
+    return json::parse(bytes_of(workspace().root() / directory / "config.json"))["architectures"][0];
+  };
+  workspace().trained("plain", model);
+  succeeded({"export", "runs/plain", "--out", "plain-hf"});
+  CHECK(class_of("plain-hf") == "Ernie4_5_MoeForCausalLM");
+  succeeded({"export", "runs/plain", "--class", "DeepseekForCausalLM", "--out", "deepseek-hf"});
+  CHECK(class_of("deepseek-hf") == "DeepseekForCausalLM");
+  succeeded({"import", "deepseek-hf", "--out", "runs/imported_deepseek"});
+  std::vector<std::string> more = model;
+  more.insert(more.end(), {"--resume", "runs/imported_deepseek", "--weights-only"});
+  workspace().trained("tuned", more);
+  succeeded({"export", "runs/tuned", "--out", "tuned-hf"});
+  CHECK(class_of("tuned-hf") == "DeepseekForCausalLM");
+
+  const Outcome impossible =
+      workspace().strand({"export", "runs/plain", "--class", "Glm4MoeForCausalLM", "--out", "x"});
+  CHECK(impossible.status == 1);
+  CHECK_THAT(impossible.err, Contains("Glm4MoeForCausalLM") && Contains("moe.score: sigmoid"));
+  const Outcome gguf = workspace().strand(
+      {"export", "runs/plain", "--class", "Glm4MoeForCausalLM", "--format", "gguf", "--out", "x.gguf"});
+  CHECK(gguf.status == 2);
+  CHECK_THAT(gguf.err, Contains("--class belongs to --format hf"));
+}
+
 TEST_CASE("data that changed under a run is accepted only by its option") {
   workspace().trained("moved", {"--set", "train.steps=4"});
   std::vector<std::string> more = {"--set", "train.steps=5", "--set", "data.train=val"};

@@ -84,6 +84,20 @@ inline void set_glm4(Config& c) {
   c.model.qk_norm = QkNorm::head;
 }
 
+/// The class has neither groups of experts below its default nor norms by default.
+inline void set_bailing(Config& c) {
+  set_glm4(c);
+  c.moe.num_experts = 16;
+  c.moe.groups = 4;
+  c.moe.groups_kept = 2;
+  c.model.qk_norm = QkNorm::none;
+}
+inline void set_deepseek(Config& c) {
+  set_width_of_heads(c);
+  set_dense(c);
+  c.moe.shared_experts = 3;
+}
+
 struct ClassCase {
   std::string name;
   void (*set)(Config&);
@@ -91,6 +105,15 @@ struct ClassCase {
 inline const std::vector<ClassCase> class_cases = {
     {"MixtralForCausalLM", set_mixtral}, {"Qwen3MoeForCausalLM", set_qwen3},     {"OlmoeForCausalLM", set_olmoe},
     {"Qwen2MoeForCausalLM", set_qwen2},  {"Ernie4_5_MoeForCausalLM", set_ernie}, {"Glm4MoeForCausalLM", set_glm4}};
+
+/// Classes that export does not choose by itself.
+inline const std::vector<ClassCase> other_class_cases = {{"BailingMoeV2ForCausalLM", set_bailing},
+                                                         {"DeepseekForCausalLM", set_deepseek}};
+inline std::vector<ClassCase> all_class_cases() {
+  std::vector<ClassCase> all = class_cases;
+  all.insert(all.end(), other_class_cases.begin(), other_class_cases.end());
+  return all;
+}
 
 inline Config config_of(const ClassCase& c) {
   Config config = small_config();

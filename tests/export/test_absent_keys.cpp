@@ -1,5 +1,6 @@
 // Keys of config.json that are not there, or there under another name or in another place. The expectation is
-// transformers_defaults.json, which scripts/hf_defaults.py makes from transformers itself.
+// transformers_defaults.json, which scripts/hf_defaults.py makes from transformers itself, and for the classes that
+// transformers does not have from what their own code says.
 #include <set>
 
 #include "export/model_config.h"
@@ -23,13 +24,14 @@ const std::set<std::string> required = {
     "moe_intermediate_size"};
 /// Keys of transformers that do not change what a model computes, or not for the values of other keys that we accept.
 const std::set<std::string> without_effect = {
-    "attention_dropout",    "bos_token_id",        "eos_token_id", "pad_token_id",     "output_router_logits",
-    "router_aux_loss_coef", "router_jitter_noise", "use_cache",    "max_window_layers"};
+    "attention_dropout",    "bos_token_id",        "eos_token_id",   "pad_token_id",      "output_router_logits",
+    "router_aux_loss_coef", "router_jitter_noise", "use_cache",      "max_window_layers", "embedding_dropout",
+    "output_dropout",       "pretraining_tp",      "aux_loss_alpha", "seq_aux",           "mtp_loss_scaling_factor"};
 
 /// config.json of a class as export writes it, with a value that is not the default wherever another is legal.
 json config_of_class(const ClassCase& one) {
   const Config config = config_of(one);
-  return json::parse(hf::config_json(hf::family_for(config), config, {}, DType::f32));
+  return json::parse(hf::config_json(hf::family_of_class(one.name, ""), config, {}, DType::f32));
 }
 
 /// What is read, or why it is refused.
@@ -61,7 +63,7 @@ const hf::ConfigKey* key_named(const hf::Family& family, const std::string& name
 }  // namespace
 
 TEST_CASE("A key that is not there means what transformers takes it for") {
-  for (const ClassCase& one : class_cases) {
+  for (const ClassCase& one : all_class_cases()) {
     const hf::Family& family = hf::family_of_class(one.name, "");
     const json whole = config_of_class(one);
     REQUIRE(read(whole).error == "");
@@ -69,7 +71,8 @@ TEST_CASE("A key that is not there means what transformers takes it for") {
       INFO(one.name << ": " << name << ", by default " << value);
       const hf::ConfigKey* key = key_named(family, name);
       if (key == nullptr || !key->read) {
-        CHECK((without_effect.contains(name) || name == "num_mtp_layers" || name == "sliding_window"));
+        CHECK((without_effect.contains(name) || name == "num_mtp_layers" || name == "num_nextn_predict_layers" ||
+               name == "sliding_window"));
         continue;
       }
       json absent = whole, present = whole;
@@ -93,9 +96,11 @@ TEST_CASE("A key that is not there means what transformers takes it for") {
 }
 
 TEST_CASE("Every key that may be missing is in the table") {
-  const std::set<std::string> elsewhere = {"head_dim",    "rope_scaling",    "rope_parameters", "quantization_config",
-                                           "layer_types", "per_layer_config"};  // absent: no such thing
-  for (const ClassCase& one : class_cases) {
+  const std::set<std::string> elsewhere = {
+      "head_dim",    "rope_scaling",    "rope_parameters", "quantization_config",
+      "rotary_dim",  "norm_topk_prob",  "router_dtype",    "moe_shared_expert_intermediate_size",
+      "layer_types", "per_layer_config"};  // absent: no such thing
+  for (const ClassCase& one : all_class_cases()) {
     for (const hf::ConfigKey& key : hf::family_of_class(one.name, "").keys) {
       if (!key.read || key.absent.empty()) continue;
       INFO(one.name << ": " << key.name);
@@ -106,15 +111,17 @@ TEST_CASE("Every key that may be missing is in the table") {
 
 // Else the first test could not tell a default from what the file says.
 TEST_CASE("The models of these tests differ from the defaults of their classes") {
-  const std::set<std::string> one_value_only = {"hidden_act",         "attention_bias",     "clip_qkv", "qkv_bias",
-                                                "use_bias",           "use_sliding_window", "n_group",  "topk_group",
-                                                "moe_layer_interval", "decoder_sparse_step"};
+  const std::set<std::string> one_value_only = {
+      "hidden_act",         "attention_bias", "clip_qkv",       "qkv_bias",           "use_bias",
+      "use_sliding_window", "n_group",        "topk_group",     "moe_layer_interval", "decoder_sparse_step",
+      "scoring_func",       "score_function", "moe_layer_freq", "use_qkv_bias",       "moe_router_enable_expert_bias"};
   // Two values, of which the other class of the same key has the other one.
   const std::set<std::string> two_values = {"tie_word_embeddings", "norm_topk_prob"};
   // Written in full where the default is a shorthand or a size that our models do not have.
-  const std::set<std::string> others = {"sliding_window",  "layer_types",           "rope_parameters",
-                                        "mlp_only_layers", "moe_layer_start_index", "first_k_dense_replace"};
-  for (const ClassCase& one : class_cases) {
+  const std::set<std::string> others = {"rope_scaling",         "sliding_window",  "layer_types",
+                                        "rope_parameters",      "mlp_only_layers", "moe_layer_start_index",
+                                        "first_k_dense_replace"};
+  for (const ClassCase& one : all_class_cases()) {
     const hf::Family& family = hf::family_of_class(one.name, "");
     const json whole = config_of_class(one);
     for (const auto& [name, value] : defaults()[one.name]["defaults"].items()) {
@@ -129,7 +136,7 @@ TEST_CASE("The models of these tests differ from the defaults of their classes")
 }
 
 TEST_CASE("Options with two values, and the first MoE layer, when their key is not there") {
-  for (const ClassCase& one : class_cases) {
+  for (const ClassCase& one : all_class_cases()) {
     const json& table = defaults()[one.name]["defaults"];
     json file = config_of_class(one);
     for (const char* key :
@@ -151,7 +158,7 @@ TEST_CASE("Options with two values, and the first MoE layer, when their key is n
 
 TEST_CASE("A key under its other name; two names that disagree") {
   int names = 0;
-  for (const ClassCase& one : class_cases) {
+  for (const ClassCase& one : all_class_cases()) {
     const hf::Family& family = hf::family_of_class(one.name, "");
     const json whole = config_of_class(one);
     for (const auto& [a, b] : defaults()[one.name]["same_key"].items()) {
@@ -182,7 +189,7 @@ TEST_CASE("A key under its other name; two names that disagree") {
 
 // The order in which transformers looks for theta is compared with transformers itself in scripts/hf_parity.py.
 TEST_CASE("RoPE's numbers lie beside rope_parameters or inside it, or in rope_scaling") {
-  for (const ClassCase& one : class_cases) {
+  for (const ClassCase& one : all_class_cases()) {
     INFO(one.name);
     const json whole = config_of_class(one);
     const auto theta = [&](const json& beside, const json& parameters, const json& scaling) {
@@ -242,7 +249,7 @@ TEST_CASE("Keys of other models that would change what is computed are refused")
   };
   const std::vector<Wrong> wrongs = {{"quantization_config", {{"quant_method", "fp8"}}},
                                      {"per_layer_config", {{"0", {{"num_attention_heads", 2}}}}}};
-  for (const ClassCase& one : class_cases) {
+  for (const ClassCase& one : all_class_cases()) {
     for (const Wrong& wrong : wrongs) {
       INFO(one.name << ": " << wrong.key);
       json file = config_of_class(one);

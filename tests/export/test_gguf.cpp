@@ -61,12 +61,14 @@ TEST_CASE("A family's own architecture is taken where llama.cpp computes the mod
   CHECK(architecture_for([](Config& c) { set_olmoe(c), c.model.num_kv_heads = 4; }) == "olmoe");
   CHECK(architecture_for(set_width_of_heads) == "qwen2moe");
   CHECK(architecture_for([](Config& c) { set_ernie(c), c.moe.renormalize = true; }) == "ernie4_5-moe");
+  CHECK(architecture_for(set_deepseek) == "deepseek");
   CHECK(architecture_for(set_glm4) == "glm4moe");
 }
 
 TEST_CASE("Traits for which llama.cpp ignores the file have the architecture that reads them all") {
-  CHECK(architecture_for(set_ernie) == "glm4moe");                                                  // not renormalized
-  CHECK(architecture_for([](Config& c) { c.model.qk_norm = QkNorm::head; }) == "glm4moe");          // not renormalized
+  CHECK(architecture_for(set_ernie) == "glm4moe");                                          // not renormalized
+  CHECK(architecture_for([](Config& c) { c.model.qk_norm = QkNorm::head; }) == "glm4moe");  // not renormalized
+  CHECK(architecture_for([](Config& c) { c.moe.shared_experts = 1; }) == "glm4moe");        // heads wider than D / H
   CHECK(architecture_for([](Config& c) { set_qwen3(c), c.moe.renormalize = true; }) == "glm4moe");  // a dense layer
   CHECK(architecture_for(set_qwen2) == "glm4moe");                                                  // a dense layer
   CHECK(architecture_for([](Config&) {}) == "glm4moe");  // heads wider than D / H

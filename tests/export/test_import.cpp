@@ -1,72 +1,14 @@
 // Import is export backwards; what does not fit is refused by name, and nothing is left behind.
-#include <algorithm>
 #include <set>
 
-#include "export/hf_export.h"
-#include "export/hf_import.h"
 #include "export/tensor_import.h"
-#include "models.h"
+#include "foreign.h"
 #include "small_tokenizer.h"
 
 using namespace strand;
 using namespace strand::test;
-namespace fs = std::filesystem;
 
-namespace {
-/// An exported model whose files a test may spoil.
-struct Foreign {
-  TemporaryDirectory dir;
-  Config config;
-
-  explicit Foreign(const ClassCase& c) : Foreign(config_of(c)) {}
-  explicit Foreign(const Config& model, const std::string& tokenizer = "") : config(model) {
-    const Checkpoint checkpoint(make_checkpoint(config, dir / "run", tokenizer));
-    hf::export_model(checkpoint, config, dir / "hf");
-  }
-
-  void edit_config(const std::function<void(nlohmann::json&)>& edit) const {
-    nlohmann::json c = read_json(dir / "hf/config.json");
-    edit(c);
-    put(dir / "hf/config.json", c.dump());
-  }
-  /// Rewrites the tensors; `edit` changes the list.
-  void edit_tensors(const std::function<void(std::vector<NamedTensor>&)>& edit) const {
-    std::vector<NamedTensor> tensors;
-    const TensorSource source(dir / "hf", "model");
-    for (const auto& [name, item] : source.items()) {
-      NamedTensor& t = tensors.emplace_back();
-      t.name = name;
-      t.dtype = *item.entry->type;
-      t.shape = item.entry->shape;
-      const std::string bytes(reinterpret_cast<const char*>(item.bytes().data()), item.bytes().size());
-      t.read = [bytes](void* host, size_t offset, size_t count) { std::memcpy(host, bytes.data() + offset, count); };
-    }
-    edit(tensors);
-    write_safetensors(dir / "hf/model.safetensors", tensors);
-  }
-  std::vector<double> ours(const std::string& name) const {
-    return numbers(Checkpoint(dir / "run/step_00000000").model(), name);
-  }
-  std::string refusal(const std::string& out = "imported") const {
-    const std::string error = error_of([&] { hf::import_model(dir / "hf", dir / out); });
-    CHECK_FALSE(fs::exists(fs::path(dir / out) / "checkpoints" / "step_00000000"));
-    return error;
-  }
-};
-
-NamedTensor& named(std::vector<NamedTensor>& tensors, const std::string& name) {
-  for (NamedTensor& t : tensors)
-    if (t.name == name) return t;
-  FAIL("no tensor " << name);
-  return tensors.front();
-}
-/// Lines that contain `text`.
-int64_t count_of(const std::vector<std::string>& lines, const std::string& text) {
-  return std::count_if(lines.begin(), lines.end(),
-                       [&](const std::string& line) { return line.find(text) != std::string::npos; });
-}
 using Catch::Contains;
-}  // namespace
 
 TEST_CASE("Export, import: the same tensors, the same model options; export again: the same bytes") {
   for (const ClassCase& one : class_cases) {
@@ -488,7 +430,8 @@ TEST_CASE("A head that differs from the embedding in one element is found wherev
           host_tensor("lm_head.weight", {head.data(), DType::f32, {rows, 1}})};
       write_safetensors(dir / "model.safetensors", tensors);
       config.model.tied_embeddings = true;
-      const std::string warning = hf::settle_head(config, TensorSource(dir.path(), "model"));
+      const std::string warning =
+          hf::settle_head(hf::family_of_class("MixtralForCausalLM", ""), config, TensorSource(dir.path(), "model"));
       CHECK(warning.empty() == config.model.tied_embeddings);
       return config.model.tied_embeddings;
     };

@@ -1,0 +1,15 @@
+#pragma once
+// The order of rows in matrices whose rows are rotated by RoPE. This header is private to export/.
+#include "config/config.h"
+#include "export/element_reader.h"
+#include "export/family.h"
+
+namespace strand::hf {
+
+/// The row of our matrix that is row i of the class's; empty where both have the same order.
+RowOrder their_rows(Layout layout, const ModelConfig& model);
+
+/// The row of the class's matrix that is row i of ours.
+RowOrder our_rows(Layout layout, const ModelConfig& model);
+
+}  // namespace strand::hf
