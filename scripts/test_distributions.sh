@@ -54,6 +54,8 @@ make_root() {
   done
   mkdir -p "$root/etc/ssl"
   cp -aL /etc/ssl/certs "$root/etc/ssl/" 2>/dev/null || true
+  # Under a name that the package ca-certificates does not write over.
+  cp -L "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" "$root/etc/ssl/of-this-machine.crt" 2>/dev/null || true
   cp -L /etc/resolv.conf /etc/hosts "$root/etc/" 2>/dev/null || true
   git clone -q "$PWD" "$root/src"
 }
@@ -65,7 +67,8 @@ enter() {
     root=$1
     mount --rbind /proc "$root/proc" && mount --rbind /dev "$root/dev" && mount --rbind /sys "$root/sys" || exit 1
     variables=()
-    while IFS= read -r line; do variables+=("$line"); done < <(env | grep -iE "^(https?_proxy|no_proxy|PIP_[A-Z_]*|SSL_CERT_FILE)=")
+    while IFS= read -r line; do variables+=("$line"); done < <(env | grep -iE "^(https?_proxy|no_proxy|PIP_[A-Z_]*)=")
+    [ ! -s "$root/etc/ssl/of-this-machine.crt" ] || variables+=({PIP_CERT,SSL_CERT_FILE}=/etc/ssl/of-this-machine.crt)
     exec env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
       "${variables[@]}" chroot "$root" bash -c "cd /src && $2"' enter "$1" "$2"
 }
