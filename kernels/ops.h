@@ -26,6 +26,7 @@
 #include "kernels/ops/exchange.h"
 #include "kernels/ops/experts.h"
 #include "kernels/ops/head.h"
+#include "kernels/ops/latent.h"
 #include "kernels/ops/linear.h"
 #include "kernels/ops/norm.h"
 #include "kernels/ops/optimizer.h"
@@ -66,6 +67,13 @@ const char* to_string(OpFamily family);
   X(SplitHeadsBackward, attention)            \
   X(Attention, attention)                     \
   X(AttentionBackward, attention)             \
+  X(LatentNorm, norm)                         \
+  X(LatentNormBackward, norm)                 \
+  X(SplitLatentHeads, attention)              \
+  X(SplitLatentHeadsBackward, attention)      \
+  X(AbsorbKeys, attention)                    \
+  X(ExpandValues, attention)                  \
+  X(LatentCacheHeads, attention)              \
   X(CacheAppend, attention)                   \
   X(CacheAttention, attention)                \
   X(RouterLinear, router)                     \

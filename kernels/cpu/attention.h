@@ -9,6 +9,7 @@
 // After Dao et al. 2022 (FlashAttention, arXiv 2205.14135). Scores are kept in units of log 2, so that an exponential
 // is one exp2.
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -27,6 +28,11 @@ constexpr float ln_2 = 0.693147181f;
 
 inline int64_t padded(int64_t head_dim) {
   return (head_dim + simd::width - 1) / simd::width * simd::width;
+}
+
+/// numerator · f / √A
+inline float score_scale(const HeadLayout& l, float numerator) {
+  return numerator / std::sqrt(static_cast<float>(l.head_dim)) * static_cast<float>(l.score_factor);
 }
 
 /// Hands out consecutive pieces of a buffer, each of which begins on a cache line. Without a buffer it only counts.

@@ -7,7 +7,6 @@
 // adds in order. The division depends on the shapes and the number of threads only.
 #include <omp.h>
 
-#include <cmath>
 #include <limits>
 
 #include "kernels/cpu/attention.h"
@@ -23,26 +22,26 @@ using simd::width;
 
 /// The buffers in which one thread works on one block of queries.
 struct Tiles {
-  float *query_rows, *dout_rows;        ///< [64, Ap]
-  float *queries, *dout;                ///< [Ap, 64] transposed; queries times log2(e)/√A
+  float *query_rows, *dout_rows;        ///< [64, Ap], [64, Up]
+  float *queries, *dout;                ///< [Ap, 64], [Up, 64] transposed; queries times log2(e)·f/√A
   float *probabilities, *dscores;       ///< [64 keys, 64 queries]
-  float* dqueries;                      ///< [Ap, 64]
+  float* dqueries;                      ///< [Ap, 64]; before that, the output [64, Up]
   float *lse, *delta, *dqueries_scale;  ///< [64]; lse in units of log 2
 
-  Tiles(Pieces& pieces, int64_t head_dim)
-      : query_rows(pieces.take(block * padded(head_dim))),
-        dout_rows(pieces.take(block * padded(head_dim))),
-        queries(pieces.take(block * padded(head_dim))),
-        dout(pieces.take(block * padded(head_dim))),
+  Tiles(Pieces& pieces, const HeadLayout& l)
+      : query_rows(pieces.take(block * padded(l.head_dim))),
+        dout_rows(pieces.take(block * padded(l.value_width()))),
+        queries(pieces.take(block * padded(l.head_dim))),
+        dout(pieces.take(block * padded(l.value_width()))),
         probabilities(pieces.take(block * block)),
         dscores(pieces.take(block * block)),
-        dqueries(pieces.take(block * padded(head_dim))),
+        dqueries(pieces.take(block * padded(std::max(l.head_dim, l.value_width())))),
         lse(pieces.take(block)),
         delta(pieces.take(block)),
         dqueries_scale(pieces.take(block)) {}
 };
 
-/// Sums of one part of one key/value head, [S, Ap] each.
+/// Sums of one part of one key/value head, [S, Ap] and [S, Up].
 struct KeySums {
   float *dk, *dv;
 };
@@ -82,14 +81,14 @@ void add_to_keys(const float* weights, const float* rows, int64_t wide, bool dia
 }
 
 /// One block of queries against one block of keys.
-void pair_of_blocks(const Tiles& t, const float* keys, const float* values, int64_t head_dim, bool diagonal,
+void pair_of_blocks(const Tiles& t, const HeadLayout& l, const float* keys, const float* values, bool diagonal,
                     int64_t key_count, int64_t query_count, KeySums sums) {
-  const int64_t wide = padded(head_dim);
+  const int64_t head_dim = l.head_dim, value_dim = l.value_width();
   scores(keys, head_dim, t.queries, diagonal, key_count, t.probabilities);
-  scores(values, head_dim, t.dout, diagonal, key_count, t.dscores);
+  scores(values, value_dim, t.dout, diagonal, key_count, t.dscores);
   softmax_backward(t, diagonal, key_count);
-  add_to_keys(t.probabilities, t.dout_rows, wide, diagonal, key_count, query_count, sums.dv);
-  add_to_keys(t.dscores, t.query_rows, wide, diagonal, key_count, query_count, sums.dk);
+  add_to_keys(t.probabilities, t.dout_rows, padded(value_dim), diagonal, key_count, query_count, sums.dv);
+  add_to_keys(t.dscores, t.query_rows, padded(head_dim), diagonal, key_count, query_count, sums.dk);
   for_each_band(diagonal, key_count, [&](const Band& band) {
     const int64_t column = band.first_vector * width;
     tile_gemm<TileUpdate::add>({keys + band.first_key * head_dim, 1, head_dim},
@@ -98,7 +97,7 @@ void pair_of_blocks(const Tiles& t, const float* keys, const float* values, int6
   });
 }
 
-/// The tensors of one query head, at its first row; out and dout at its columns, rows H·A apart.
+/// The tensors of one query head, at its first row; out and dout at its columns, rows H·U apart.
 template <typename T>
 struct Head {
   const T *q, *out, *dout;
@@ -109,10 +108,11 @@ struct Head {
 
 template <typename T>
 void pack_queries(const Tiles& t, const HeadLayout& l, const Head<T>& head, int64_t first, int64_t queries) {
-  const int64_t dim = l.head_dim, wide = padded(dim), stride = l.heads * dim;
+  const int64_t dim = l.head_dim, value_dim = l.value_width(), wide = padded(value_dim);
+  const int64_t stride = l.heads * value_dim;
   // The buffer of dQ^T holds the output for a moment, to compute Δ.
-  pack_rows(head.dout + first * stride, stride, queries, dim, t.dout_rows);
-  pack_rows(head.out + first * stride, stride, queries, dim, t.dqueries);
+  pack_rows(head.dout + first * stride, stride, queries, value_dim, t.dout_rows);
+  pack_rows(head.out + first * stride, stride, queries, value_dim, t.dqueries);
   for (int64_t i = 0; i < block; ++i) {
     vfloat dot = {};
     for (int64_t c = 0; c < wide; c += width) {
@@ -123,36 +123,37 @@ void pack_queries(const Tiles& t, const HeadLayout& l, const Head<T>& head, int6
   }
   std::copy_n(t.delta, queries, head.delta + first);
   pack_rows(head.q + first * dim, dim, queries, dim, t.query_rows);
-  transpose_rows(t.query_rows, wide, log2_e / std::sqrt(static_cast<float>(dim)), t.queries);
+  transpose_rows(t.query_rows, padded(dim), score_scale(l, log2_e), t.queries);
   transpose_rows(t.dout_rows, wide, 1.0f, t.dout);
-  std::fill_n(t.dqueries, wide * block, 0.0f);
-  std::fill_n(t.dqueries_scale, block, 1.0f / std::sqrt(static_cast<float>(dim)));
+  std::fill_n(t.dqueries, padded(dim) * block, 0.0f);
+  std::fill_n(t.dqueries_scale, block, score_scale(l, 1.0f));
 }
 
 template <typename T>
 void query_block(const Tiles& t, const HeadLayout& l, const Head<T>& head, const float* keys, const float* values,
                  int64_t index, KeySums sums) {
-  const int64_t dim = l.head_dim, first = index * block, queries = std::min(block, l.tokens - first);
+  const int64_t dim = l.head_dim, value_dim = l.value_width();
+  const int64_t first = index * block, queries = std::min(block, l.tokens - first);
   pack_queries(t, l, head, first, queries);
   for (int64_t j = 0; j <= index; ++j) {
-    const int64_t row = j * block, at = row * padded(dim);
-    pair_of_blocks(t, keys + row * dim, values + row * dim, dim, j == index, std::min(block, l.tokens - row), queries,
-                   {sums.dk + at, sums.dv + at});
+    const int64_t row = j * block;
+    pair_of_blocks(t, l, keys + row * dim, values + row * value_dim, j == index, std::min(block, l.tokens - row),
+                   queries, {sums.dk + row * padded(dim), sums.dv + row * padded(value_dim)});
   }
   unpack_columns(t.dqueries, t.dqueries_scale, queries, dim, head.dq + first * dim, dim);
 }
 
-/// dk or dv [S, A] = scale · the sum over parts, `part_stride` floats apart, of sums [S, Ap]; in order.
+/// dk or dv [S, dim] = scale · the sum over parts, `part_stride` floats apart, of sums [S, padded(dim)]; in order.
 template <typename T>
-void write_sums(const float* sums, int64_t parts, int64_t part_stride, float scale, int64_t tokens, int64_t head_dim,
+void write_sums(const float* sums, int64_t parts, int64_t part_stride, float scale, int64_t tokens, int64_t dim,
                 T* to) {
-  const int64_t wide = padded(head_dim);
+  const int64_t wide = padded(dim);
   for (int64_t r = 0; r < tokens; ++r) {
-    for (int64_t c = 0; c < head_dim; c += width) {
+    for (int64_t c = 0; c < dim; c += width) {
       const float* from = sums + r * wide + c;
       vfloat total = simd::load(from);
       for (int64_t p = 1; p < parts; ++p) total += simd::load(from + p * part_stride);
-      simd::store_up_to(to + r * head_dim + c, scale * total, head_dim - c);
+      simd::store_up_to(to + r * dim + c, scale * total, dim - c);
     }
   }
 }
@@ -182,20 +183,20 @@ struct Buffers {
   Buffers(Workspace& memory, const AttentionBackward& op)
       : Buffers(memory, op, Partition(op.layout, omp_get_max_threads())) {}
   ThreadBuffers worker;
-  float* part_sums;  ///< [key/value heads, parts, 2, S, Ap]; none where no head is cut into parts
+  float* part_sums;  ///< [key/value heads, parts, S · (Ap + Up)]: dk, then dv; none where no head is cut into parts
 
  private:
   Buffers(Workspace& memory, const AttentionBackward& op, const Partition& cut)
       : worker(memory, worker_floats(op, cut)),
-        part_sums(memory.take<float>(cut.parts == 1 ? 0 : cut.kv_heads * cut.parts * 2 * sums_floats(op.layout))) {}
+        part_sums(memory.take<float>(cut.parts == 1 ? 0 : cut.kv_heads * cut.parts * sums_floats(op.layout))) {}
 
-  static int64_t sums_floats(const HeadLayout& l) { return l.tokens * padded(l.head_dim); }
+  static int64_t sums_floats(const HeadLayout& l) { return l.tokens * (padded(l.head_dim) + padded(l.value_width())); }
   static int64_t worker_floats(const AttentionBackward& op, const Partition& cut) {
     const HeadLayout& l = op.layout;
     Pieces size;
-    Tiles(size, l.head_dim);
-    const int64_t widened = op.q.dtype == DType::f32 ? 0 : l.tokens * l.head_dim;
-    return size.used() + 2 * (widened + width) + (cut.parts == 1 ? 2 * (sums_floats(l) + width) : 0);
+    Tiles(size, l);
+    const int64_t widened = op.q.dtype == DType::f32 ? 0 : l.tokens * (l.head_dim + l.value_width());
+    return size.used() + widened + 2 * width + (cut.parts == 1 ? sums_floats(l) + width : 0);
   }
 };
 
@@ -203,7 +204,7 @@ template <typename T>
 Head<T> head_at(const AttentionBackward& op, int64_t head) {
   const HeadLayout& l = op.layout;
   const int64_t at = head * l.tokens * l.head_dim;
-  const int64_t column = head / l.heads * l.tokens * l.heads * l.head_dim + head % l.heads * l.head_dim;
+  const int64_t column = (head / l.heads * l.tokens * l.heads + head % l.heads) * l.value_width();
   return {op.q.as<T>() + at,
           op.out.as<T>() + column,
           op.dout.as<T>() + column,
@@ -216,31 +217,33 @@ template <typename T>
 void backward(const AttentionBackward& op, const Buffers& buffers) {
   const HeadLayout& l = op.layout;
   const Partition cut(l, omp_get_max_threads());
-  const int64_t dim = l.head_dim, kv_size = l.tokens * dim, sums_size = l.tokens * padded(dim);
-  const int64_t group = l.heads / l.kv_heads, widened_size = needs_widening<T> ? kv_size : 0;
-  const float dk_scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  const int64_t dim = l.head_dim, value_dim = l.value_width(), group = l.heads / l.kv_heads;
+  const int64_t key_size = l.tokens * dim, value_size = l.tokens * value_dim;
+  const int64_t dk_size = l.tokens * padded(dim), sums_size = dk_size + l.tokens * padded(value_dim);
+  const float dk_scale = score_scale(l, 1.0f);
   float* const part_sums = buffers.part_sums;
 
 #pragma omp parallel
   {
     Pieces pieces(buffers.worker.mine());
-    const Tiles tiles(pieces, dim);
-    float *wide_keys = pieces.take(widened_size), *wide_values = pieces.take(widened_size);
-    float* own_sums = cut.parts == 1 ? pieces.take(2 * sums_size) : nullptr;
+    const Tiles tiles(pieces, l);
+    float* wide_keys = pieces.take(needs_widening<T> ? key_size : 0);
+    float* wide_values = pieces.take(needs_widening<T> ? value_size : 0);
+    float* own_sums = cut.parts == 1 ? pieces.take(sums_size) : nullptr;
 #pragma omp for schedule(dynamic)
     for (int64_t item = 0; item < cut.kv_heads * cut.parts; ++item) {
       const int64_t kv = item / cut.parts, part = item % cut.parts;
-      float* dk = own_sums ? own_sums : part_sums + item * 2 * sums_size;
-      const KeySums sums{dk, dk + sums_size};
-      std::fill_n(dk, 2 * sums_size, 0.0f);
-      const float* keys = widened(op.k.as<T>() + kv * kv_size, kv_size, wide_keys);
-      const float* values = widened(op.v.as<T>() + kv * kv_size, kv_size, wide_values);
+      float* dk = own_sums ? own_sums : part_sums + item * sums_size;
+      const KeySums sums{dk, dk + dk_size};
+      std::fill_n(dk, sums_size, 0.0f);
+      const float* keys = widened(op.k.as<T>() + kv * key_size, key_size, wide_keys);
+      const float* values = widened(op.v.as<T>() + kv * value_size, value_size, wide_values);
       for (int64_t unit = cut.begin(part); unit < cut.begin(part + 1); ++unit) {
         query_block(tiles, l, head_at<T>(op, kv * group + unit / cut.blocks), keys, values, unit % cut.blocks, sums);
       }
       if (own_sums) {
-        write_sums(sums.dk, 1, 0, dk_scale, l.tokens, dim, op.dk.as<T>() + kv * kv_size);
-        write_sums(sums.dv, 1, 0, 1.0f, l.tokens, dim, op.dv.as<T>() + kv * kv_size);
+        write_sums(sums.dk, 1, 0, dk_scale, l.tokens, dim, op.dk.as<T>() + kv * key_size);
+        write_sums(sums.dv, 1, 0, 1.0f, l.tokens, value_dim, op.dv.as<T>() + kv * value_size);
       }
     }
     if (cut.parts > 1) {
@@ -248,10 +251,11 @@ void backward(const AttentionBackward& op, const Buffers& buffers) {
       for (int64_t kv = 0; kv < cut.kv_heads; ++kv) {
         for (int64_t b = 0; b < cut.blocks; ++b) {
           const int64_t row = b * block, rows = std::min(block, l.tokens - row);
-          const float* dk = part_sums + kv * cut.parts * 2 * sums_size + row * padded(dim);
-          const int64_t to = kv * kv_size + row * dim;
-          write_sums(dk, cut.parts, 2 * sums_size, dk_scale, rows, dim, op.dk.as<T>() + to);
-          write_sums(dk + sums_size, cut.parts, 2 * sums_size, 1.0f, rows, dim, op.dv.as<T>() + to);
+          const float* dk = part_sums + kv * cut.parts * sums_size;
+          write_sums(dk + row * padded(dim), cut.parts, sums_size, dk_scale, rows, dim,
+                     op.dk.as<T>() + kv * key_size + row * dim);
+          write_sums(dk + dk_size + row * padded(value_dim), cut.parts, sums_size, 1.0f, rows, value_dim,
+                     op.dv.as<T>() + kv * value_size + row * value_dim);
         }
       }
     }

@@ -25,23 +25,23 @@ struct Places {
       : sequence(places.sequence.as<int32_t>()), position(places.position.as<int32_t>()) {}
 };
 
-/// First element of [B, heads, S, A] of a token and head.
-int64_t head_offset(const HeadLayout& l, int64_t heads, int64_t token, int64_t head) {
-  return ((token / l.tokens * heads + head) * l.tokens + token % l.tokens) * l.head_dim;
+/// Row of a token and head in [B, heads, S].
+int64_t head_row(const HeadLayout& l, int64_t heads, int64_t token, int64_t head) {
+  return (token / l.tokens * heads + head) * l.tokens + token % l.tokens;
 }
 
 template <typename T>
 void append(const CacheAppend& op) {
   const HeadLayout& l = op.layout;
   const Places places(op.places);
-  const int64_t positions = op.keys.dim(2), dim = l.head_dim;
+  const int64_t positions = op.keys.dim(2), dim = l.head_dim, value_dim = l.value_width();
   for_blocks(l.sequences * l.tokens, token_block, [&](int64_t begin, int64_t end, int64_t) {
     for (int64_t g = 0; g < l.kv_heads; ++g) {
       for (int64_t t = begin; t < end; ++t) {
-        const int64_t from = head_offset(l, l.kv_heads, t, g);
-        const int64_t to = ((places.sequence[t] * l.kv_heads + g) * positions + places.position[t]) * dim;
-        std::copy_n(op.k.as<T>() + from, dim, op.keys.as<T>() + to);
-        std::copy_n(op.v.as<T>() + from, dim, op.values.as<T>() + to);
+        const int64_t from = head_row(l, l.kv_heads, t, g);
+        const int64_t to = (places.sequence[t] * l.kv_heads + g) * positions + places.position[t];
+        std::copy_n(op.k.as<T>() + from * dim, dim, op.keys.as<T>() + to * dim);
+        if (op.v) std::copy_n(op.v.as<T>() + from * value_dim, value_dim, op.values.as<T>() + to * value_dim);
       }
     }
   });
@@ -62,42 +62,52 @@ float softmax(float* scores, int64_t count) {
   return simd::sum(total);
 }
 
-/// sum [A] += Σ_j p_j values[j] over one block of keys, in four interleaved partial sums
+/// sum [U] += Σ_j p_j values[j] over one block of keys, in four interleaved partial sums. Rows of values lie `stride`
+/// elements apart.
 template <typename T>
-void add_values(const float* p, const T* values, int64_t count, int64_t dim, float* sum) {
+void add_values(const float* p, const T* values, int64_t stride, int64_t count, int64_t dim, float* sum) {
   simd::for_lanes(dim, [&](int64_t a, auto lanes) {
     vfloat s[4] = {load(sum + a, lanes)};
     const T* column = values + a;
     int64_t j = 0;
     for (; j + 4 <= count; j += 4) {
-      for (int64_t i = 0; i < 4; ++i) s[i] += p[j + i] * load(column + (j + i) * dim, lanes);
+      for (int64_t i = 0; i < 4; ++i) s[i] += p[j + i] * load(column + (j + i) * stride, lanes);
     }
-    for (; j < count; ++j) s[0] += p[j] * load(column + j * dim, lanes);
+    for (; j < count; ++j) s[0] += p[j] * load(column + j * stride, lanes);
     store(sum + a, (s[0] + s[1]) + (s[2] + s[3]), lanes);
   });
 }
 
-/// `group` query heads of one token over `count` keys. q and out at the first of them, heads `q_stride` and A apart;
-/// `buffer` holds A + count floats.
+/// What the query heads of one token and key/value head read: rows of keys and values, `value_stride` apart.
 template <typename T>
-void attend(const T* q, int64_t q_stride, int64_t group, const T* keys, const T* values, int64_t count, int64_t dim,
-            float* buffer, T* out) {
-  const float scale = log2_e / std::sqrt(static_cast<float>(dim));
-  float *row = buffer, *scores = buffer + dim;
-  for (int64_t h = 0; h < group; ++h, q += q_stride, out += dim) {
+struct Cached {
+  const T *keys, *values;
+  int64_t value_stride, count;
+};
+
+/// All query heads of one token and key/value head. q and out at the first of them, heads `q_stride` and U apart;
+/// `buffer` holds max(A, U) + count floats.
+template <typename T>
+void attend(const HeadLayout& l, const T* q, int64_t q_stride, const Cached<T>& cached, float* buffer, T* out) {
+  const int64_t dim = l.head_dim, value_dim = l.value_width(), count = cached.count;
+  const float scale = log2_e / std::sqrt(static_cast<float>(dim)) * static_cast<float>(l.score_factor);
+  float *row = buffer, *scores = buffer + std::max(dim, value_dim);
+  for (int64_t h = 0; h < l.heads / l.kv_heads; ++h, q += q_stride, out += value_dim) {
     simd::for_lanes(dim, [&](int64_t a, auto lanes) { store(row + a, scale * load(q + a, lanes), lanes); });
-    for (int64_t j = 0; j < count; ++j) scores[j] = simd::dot(row, keys + j * dim, dim);
+    for (int64_t j = 0; j < count; ++j) scores[j] = simd::dot(row, cached.keys + j * dim, dim);
     const float total = softmax(scores, count);
-    std::fill_n(row, dim, 0.0f);
+    std::fill_n(row, value_dim, 0.0f);
     for (int64_t j = 0; j < count; j += key_block)
-      add_values(scores + j, values + j * dim, std::min(key_block, count - j), dim, row);
-    simd::for_lanes(dim, [&](int64_t a, auto lanes) { store(out + a, load(row + a, lanes) / total, lanes); });
+      add_values(scores + j, cached.values + j * cached.value_stride, cached.value_stride,
+                 std::min(key_block, count - j), value_dim, row);
+    simd::for_lanes(value_dim, [&](int64_t a, auto lanes) { store(out + a, load(row + a, lanes) / total, lanes); });
   }
 }
 
 struct Buffers {
-  Buffers(Workspace& memory, const CacheAttention& op) : rows(memory, op.layout.head_dim + op.keys.dim(2)) {}
-  ThreadBuffers rows;  ///< [A + positions] a row of q, and its scores
+  Buffers(Workspace& memory, const CacheAttention& op)
+      : rows(memory, std::max(op.layout.head_dim, op.layout.value_width()) + op.keys.dim(2)) {}
+  ThreadBuffers rows;  ///< [max(A, U) + positions] a row of q, and its scores
 };
 
 template <typename T>
@@ -105,12 +115,16 @@ void attend_all(const CacheAttention& op, const Buffers& buffers) {
   const HeadLayout& l = op.layout;
   const Places places(op.places);
   const int64_t positions = op.keys.dim(2), dim = l.head_dim, group = l.heads / l.kv_heads;
+  // Without values, they are the beginnings of the keys.
+  const T* const values = op.values ? op.values.as<T>() : op.keys.as<T>();
+  const int64_t value_stride = op.values ? l.value_width() : dim;
   for_blocks(l.sequences * l.tokens * l.kv_heads, 1, [&](int64_t item, int64_t, int64_t) {
     const int64_t token = item / l.kv_heads, g = item % l.kv_heads;
-    const int64_t cached = (places.sequence[token] * l.kv_heads + g) * positions * dim;
-    attend(op.q.as<T>() + head_offset(l, l.heads, token, g * group), l.tokens * dim, group, op.keys.as<T>() + cached,
-           op.values.as<T>() + cached, places.position[token] + int64_t{1}, dim, buffers.rows.mine(),
-           op.out.as<T>() + (token * l.heads + g * group) * dim);
+    const int64_t row = (places.sequence[token] * l.kv_heads + g) * positions;
+    const Cached<T> cached{op.keys.as<T>() + row * dim, values + row * value_stride, value_stride,
+                           places.position[token] + int64_t{1}};
+    attend(l, op.q.as<T>() + head_row(l, l.heads, token, g * group) * dim, l.tokens * dim, cached, buffers.rows.mine(),
+           op.out.as<T>() + (token * l.heads + g * group) * l.value_width());
   });
 }
 }  // namespace

@@ -4,10 +4,12 @@
 // Tokens are taken in runs of 4, so that 4 adjacent rows of a head are written at a time. The heads are S·A elements
 // apart, which is often a power of two. If all heads were visited for every single token, cache lines would be evicted
 // before they are complete.
+#include "kernels/cpu/convert.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/partial_sums.h"
 #include "kernels/cpu/rms_norm.h"
+#include "kernels/cpu/rotate.h"
 #include "kernels/cpu/token_blocks.h"
 
 namespace strand {
@@ -15,28 +17,6 @@ namespace strand {
 namespace {
 using simd::vfloat;
 using simd::width;
-
-template <typename From, typename To>
-void convert(const From* from, int64_t n, To* to) {
-  for (int64_t i = 0; i < n; i += width) simd::store_up_to(to + i, simd::load_up_to(from + i, n - i), n - i);
-}
-
-enum class Turn { forward, backward };
-
-/// A head from one place to another, its pairs (i, i + half) rotated by the angles of a position, or back.
-template <Turn turn, typename From, typename To>
-void rotate(const From* from, const float* angles, int64_t half, int64_t dim, To* to) {
-  using namespace simd;
-  for (int64_t i = 0; i < half; i += width) {
-    const int64_t n = std::min<int64_t>(width, half - i);
-    const vfloat cosine = load_up_to(angles + i, n);
-    const vfloat sine = turn == Turn::forward ? load_up_to(angles + half + i, n) : -load_up_to(angles + half + i, n);
-    const vfloat a = load_up_to(from + i, n), b = load_up_to(from + half + i, n);
-    store_up_to(to + i, a * cosine - b * sine, n);
-    store_up_to(to + half + i, b * cosine + a * sine, n);
-  }
-  convert(from + 2 * half, dim - 2 * half, to + 2 * half);
-}
 
 /// q or k of all tokens: some heads of each row of the fused projection, and the norm over groups of its columns.
 template <typename T>
@@ -85,7 +65,7 @@ const float* angles_of(const HeadLayout& l, const Tensor& rotary, int64_t token)
 /// Normalizes the part's columns of one row of the fused projection into x.
 template <typename T>
 void normalize(const Part<T>& part, int64_t columns, int64_t token, double eps, const T* row, float* x) {
-  convert(row, columns, x);
+  convert(row, x, columns);
   for (int64_t g = 0; g < columns / part.group_size; ++g) {
     float* at = x + g * part.group_size;
     const float rstd = rms_rstd(sum_of_squares(at, part.group_size), part.group_size, eps);
@@ -173,7 +153,7 @@ void join_part(const SplitHeadsBackward& op, const Part<T>& part, Run run, float
   gather_heads(l, part, run, op.rotary, dy, columns);
   const int64_t groups = columns / part.group_size;
   for (int64_t i = 0; i < run.count; ++i) {
-    convert(op.qkv.as<T>() + first + i * row_size, columns, x);
+    convert(op.qkv.as<T>() + first + i * row_size, x, columns);
     for (int64_t g = 0; g < groups; ++g) {
       const int64_t at = g * part.group_size;
       T* target = op.dqkv.as<T>() + first + i * row_size + at;

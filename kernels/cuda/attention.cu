@@ -1,4 +1,5 @@
 // Attention: choice of kernels, and Δ of the backward.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/cuda/attention.h"
@@ -15,7 +16,7 @@ namespace {
 
 constexpr int threads = 256;
 
-// delta[b, h, s] = ⟨dout[b·S + s, h], out[b·S + s, h]⟩. A warp owns one token and head and reads A elements of each.
+// delta[b, h, s] = ⟨dout[b·S + s, h], out[b·S + s, h]⟩. A warp owns one token and head and reads U elements of each.
 template <typename T>
 __global__ void __launch_bounds__(threads) delta_kernel(const T* __restrict__ out, const T* __restrict__ dout,
                                                         float* __restrict__ delta, AttentionShape shape) {
@@ -24,8 +25,8 @@ __global__ void __launch_bounds__(threads) delta_kernel(const T* __restrict__ ou
   if (token_head >= static_cast<int64_t>(shape.sequences) * shape.tokens * shape.heads) return;  // a whole warp
   const int64_t token = token_head / shape.heads, head = token_head % shape.heads;
   float sum = 0;
-  for (int a = lane; a < shape.head_dim; a += 32) {
-    const int64_t at = token_head * shape.head_dim + a;
+  for (int a = lane; a < shape.value_dim; a += 32) {
+    const int64_t at = token_head * shape.value_dim + a;
     sum += to_float(out[at]) * to_float(dout[at]);
   }
   sum = warp_sum(sum);
@@ -34,20 +35,26 @@ __global__ void __launch_bounds__(threads) delta_kernel(const T* __restrict__ ou
 }
 
 AttentionShape shape_of(const char* operation, const HeadLayout& layout, bool whole) {
-  require_at_most(most_head_dim, layout.head_dim, "elements of a head", operation);
+  require_at_most(most_head_dim, std::max(layout.head_dim, layout.value_width()), "elements of a head", operation);
+  return AttentionShape::of(layout, whole);
+}
+
+}  // namespace
+
+AttentionShape gpu::AttentionShape::of(const HeadLayout& layout, bool whole) {
   return {.sequences = static_cast<int>(layout.sequences),
           .tokens = static_cast<int>(layout.tokens),
           .heads = static_cast<int>(layout.heads),
           .kv_heads = static_cast<int>(layout.kv_heads),
           .head_dim = static_cast<int>(layout.head_dim),
-          .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(layout.head_dim))),
+          .value_dim = static_cast<int>(layout.value_width()),
+          .scale = static_cast<float>(layout.score_factor / std::sqrt(static_cast<double>(layout.head_dim))),
           .whole_chunks = whole};
 }
 
-}  // namespace
-
 void CudaOps::run(const Attention& op) {
-  const bool whole = whole_chunks({op.q.data, op.k.data, op.v.data, op.out.data}, {op.layout.head_dim});
+  const bool whole =
+      whole_chunks({op.q.data, op.k.data, op.v.data, op.out.data}, {op.layout.head_dim, op.layout.value_width()});
   const AttentionShape shape = shape_of("Attention", op.layout, whole);
   dispatch_act(op.q.dtype, [&](auto act) {
     using T = typename decltype(act)::type;
@@ -62,7 +69,7 @@ void CudaOps::run(const Attention& op) {
 
 void CudaOps::run(const AttentionBackward& op) {
   const bool whole = whole_chunks({op.q.data, op.k.data, op.v.data, op.dout.data, op.dq.data, op.dk.data, op.dv.data},
-                                  {op.layout.head_dim});
+                                  {op.layout.head_dim, op.layout.value_width()});
   const AttentionShape shape = shape_of("AttentionBackward", op.layout, whole);
   dispatch_act(op.q.dtype, [&](auto act) {
     using T = typename decltype(act)::type;

@@ -6,17 +6,22 @@
 
 #include <cstdint>
 
+#include "kernels/ops/attention.h"
+
 namespace strand::gpu {
 
-/// The widest head that the kernels have tiles for.
+/// The widest head, of keys or of values, that the kernels have tiles for.
 constexpr int most_head_dim = 256;
 
 struct AttentionShape {
   int sequences, tokens;  ///< B, S
   int heads, kv_heads;    ///< H, G
   int head_dim;           ///< A
-  float scale;            ///< 1 / √A
+  int value_dim;          ///< U
+  float scale;            ///< f / √A
   bool whole_chunks;      ///< rows of heads begin at multiples of 16 bytes (bf16 only)
+
+  static AttentionShape of(const HeadLayout& layout, bool whole);
 };
 
 /// The tensors of ops/attention.h. lse is in natural logarithms.

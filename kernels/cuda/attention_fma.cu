@@ -1,9 +1,12 @@
-// Attention in fp32 by fused multiply-add: the form for f32 activations, of any head width up to 256.
+// Attention in fp32 by fused multiply-add: the form for f32 activations, of any head widths up to 256.
 //
 // A block of 256 threads works on 32 queries against 32 keys at a time, all of it in shared memory. Of a 32 x 32 matrix
 // of scores, thread (ty, tx), ty = thread / 16 and tx = thread % 16, owns rows ty, ty + 16 and columns tx, tx + 16; of
-// a 32 x A matrix, rows ty, ty + 16 and columns tx, tx + 16, tx + 32, …, which are C = ⌈A / 16⌉ columns in registers.
+// a 32 x A matrix, rows ty, ty + 16 and columns tx, tx + 16, tx + 32, …, which are C columns in registers. Tiles of
+// values, which are U wide, are the same: C is enough for the wider of the two.
 // Each gradient has one owner, and every sum one order.
+#include <algorithm>
+
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/gpu.cuh"
 
@@ -27,15 +30,17 @@ struct Rows {
   int stride, count;
 };
 
-__device__ inline Rows head_rows(const float* tensor, const AttentionShape& shape, int head, int first) {
-  return {const_cast<float*>(tensor) + (static_cast<int64_t>(head) * shape.tokens + first) * shape.head_dim,
-          shape.head_dim, shape.tokens - first};
+/// Of q, k and their gradients (width A), or of v and dv (width U).
+__device__ inline Rows head_rows(const float* tensor, const AttentionShape& shape, int width, int head, int first) {
+  return {const_cast<float*>(tensor) + (static_cast<int64_t>(head) * shape.tokens + first) * width, width,
+          shape.tokens - first};
 }
 
+/// Of out and dout.
 __device__ inline Rows token_rows(const float* tensor, const AttentionShape& shape, int sequence, int head, int first) {
-  const int stride = shape.heads * shape.head_dim;
+  const int stride = shape.heads * shape.value_dim;
   return {const_cast<float*>(tensor) + (static_cast<int64_t>(sequence) * shape.tokens + first) * stride +
-              head * shape.head_dim,
+              head * shape.value_dim,
           stride, shape.tokens - first};
 }
 
@@ -125,11 +130,11 @@ __global__ void __launch_bounds__(threads, 2) forward_kernel(AttentionForwardTen
   const int behind_keys = min(first_query + rows, shape.tokens);
   const Place at;
 
-  load_tile<C>(q, head_rows(t.q, shape, sequence_head, first_query), shape.head_dim);
+  load_tile<C>(q, head_rows(t.q, shape, shape.head_dim, sequence_head, first_query), shape.head_dim);
   float out[2][C] = {}, largest[2] = {-INFINITY, -INFINITY}, sum[2] = {};
   for (int key = 0; key < behind_keys; key += rows) {
     __syncthreads();
-    load_tile<C>(kv, head_rows(t.k, shape, kv_head, key), shape.head_dim);
+    load_tile<C>(kv, head_rows(t.k, shape, shape.head_dim, kv_head, key), shape.head_dim);
     __syncthreads();
     float c[2][2];
     multiply_rows<C>(c, q, kv, at);
@@ -149,12 +154,12 @@ __global__ void __launch_bounds__(threads, 2) forward_kernel(AttentionForwardTen
     }
     store_scores(scores, c, at);
     __syncthreads();
-    load_tile<C>(kv, head_rows(t.v, shape, kv_head, key), shape.head_dim);
+    load_tile<C>(kv, head_rows(t.v, shape, shape.value_dim, kv_head, key), shape.value_dim);
     __syncthreads();
     multiply_scores<Scores::as_they_are>(out, scores, kv, at);
   }
   const float factor[2] = {1 / sum[0], 1 / sum[1]};
-  store_rows(token_rows(t.out, shape, sequence, head, first_query), out, factor, shape.head_dim, at);
+  store_rows(token_rows(t.out, shape, sequence, head, first_query), out, factor, shape.value_dim, at);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const int query = first_query + at.y + 16 * i;
@@ -217,15 +222,15 @@ __global__ void __launch_bounds__(threads) keys_kernel(AttentionBackwardTensors<
   const int first_key = static_cast<int>(blockIdx.y) * rows;
   const Place at;
 
-  load_tile<C>(k, head_rows(t.k, shape, kv_head, first_key), shape.head_dim);
-  load_tile<C>(v, head_rows(t.v, shape, kv_head, first_key), shape.head_dim);
+  load_tile<C>(k, head_rows(t.k, shape, shape.head_dim, kv_head, first_key), shape.head_dim);
+  load_tile<C>(v, head_rows(t.v, shape, shape.value_dim, kv_head, first_key), shape.value_dim);
   float dk[2][C] = {}, dv[2][C] = {};
   for (int head = first_head; head < first_head + heads_of_group; ++head) {
     const int sequence_head = sequence * shape.heads + head;
     for (int query = first_key; query < shape.tokens; query += rows) {
       __syncthreads();
-      load_tile<C>(q, head_rows(t.q, shape, sequence_head, query), shape.head_dim);
-      load_tile<C>(dout, token_rows(t.dout, shape, sequence, head, query), shape.head_dim);
+      load_tile<C>(q, head_rows(t.q, shape, shape.head_dim, sequence_head, query), shape.head_dim);
+      load_tile<C>(dout, token_rows(t.dout, shape, sequence, head, query), shape.value_dim);
       float lse[2], delta[2];
       load_statistics(lse, delta, t, shape, sequence_head, query, at);
       __syncthreads();
@@ -236,8 +241,8 @@ __global__ void __launch_bounds__(threads) keys_kernel(AttentionBackwardTensors<
     }
   }
   const float scales[2] = {shape.scale, shape.scale}, ones[2] = {1, 1};
-  store_rows(head_rows(t.dk, shape, kv_head, first_key), dk, scales, shape.head_dim, at);
-  store_rows(head_rows(t.dv, shape, kv_head, first_key), dv, ones, shape.head_dim, at);
+  store_rows(head_rows(t.dk, shape, shape.head_dim, kv_head, first_key), dk, scales, shape.head_dim, at);
+  store_rows(head_rows(t.dv, shape, shape.value_dim, kv_head, first_key), dv, ones, shape.value_dim, at);
 }
 
 // dq of 32 queries: the block goes through the keys that they see.
@@ -257,21 +262,25 @@ __global__ void __launch_bounds__(threads) queries_kernel(AttentionBackwardTenso
   const int behind_keys = min(first_query + rows, shape.tokens);
   const Place at;
 
-  load_tile<C>(q, head_rows(t.q, shape, sequence_head, first_query), shape.head_dim);
-  load_tile<C>(dout, token_rows(t.dout, shape, sequence, head, first_query), shape.head_dim);
+  load_tile<C>(q, head_rows(t.q, shape, shape.head_dim, sequence_head, first_query), shape.head_dim);
+  load_tile<C>(dout, token_rows(t.dout, shape, sequence, head, first_query), shape.value_dim);
   float lse[2], delta[2], dq[2][C] = {};
   load_statistics(lse, delta, t, shape, sequence_head, first_query, at);
   for (int key = 0; key < behind_keys; key += rows) {
     __syncthreads();
-    load_tile<C>(k, head_rows(t.k, shape, kv_head, key), shape.head_dim);
-    load_tile<C>(v, head_rows(t.v, shape, kv_head, key), shape.head_dim);
+    load_tile<C>(k, head_rows(t.k, shape, shape.head_dim, kv_head, key), shape.head_dim);
+    load_tile<C>(v, head_rows(t.v, shape, shape.value_dim, kv_head, key), shape.value_dim);
     __syncthreads();
     probabilities<C>(p, ds, q, k, dout, v, lse, delta, shape.scale, first_query - key, at);
     __syncthreads();
     multiply_scores<Scores::as_they_are>(dq, ds, k, at);
   }
   const float scales[2] = {shape.scale, shape.scale};
-  store_rows(head_rows(t.dq, shape, sequence_head, first_query), dq, scales, shape.head_dim, at);
+  store_rows(head_rows(t.dq, shape, shape.head_dim, sequence_head, first_query), dq, scales, shape.head_dim, at);
+}
+
+int max_width(const AttentionShape& shape) {
+  return std::max(shape.head_dim, shape.value_dim);
 }
 
 dim3 grid(int heads, const AttentionShape& shape) {
@@ -294,17 +303,19 @@ void launch_backward(const AttentionBackwardTensors<float>& tensors, const Atten
 
 void attention_forward(const AttentionForwardTensors<float>& tensors, const AttentionShape& shape,
                        cudaStream_t stream) {
-  if (shape.head_dim <= 32) return launch_forward<2>(tensors, shape, stream);
-  if (shape.head_dim <= 64) return launch_forward<4>(tensors, shape, stream);
-  if (shape.head_dim <= 128) return launch_forward<8>(tensors, shape, stream);
+  const int width = max_width(shape);
+  if (width <= 32) return launch_forward<2>(tensors, shape, stream);
+  if (width <= 64) return launch_forward<4>(tensors, shape, stream);
+  if (width <= 128) return launch_forward<8>(tensors, shape, stream);
   launch_forward<most_head_dim / 16>(tensors, shape, stream);
 }
 
 void attention_backward(const AttentionBackwardTensors<float>& tensors, const AttentionShape& shape,
                         cudaStream_t stream) {
-  if (shape.head_dim <= 32) return launch_backward<2>(tensors, shape, stream);
-  if (shape.head_dim <= 64) return launch_backward<4>(tensors, shape, stream);
-  if (shape.head_dim <= 128) return launch_backward<8>(tensors, shape, stream);
+  const int width = max_width(shape);
+  if (width <= 32) return launch_backward<2>(tensors, shape, stream);
+  if (width <= 64) return launch_backward<4>(tensors, shape, stream);
+  if (width <= 128) return launch_backward<8>(tensors, shape, stream);
   launch_backward<most_head_dim / 16>(tensors, shape, stream);
 }
 

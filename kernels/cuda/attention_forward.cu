@@ -5,6 +5,8 @@
 // through the keys up to its last query. It reads q once and k, v of the group once (from L2 after the first of its
 // heads), and writes out and lse once. cp.async fetches v while q kᵀ is computed, and the next k during the product
 // with v. Blocks with the most keys come first in the grid.
+#include <algorithm>
+
 #include "kernels/cuda/attention_mma.cuh"
 
 namespace strand::gpu {
@@ -16,12 +18,12 @@ using bf16 = __nv_bfloat16;
 constexpr int warps = 4, threads = 32 * warps;
 constexpr float log2_e = 1.4426950408889634f, ln_2 = 0.6931471805599453f;
 
-/// Tiles for heads of up to WIDTH elements; what is wider than A is zero.
-template <int WIDTH, int STRIPS, int KEYS>
+/// Tiles for heads of up to WIDTH elements, and VALUES elements of a value; what is wider than A or U is zero.
+template <int WIDTH, int VALUES, int STRIPS, int KEYS>
 struct Forward {
-  static constexpr int queries = warps * STRIPS * 16, key_pairs = KEYS / 16, width_pairs = WIDTH / 16;
-  static constexpr int stride = WIDTH + tile_padding;
-  static constexpr size_t shared_bytes = sizeof(bf16) * stride * (queries + 2 * KEYS);
+  static constexpr int queries = warps * STRIPS * 16, key_pairs = KEYS / 16, value_pairs = VALUES / 16;
+  static constexpr int stride = WIDTH + tile_padding, value_stride = VALUES + tile_padding;
+  static constexpr size_t shared_bytes = sizeof(bf16) * (stride * (queries + KEYS) + value_stride * KEYS);
 };
 
 /// The running softmax of one strip; index 0 and 1: the rows lane / 4 and lane / 4 + 8. Scores are in units of log 2.
@@ -78,9 +80,9 @@ __device__ inline void scale_and_mask(float (&scores)[SCORES][4], float scale, i
     }
 }
 
-template <int WIDTH, int STRIPS, int KEYS>
+template <int WIDTH, int VALUES, int STRIPS, int KEYS>
 __global__ void __launch_bounds__(threads) forward_kernel(AttentionForwardTensors<bf16> tensors, AttentionShape shape) {
-  using Tiles = Forward<WIDTH, STRIPS, KEYS>;
+  using Tiles = Forward<WIDTH, VALUES, STRIPS, KEYS>;
   GPU_DYN_SHARED(bf16, shared);
   bf16* const q_tile = shared;
   bf16* const k_tile = q_tile + Tiles::queries * Tiles::stride;
@@ -93,21 +95,26 @@ __global__ void __launch_bounds__(threads) forward_kernel(AttentionForwardTensor
   const int strip = static_cast<int>(threadIdx.x) / 32 * STRIPS * 16;  // this warp's first query within the tile
   const int last_query = first_query + strip + STRIPS * 16 - 1;
 
-  const auto fetch = [&](bf16* tile, const bf16* tensor, int key) {
-    begin_tile_copy<KEYS, WIDTH, threads>(tile, head_rows(tensor, shape, kv_head, key));
+  const auto fetch_keys = [&](int key) {
+    begin_tile_copy<KEYS, WIDTH, threads>(k_tile, head_rows(tensors.k, shape, shape.head_dim, kv_head, key));
     ptx::cp_async_commit();
   };
-  begin_tile_copy<Tiles::queries, WIDTH, threads>(q_tile, head_rows(tensors.q, shape, sequence_head, first_query));
-  fetch(k_tile, tensors.k, 0);
+  const auto fetch_values = [&](int key) {
+    begin_tile_copy<KEYS, VALUES, threads>(v_tile, head_rows(tensors.v, shape, shape.value_dim, kv_head, key));
+    ptx::cp_async_commit();
+  };
+  begin_tile_copy<Tiles::queries, WIDTH, threads>(
+      q_tile, head_rows(tensors.q, shape, shape.head_dim, sequence_head, first_query));
+  fetch_keys(0);
 
-  float out[STRIPS][2 * Tiles::width_pairs][4] = {};
+  float out[STRIPS][2 * Tiles::value_pairs][4] = {};
   Softmax softmax[STRIPS];
   for (int key = 0; key < behind_keys; key += KEYS) {
     float scores[STRIPS][2 * Tiles::key_pairs][4] = {};
     const bool seen = key <= last_query;  // by some query of this warp
     ptx::cp_async_wait<0>();
     __syncthreads();  // k is there, and everybody has left v
-    fetch(v_tile, tensors.v, key);
+    fetch_values(key);
     if (seen) {
       multiply_rows<WIDTH>(scores, q_tile, strip, k_tile);
 #pragma unroll
@@ -118,8 +125,8 @@ __global__ void __launch_bounds__(threads) forward_kernel(AttentionForwardTensor
     }
     ptx::cp_async_wait<0>();
     __syncthreads();  // v is there, and everybody has left k
-    if (key + KEYS < behind_keys) fetch(k_tile, tensors.k, key + KEYS);
-    if (seen) multiply_registers<WIDTH>(out, scores, v_tile);
+    if (key + KEYS < behind_keys) fetch_keys(key + KEYS);
+    if (seen) multiply_registers<VALUES>(out, scores, v_tile);
   }
 
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -139,22 +146,25 @@ __global__ void __launch_bounds__(threads) forward_kernel(AttentionForwardTensor
   }
 }
 
-template <int WIDTH, int STRIPS, int KEYS>
+template <int WIDTH, int VALUES, int STRIPS, int KEYS>
 void launch(const AttentionForwardTensors<bf16>& tensors, const AttentionShape& shape, cudaStream_t stream) {
-  using Tiles = Forward<WIDTH, STRIPS, KEYS>;
+  using Tiles = Forward<WIDTH, VALUES, STRIPS, KEYS>;
   const dim3 grid(static_cast<unsigned>(shape.sequences * shape.heads),
                   static_cast<unsigned>(ceil_div<int64_t>(shape.tokens, Tiles::queries)));
-  GPU_LAUNCH((forward_kernel<WIDTH, STRIPS, KEYS>), grid, dim3(threads), Tiles::shared_bytes, stream, tensors, shape);
+  GPU_LAUNCH((forward_kernel<WIDTH, VALUES, STRIPS, KEYS>), grid, dim3(threads), Tiles::shared_bytes, stream, tensors,
+             shape);
 }
 
 }  // namespace
 
 void attention_forward(const AttentionForwardTensors<bf16>& tensors, const AttentionShape& shape, cudaStream_t stream) {
-  if (shape.head_dim <= 32) return launch<32, 2, 64>(tensors, shape, stream);
-  if (shape.head_dim <= 64) return launch<64, 2, 64>(tensors, shape, stream);
-  if (shape.head_dim <= 96) return launch<96, 2, 64>(tensors, shape, stream);
-  if (shape.head_dim <= 128) return launch<128, 2, 64>(tensors, shape, stream);
-  return launch<most_head_dim, 1, 32>(tensors, shape, stream);
+  const int width = std::max(shape.head_dim, shape.value_dim);
+  if (width <= 32) return launch<32, 32, 2, 64>(tensors, shape, stream);
+  if (width <= 64) return launch<64, 64, 2, 64>(tensors, shape, stream);
+  if (width <= 96) return launch<96, 96, 2, 64>(tensors, shape, stream);
+  if (width <= 128) return launch<128, 128, 2, 64>(tensors, shape, stream);
+  if (shape.head_dim <= 192 && shape.value_dim <= 128) return launch<192, 128, 1, 64>(tensors, shape, stream);
+  return launch<most_head_dim, most_head_dim, 1, 32>(tensors, shape, stream);
 }
 
 }  // namespace strand::gpu

@@ -9,23 +9,25 @@
 
 namespace strand::gpu {
 
-/// q, k, v, dq, dk, dv of one head: S rows of A elements, one after the other. The window over rows [first, S).
-__device__ inline Window head_rows(const __nv_bfloat16* tensor, const AttentionShape& shape, int head, int first) {
-  return {.data = tensor + (static_cast<int64_t>(head) * shape.tokens + first) * shape.head_dim,
-          .stride = shape.head_dim,
+/// Of one head S rows of `width` elements, one after the other: A for q, k and their gradients, U for v and dv. The
+/// window over rows [first, S).
+__device__ inline Window head_rows(const __nv_bfloat16* tensor, const AttentionShape& shape, int width, int head,
+                                   int first) {
+  return {.data = tensor + (static_cast<int64_t>(head) * shape.tokens + first) * width,
+          .stride = width,
           .rows = shape.tokens - first,
-          .columns = shape.head_dim,
+          .columns = width,
           .whole_chunks = shape.whole_chunks};
 }
 
-/// out, dout of one head: S rows, H·A elements apart. The window over rows [first, S).
+/// out, dout of one head: S rows, H·U elements apart. The window over rows [first, S).
 __device__ inline Window token_rows(const __nv_bfloat16* tensor, const AttentionShape& shape, int sequence, int head,
                                     int first) {
-  const int stride = shape.heads * shape.head_dim;
-  return {.data = tensor + (static_cast<int64_t>(sequence) * shape.tokens + first) * stride + head * shape.head_dim,
+  const int stride = shape.heads * shape.value_dim;
+  return {.data = tensor + (static_cast<int64_t>(sequence) * shape.tokens + first) * stride + head * shape.value_dim,
           .stride = stride,
           .rows = shape.tokens - first,
-          .columns = shape.head_dim,
+          .columns = shape.value_dim,
           .whole_chunks = shape.whole_chunks};
 }
 

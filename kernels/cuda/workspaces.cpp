@@ -26,6 +26,14 @@ JoinShape::JoinShape(const SplitHeadsBackward& op)
   if (op.norm != HeadNorm::none && in_shared) shared_bytes += bytes_of<float>(columns);
 }
 
+CacheShape::CacheShape(const CacheAttention& op, int multiprocessors)
+    : tokens(op.layout.sequences * op.layout.tokens),
+      heads(op.layout.heads),
+      value_dim(op.layout.value_width()),
+      width(std::max(op.layout.head_dim, value_dim)),
+      head_blocks(pieces_of(heads / op.layout.kv_heads, width > widest_shared ? 1 : most_heads)),
+      parts(cache_parts(tokens * op.layout.kv_heads * head_blocks, op.keys.dim(2), multiprocessors)) {}
+
 size_t CudaWorkspaces::bytes(const GroupedLinear& op) const {
   return pointer_tables(op.weight.dim(0));
 }
@@ -42,12 +50,11 @@ size_t CudaWorkspaces::bytes(const RmsNormBackward& op) const {
 size_t CudaWorkspaces::bytes(const SplitHeadsBackward& op) const {
   return bytes_of<float>(JoinShape(op).workspace());
 }
+size_t CudaWorkspaces::bytes(const LatentNormBackward& op) const {
+  return bytes_of<float>(std::min(most_norm_blocks, op.dy.dim(0)) * op.dy.dim(1));
+}
 size_t CudaWorkspaces::bytes(const CacheAttention& op) const {
-  const HeadLayout& l = op.layout;
-  const int64_t tokens = l.sequences * l.tokens;
-  const int64_t head_blocks = pieces_of(l.heads / l.kv_heads, cache_heads_of_block);
-  const int64_t parts = cache_parts(tokens * l.kv_heads * head_blocks, op.keys.dim(2), multiprocessors_);
-  return parts == 1 ? 0 : bytes_of<float>(tokens * l.heads * parts * (2 + l.head_dim));
+  return bytes_of<float>(CacheShape(op, multiprocessors_).workspace());
 }
 size_t CudaWorkspaces::bytes(const RouterLinearBackward& op) const {
   const int64_t tokens = op.x.dim(0), experts = op.weight.dim(0), width = op.x.dim(1);

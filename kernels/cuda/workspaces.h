@@ -80,8 +80,21 @@ inline int64_t cache_parts(int64_t blocks, int64_t capacity, int multiprocessors
   constexpr int64_t least_positions = 128;
   return std::clamp<int64_t>(2 * multiprocessors / blocks, 1, pieces_of(capacity, least_positions));
 }
-/// Query heads of one key/value head that share what a block reads of the cache.
-constexpr int cache_heads_of_block = 4;
+/// How attention over a cache (cache.cu) is shared out.
+struct CacheShape {
+  /// Query heads of one key/value head that share what a block reads of the cache. In wider rows than widest_shared a
+  /// lane has no registers for more than one.
+  static constexpr int most_heads = 4;
+  static constexpr int64_t widest_shared = 256;
+
+  int64_t tokens, heads, value_dim;
+  int64_t width;        ///< of the wider of keys and values
+  int64_t head_blocks;  ///< blocks for the query heads of one key/value head
+  int64_t parts;        ///< of the positions of a token
+
+  CacheShape(const CacheAttention& op, int multiprocessors);
+  int64_t workspace() const { return parts == 1 ? 0 : tokens * heads * parts * (2 + value_dim); }  ///< f32 elements
+};
 
 /// How the heads' rows are joined in backward (split_heads.cu).
 struct JoinShape {
@@ -105,6 +118,7 @@ class CudaWorkspaces final : public OpWorkspaces {
   size_t bytes(const GroupedLinearBackwardWeight& op) const override;
   size_t bytes(const RmsNormBackward& op) const override;
   size_t bytes(const SplitHeadsBackward& op) const override;
+  size_t bytes(const LatentNormBackward& op) const override;
   size_t bytes(const CacheAttention& op) const override;
   size_t bytes(const RouterLinearBackward& op) const override;
   size_t bytes(const RoutingStatistics& op) const override;

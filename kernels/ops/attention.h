@@ -10,12 +10,16 @@ namespace strand {
 enum class HeadNorm : uint8_t { none, per_head, full };
 
 struct HeadLayout {
-  int64_t sequences = 0;   ///< B
-  int64_t tokens = 0;      ///< S, in each sequence
-  int64_t heads = 0;       ///< H
-  int64_t kv_heads = 0;    ///< G; query head h reads key/value head h / (H / G)
-  int64_t head_dim = 0;    ///< A
-  int64_t rotary_dim = 0;  ///< the first rotary_dim of the A values are rotated, pairs (i, i + rotary_dim/2); even
+  int64_t sequences = 0;    ///< B
+  int64_t tokens = 0;       ///< S, in each sequence
+  int64_t heads = 0;        ///< H
+  int64_t kv_heads = 0;     ///< G; query head h reads key/value head h / (H / G)
+  int64_t head_dim = 0;     ///< A
+  int64_t rotary_dim = 0;   ///< the first rotary_dim of the A values are rotated, pairs (i, i + rotary_dim/2); even
+  int64_t value_dim = 0;    ///< U, width of a value and of a head's output; 0: head_dim. SplitHeads has no other
+  double score_factor = 1;  ///< f, of the scores, beside 1/√A
+
+  int64_t value_width() const { return value_dim > 0 ? value_dim : head_dim; }
 };
 
 /// q, k, v = heads of qkv; q and k normalized (optional), then rotated by the angles of their position in the sequence.
@@ -47,26 +51,28 @@ struct SplitHeadsBackward {
   void check() const;
 };
 
-/// out = softmax(q kᵀ / √A, causal) v, per sequence and head. lse keeps log Σ exp of each row's scaled scores.
+/// out = softmax(f q kᵀ / √A, causal) v, per sequence and head. lse keeps log Σ exp of each row's scaled scores.
 struct Attention {
   HeadLayout layout;
-  Tensor q;     ///< [B, H, S, A] act
-  Tensor k, v;  ///< [B, G, S, A] act
-  Tensor out;   ///< [B·S, H·A] act
-  Tensor lse;   ///< [B, H, S] acc
+  Tensor q;    ///< [B, H, S, A] act
+  Tensor k;    ///< [B, G, S, A] act
+  Tensor v;    ///< [B, G, S, U] act
+  Tensor out;  ///< [B·S, H·U] act
+  Tensor lse;  ///< [B, H, S] acc
   void check() const;
 };
 
 /// Probabilities are recomputed block by block from q, k and lse.
-/// With P the probabilities, Δ_s = ⟨dout_s, out_s⟩:  dV = Pᵀ dO;  dS = P ⊙ (dO Vᵀ − Δ);  dQ = dS K /√A;  dK = dSᵀ Q
-/// /√A.
+/// With P the probabilities, Δ_s = ⟨dout_s, out_s⟩:  dV = Pᵀ dO;  dS = P ⊙ (dO Vᵀ − Δ);  dQ = f dS K /√A;
+/// dK = f dSᵀ Q /√A.
 struct AttentionBackward {
   HeadLayout layout;
   Tensor q, k, v, out, lse;  ///< as in forward
-  Tensor dout;               ///< [B·S, H·A] act
+  Tensor dout;               ///< [B·S, H·U] act
   Tensor delta;              ///< [B, H, S] acc, scratch
   Tensor dq;                 ///< [B, H, S, A] act
-  Tensor dk, dv;             ///< [B, G, S, A] act
+  Tensor dk;                 ///< [B, G, S, A] act
+  Tensor dv;                 ///< [B, G, S, U] act
   void check() const;
 };
 

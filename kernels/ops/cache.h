@@ -15,23 +15,27 @@ struct CachePlaces {
 };
 
 /// keys[sequence_t, :, position_t] = k of token t, and values[sequence_t, :, position_t] = v of token t; nothing else
-/// in the cache changes.
+/// in the cache changes. Without v and values, the cache has keys only.
 struct CacheAppend {
   HeadLayout layout;
-  Tensor k, v;  ///< [B, G, S, A] act
+  Tensor k;  ///< [B, G, S, A] act
+  Tensor v;  ///< [B, G, S, U] act, or none
   CachePlaces places;
-  Tensor keys, values;  ///< [N, G, C, A] act
+  Tensor keys;    ///< [N, G, C, A] act
+  Tensor values;  ///< [N, G, C, U] act, none exactly when v is none
   void check() const;
 };
 
-/// out_t = softmax(q_t keysᵀ / √A) values over positions 0 … position_t of the token's sequence in the cache, where its
-/// own key and value lie already (CacheAppend).
+/// out_t = softmax(f q_t keysᵀ / √A) values over positions 0 … position_t of the token's sequence in the cache, where
+/// its own key and value lie already (CacheAppend). Without values, the value of a position is the first U elements of
+/// its key (latent attention, ops/latent.h).
 struct CacheAttention {
   HeadLayout layout;
   Tensor q;  ///< [B, H, S, A] act
   CachePlaces places;
-  Tensor keys, values;  ///< [N, G, C, A] act
-  Tensor out;           ///< [B·S, H·A] act
+  Tensor keys;    ///< [N, G, C, A] act
+  Tensor values;  ///< [N, G, C, U] act, or none; then U ≤ A
+  Tensor out;     ///< [B·S, H·U] act
   void check() const;
 };
 

@@ -66,9 +66,9 @@ double product(int64_t m, int64_t n, int64_t k) {
   return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
 }
 
-/// One S x S x A product of every head, causal half.
-double attention_product(const HeadLayout& l) {
-  return static_cast<double>(l.sequences * l.heads) * product(l.tokens, l.tokens, l.head_dim) / 2;
+/// One S x S x `width` product of every head, causal half.
+double attention_product(const HeadLayout& l, int64_t width) {
+  return static_cast<double>(l.sequences * l.heads) * product(l.tokens, l.tokens, width) / 2;
 }
 }  // namespace
 
@@ -103,19 +103,46 @@ void PlanOps::count(const SplitHeadsBackward& o) {
   book(OpFamily::attention, 0, {o.dq, o.dk, o.dv, o.qkv, o.dqkv});
 }
 void PlanOps::count(const Attention& o) {
-  book(OpFamily::attention, 2 * attention_product(o.layout), {o.q, o.k, o.v, o.out, o.lse});
+  const HeadLayout& l = o.layout;
+  book(OpFamily::attention, attention_product(l, l.head_dim + l.value_width()), {o.q, o.k, o.v, o.out, o.lse});
 }
 void PlanOps::count(const AttentionBackward& o) {
-  book(OpFamily::attention, 5 * attention_product(o.layout),
+  const HeadLayout& l = o.layout;
+  book(OpFamily::attention, attention_product(l, 3 * l.head_dim + 2 * l.value_width()),
        {o.q, o.k, o.v, o.out, o.dout, o.lse, o.delta, o.dq, o.dk, o.dv});
 }
 void PlanOps::count(const CacheAppend& o) {
   book(OpFamily::attention, 0, {o.k, o.k, o.v, o.v});
 }
 void PlanOps::count(const CacheAttention& o) {
-  const int64_t rows = o.layout.sequences * o.layout.tokens;
-  book(OpFamily::attention, 2 * product(rows * o.layout.heads, o.keys.dim(2), o.layout.head_dim),
+  const HeadLayout& l = o.layout;
+  book(OpFamily::attention, product(l.sequences * l.tokens * l.heads, o.keys.dim(2), l.head_dim + l.value_width()),
        {o.q, o.keys, o.values, o.out});
+}
+void PlanOps::count(const LatentNorm& o) {
+  book(OpFamily::norm, 0, {o.y, o.y});
+}
+void PlanOps::count(const LatentNormBackward& o) {
+  // dy, which may have another type than the columns of x and dx.
+  const Tensor columns{o.x.data, o.x.dtype, o.dy.shape};
+  book(OpFamily::norm, 0, {o.dy, columns, columns});
+}
+void PlanOps::count(const SplitLatentHeads& o) {
+  book(OpFamily::attention, 0, {o.q, o.keys_values, o.q, o.k, o.v});
+}
+void PlanOps::count(const SplitLatentHeadsBackward& o) {
+  book(OpFamily::attention, 0, {o.dq, o.dk, o.dv, o.dq, o.dkeys_values});
+}
+void PlanOps::count(const AbsorbKeys& o) {
+  const LatentLayout& l = o.layout;
+  book(OpFamily::attention, product(l.rows() * l.heads, l.nope_dim, l.latent), {o.queries, o.weight, o.absorbed});
+}
+void PlanOps::count(const ExpandValues& o) {
+  const LatentLayout& l = o.layout;
+  book(OpFamily::attention, product(l.rows() * l.heads, l.value_dim, l.latent), {o.found, o.weight, o.out});
+}
+void PlanOps::count(const LatentCacheHeads& o) {
+  book(OpFamily::attention, 0, {o.row, o.q, o.row, o.q});
 }
 void PlanOps::count(const RouterLinear& o) {
   book(OpFamily::router, product(o.x.dim(0), o.x.dim(1), o.weight.dim(0)), {o.x, o.weight, o.logits});

@@ -4,7 +4,7 @@
 // from the truth.
 //
 // FLOPs are those of matrix products (2 m n k each; element-wise work is not counted). Attention counts the causal
-// half: forward 2 products of S²/2 · A a head, backward 5 (it recomputes the scores). Attention over a cache counts a
+// half: forward 2 products of S²/2 a head, of widths A and U, backward 3 and 2 (it recomputes the scores). Attention over a cache counts a
 // full one, as positions are data. Expert products count real rows (T·K), not padding. Bytes are the sizes of an
 // operation's tensors, each read or written once; experts' rows likewise count as stored.
 #include <algorithm>

@@ -154,12 +154,17 @@ void ReferenceOps::run(const SplitHeadsBackward& op) {
 }
 
 namespace {
-/// ⟨q_i, k_j⟩ / √A
-double score(const View<double, 4>& q, const View<double, 4>& k, int64_t b, int64_t h, int64_t g, int64_t i,
-             int64_t j) {
+/// f / √A
+double scale_of(const HeadLayout& l) {
+  return l.score_factor / std::sqrt(static_cast<double>(l.head_dim));
+}
+
+/// ⟨q_i, k_j⟩
+double product(const View<double, 4>& q, const View<double, 4>& k, int64_t b, int64_t h, int64_t g, int64_t i,
+               int64_t j) {
   double dot = 0;
   for (int64_t a = 0; a < q.dim(3); ++a) dot += q(b, h, i, a) * k(b, g, j, a);
-  return dot / std::sqrt(static_cast<double>(q.dim(3)));
+  return dot;
 }
 }  // namespace
 
@@ -169,53 +174,55 @@ void ReferenceOps::run(const Attention& op) {
   const auto q = heads(op.q), k = heads(op.k), v = heads(op.v);
   const auto out = matrix(op.out);
   const auto lse = cube(op.lse);
+  const int64_t width = l.value_width();
   Row scores(static_cast<size_t>(l.tokens));
   for (int64_t b = 0; b < l.sequences; ++b) {
     for (int64_t h = 0; h < l.heads; ++h) {
       const int64_t g = h / (l.heads / l.kv_heads);
       for (int64_t i = 0; i < l.tokens; ++i) {
-        for (int64_t j = 0; j <= i; ++j) scores[static_cast<size_t>(j)] = score(q, k, b, h, g, i, j);
+        for (int64_t j = 0; j <= i; ++j) scores[static_cast<size_t>(j)] = scale_of(l) * product(q, k, b, h, g, i, j);
         const double largest = *std::max_element(scores.begin(), scores.begin() + i + 1);
         double sum = 0;
         for (int64_t j = 0; j <= i; ++j) sum += std::exp(scores[static_cast<size_t>(j)] - largest);
         lse(b, h, i) = largest + std::log(sum);
 
-        for (int64_t a = 0; a < l.head_dim; ++a) {
+        for (int64_t a = 0; a < width; ++a) {
           double value = 0;
           for (int64_t j = 0; j <= i; ++j)
             value += std::exp(scores[static_cast<size_t>(j)] - lse(b, h, i)) * v(b, g, j, a);
-          out(b * l.tokens + i, h * l.head_dim + a) = value;
+          out(b * l.tokens + i, h * width + a) = value;
         }
       }
     }
   }
 }
 
-// Δ_i = ⟨∂out_i, out_i⟩;  ∂V = Pᵀ ∂O;  ∂S = P ⊙ (∂O Vᵀ − Δ);  ∂Q = ∂S K /√A;  ∂K = ∂Sᵀ Q /√A
+// Δ_i = ⟨∂out_i, out_i⟩;  ∂V = Pᵀ ∂O;  ∂S = P ⊙ (∂O Vᵀ − Δ);  ∂Q = f ∂S K /√A;  ∂K = f ∂Sᵀ Q /√A
 void ReferenceOps::run(const AttentionBackward& op) {
   const HeadLayout& l = op.layout;
   const auto q = heads(op.q), k = heads(op.k), v = heads(op.v);
   const auto dq = heads(op.dq), dk = heads(op.dk), dv = heads(op.dv);
   const auto out = matrix(op.out), dout = matrix(op.dout);
   const auto lse = cube(op.lse), delta = cube(op.delta);
-  const double scale = 1 / std::sqrt(static_cast<double>(l.head_dim));
+  const double scale = scale_of(l);
+  const int64_t width = l.value_width();
   for (const Tensor& gradient : {op.dq, op.dk, op.dv}) run(Zero{.x = gradient});
 
   for (int64_t b = 0; b < l.sequences; ++b) {
     for (int64_t h = 0; h < l.heads; ++h) {
       const int64_t g = h / (l.heads / l.kv_heads);
       for (int64_t i = 0; i < l.tokens; ++i) {
-        const int64_t row = b * l.tokens + i, column = h * l.head_dim;
+        const int64_t row = b * l.tokens + i, column = h * width;
         delta(b, h, i) = 0;
-        for (int64_t a = 0; a < l.head_dim; ++a) delta(b, h, i) += dout(row, column + a) * out(row, column + a);
+        for (int64_t a = 0; a < width; ++a) delta(b, h, i) += dout(row, column + a) * out(row, column + a);
 
         for (int64_t j = 0; j <= i; ++j) {
-          const double p = std::exp(score(q, k, b, h, g, i, j) - lse(b, h, i));
+          const double p = std::exp(scale * product(q, k, b, h, g, i, j) - lse(b, h, i));
           double dp = 0;
-          for (int64_t a = 0; a < l.head_dim; ++a) dp += dout(row, column + a) * v(b, g, j, a);
+          for (int64_t a = 0; a < width; ++a) dp += dout(row, column + a) * v(b, g, j, a);
           const double ds = p * (dp - delta(b, h, i));
+          for (int64_t a = 0; a < width; ++a) dv(b, g, j, a) += p * dout(row, column + a);
           for (int64_t a = 0; a < l.head_dim; ++a) {
-            dv(b, g, j, a) += p * dout(row, column + a);
             dq(b, h, i, a) += ds * k(b, g, j, a) * scale;
             dk(b, g, j, a) += ds * q(b, h, i, a) * scale;
           }

@@ -18,10 +18,9 @@ void ReferenceOps::run(const CacheAppend& op) {
     for (int64_t s = 0; s < l.tokens; ++s) {
       const int64_t token = b * l.tokens + s;
       for (int64_t g = 0; g < l.kv_heads; ++g) {
-        for (int64_t a = 0; a < l.head_dim; ++a) {
-          keys(sequence(token), g, position(token), a) = k(b, g, s, a);
+        for (int64_t a = 0; a < l.head_dim; ++a) keys(sequence(token), g, position(token), a) = k(b, g, s, a);
+        for (int64_t a = 0; v && a < l.value_width(); ++a)
           values(sequence(token), g, position(token), a) = v(b, g, s, a);
-        }
       }
     }
   }
@@ -29,7 +28,8 @@ void ReferenceOps::run(const CacheAppend& op) {
 
 void ReferenceOps::run(const CacheAttention& op) {
   const HeadLayout& l = op.layout;
-  const auto q = heads(op.q), keys = heads(op.keys), values = heads(op.values);
+  const auto q = heads(op.q), keys = heads(op.keys), values = heads(op.values ? op.values : op.keys);
+  const double scale = l.score_factor / std::sqrt(static_cast<double>(l.head_dim));
   const auto sequence = ids(op.places.sequence), position = ids(op.places.position);
   const auto out = matrix(op.out);
   for (int64_t b = 0; b < l.sequences; ++b) {
@@ -41,15 +41,15 @@ void ReferenceOps::run(const CacheAttention& op) {
         for (int64_t j = 0; j <= last; ++j) {
           double score = 0;
           for (int64_t a = 0; a < l.head_dim; ++a) score += q(b, h, s, a) * keys(n, g, j, a);
-          p.push_back(score / std::sqrt(static_cast<double>(l.head_dim)));
+          p.push_back(scale * score);
         }
         const double largest = *std::max_element(p.begin(), p.end());
         double sum = 0;
         for (double& x : p) sum += x = std::exp(x - largest);
-        for (int64_t a = 0; a < l.head_dim; ++a) {
+        for (int64_t a = 0; a < l.value_width(); ++a) {
           double value = 0;
           for (int64_t j = 0; j <= last; ++j) value += p[static_cast<size_t>(j)] / sum * values(n, g, j, a);
-          out(token, h * l.head_dim + a) = value;
+          out(token, h * l.value_width() + a) = value;
         }
       }
     }

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "config/keys.h"
+#include "config/rotary.h"
 #include "config/schema.h"
 #include "core/error.h"
 
@@ -71,11 +72,46 @@ struct Examiner {
     refuse_if(m.head_dim < 1, {"model.head_dim"}, "is not resolved");
     refuse_if(m.num_heads % m.num_kv_heads != 0, {"model.num_kv_heads", "model.num_heads"},
               "{} does not divide model.num_heads = {}", m.num_kv_heads, m.num_heads);
+    if (m.latent()) return latent_attention();
     const double rotary = m.rope_fraction * static_cast<double>(m.head_dim);
     const bool even = std::abs(rotary - std::round(rotary)) < 1e-6 && m.rotary_dim() % 2 == 0 && m.rotary_dim() > 0;
     refuse_if(!even, {"model.rope_fraction", "model.head_dim"},
               "rope_fraction * head_dim = {} * {} = {} must be an even integer above 0", m.rope_fraction, m.head_dim,
               rotary);
+  }
+
+  void latent_attention() const {
+    const ModelConfig& m = c.model;
+    const auto above_zero = [&](const char* key, int64_t value) {
+      refuse_if(value < 1, {key, "model.attention"}, "must be set when model.attention is mla");
+    };
+    above_zero("model.kv_latent", m.kv_latent);
+    above_zero("model.nope_head_dim", m.nope_head_dim);
+    above_zero("model.rope_head_dim", m.rope_head_dim);
+    above_zero("model.value_head_dim", m.value_head_dim);
+    refuse_if(m.rope_head_dim % 2 != 0, {"model.rope_head_dim"}, "{} is odd; rotation pairs dimensions",
+              m.rope_head_dim);
+    refuse_if(m.qk_norm != QkNorm::none, {"model.qk_norm", "model.attention"},
+              "latent attention has norms of its latents in its place; set it to none");
+    refuse_if(m.num_kv_heads != m.num_heads, {"model.num_kv_heads", "model.attention"},
+              "with latent attention every head has its own keys and values; leave it out");
+    refuse_if(m.head_dim != m.nope_head_dim + m.rope_head_dim, {"model.head_dim", "model.attention"},
+              "{} is not nope_head_dim + rope_head_dim = {}; leave it out", m.head_dim,
+              m.nope_head_dim + m.rope_head_dim);
+  }
+
+  void yarn() const {
+    const ModelConfig& m = c.model;
+    if (!m.yarn()) return;
+    refuse_if(m.yarn_original_length < 1, {"model.yarn_original_length", "model.rope_scaling"},
+              "must be set when model.rope_scaling is yarn");
+    refuse_if(m.rope_theta == 1.0, {"model.rope_theta", "model.rope_scaling"},
+              "yarn has no frequencies to tell apart when it is 1");
+    const YarnRamp ramp = yarn_ramp(m);
+    refuse_if(ramp.low > ramp.high, {"model.yarn_beta_fast", "model.yarn_beta_slow", "model.yarn_original_length"},
+              "yarn would divide the frequencies from index {} on and leave those up to {}, which is more: "
+              "yarn_beta_fast has to be above yarn_beta_slow, and yarn_original_length long enough for them",
+              ramp.high, ramp.low);
   }
 
   void vocabulary() const {
@@ -117,7 +153,10 @@ struct Examiner {
   void total_size() const {
     const auto d = [](int64_t n) { return static_cast<double>(n); };
     const ModelConfig& m = c.model;
-    const double attention = 4.0 * d(m.hidden_size) * d(std::max(m.num_heads, m.num_kv_heads)) * d(m.head_dim);
+    // An upper bound. With latents: from x to them and from the heads to x, and the same from the latents to the heads.
+    const double width = d(std::max(m.head_dim, m.value_dim())) * d(std::max(m.num_heads, m.num_kv_heads));
+    const double latents = d(m.q_latent) + d(m.kv_latent) + d(m.rope_head_dim);
+    const double attention = 4.0 * (d(m.hidden_size) + latents) * width + d(m.hidden_size) * latents;
     const double experts = 3.0 * d(c.moe.num_experts + c.moe.shared_experts) * d(m.hidden_size) * d(c.moe.expert_ffn);
     const double dense = 3.0 * d(m.hidden_size) * d(m.dense_ffn);
     const double total = d(m.num_layers) * (attention + experts + dense) + 2.0 * d(m.vocab_size) * d(m.hidden_size);
@@ -191,6 +230,10 @@ void resolve_derived(Config& config, const Complain& complain) {
   if (m.num_heads < 1) complain({"model.num_heads"}, fmt::format("{} is below 1", m.num_heads));
   if (m.num_kv_heads == 0) m.num_kv_heads = m.num_heads;
   if (m.head_dim != 0) return;
+  if (m.latent()) {
+    m.head_dim = m.nope_head_dim + m.rope_head_dim;
+    return;
+  }
   if (m.hidden_size % m.num_heads != 0) {
     complain({"model.hidden_size", "model.num_heads"},
              fmt::format("{} is not divisible by model.num_heads = {}; change one or set model.head_dim", m.hidden_size,
@@ -211,6 +254,7 @@ void check_combinations(const Config& config, Part part, const Complain& complai
   examiner.names();
   examiner.device();
   examiner.attention();
+  examiner.yarn();
   examiner.vocabulary();
   examiner.experts();
   examiner.total_size();

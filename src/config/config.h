@@ -12,7 +12,9 @@ namespace strand {
 /// `plan` computes nothing and counts everything: for programs, never a value in YAML.
 enum class DeviceKind { cpu, reference, cuda, plan };
 enum class Precision { fp64, fp32, bf16 };  ///< of weights and activations in the GEMMs; fp64 belongs to `reference`
+enum class AttentionKind { heads, mla };    ///< mla: multi-head latent attention
 enum class QkNorm { none, head, full };
+enum class RopeScaling { none, yarn };
 enum class StatisticsScope { sequence, microbatch };
 enum class CouplingPaths { token, batch };
 enum class ScheduleKind { cosine, linear, constant, wsd };
@@ -39,19 +41,37 @@ struct ModelConfig {
   int64_t num_layers = 0;    ///< L
   int64_t num_heads = 0;     ///< H
   int64_t num_kv_heads = 0;  ///< G; 0 in a YAML file = num_heads
-  int64_t head_dim = 0;      ///< A; 0 in a YAML file = hidden_size / num_heads
+  int64_t head_dim = 0;      ///< A; 0 in a YAML file = hidden_size / num_heads; mla: nope_head_dim + rope_head_dim
+  AttentionKind attention = AttentionKind::heads;
+  int64_t q_latent = 0;        ///< mla: rank of the queries; 0 = they come from x directly
+  int64_t kv_latent = 0;       ///< c, mla: rank of keys and values
+  int64_t nope_head_dim = 0;   ///< n, mla: dimensions of a head's query and key that are not rotated
+  int64_t rope_head_dim = 0;   ///< p, mla: those that are
+  int64_t value_head_dim = 0;  ///< v, mla: width of a head's value
   QkNorm qk_norm = QkNorm::none;
   double rope_theta = 10000.0;
   double rope_fraction = 1.0;
+  RopeScaling rope_scaling = RopeScaling::none;
+  double yarn_factor = 1.0;          ///< f
+  int64_t yarn_original_length = 0;  ///< L0
+  double yarn_beta_fast = 32.0;
+  double yarn_beta_slow = 1.0;
+  double yarn_mscale = 1.0;
+  double yarn_mscale_all_dim = 0.0;
   double norm_eps = 1e-5;
   bool tied_embeddings = true;
   int64_t dense_layers = 0;
   int64_t dense_ffn = 0;
   double init_std = 0.02;
 
+  bool latent() const { return attention == AttentionKind::mla; }
+  bool yarn() const { return rope_scaling == RopeScaling::yarn; }
   int64_t rotary_dim() const {
+    if (latent()) return rope_head_dim;
     return static_cast<int64_t>(rope_fraction * static_cast<double>(head_dim) + 0.5);
   }  ///< R
+  /// Width of the value and of the output of a head; head_dim is that of its query and key.
+  int64_t value_dim() const { return latent() ? value_head_dim : head_dim; }
 
   bool operator==(const ModelConfig&) const = default;
 };

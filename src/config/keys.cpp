@@ -16,6 +16,7 @@ constexpr Interval any_positive{0.0, Bound::open, infinity, Bound::open};
 constexpr Interval any_number{-infinity, Bound::open, infinity, Bound::open};
 constexpr Interval non_negative{0.0, Bound::closed, infinity, Bound::open};
 constexpr Interval fraction{0.0, Bound::open, 1.0, Bound::closed};
+constexpr Interval at_least_one{1.0, Bound::closed, infinity, Bound::open};
 constexpr Interval below_one{0.0, Bound::closed, 1.0, Bound::open};
 
 // Upper bounds are far above any real model; with them, products of two sizes cannot overflow (check.cpp bounds the
@@ -94,13 +95,40 @@ std::vector<Key> model_keys() {
       {"model", "num_kv_heads", integer<g, &C::num_kv_heads>(0, 65536),
        "G, key/value heads (grouped-query attention); divides num_heads", optional, "num_heads"},
       {"model", "head_dim", integer<g, &C::head_dim>(0, 65536), "A, width of a head", optional,
-       "hidden_size / num_heads"},
+       "hidden_size / num_heads; mla: nope_head_dim + rope_head_dim"},
+      {"model", "attention", choice<g, &C::attention>({"heads", "mla"}),
+       "heads: every head has a query, key and value of its own (or shares them, num_kv_heads); mla: multi-head latent "
+       "attention, where keys and values of all heads are made from one latent of a token"},
+      {"model", "q_latent", integer<g, &C::q_latent>(0, max_width),
+       "mla: width of the latent from which queries are made; 0 = queries are made from the input directly"},
+      {"model", "kv_latent", integer<g, &C::kv_latent>(0, max_width),
+       "mla: width of the latent from which keys and values are made"},
+      {"model", "nope_head_dim", integer<g, &C::nope_head_dim>(0, 65536),
+       "mla: dimensions of a head's query and key that are not rotated"},
+      {"model", "rope_head_dim", integer<g, &C::rope_head_dim>(0, 65536),
+       "mla: dimensions of a head's query and key that are rotated; all heads share this part of the key; even"},
+      {"model", "value_head_dim", integer<g, &C::value_head_dim>(0, 65536), "mla: width of a head's value"},
       {"model", "qk_norm", choice<g, &C::qk_norm>({"none", "head", "full"}),
        "RMSNorm of queries and keys before RoPE: over each head, or over all heads together"},
       {"model", "rope_theta", real<g, &C::rope_theta>(any_positive), "base of the rotary angles"},
       {"model", "rope_fraction", real<g, &C::rope_fraction>(fraction),
        "share of each head that is rotated; rope_fraction * head_dim must be an even integer"},
-      {"model", "norm_eps", real<g, &C::norm_eps>(any_positive), "epsilon inside every RMSNorm"},
+      {"model", "rope_scaling", choice<g, &C::rope_scaling>({"none", "yarn"}),
+       "yarn: rotary frequencies for contexts yarn_factor times as long as yarn_original_length"},
+      {"model", "yarn_factor", real<g, &C::yarn_factor>(at_least_one), "yarn: how many times longer the context is"},
+      {"model", "yarn_original_length", integer<g, &C::yarn_original_length>(0, int64_t{1} << 31),
+       "yarn: tokens of the context that the frequencies were made for"},
+      {"model", "yarn_beta_fast", real<g, &C::yarn_beta_fast>(any_positive),
+       "yarn: frequencies that turn more often than this in the original context stay"},
+      {"model", "yarn_beta_slow", real<g, &C::yarn_beta_slow>(any_positive),
+       "yarn: frequencies that turn less often than this are divided by yarn_factor"},
+      {"model", "yarn_mscale", real<g, &C::yarn_mscale>(non_negative),
+       "yarn: cosine and sine are scaled by m(yarn_mscale) / m(yarn_mscale_all_dim), m(x) = 0.1 x ln(yarn_factor) + 1, "
+       "m(0) = 1"},
+      {"model", "yarn_mscale_all_dim", real<g, &C::yarn_mscale_all_dim>(non_negative),
+       "yarn: see yarn_mscale; with mla, scores are scaled by m(yarn_mscale_all_dim)^2"},
+      {"model", "norm_eps", real<g, &C::norm_eps>(any_positive),
+       "epsilon inside every RMSNorm but those of mla's latents, where it is 1e-6"},
       {"model", "tied_embeddings", boolean<g, &C::tied_embeddings>(), "the output head is the embedding matrix"},
       {"model", "dense_layers", integer<g, &C::dense_layers>(0, 4096),
        "the first so many layers have one dense FFN and no router"},

@@ -41,8 +41,9 @@ std::string config_help();
 /// all bits.
 std::string to_yaml(const Config& config);
 
-/// Sets model.num_kv_heads to num_heads, and model.head_dim to hidden_size / num_heads, where they are 0. Throws Error
-/// when the division has a remainder. A vocab_size of 0 stays 0, because only the tokenizer knows it.
+/// Sets model.num_kv_heads to num_heads, and model.head_dim to hidden_size / num_heads (mla: nope_head_dim +
+/// rope_head_dim), where they are 0. Throws Error when the division has a remainder. A vocab_size of 0 stays 0, because
+/// only the tokenizer knows it.
 void resolve_derived(Config& config);
 
 /// Throws Error for a value out of its range, and for a combination that no run can have. It is for configurations made

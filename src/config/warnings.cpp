@@ -64,6 +64,20 @@ struct Collector {
             "model.dense_ffn: model.dense_layers is 0, so nothing is that wide");
   }
 
+  void attention() {
+    const ModelConfig& m = c.model;
+    const ModelConfig usual;
+    warn_if(m.latent() && m.rope_fraction != usual.rope_fraction,
+            "model.rope_fraction: latent attention rotates model.rope_head_dim dimensions of each head");
+    warn_if(!m.yarn() && (m.yarn_factor != usual.yarn_factor || m.yarn_original_length != usual.yarn_original_length ||
+                          m.yarn_beta_fast != usual.yarn_beta_fast || m.yarn_beta_slow != usual.yarn_beta_slow ||
+                          m.yarn_mscale != usual.yarn_mscale || m.yarn_mscale_all_dim != usual.yarn_mscale_all_dim),
+            "model.rope_scaling: with none, the keys model.yarn_* are never read");
+    warn_if(!m.latent() && m.q_latent + m.kv_latent + m.nope_head_dim + m.rope_head_dim + m.value_head_dim > 0,
+            "model.attention: with heads, q_latent, kv_latent, nope_head_dim, rope_head_dim and value_head_dim are "
+            "never read");
+  }
+
   void losses() {
     const LossConfig& w = c.losses;
     warn_if(w.sp_weight == 0 && w.sp_token_fraction < 1, "losses.sp_token_fraction: losses.sp_weight is 0");
@@ -92,6 +106,7 @@ std::vector<std::string> config_warnings(const Config& config) {
   collector.terms();
   collector.routing();
   collector.layers();
+  collector.attention();
   collector.losses();
   collector.course();
   return collector.found;

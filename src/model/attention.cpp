@@ -2,7 +2,9 @@
 
 #include <cmath>
 
+#include "config/rotary.h"
 #include "kernels/staging.h"
+#include "model/latent_attention.h"
 
 namespace strand {
 
@@ -25,18 +27,26 @@ int64_t fused_width(const ModelConfig& m) {
 }  // namespace
 
 HeadLayout head_layout(const ModelConfig& m, const Batch& batch) {
-  return {batch.sequences, batch.tokens, m.num_heads, m.num_kv_heads, m.head_dim, m.rotary_dim()};
+  return {.sequences = batch.sequences,
+          .tokens = batch.tokens,
+          .heads = m.num_heads,
+          .kv_heads = m.num_kv_heads,
+          .head_dim = m.head_dim,
+          .rotary_dim = m.rotary_dim(),
+          .value_dim = m.value_dim(),
+          .score_factor = score_factor(m)};
 }
 
 std::vector<double> rotary_table(const ModelConfig& model, int64_t positions) {
   const int64_t r = model.rotary_dim(), half = r / 2;
+  const double magnitude = rotary_magnitude(model);
   std::vector<double> table(static_cast<size_t>(positions * r));
-  for (int64_t p = 0; p < positions; ++p) {
-    for (int64_t i = 0; i < half; ++i) {
-      const double angle =
-          static_cast<double>(p) * std::pow(model.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(r));
-      table[static_cast<size_t>(p * r + i)] = std::cos(angle);
-      table[static_cast<size_t>(p * r + half + i)] = std::sin(angle);
+  for (int64_t i = 0; i < half; ++i) {
+    const double frequency = rotary_frequency(model, i);
+    for (int64_t p = 0; p < positions; ++p) {
+      const double angle = static_cast<double>(p) * frequency;
+      table[static_cast<size_t>(p * r + i)] = magnitude * std::cos(angle);
+      table[static_cast<size_t>(p * r + half + i)] = magnitude * std::sin(angle);
     }
   }
   return table;
@@ -58,10 +68,12 @@ AttentionKept AttentionKept::allocate(Context& c, const Batch& batch) {
   k.rstd = c.step.allocate("attn.rstd", acc, {t});
   k.q = c.step.allocate("attn.q", act, {b, m.num_heads, s, a});
   k.k = c.step.allocate("attn.k", act, {b, m.num_kv_heads, s, a});
-  k.v = c.step.allocate("attn.v", act, {b, m.num_kv_heads, s, a});
-  k.out = c.step.allocate("attn.out", act, {t, m.num_heads * a});
+  k.v = c.step.allocate("attn.v", act, {b, m.num_kv_heads, s, m.value_dim()});
+  k.out = c.step.allocate("attn.out", act, {t, m.num_heads * m.value_dim()});
   k.lse = c.step.allocate("attn.lse", acc, {b, m.num_heads, s});
-  if (m.qk_norm != QkNorm::none) {
+  if (m.latent()) {
+    allocate_latents(c, batch, k);
+  } else if (m.qk_norm != QkNorm::none) {
     const bool full = m.qk_norm == QkNorm::full;
     k.qkv = c.step.allocate("attn.qkv", act, {t, fused_width(m)});
     k.q_rstd = c.step.allocate("attn.q_rstd", acc, {t, full ? 1 : m.num_heads});
@@ -71,7 +83,7 @@ AttentionKept AttentionKept::allocate(Context& c, const Batch& batch) {
 }
 
 namespace {
-/// q, k and v of kept.normed; `qkv` holds the fused projection.
+/// q, k and v of kept.normed; `qkv` takes the fused projection.
 void project_heads(Context& c, const HeadLayout& layout, const LayerTensors& w, const Tensor& rotary,
                    const AttentionKept& kept, const Tensor& qkv) {
   c.ops(Linear{.x = kept.normed, .weight = w.qkv, .y = qkv});
@@ -88,46 +100,16 @@ void project_heads(Context& c, const HeadLayout& layout, const LayerTensors& w, 
                    .q_rstd = kept.q_rstd,
                    .k_rstd = kept.k_rstd});
 }
-}  // namespace
 
-void attention_forward(Context& c, const Batch& batch, const LayerTensors& w, const Tensor& rotary,
-                       const AttentionKept& kept, const Tensor& branch) {
-  const Arena::Scope scope(c.scratch);
-  const HeadLayout layout = head_layout(c.model, batch);
-  const Tensor qkv = kept.qkv ? kept.qkv : c.scratch.allocate("qkv", c.types.act, {batch.rows(), fused_width(c.model)});
-  project_heads(c, layout, w, rotary, kept, qkv);
-  c.ops(Attention{.layout = layout, .q = kept.q, .k = kept.k, .v = kept.v, .out = kept.out, .lse = kept.lse});
-  c.ops(Linear{.x = kept.out, .weight = w.o_proj, .y = branch});
-}
-
-void attention_backward(Context& c, const Batch& batch, const LayerTensors& w, const LayerTensors& dw,
-                        const Tensor& rotary, const AttentionKept& kept, const Tensor& dbranch, const Tensor& dnormed) {
-  const Arena::Scope scope(c.scratch);
-  const HeadLayout layout = head_layout(c.model, batch);
-  const DType act = c.types.act;
-  const Tensor dout = c.scratch.allocate("dout", act, kept.out.shape);
-  c.ops(LinearBackwardInput{.dy = dbranch, .weight = w.o_proj, .dx = dout});
-  c.ops(LinearBackwardWeight{.dy = dbranch, .x = kept.out, .dweight = dw.o_proj});
-
-  const Tensor dq = c.scratch.allocate("dq", act, kept.q.shape);
-  const Tensor dk = c.scratch.allocate("dk", act, kept.k.shape);
-  const Tensor dv = c.scratch.allocate("dv", act, kept.v.shape);
-  c.ops(AttentionBackward{.layout = layout,
-                          .q = kept.q,
-                          .k = kept.k,
-                          .v = kept.v,
-                          .out = kept.out,
-                          .lse = kept.lse,
-                          .dout = dout,
-                          .delta = c.scratch.allocate("delta", c.types.acc, kept.lse.shape),
-                          .dq = dq,
-                          .dk = dk,
-                          .dv = dv});
-  const Tensor dqkv = c.scratch.allocate("dqkv", act, {batch.rows(), fused_width(c.model)});
+/// The gradient of kept.normed, and of the weights, from those of q, k and v.
+void project_heads_backward(Context& c, const HeadLayout& layout, const LayerTensors& w, const LayerTensors& dw,
+                            const Tensor& rotary, const AttentionKept& kept, const HeadGradients& heads,
+                            const Tensor& dnormed) {
+  const Tensor dqkv = c.scratch.allocate("dqkv", c.types.act, {kept.normed.dim(0), fused_width(c.model)});
   c.ops(SplitHeadsBackward{.layout = layout,
-                           .dq = dq,
-                           .dk = dk,
-                           .dv = dv,
+                           .dq = heads.dq,
+                           .dk = heads.dk,
+                           .dv = heads.dv,
                            .rotary = rotary,
                            .norm = head_norm(c.model.qk_norm),
                            .qkv = kept.qkv,
@@ -141,11 +123,60 @@ void attention_backward(Context& c, const Batch& batch, const LayerTensors& w, c
   c.ops(LinearBackwardInput{.dy = dqkv, .weight = w.qkv, .dx = dnormed});
   c.ops(LinearBackwardWeight{.dy = dqkv, .x = kept.normed, .dweight = dw.qkv});
 }
+}  // namespace
+
+void attention_forward(Context& c, const Batch& batch, const LayerTensors& w, const Tensor& rotary,
+                       const AttentionKept& kept, const Tensor& branch) {
+  const Arena::Scope scope(c.scratch);
+  const HeadLayout layout = head_layout(c.model, batch);
+  if (c.model.latent()) {
+    project_latent_heads(c, batch, w, rotary, kept);
+  } else {
+    const Shape fused{batch.rows(), fused_width(c.model)};
+    project_heads(c, layout, w, rotary, kept, kept.qkv ? kept.qkv : c.scratch.allocate("qkv", c.types.act, fused));
+  }
+  c.ops(Attention{.layout = layout, .q = kept.q, .k = kept.k, .v = kept.v, .out = kept.out, .lse = kept.lse});
+  c.ops(Linear{.x = kept.out, .weight = w.o_proj, .y = branch});
+}
+
+void attention_backward(Context& c, const Batch& batch, const LayerTensors& w, const LayerTensors& dw,
+                        const Tensor& rotary, const AttentionKept& kept, const Tensor& dbranch, const Tensor& dnormed) {
+  const Arena::Scope scope(c.scratch);
+  const HeadLayout layout = head_layout(c.model, batch);
+  const DType act = c.types.act;
+  const Tensor dout = c.scratch.allocate("dout", act, kept.out.shape);
+  c.ops(LinearBackwardInput{.dy = dbranch, .weight = w.o_proj, .dx = dout});
+  c.ops(LinearBackwardWeight{.dy = dbranch, .x = kept.out, .dweight = dw.o_proj});
+
+  const HeadGradients heads{c.scratch.allocate("dq", act, kept.q.shape), c.scratch.allocate("dk", act, kept.k.shape),
+                            c.scratch.allocate("dv", act, kept.v.shape)};
+  c.ops(AttentionBackward{.layout = layout,
+                          .q = kept.q,
+                          .k = kept.k,
+                          .v = kept.v,
+                          .out = kept.out,
+                          .lse = kept.lse,
+                          .dout = dout,
+                          .delta = c.scratch.allocate("delta", c.types.acc, kept.lse.shape),
+                          .dq = heads.dq,
+                          .dk = heads.dk,
+                          .dv = heads.dv});
+  if (c.model.latent()) return latent_heads_backward(c, batch, w, dw, rotary, kept, heads, dnormed);
+  project_heads_backward(c, layout, w, dw, rotary, kept, heads, dnormed);
+}
+
+LayerCache LayerCache::allocate(Arena& arena, const ModelConfig& m, DType act, int64_t sequences, int64_t positions) {
+  if (m.latent())
+    return {arena.allocate("cache.latents", act, {sequences, 1, positions, m.kv_latent + m.rope_head_dim}), {}};
+  const Shape shape{sequences, m.num_kv_heads, positions, m.head_dim};
+  return {arena.allocate("cache.keys", act, shape), arena.allocate("cache.values", act, shape)};
+}
 
 // Norm, rotation and products are those of training; only the heads' norms keep nothing.
 void attention_cached(Context& c, const Batch& batch, const LayerTensors& w, const Tensor& rotary,
                       const CachePlaces& places, const LayerCache& cache, Prefix prefix, const Tensor& normed,
                       const Tensor& branch) {
+  if (c.model.latent()) return latent_attention_cached(c, batch, w, rotary, places, cache, prefix, normed, branch);
   const Arena::Scope scope(c.step);
   const HeadLayout layout = head_layout(c.model, batch);
   AttentionKept kept = AttentionKept::allocate(c, batch);

@@ -1,5 +1,6 @@
 #pragma once
-// The attention half of a layer: a = o_proj(attention(rmsnorm(x))). Forward and backward side by side.
+// The attention half of a layer: a = o_proj(attention(rmsnorm(x))). Forward and backward side by side. How heads are
+// made from x and what a cache holds, is here for ordinary attention and in latent_attention.h for latent attention.
 #include "model/context.h"
 #include "model/parameters.h"
 
@@ -7,16 +8,22 @@ namespace strand {
 
 /// What forward keeps for backward.
 struct AttentionKept {
-  Tensor normed;          ///< [T, D] act, output of the norm
-  Tensor rstd;            ///< [T] acc
-  Tensor qkv;             ///< [T, (H + 2G)·A] act, before the heads' norm; none without qk_norm
-  Tensor q, k, v;         ///< [B, H, S, A], [B, G, S, A] ×2 act
-  Tensor q_rstd, k_rstd;  ///< acc; none without qk_norm
-  Tensor out;             ///< [T, H·A] act
-  Tensor lse;             ///< [B, H, S] acc
+  Tensor normed;               ///< [T, D] act, output of the norm
+  Tensor rstd;                 ///< [T] acc
+  Tensor qkv;                  ///< [T, (H + 2G)·A] act, before the heads' norm; none without qk_norm
+  Tensor q, k, v;              ///< [B, H, S, A], [B, G, S, A], [B, G, S, U] act
+  Tensor q_rstd, k_rstd;       ///< acc; none without qk_norm
+  Tensor q_latent, kv_latent;  ///< act, normed: latent attention only (latent_attention.h)
+  Tensor out;                  ///< [T, H·U] act
+  Tensor lse;                  ///< [B, H, S] acc
 
   /// Takes the tensors from the step arena.
   static AttentionKept allocate(Context& c, const Batch& batch);
+};
+
+/// Gradients of q, k and v, of their shapes.
+struct HeadGradients {
+  Tensor dq, dk, dv;
 };
 
 HeadLayout head_layout(const ModelConfig& model, const Batch& batch);
@@ -36,7 +43,11 @@ void attention_backward(Context& c, const Batch& batch, const LayerTensors& w, c
 
 /// Keys and values of one layer's earlier tokens.
 struct LayerCache {
-  Tensor keys, values;  ///< [N, G, C, A] act
+  Tensor keys;    ///< [N, G, C, A] act; latent attention: [N, 1, C, c + p]
+  Tensor values;  ///< [N, G, C, A] act; none in latent attention
+
+  /// For `sequences` of at most `positions` tokens.
+  static LayerCache allocate(Arena& arena, const ModelConfig& model, DType act, int64_t sequences, int64_t positions);
 };
 /// What new tokens see besides each other: nothing (they start their sequence), or what the cache holds of it.
 enum class Prefix : uint8_t { none, cached };

@@ -14,10 +14,8 @@ Decoder::Decoder(Ops& ops, ProcessGrid& grid, const Config& config, const Parame
       context_{ops, grid, *dispatcher_, step, scratch, types_, config_.model, config_.moe, config_.parallel},
       parameters_(parameters),
       rotary_(upload_rotary_table(context_, model, positions)) {
-  const Shape cache{sequences, config_.model.num_kv_heads, positions, config_.model.head_dim};
   for (int64_t layer = 0; layer < config_.model.num_layers; ++layer)
-    cache_.push_back(
-        {model.allocate("cache.keys", types_.act, cache), model.allocate("cache.values", types_.act, cache)});
+    cache_.push_back(LayerCache::allocate(model, config_.model, types_.act, sequences, positions));
 }
 
 void Decoder::prefill(const NewTokens& prompt, const Tensor& logits) {
@@ -48,7 +46,7 @@ void Decoder::extend(const NewTokens& tokens) {
 void Decoder::copy_sequence(int64_t from, int64_t to) {
   for (const LayerCache& layer : cache_) {
     context_.ops(Copy{.from = layer.keys[from], .to = layer.keys[to]});
-    context_.ops(Copy{.from = layer.values[from], .to = layer.values[to]});
+    if (layer.values) context_.ops(Copy{.from = layer.values[from], .to = layer.values[to]});
   }
 }
 

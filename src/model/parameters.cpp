@@ -125,28 +125,60 @@ void Parameters::declare(Builder& b, const Config& config) {
     b.matrix("lm_head.weight", vocabulary, c.init_std, [](ModelTensors& m) -> Tensor& { return m.head; });
 }
 
+namespace {
+auto of_layer(int64_t n, Tensor LayerTensors::*field) {
+  return [n, field](ModelTensors& m) -> Tensor& { return m.layers[static_cast<size_t>(n)].*field; };
+}
+}  // namespace
+
+/// All of attention but its output.
+void Parameters::declare_attention(Builder& b, const ModelConfig& c, int64_t n) {
+  const int64_t d = c.hidden_size, q = c.num_heads * c.head_dim, kv = c.num_kv_heads * c.head_dim;
+  const std::string attention = fmt::format("layers.{}.attn", n);
+  b.add(attention + ".qkv", {q + 2 * kv, d}, ParameterSpace::dense,
+        {{attention + ".q_proj.weight", {q, d}, 0, c.init_std},
+         {attention + ".k_proj.weight", {kv, d}, q * d, c.init_std},
+         {attention + ".v_proj.weight", {kv, d}, (q + kv) * d, c.init_std}},
+        of_layer(n, &LayerTensors::qkv));
+  if (c.qk_norm == QkNorm::none) return;
+  const bool full = c.qk_norm == QkNorm::full;
+  b.vector(attention + ".q_norm.weight", full ? q : c.head_dim, of_layer(n, &LayerTensors::q_norm));
+  b.vector(attention + ".k_norm.weight", full ? kv : c.head_dim, of_layer(n, &LayerTensors::k_norm));
+}
+
+/// The same with latents: what is read from x is one matrix, [queries or their latent | latent of keys and values | the
+/// rotated key].
+void Parameters::declare_latent_attention(Builder& b, const ModelConfig& c, int64_t n) {
+  const int64_t d = c.hidden_size, heads = c.num_heads * c.head_dim;
+  const int64_t q = c.q_latent > 0 ? c.q_latent : heads, kv = c.kv_latent + c.rope_head_dim;
+  const std::string attention = fmt::format("layers.{}.attn", n);
+  const std::string queries = attention + (c.q_latent > 0 ? ".q_a_proj.weight" : ".q_proj.weight");
+  b.add(attention + ".qkv_a", {q + kv, d}, ParameterSpace::dense,
+        {{queries, {q, d}, 0, c.init_std}, {attention + ".kv_a_proj.weight", {kv, d}, q * d, c.init_std}},
+        of_layer(n, &LayerTensors::qkv));
+  if (c.q_latent > 0) {
+    b.vector(attention + ".q_a_norm.weight", c.q_latent, of_layer(n, &LayerTensors::q_norm));
+    b.matrix(attention + ".q_b_proj.weight", {heads, c.q_latent}, c.init_std, of_layer(n, &LayerTensors::q_b));
+  }
+  b.vector(attention + ".kv_a_norm.weight", c.kv_latent, of_layer(n, &LayerTensors::k_norm));
+  b.matrix(attention + ".kv_b_proj.weight", {c.num_heads * (c.nope_head_dim + c.value_head_dim), c.kv_latent},
+           c.init_std, of_layer(n, &LayerTensors::kv_b));
+}
+
 void Parameters::declare_layer(Builder& b, const Config& config, int64_t n) {
   const ModelConfig& c = config.model;
   const MoeConfig& moe = config.moe;
-  const int64_t d = c.hidden_size, q = c.num_heads * c.head_dim, kv = c.num_kv_heads * c.head_dim;
+  const int64_t d = c.hidden_size;
   const double in = c.init_std, out = c.init_std / std::sqrt(2.0 * static_cast<double>(c.num_layers));
   const std::string layer = fmt::format("layers.{}", n);
-  const auto to = [n](Tensor LayerTensors::*field) {
-    return [n, field](ModelTensors& m) -> Tensor& { return m.layers[static_cast<size_t>(n)].*field; };
-  };
+  const auto to = [n](Tensor LayerTensors::*field) { return of_layer(n, field); };
   b.complete_after = n;
   b.vector(layer + ".attn_norm.weight", d, to(&LayerTensors::attn_norm));
-  b.add(layer + ".attn.qkv", {q + 2 * kv, d}, ParameterSpace::dense,
-        {{layer + ".attn.q_proj.weight", {q, d}, 0, in},
-         {layer + ".attn.k_proj.weight", {kv, d}, q * d, in},
-         {layer + ".attn.v_proj.weight", {kv, d}, (q + kv) * d, in}},
-        to(&LayerTensors::qkv));
-  if (c.qk_norm != QkNorm::none) {
-    const bool full = c.qk_norm == QkNorm::full;
-    b.vector(layer + ".attn.q_norm.weight", full ? q : c.head_dim, to(&LayerTensors::q_norm));
-    b.vector(layer + ".attn.k_norm.weight", full ? kv : c.head_dim, to(&LayerTensors::k_norm));
-  }
-  b.matrix(layer + ".attn.o_proj.weight", {d, q}, out, to(&LayerTensors::o_proj));
+  if (c.latent())
+    declare_latent_attention(b, c, n);
+  else
+    declare_attention(b, c, n);
+  b.matrix(layer + ".attn.o_proj.weight", {d, c.num_heads * c.value_dim()}, out, to(&LayerTensors::o_proj));
   b.vector(layer + ".ffn_norm.weight", d, to(&LayerTensors::ffn_norm));
   const auto gate_up = to(&LayerTensors::feed_forward_gate_up), down = to(&LayerTensors::feed_forward_down);
   if (n < c.dense_layers) return b.swiglu(layer + ".mlp", c.dense_ffn, d, in, out, gate_up, down);

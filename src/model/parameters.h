@@ -89,9 +89,11 @@ struct Bucket {
 /// Tensors of one layer as the model's functions take them; once for weights, once for gradients.
 struct LayerTensors {
   Tensor attn_norm, ffn_norm;   ///< [D] acc
-  Tensor qkv;                   ///< [(H + 2G)·A, D]
-  Tensor o_proj;                ///< [D, H·A]
-  Tensor q_norm, k_norm;        ///< acc, see HeadNorm; none without
+  Tensor qkv;                   ///< [(H + 2G)·A, D]; latent attention: [r + c + p, D], r = q_latent or H·A
+  Tensor q_b;                   ///< [H·A, q_latent]; none without
+  Tensor kv_b;                  ///< [H·(n + v), c]: latent attention only
+  Tensor o_proj;                ///< [D, H·U], U the width of a value
+  Tensor q_norm, k_norm;        ///< acc, see HeadNorm; of latents [q_latent], [c]; none without
   Tensor feed_forward_gate_up;  ///< [2W, D]: of the FFN of a dense layer, or of the shared expert; or none
   Tensor feed_forward_down;     ///< [D, W]: of the same, or none
   Tensor router;                ///< [E, D] acc; none in a dense layer
@@ -156,6 +158,8 @@ class Parameters {
   struct Builder;
   void declare(Builder& builder, const Config& config);
   void declare_layer(Builder& builder, const Config& config, int64_t layer);
+  static void declare_attention(Builder& builder, const ModelConfig& model, int64_t layer);
+  static void declare_latent_attention(Builder& builder, const ModelConfig& model, int64_t layer);
   struct Share {
     int parts, part;
   };

@@ -46,6 +46,11 @@ class ConfigReader {
     fail("{}: {} in the config is '{}', which this program does not know", where_, key, word);
   }
 
+  template <typename E>
+  void choice_if_there(const char* key, E& out, std::initializer_list<std::pair<const char*, E>> choices) {
+    if (json_.contains(key)) choice(key, out, choices);
+  }
+
   void finish() const {
     for (const auto& item : json_.items())
       require(seen_.contains(item.key()), "{}: the config has {}, which this program does not know", where_,
@@ -75,8 +80,21 @@ void read_model(ConfigReader& r, Config& c) {
   r.read("num_heads", c.model.num_heads);
   r.read("num_kv_heads", c.model.num_kv_heads);
   r.read("head_dim", c.model.head_dim);
+  r.choice_if_there("attention", c.model.attention, {{"heads", AttentionKind::heads}, {"mla", AttentionKind::mla}});
+  r.read_if_there("q_latent", c.model.q_latent);
+  r.read_if_there("kv_latent", c.model.kv_latent);
+  r.read_if_there("nope_head_dim", c.model.nope_head_dim);
+  r.read_if_there("rope_head_dim", c.model.rope_head_dim);
+  r.read_if_there("value_head_dim", c.model.value_head_dim);
   r.read("rope_theta", c.model.rope_theta);
   r.read("rope_fraction", c.model.rope_fraction);
+  r.choice_if_there("rope_scaling", c.model.rope_scaling, {{"none", RopeScaling::none}, {"yarn", RopeScaling::yarn}});
+  r.read_if_there("yarn_factor", c.model.yarn_factor);
+  r.read_if_there("yarn_original_length", c.model.yarn_original_length);
+  r.read_if_there("yarn_beta_fast", c.model.yarn_beta_fast);
+  r.read_if_there("yarn_beta_slow", c.model.yarn_beta_slow);
+  r.read_if_there("yarn_mscale", c.model.yarn_mscale);
+  r.read_if_there("yarn_mscale_all_dim", c.model.yarn_mscale_all_dim);
   r.choice("qk_norm", c.model.qk_norm, {{"none", QkNorm::none}, {"head", QkNorm::head}, {"full", QkNorm::full}});
   r.read("norm_eps", c.model.norm_eps);
   r.read("tied_embeddings", c.model.tied_embeddings);

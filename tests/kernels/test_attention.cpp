@@ -48,9 +48,31 @@ const std::vector<HeadLayout> layouts = [] {
   return all;
 }();
 
+/// The same, and heads whose values are narrower or wider than their keys, with a factor on the scores.
+const std::vector<HeadLayout> attention_layouts = [] {
+  std::vector<HeadLayout> all = layouts;
+  const auto add = [&](int64_t tokens, int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t value_dim) {
+    all.push_back({.sequences = 2,
+                   .tokens = tokens,
+                   .heads = heads,
+                   .kv_heads = kv_heads,
+                   .head_dim = head_dim,
+                   .value_dim = value_dim,
+                   .score_factor = 1.59});
+  };
+  add(1, 2, 1, 5, 3);
+  add(70, 4, 2, 12, 20);
+  add(70, 2, 2, 40, 24);
+  add(65, 1, 1, 192, 128);  // the widths of DeepSeek-V2
+  add(34, 2, 1, 64, 40);
+  add(130, 1, 1, 33, 130);
+  add(33, 1, 1, 24, 256);
+  return all;
+}();
+
 std::string describe(const HeadLayout& l) {
-  return fmt::format("B {} S {} H {} G {} A {} R {}", l.sequences, l.tokens, l.heads, l.kv_heads, l.head_dim,
-                     l.rotary_dim);
+  return fmt::format("B {} S {} H {} G {} A {} R {} U {} f {}", l.sequences, l.tokens, l.heads, l.kv_heads, l.head_dim,
+                     l.rotary_dim, l.value_width(), l.score_factor);
 }
 
 /// cos and sin of the angles of each position, for more positions than the sequence has.
@@ -78,8 +100,11 @@ Shape q_shape(const HeadLayout& l) {
 Shape kv_shape(const HeadLayout& l) {
   return {l.sequences, l.kv_heads, l.tokens, l.head_dim};
 }
+Shape value_shape(const HeadLayout& l) {
+  return {l.sequences, l.kv_heads, l.tokens, l.value_width()};
+}
 Shape rows(const HeadLayout& l) {
-  return {l.sequences * l.tokens, l.heads * l.head_dim};
+  return {l.sequences * l.tokens, l.heads * l.value_width()};
 }
 Shape statistics(const HeadLayout& l) {
   return {l.sequences, l.heads, l.tokens};
@@ -166,19 +191,20 @@ TEST_CASE("SplitHeadsBackward: each norm, partial rotation, grouped heads") {
 // Probabilities may meet V and dO as bf16, as on tensor cores: one rounding in forward; in backward P and dS are
 // rounded, and dS is a difference of two numbers of its own size.
 TEST_CASE("Attention: blocks shorter than, equal to and longer than the sequence") {
-  for (const HeadLayout& l : layouts) {
+  for (const HeadLayout& l : attention_layouts) {
     for (double scale : {1.0, 6.0}) {  // 6: scores of ±100, where a softmax without its maximum overflows
       INFO(describe(l) << " scale " << scale);
       compare_all([&](Stage& s) {
         Attention op{.layout = l,
                      .q = s.act("q", q_shape(l), scale),
                      .k = s.act("k", kv_shape(l), scale),
-                     .v = s.act("v", kv_shape(l)),
+                     .v = s.act("v", value_shape(l)),
                      .out = s.act_out(rows(l)),
                      .lse = s.acc_out(statistics(l))};
         s.run(op);
         // A score of size |x| carries an error of |x| 2⁻²⁴, which exp makes a relative error of the probability.
-        const auto terms = static_cast<int64_t>(scale * scale * scale * scale) * (l.tokens + l.head_dim);
+        const auto terms =
+            static_cast<int64_t>(scale * scale * scale * scale) * (l.tokens + std::max(l.head_dim, l.value_width()));
         s.report("out", op.out, {.terms = terms, .roundings = 1});
         s.report("lse", op.lse, {.terms = l.tokens + l.head_dim});
       });
@@ -187,14 +213,14 @@ TEST_CASE("Attention: blocks shorter than, equal to and longer than the sequence
 }
 
 TEST_CASE("AttentionBackward") {
-  for (const HeadLayout& l : layouts) {
+  for (const HeadLayout& l : attention_layouts) {
     INFO(describe(l));
     compare_all([&](Stage& s) {
       const std::vector<Values> forward = reference_values(s, [&](Stage& r) {
         const Attention op{.layout = l,
                            .q = r.act("q", q_shape(l)),
                            .k = r.act("k", kv_shape(l)),
-                           .v = r.act("v", kv_shape(l)),
+                           .v = r.act("v", value_shape(l)),
                            .out = r.act_out(rows(l)),
                            .lse = r.acc_out(statistics(l))};
         r.run(op);
@@ -204,16 +230,17 @@ TEST_CASE("AttentionBackward") {
       AttentionBackward op{.layout = l,
                            .q = s.act("q", q_shape(l)),
                            .k = s.act("k", kv_shape(l)),
-                           .v = s.act("v", kv_shape(l)),
+                           .v = s.act("v", value_shape(l)),
                            .out = s.act_of(rows(l), forward[0]),
                            .lse = s.acc_of(statistics(l), forward[1]),
                            .dout = s.act("dout", rows(l)),
                            .delta = s.acc_out(statistics(l)),
                            .dq = s.act_out(q_shape(l)),
                            .dk = s.act_out(kv_shape(l)),
-                           .dv = s.act_out(kv_shape(l))};
+                           .dv = s.act_out(value_shape(l))};
       s.run(op);
-      const Tolerance tolerance{.terms = (l.tokens + l.head_dim) * (l.heads / l.kv_heads), .roundings = 2};
+      const Tolerance tolerance{.terms = (l.tokens + std::max(l.head_dim, l.value_width())) * (l.heads / l.kv_heads),
+                                .roundings = 2};
       s.report("dv", op.dv, tolerance, Bits::same_on_as_many_threads);
       if (l.tokens == 1) return;  // one key: its probability is 1 whatever q and k are, dq = dk = 0 but for rounding
       s.report("dq", op.dq, tolerance);

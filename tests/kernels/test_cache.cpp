@@ -36,6 +36,15 @@ const std::vector<Case> cases = [] {
       {{.sequences = 1, .tokens = 3, .heads = 2, .kv_heads = 1, .head_dim = 20}, 2, 9, {1, 1, 1}, {4, 5, 6}},
       {{.sequences = 2, .tokens = 2, .heads = 2, .kv_heads = 1, .head_dim = 33}, 3, 8, {2, 2, 0, 0}, {0, 1, 6, 7}},
   };
+  // Values of another width than keys, and scores with a factor.
+  all.push_back(
+      {{.sequences = 1, .tokens = 2, .heads = 4, .kv_heads = 2, .head_dim = 20, .value_dim = 36, .score_factor = 1.3},
+       2,
+       70,
+       {1, 0},
+       {66, 3}});
+  all.push_back(
+      {{.sequences = 1, .tokens = 1, .heads = 3, .kv_heads = 1, .head_dim = 70, .value_dim = 9}, 1, 260, {0}, {259}});
   const HeadLayout one{.sequences = 1, .tokens = 1, .heads = 2, .kv_heads = 1, .head_dim = 5};
   for (int64_t keys : around(block_sizes::cached_keys)) {
     all.push_back({one, 2, keys + 3, {1}, {static_cast<int32_t>(keys) - 1}});
@@ -56,11 +65,11 @@ std::string describe(const Case& c) {
                      c.cached, c.positions);
 }
 
-Shape new_heads(const Case& c, int64_t heads) {
-  return {c.layout.sequences, heads, c.layout.tokens, c.layout.head_dim};
+Shape new_heads(const Case& c, int64_t heads, int64_t width) {
+  return {c.layout.sequences, heads, c.layout.tokens, width};
 }
-Shape cache_shape(const Case& c) {
-  return {c.cached, c.layout.kv_heads, c.positions, c.layout.head_dim};
+Shape cache_shape(const Case& c, int64_t width) {
+  return {c.cached, c.layout.kv_heads, c.positions, width};
 }
 CachePlaces places(Stage& s, const Case& c) {
   const int64_t t = c.layout.sequences * c.layout.tokens;
@@ -68,10 +77,10 @@ CachePlaces places(Stage& s, const Case& c) {
 }
 
 /// What a cache holds where no token was appended yet: NaN, so that whoever reads it shows.
-Tensor only_filled(Stage& s, const Case& c, const std::string& name) {
-  const Shape shape = cache_shape(c);
+Tensor only_filled(Stage& s, const Case& c, const std::string& name, int64_t width) {
+  const Shape shape = cache_shape(c, width);
   Values values = reference_values(s, [&](Stage& r) { r.report(name, r.act(name, shape)); })[0];
-  const int64_t row = c.layout.head_dim, sequence = c.layout.kv_heads * c.positions * row;
+  const int64_t row = width, sequence = c.layout.kv_heads * c.positions * row;
   for (int64_t n = 0; n < c.cached; ++n) {
     int64_t filled = 0;
     for (size_t t = 0; t < c.sequence.size(); ++t)
@@ -88,12 +97,13 @@ TEST_CASE("CacheAppend: every token goes to its place, and nothing else changes"
   for (const Case& c : cases) {
     INFO(describe(c));
     compare_all([&](Stage& s) {
-      const CacheAppend op{.layout = c.layout,
-                           .k = s.act("k", new_heads(c, c.layout.kv_heads)),
-                           .v = s.act("v", new_heads(c, c.layout.kv_heads)),
+      const HeadLayout& l = c.layout;
+      const CacheAppend op{.layout = l,
+                           .k = s.act("k", new_heads(c, l.kv_heads, l.head_dim)),
+                           .v = s.act("v", new_heads(c, l.kv_heads, l.value_width())),
                            .places = places(s, c),
-                           .keys = s.act("keys", cache_shape(c)),
-                           .values = s.act("values", cache_shape(c))};
+                           .keys = s.act("keys", cache_shape(c, l.head_dim)),
+                           .values = s.act("values", cache_shape(c, l.value_width()))};
       s.run(op);
       s.report("keys", op.keys);
       s.report("values", op.values);
@@ -108,11 +118,11 @@ TEST_CASE("CacheAttention: sequences in any order, at any length") {
       compare_all([&](Stage& s) {
         const HeadLayout& l = c.layout;
         const CacheAttention op{.layout = l,
-                                .q = s.act("q", new_heads(c, l.heads), scale * scale),
+                                .q = s.act("q", new_heads(c, l.heads, l.head_dim), scale * scale),
                                 .places = places(s, c),
-                                .keys = only_filled(s, c, "keys"),
-                                .values = only_filled(s, c, "values"),
-                                .out = s.act_out({l.sequences * l.tokens, l.heads * l.head_dim})};
+                                .keys = only_filled(s, c, "keys", l.head_dim),
+                                .values = only_filled(s, c, "values", l.value_width()),
+                                .out = s.act_out({l.sequences * l.tokens, l.heads * l.value_width()})};
         s.run(op);
         for (double x : s.read(op.out)) REQUIRE_FALSE(std::isnan(x));
         // As for Attention: an error of a score is a relative error of its probability.
@@ -120,6 +130,49 @@ TEST_CASE("CacheAttention: sequences in any order, at any length") {
         s.report("out", op.out, {.terms = terms, .roundings = 1});
       });
     }
+  }
+}
+
+// The cache of latent attention: rows that are keys as a whole, and values in their first elements. All heads read the
+// same row.
+TEST_CASE("a cache without values: they are the beginnings of the keys") {
+  struct Widths {
+    int64_t head_dim, value_dim, heads, positions;
+  };
+  for (const Widths& w : {Widths{20, 16, 3, 9}, Widths{24, 24, 2, 70}, Widths{33, 7, 5, 200}, Widths{136, 128, 2, 70},
+                          Widths{576, 512, 3, 40}, Widths{580, 511, 1, 300}}) {
+    const int32_t last = static_cast<int32_t>(w.positions) - 1;
+    const Case c{{.sequences = 1,
+                  .tokens = 3,
+                  .heads = w.heads,
+                  .kv_heads = 1,
+                  .head_dim = w.head_dim,
+                  .value_dim = w.value_dim,
+                  .score_factor = 1.7},
+                 2,
+                 w.positions,
+                 {1, 0, 1},
+                 {last - 1, 2, last}};
+    INFO(describe(c) << " U " << w.value_dim);
+    compare_all([&](Stage& s) {
+      const HeadLayout& l = c.layout;
+      const CacheAppend append{.layout = l,
+                               .k = s.act("k", new_heads(c, 1, l.head_dim)),
+                               .v = {},
+                               .places = places(s, c),
+                               .keys = only_filled(s, c, "keys", l.head_dim),
+                               .values = {}};
+      s.run(append);
+      const CacheAttention op{.layout = l,
+                              .q = s.act("q", new_heads(c, l.heads, l.head_dim)),
+                              .places = append.places,
+                              .keys = append.keys,
+                              .values = {},
+                              .out = s.act_out({3, l.heads * w.value_dim})};
+      s.run(op);
+      for (double x : s.read(op.out)) REQUIRE_FALSE(std::isnan(x));
+      s.report("out", op.out, {.terms = w.positions + l.head_dim, .roundings = 1});
+    });
   }
 }
 
@@ -187,6 +240,11 @@ TEST_CASE("a cache of another shape or type is refused") {
   refused([&](CacheAttention& op) { op.keys = tensor(DType::f32, {5, 4, 10, 8}); });
   refused([&](CacheAttention& op) { op.values = tensor(DType::f32, {5, 2, 11, 8}); });
   refused([&](CacheAttention& op) { op.values = tensor(DType::bf16, {5, 2, 10, 8}); });
+  refused([&](CacheAttention& op) {  // the value would be longer than the key that it is in
+    op.layout.value_dim = 9;
+    op.values = {};
+    op.out = tensor(DType::f32, {3, 36});
+  });
   CacheAppend append{.layout = l,
                      .k = tensor(DType::f32, {1, 2, 3, 8}),
                      .v = tensor(DType::f32, {1, 2, 3, 8}),
@@ -196,4 +254,6 @@ TEST_CASE("a cache of another shape or type is refused") {
   CHECK_NOTHROW(ops(append));
   append.v = tensor(DType::f32, {1, 4, 3, 8});
   CHECK_THROWS_WITH(ops(append), Catch::StartsWith("CacheAppend: v"));
+  append.v = {};
+  CHECK_THROWS_WITH(ops(append), Catch::StartsWith("CacheAppend: values are stored exactly when"));
 }

@@ -45,14 +45,23 @@ TEST_CASE("heads of more than 256 elements are refused") {
                                       .dk = s.act_out(kv),
                                       .dv = s.act_out(kv)},
                     "AttentionBackward: 257 elements of a head");
+    CHECK(s.broken_guard().empty());
+  }
+}
+
+TEST_CASE("rows of a cache of more than 768 elements are refused") {
+  const HeadLayout l{.sequences = 1, .tokens = 2, .heads = 2, .kv_heads = 1, .head_dim = 769};
+  for (const Backend& backend : backends()) {
+    INFO(backend.name);
+    Stage s(*backend.ops, backend.act, backend.act, 1);
     require_refused(s,
                     CacheAttention{.layout = l,
-                                   .q = forward.q,
+                                   .q = s.act("q", {1, 2, 2, 769}),
                                    .places = {.sequence = s.ids_of({2}, {0, 0}), .position = s.ids_of({2}, {0, 1})},
-                                   .keys = s.act("keys", {1, 1, 4, 257}),
-                                   .values = s.act("values", {1, 1, 4, 257}),
-                                   .out = forward.out},
-                    "CacheAttention: 257 elements of a head");
+                                   .keys = s.act("keys", {1, 1, 4, 769}),
+                                   .values = s.act("values", {1, 1, 4, 769}),
+                                   .out = s.act_out({2, 2 * 769})},
+                    "CacheAttention: 769 elements of a head");
     CHECK(s.broken_guard().empty());
   }
 }

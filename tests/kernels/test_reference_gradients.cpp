@@ -77,6 +77,65 @@ TEST_CASE("gradients: AddRmsNorm, with a gradient that reaches the sum on anothe
   check_gradient("w", w, dw, f);
 }
 
+TEST_CASE("gradients: LatentNorm, of columns in the middle") {
+  ReferenceStage s;
+  const int64_t T = 3, W = 9, n = 5, first = 2;
+  const Tensor x = s.act("x", {T, W}), w = s.acc("w", {n}), dy = s.acc("dy", {T, n});
+  const Tensor y = s.act_out({T, n}), rstd = s.acc_out({T});
+  const auto f = [&] {
+    s.run(LatentNorm{.x = x, .first = first, .weight = w, .eps = 0.1, .y = y, .rstd = rstd});
+    return functional(dy, y);
+  };
+  f();
+  const Tensor dx = s.zeros({T, W}), dw = s.zeros({n});
+  s.run(LatentNormBackward{.dy = dy, .x = x, .first = first, .weight = w, .rstd = rstd, .dx = dx, .dweight = dw});
+  check_gradient("x", x, dx, f);
+  check_gradient("w", w, dw, f);
+}
+
+TEST_CASE("gradients: SplitLatentHeads, queries of their own and beside the latents") {
+  const LatentLayout l{
+      .sequences = 2, .tokens = 3, .heads = 2, .nope_dim = 3, .rope_dim = 4, .value_dim = 5, .latent = 6};
+  for (const bool shared : {false, true}) {
+    INFO("in one matrix: " << shared);
+    ReferenceStage s;
+    const int64_t T = l.rows(), width = l.heads * l.key_dim();
+    const Tensor projected = s.act("projected", {T, width + l.cached_dim()});
+    const Tensor queries = shared ? projected : s.act("queries", {T, width});
+    const Tensor keys_values = s.act("keys and values", {T, l.heads * (l.nope_dim + l.value_dim)});
+    const Tensor rotary = s.acc("angles", {l.tokens, l.rope_dim});  // a scaled rotation: any numbers will do
+    const Shape heads{l.sequences, l.heads, l.tokens, l.key_dim()};
+    const Shape values{l.sequences, l.heads, l.tokens, l.value_dim};
+    const Tensor dq = s.act("dq", heads), dk = s.act("dk", heads), dv = s.act("dv", values);
+    const SplitLatentHeads op{.layout = l,
+                              .queries = queries,
+                              .keys_values = keys_values,
+                              .shared_key = projected,
+                              .rotary = rotary,
+                              .q = s.act_out(heads),
+                              .k = s.act_out(heads),
+                              .v = s.act_out(values)};
+    const auto f = [&] {
+      s.run(op);
+      return functional(dq, op.q) + functional(dk, op.k) + functional(dv, op.v);
+    };
+    const Tensor dprojected = s.zeros(projected.shape);
+    const Tensor dqueries = shared ? dprojected : s.act_out(queries.shape);
+    const Tensor dkeys_values = s.act_out(keys_values.shape);
+    s.run(SplitLatentHeadsBackward{.layout = l,
+                                   .dq = dq,
+                                   .dk = dk,
+                                   .dv = dv,
+                                   .rotary = rotary,
+                                   .dqueries = dqueries,
+                                   .dkeys_values = dkeys_values,
+                                   .dshared_key = dprojected});
+    check_gradient("projected", projected, dprojected, f);
+    if (!shared) check_gradient("queries", queries, dqueries, f);
+    check_gradient("keys and values", keys_values, dkeys_values, f);
+  }
+}
+
 namespace {
 const HeadLayout layouts[] = {
     {.sequences = 2, .tokens = 5, .heads = 4, .kv_heads = 2, .head_dim = 6, .rotary_dim = 4},
@@ -152,14 +211,18 @@ TEST_CASE("gradients: SplitHeads with each norm") {
 }
 
 TEST_CASE("gradients: Attention") {
-  for (const HeadLayout& l : layouts) {
-    INFO("H " << l.heads << " G " << l.kv_heads);
+  std::vector<HeadLayout> all(std::begin(layouts), std::end(layouts));
+  all.push_back(
+      {.sequences = 2, .tokens = 4, .heads = 4, .kv_heads = 2, .head_dim = 3, .value_dim = 5, .score_factor = 1.6});
+  for (const HeadLayout& l : all) {
+    INFO("H " << l.heads << " G " << l.kv_heads << " U " << l.value_width());
     ReferenceStage s;
-    const Shape rows{l.sequences * l.tokens, l.heads * l.head_dim}, statistics{l.sequences, l.heads, l.tokens};
+    const Shape values{l.sequences, l.kv_heads, l.tokens, l.value_width()};
+    const Shape rows{l.sequences * l.tokens, l.heads * l.value_width()}, statistics{l.sequences, l.heads, l.tokens};
     const Attention op{.layout = l,
                        .q = s.act("q", q_shape(l)),
                        .k = s.act("k", kv_shape(l)),
-                       .v = s.act("v", kv_shape(l)),
+                       .v = s.act("v", values),
                        .out = s.act_out(rows),
                        .lse = s.acc_out(statistics)};
     const Tensor dout = s.act("dout", rows);
@@ -178,7 +241,7 @@ TEST_CASE("gradients: Attention") {
                                  .delta = s.acc_out(statistics),
                                  .dq = s.act_out(q_shape(l)),
                                  .dk = s.act_out(kv_shape(l)),
-                                 .dv = s.act_out(kv_shape(l))};
+                                 .dv = s.act_out(values)};
     s.run(back);
     check_gradient("q", op.q, back.dq, f);
     check_gradient("k", op.k, back.dk, f);

@@ -37,7 +37,7 @@ bool failed_in(const VerifyReport& report, const std::string& quantity) {
 
 TEST_CASE("Every reference file passes on every backend") {
   const std::vector<std::string> files = all_reference_files();
-  REQUIRE(files.size() == 23);
+  REQUIRE(files.size() == 26);
   for (const Place& place : places()) {
     for (const std::string& file : files) {
       const VerifyReport report = verify(file, place);
