@@ -69,10 +69,10 @@ struct Examiner {
   void attention() const {
     const ModelConfig& m = c.model;
     refuse_if(m.num_kv_heads < 1, {"model.num_kv_heads"}, "is not resolved");
+    if (m.latent()) return latent_attention();
     refuse_if(m.head_dim < 1, {"model.head_dim"}, "is not resolved");
     refuse_if(m.num_heads % m.num_kv_heads != 0, {"model.num_kv_heads", "model.num_heads"},
               "{} does not divide model.num_heads = {}", m.num_kv_heads, m.num_heads);
-    if (m.latent()) return latent_attention();
     const double rotary = m.rope_fraction * static_cast<double>(m.head_dim);
     const bool even = std::abs(rotary - std::round(rotary)) < 1e-6 && m.rotary_dim() % 2 == 0 && m.rotary_dim() > 0;
     refuse_if(!even, {"model.rope_fraction", "model.head_dim"},
@@ -111,7 +111,7 @@ struct Examiner {
     refuse_if(ramp.low > ramp.high, {"model.yarn_beta_fast", "model.yarn_beta_slow", "model.yarn_original_length"},
               "yarn would divide the frequencies from index {} on and leave those up to {}, which is more: "
               "yarn_beta_fast has to be above yarn_beta_slow, and yarn_original_length long enough for them",
-              ramp.high, ramp.low);
+              ramp.high + 0.0, ramp.low);  // −0 + 0 is 0
   }
 
   void vocabulary() const {
@@ -155,7 +155,7 @@ struct Examiner {
     const ModelConfig& m = c.model;
     // An upper bound. With latents: from x to them and from the heads to x, and the same from the latents to the heads.
     const double width = d(std::max(m.head_dim, m.value_dim())) * d(std::max(m.num_heads, m.num_kv_heads));
-    const double latents = d(m.q_latent) + d(m.kv_latent) + d(m.rope_head_dim);
+    const double latents = m.latent() ? d(m.q_latent + m.kv_latent + m.rope_head_dim) : 0;
     const double attention = 4.0 * (d(m.hidden_size) + latents) * width + d(m.hidden_size) * latents;
     const double experts = 3.0 * d(c.moe.num_experts + c.moe.shared_experts) * d(m.hidden_size) * d(c.moe.expert_ffn);
     const double dense = 3.0 * d(m.hidden_size) * d(m.dense_ffn);

@@ -262,8 +262,12 @@ Family glm4_moe() {
 }  // namespace
 
 const std::vector<Family>& families() {
-  static const std::vector<Family> all = {mixtral(),      qwen3_moe(), olmoe(),          qwen2_moe(),
-                                          ernie4_5_moe(), glm4_moe(),  bailing_moe_v2(), deepseek()};
+  static const std::vector<Family> all = [] {
+    std::vector<Family> known = {mixtral(),      qwen3_moe(), olmoe(),          qwen2_moe(),
+                                 ernie4_5_moe(), glm4_moe(),  bailing_moe_v2(), deepseek()};
+    for (Family& f : known) f.requirements.insert(f.requirements.end(), {attention_of_heads, no_rope_scaling});
+    return known;
+  }();
   return all;
 }
 

@@ -136,7 +136,9 @@ using Requirements = std::vector<hf::Requirement>;
 
 /// Of all architectures. The two limits are constants of llama.cpp (LLAMA_MAX_LAYERS, LLAMA_MAX_EXPERTS).
 Requirements common() {
-  return {hf::some_moe_layer,
+  return {hf::attention_of_heads,
+          hf::no_rope_scaling,
+          hf::some_moe_layer,
           {"model.num_layers: 512 or fewer", [](const Config& c) { return c.model.num_layers <= 512; }},
           {"moe.num_experts: 1024 or fewer", [](const Config& c) { return c.moe.num_experts <= 1024; }}};
 }

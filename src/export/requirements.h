@@ -15,6 +15,10 @@ namespace strand::hf {
 Requirement score(RouterScore score);
 Requirement qk_norm(QkNorm norm);
 
+inline const Requirement attention_of_heads = {
+    "model.attention: heads", [](const Config& c) { return c.model.attention == AttentionKind::heads; }};
+inline const Requirement no_rope_scaling = {"model.rope_scaling: none",
+                                            [](const Config& c) { return c.model.rope_scaling == RopeScaling::none; }};
 inline const Requirement qk_norm_not_full = {"model.qk_norm: none or head",
                                              [](const Config& c) { return c.model.qk_norm != QkNorm::full; }};
 inline const Requirement renormalized = {"moe.renormalize: true", [](const Config& c) { return c.moe.renormalize; }};

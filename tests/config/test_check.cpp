@@ -17,6 +17,14 @@ TEST_CASE("a combination that cannot be names its keys and their places") {
         "test.yaml:8: moe.top_k: 2 is more than moe.num_experts = 1 [moe.num_experts at --set moe.num_experts=1]");
 }
 
+namespace {
+/// Latent attention with one key changed.
+std::vector<std::string> latent_with(const std::string& change) {
+  return {"model.attention=mla",   "model.kv_latent=12",      "model.nope_head_dim=10",
+          "model.rope_head_dim=8", "model.value_head_dim=14", change};
+}
+}  // namespace
+
 TEST_CASE("impossible combinations are refused") {
   struct Case {
     std::vector<std::string> overrides;
@@ -29,6 +37,23 @@ TEST_CASE("impossible combinations are refused") {
       Case{{"model.head_dim=15"}, ": model.rope_fraction: "},
       Case{{"model.rope_fraction=0.3"}, ": model.rope_fraction: "},
       Case{{"model.rope_fraction=0.0625"}, ": model.rope_fraction: "},  // one dimension of 16: odd
+      Case{{"model.attention=mla"}, ": model.kv_latent: must be set when model.attention is mla"},
+      Case{latent_with("model.kv_latent=0"), ": model.kv_latent: must be set"},
+      Case{latent_with("model.nope_head_dim=0"), ": model.nope_head_dim: must be set"},
+      Case{latent_with("model.rope_head_dim=0"), ": model.rope_head_dim: must be set"},
+      Case{latent_with("model.value_head_dim=0"), ": model.value_head_dim: must be set"},
+      Case{latent_with("model.rope_head_dim=7"), ": model.rope_head_dim: 7 is odd"},
+      Case{latent_with("model.qk_norm=head"), ": model.qk_norm: latent attention has norms of its latents"},
+      Case{latent_with("model.num_kv_heads=2"), ": model.num_kv_heads: with latent attention every head"},
+      Case{latent_with("model.head_dim=16"), ": model.head_dim: 16 is not nope_head_dim + rope_head_dim = 18"},
+      Case{{"model.rope_scaling=yarn"}, ": model.yarn_original_length: must be set"},
+      Case{{"model.yarn_factor=0.5"}, ": model.yarn_factor: 0.5 is out of range"},
+      Case{{"model.rope_scaling=yarn", "model.yarn_original_length=64", "model.rope_theta=1"},
+           ": model.rope_theta: yarn has no frequencies"},
+      // d(1) of 16 dimensions is 2.01 and d(32) would be below 0; the other way round, 3 is above 0.
+      Case{{"model.rope_scaling=yarn", "model.yarn_original_length=64", "model.yarn_beta_fast=1",
+            "model.yarn_beta_slow=32"},
+           ": model.yarn_beta_fast: yarn would divide the frequencies from index 0 on and leave those up to 2"},
       Case{{"parallel.expert_parallel=3"}, ": parallel.expert_parallel: 3 does not divide moe.num_experts = 8"},
       Case{{"moe.groups=3"}, ": moe.groups: 3 does not divide moe.num_experts = 8"},
       Case{{"moe.groups=8"}, ": moe.groups: 8 does not divide moe.num_experts = 8 into groups of two or more"},
@@ -64,7 +89,9 @@ TEST_CASE("neighbours of the impossible are accepted") {
       std::vector<std::string>{"model.num_kv_heads=1"},
       std::vector<std::string>{"model.rope_fraction=0.125"},                     // 2 of 16 dimensions
       std::vector<std::string>{"model.rope_fraction=0.1", "model.head_dim=80"},  // 8, with a rounding error in 0.1
-      std::vector<std::string>{"model.num_heads=7", "model.head_dim=8"},
+      std::vector<std::string>{"model.num_heads=7", "model.head_dim=8"}, latent_with("model.head_dim=18"),
+      latent_with("model.num_heads=7"), latent_with("model.q_latent=9"),
+      std::vector<std::string>{"model.rope_scaling=yarn", "model.yarn_original_length=64", "model.yarn_factor=1"},
       std::vector<std::string>{"model.dense_layers=3", "model.dense_ffn=8"},
       std::vector<std::string>{"parallel.expert_parallel=8"}, std::vector<std::string>{"schedule.warmup_steps=9"},
       std::vector<std::string>{"train.steps=2"}, std::vector<std::string>{"optimizer.min_lr=0"},
@@ -95,6 +122,11 @@ TEST_CASE("configs made by hand pass the same checks, without lines") {
   CHECK_THROWS_WITH(check_config(c), StartsWith("model.head_dim: "));
   resolve_derived(c);
   CHECK(c == good);
+  const Config latent = valid_config(latent_with("model.q_latent=9"));
+  CHECK(latent.model.head_dim == 18);
+  CHECK(latent.model.rotary_dim() == 8);
+  CHECK(latent.model.value_dim() == 14);
+  CHECK(latent.model.num_kv_heads == latent.model.num_heads);
 }
 
 TEST_CASE("a model without a training run passes check_model_config only") {

@@ -1,11 +1,11 @@
 // The configurations that come with the program: they load, and the models are as large as they say.
-#include "tests/catch.h"
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 
 #include "config/model_size.h"
 #include "config/schema.h"
+#include "tests/catch.h"
 
 using namespace strand;
 using Catch::Contains;
@@ -96,6 +96,35 @@ TEST_CASE("model size, counted by hand on a small model with every option") {
   // Scores and weighted values: 2 products of 2 FLOPs per multiply, half a square of S keys, 3 passes.
   CHECK(size.training_flops_per_token ==
         6.0 * static_cast<double>(size.active_parameters) + 3.0 * (2 * 2 * 12 * 8 / 2.0) * 3);
+}
+
+TEST_CASE("model size of latent attention, counted by hand") {
+  Config c;
+  c.model = {.vocab_size = 10, .hidden_size = 4, .num_layers = 3, .num_heads = 2};
+  c.model.attention = AttentionKind::mla;
+  c.model.kv_latent = 5;
+  c.model.nope_head_dim = 6;
+  c.model.rope_head_dim = 2;
+  c.model.value_head_dim = 3;
+  c.moe = {.num_experts = 3, .top_k = 2, .expert_ffn = 7};
+  c.data.sequence_length = 8;
+  resolve_derived(c);
+  const int64_t experts = 3 * 4 + 3 * 3 * 7 * 4, active = 3 * 4 + 2 * 3 * 7 * 4;
+  const int64_t keys_values = (5 + 2) * 4 + 2 * (6 + 3) * 5, output = 4 * 2 * 3;
+  int64_t queries = 2 * 8 * 4, latents = 5;
+  SECTION("queries from x") {}
+  SECTION("queries from a latent of 9") {
+    c.model.q_latent = 9;
+    queries = 9 * 4 + 2 * 8 * 9;
+    latents += 9;
+  }
+  const int64_t attention = queries + keys_values + output;
+  const ModelSize size = model_size(c);
+  CHECK(size.parameters == 40 + 4 + 3 * (4 + 4 + latents + attention + experts));
+  CHECK(size.active_parameters == 40 + 3 * (attention + active));
+  // As above, with scores of 8 and values of 3 numbers a head.
+  CHECK(size.training_flops_per_token ==
+        6.0 * static_cast<double>(size.active_parameters) + 3.0 * (2 * 2 * (8 + 3) * 8 / 2.0) * 3);
 }
 
 TEST_CASE("ablations differ from the quickstart in their losses and name alone") {

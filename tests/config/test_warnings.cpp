@@ -25,7 +25,11 @@ TEST_CASE("idle settings are named") {
       Case{{"model.dense_layers=2", "model.dense_ffn=8", "losses.cp_weight=1"}, "losses.cp_weight"},
       Case{{"model.dense_layers=3", "model.dense_ffn=8", "losses.z_weight=1"}, "losses: "},
       Case{{"model.dense_layers=3", "model.dense_ffn=8", "parallel.expert_parallel=2"}, "parallel.expert_parallel"},
-      Case{{"model.dense_ffn=8"}, "model.dense_ffn"},
+      Case{{"model.dense_ffn=8"}, "model.dense_ffn"}, Case{{"model.kv_latent=8"}, "model.attention"},
+      Case{{"model.yarn_factor=8"}, "model.rope_scaling"},
+      Case{{"model.attention=mla", "model.kv_latent=12", "model.nope_head_dim=8", "model.rope_head_dim=8",
+            "model.value_head_dim=8", "model.rope_fraction=0.5"},
+           "model.rope_fraction"},
       Case{{"losses.sp_token_fraction=0.5"}, "losses.sp_token_fraction"},
       Case{{"losses.cp_paths=batch"}, "losses.cp_paths"}, Case{{"losses.cp_sources=activated"}, "losses.cp_sources"},
       Case{{"losses.lb_scope=microbatch"}, "losses.lb_scope"}, Case{{"schedule.decay_steps=3"}, "schedule.decay_steps"},
@@ -45,5 +49,10 @@ TEST_CASE("settings that act are not warned about") {
                           "losses.lb_scope=microbatch", "losses.cp_paths=batch", "losses.sp_token_fraction=0.5",
                           "model.dense_layers=1", "model.dense_ffn=8", "schedule.kind=wsd", "schedule.decay_steps=3",
                           "data.val=x", "train.eval_every=5", "train.checkpoint_every=5"}))
+            .empty());
+  CHECK(config_warnings(
+            valid_config({"model.attention=mla", "model.q_latent=9", "model.kv_latent=12", "model.nope_head_dim=8",
+                          "model.rope_head_dim=8", "model.value_head_dim=8", "model.rope_scaling=yarn",
+                          "model.yarn_factor=8", "model.yarn_original_length=64", "model.yarn_mscale_all_dim=0.7"}))
             .empty());
 }

@@ -16,7 +16,33 @@ namespace {
 Config nothing_default() {
   Config c;
   c.run = {"run: \"x\" # y", "/tmp/a b\\c\n", 0x7fffffffffffffff, DeviceKind::reference, Precision::fp64, 3};
-  c.model = {1000, 96, 5, 6, 3, 20, QkNorm::full, 12345.678, 0.5, std::nextafter(1e-6, 1.0), false, 2, 48, 0.1 + 0.2};
+  // But for the kind of attention, as latent attention has no qk_norm: the test below has it.
+  c.model = {.vocab_size = 1000,
+             .hidden_size = 96,
+             .num_layers = 5,
+             .num_heads = 6,
+             .num_kv_heads = 3,
+             .head_dim = 20,
+             .q_latent = 11,
+             .kv_latent = 12,
+             .nope_head_dim = 13,
+             .rope_head_dim = 14,
+             .value_head_dim = 15,
+             .qk_norm = QkNorm::full,
+             .rope_theta = 12345.678,
+             .rope_fraction = 0.5,
+             .rope_scaling = RopeScaling::yarn,
+             .yarn_factor = 40.5,
+             .yarn_original_length = 4096,
+             .yarn_beta_fast = 31.5,
+             .yarn_beta_slow = 1.5,
+             .yarn_mscale = 0.707,
+             .yarn_mscale_all_dim = 0.9,
+             .norm_eps = std::nextafter(1e-6, 1.0),
+             .tied_embeddings = false,
+             .dense_layers = 2,
+             .dense_ffn = 48,
+             .init_std = 0.1 + 0.2};
   c.moe = {12, 3, 40, 4, 2, 2, RouterScore::sigmoid, true, 2.5, 1e-3};
   c.losses = {1.0 / 3.0,
               StatisticsScope::microbatch,
@@ -51,9 +77,22 @@ const std::set<std::string> promised = {"run.name",
                                         "model.num_heads",
                                         "model.num_kv_heads",
                                         "model.head_dim",
+                                        "model.attention",
+                                        "model.q_latent",
+                                        "model.kv_latent",
+                                        "model.nope_head_dim",
+                                        "model.rope_head_dim",
+                                        "model.value_head_dim",
                                         "model.qk_norm",
                                         "model.rope_theta",
                                         "model.rope_fraction",
+                                        "model.rope_scaling",
+                                        "model.yarn_factor",
+                                        "model.yarn_original_length",
+                                        "model.yarn_beta_fast",
+                                        "model.yarn_beta_slow",
+                                        "model.yarn_mscale",
+                                        "model.yarn_mscale_all_dim",
                                         "model.norm_eps",
                                         "model.tied_embeddings",
                                         "model.dense_layers",
@@ -136,6 +175,9 @@ TEST_CASE("the resolved configuration reloads to an equal one, bit for bit") {
   CHECK(again.parallel == c.parallel);
   CHECK(to_yaml(again) == yaml);
   CHECK(parse_config(to_yaml(valid_config()), "again.yaml") == valid_config());
+  const Config latent = valid_config({"model.attention=mla", "model.kv_latent=12", "model.nope_head_dim=8",
+                                      "model.rope_head_dim=6", "model.value_head_dim=10"});
+  CHECK(parse_config(to_yaml(latent), "again.yaml") == latent);
 }
 
 TEST_CASE("floats carry a point, so that other YAML readers see numbers") {

@@ -177,10 +177,11 @@ TEST_CASE("reference files are reproduced in every layout that divides them") {
   };
   for (const Layout l : {Layout{2, 1}, Layout{2, 2}, Layout{4, 1}, Layout{4, 2}, Layout{4, 4}})
     check_passes(l, {"ranks_softmax_bias", "ranks_sigmoid_o_v"});
-  check_passes({2, 1}, {"ce_only", "cp_batch_all", "cp_token_activated", "cp_token_all", "gqa_qknorm_head",
-                        "lb_microbatch", "o_v", "paper_weights", "qknorm_full_partial_rope_dense",
-                        "sigmoid_bias_shared", "sp_only", "top1_idle_experts", "v_microbatch", "z_only"});
-  check_passes({2, 2}, {"ce_only", "gqa_qknorm_head", "lb_microbatch", "qknorm_full_partial_rope_dense",
+  check_passes({2, 1},
+               {"ce_only", "cp_batch_all", "cp_token_activated", "cp_token_all", "gqa_qknorm_head", "gqa_yarn",
+                "lb_microbatch", "mla_q_latent", "mla_yarn", "o_v", "paper_weights", "qknorm_full_partial_rope_dense",
+                "sigmoid_bias_shared", "sp_only", "top1_idle_experts", "v_microbatch", "z_only"});
+  check_passes({2, 2}, {"ce_only", "gqa_qknorm_head", "gqa_yarn", "lb_microbatch", "qknorm_full_partial_rope_dense",
                         "top1_idle_experts", "v_microbatch", "z_only"});
   const auto check_refused = [&](Layout l, const char* file, const char* reason) {
     const Outcome outcome = verify(l, {file});

@@ -96,6 +96,13 @@ TEST_CASE("Traits that no architecture has are refused by name") {
              Contains("model.head_dim = hidden_size / num_heads"));
   CHECK_THAT(refusal([](Config& c) { c.model.dense_layers = 3, c.model.dense_ffn = 8; }),
              Contains("model.dense_layers below model.num_layers"));
+  CHECK_THAT(refusal([](Config& c) { c.model.rope_scaling = RopeScaling::yarn; }),
+             Contains("model.rope_scaling: none"));
+  CHECK_THAT(refusal([](Config& c) {
+               c.model.attention = AttentionKind::mla;
+               c.model.kv_latent = c.model.nope_head_dim = c.model.rope_head_dim = c.model.value_head_dim = 4;
+             }),
+             Contains("model.attention: heads"));
   CHECK_THAT(refusal([](Config& c) { c.moe.num_experts = 1025; }), Contains("moe.num_experts: 1024 or fewer"));
   CHECK_THAT(refusal([](Config& c) { c.model.num_layers = 513; }), Contains("model.num_layers: 512 or fewer"));
 }

@@ -40,6 +40,18 @@ const Variant variants[] = {
        c.model.rope_fraction = 0;
        c.model.num_kv_heads = c.model.num_heads;
      }},
+    {"YaRN, partial rope",
+     [](Config& c) {
+       c.model.head_dim = 8;
+       c.model.rope_fraction = 0.75;
+       use_yarn(c);
+     }},
+    {"latent attention", [](Config& c) { use_latent_attention(c, 0); }},
+    {"latent attention, queries from a latent, YaRN",
+     [](Config& c) {
+       use_latent_attention(c, 8);
+       use_yarn(c);
+     }},
     {"dense first layer, shared experts",
      [](Config& c) {
        c.model.dense_layers = 1;
@@ -329,13 +341,20 @@ TEST_CASE("a sampled text depends on its prompt and seed, not on its company") {
 }
 
 TEST_CASE("the plan of a generation session is what it takes, and the cache is most of its growth") {
-  const Config config = tiny_config(Precision::bf16);
+  Config config = tiny_config(Precision::bf16);
+  // Keys and values, 2 heads of 6 numbers; or a latent of 7 and a rotated key of 6.
+  double numbers_a_token = 2 * 2 * 6;
+  SECTION("attention of heads") {}
+  SECTION("latent attention") {
+    use_latent_attention(config, 8);
+    numbers_a_token = 7 + 6;
+  }
   const auto model_bytes = [&](int64_t sequences, int64_t tokens) {
     return static_cast<double>(
         plan_session(config, {Purpose::generation, sequences, tokens}, {.row_alignment = 16}).model.bytes);
   };
-  // Keys and values, 2 layers, 2 heads of 6 numbers of 2 bytes; rotary rows, ids and places besides.
-  const double cache = 2 * 2 * 2 * 6 * 2 * 64.0 * 1000;
+  // 2 layers, numbers of 2 bytes; rotary rows, ids and places besides.
+  const double cache = 2 * numbers_a_token * 2 * 64.0 * 1000;
   CHECK(model_bytes(64, 1100) - model_bytes(64, 100) == Approx(cache).epsilon(0.01));
   const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
   Ops& ops = *cpu_ops;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "config/schema.h"
 #include "kernels/staging.h"
 
 namespace strand::test {
@@ -20,6 +21,30 @@ Config tiny_config(Precision precision) {
               .v_weight = 0.9,
               .entropy_weight = -0.4};
   return c;
+}
+
+void use_latent_attention(Config& config, int64_t q_latent) {
+  ModelConfig& m = config.model;
+  m.attention = AttentionKind::mla;
+  m.q_latent = q_latent;
+  m.kv_latent = 7;
+  m.nope_head_dim = 4;
+  m.rope_head_dim = 6;
+  m.value_head_dim = 5;
+  m.num_kv_heads = m.head_dim = 0;
+  resolve_derived(config);
+}
+
+void use_yarn(Config& config) {
+  ModelConfig& m = config.model;
+  m.rope_theta = 4;
+  m.rope_scaling = RopeScaling::yarn;
+  m.yarn_factor = 8;
+  m.yarn_original_length = 12;
+  m.yarn_beta_fast = 1.6;
+  m.yarn_beta_slow = 0.9;
+  m.yarn_mscale = 1;
+  m.yarn_mscale_all_dim = 0.7;
 }
 
 Objective whole_objective(const Config& config) {

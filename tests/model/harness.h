@@ -17,6 +17,11 @@ using NamedValues = std::map<std::string, Values>;
 /// matrix is square, and no two widths that could be mixed up are equal. Every loss term has a weight, so memory
 /// suffices for any objective.
 Config tiny_config(Precision precision);
+/// Turns attention into latent attention of n 4, p 6, v 5, c 7; `q_latent` is the width of the queries' latent, or 0.
+void use_latent_attention(Config& config, int64_t q_latent);
+/// YaRN whose three kinds of frequencies (they stay, are divided, or lie between) all occur in 6 rotated dimensions,
+/// and whose factor is felt in texts of a few tokens.
+void use_yarn(Config& config);
 /// The objective of a config; one term of it alone, with weight 1, while the values of all are measured.
 Objective whole_objective(const Config& config);
 Objective only(const Config& config, Term term);

@@ -83,6 +83,18 @@ const std::vector<Case>& cases() {
          c.model.num_kv_heads = 1;
          c.model.rope_fraction = 0.0;
        }},
+      {"latent attention", 1, [](Config& c) { use_latent_attention(c, 0); }},
+      {"latent attention, queries from a latent, YaRN", 1,
+       [](Config& c) {
+         use_latent_attention(c, 8);
+         use_yarn(c);
+       }},
+      {"YaRN, partly rotated", 1,
+       [](Config& c) {
+         c.model.head_dim = 8;
+         c.model.rope_fraction = 0.75;
+         use_yarn(c);
+       }},
       {"cp batch, all sources", 1, [](Config& c) { c.losses.cp_paths = CouplingPaths::batch; }},
       {"cp batch, activated sources, two micro-steps, three layers",
        1,

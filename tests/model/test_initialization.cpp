@@ -69,6 +69,13 @@ TEST_CASE("Deviations: init_std, less by sqrt(2L) for projections back into the 
   config.moe.expert_ffn = 48;
   config.moe.num_experts = 32;
   config.moe.shared_experts = 2;
+  SECTION("attention of heads") {}
+  SECTION("latent attention") {
+    config.model.qk_norm = QkNorm::none;
+    use_latent_attention(config, 50);
+    config.model.kv_latent = 40;
+    config.model.value_head_dim = 12;
+  }
   for (const auto& [name, values] : initial(ops, config, 1)) {
     INFO(name);
     const double n = static_cast<double>(values.size());
@@ -108,6 +115,8 @@ TEST_CASE("The model has as many weights as the formula says") {
          c.moe.shared_experts = 2;
          c.moe.bias_rate = 1e-3;
        }},
+      {"latent attention", [](Config& c) { use_latent_attention(c, 0); }},
+      {"latent attention, queries from a latent", [](Config& c) { use_latent_attention(c, 9); }},
   };
   for (const Case& c : cases) {
     INFO(c.name);

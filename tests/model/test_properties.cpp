@@ -67,6 +67,11 @@ TEST_CASE("Sequence scope: a step is the same however it is cut into micro-steps
          c.losses.cp_sources = CouplingSources::activated;
        }},
       {"sampled SP", [](Config& c) { c.losses.sp_token_fraction = 0.4; }},
+      {"latent attention, YaRN",
+       [](Config& c) {
+         use_latent_attention(c, 8);
+         use_yarn(c);
+       }},
   };
   for (const Precise& backend : backends()) {
     for (const Case& example : table) {

@@ -30,6 +30,12 @@ const Shape3 shapes[] = {
        c.moe.score = RouterScore::sigmoid;
        c.model.tied_embeddings = false;
      }},
+    {"latent attention, queries from a latent, YaRN",
+     [](Config& c) {
+       use_latent_attention(c, 8);
+       use_yarn(c);
+     }},
+    {"latent attention", [](Config& c) { use_latent_attention(c, 0); }},
     {"batch coupling, sampled sp",
      [](Config& c) {
        c.losses.cp_paths = CouplingPaths::batch;
@@ -122,8 +128,8 @@ TEST_CASE("A session allocates what was planned, once, and a step waits for noth
       device.requests = {};
       for (int64_t step = 0; step < 2; ++step) {
         model.runner.step(data, whole_objective(config), step, {.optimizer = config.optimizer, .learning_rate = 1e-3});
-        // The host gives numbers, sends inputs and targets of two micro-steps, and asks for terms, numbers and counts. It
-        // waits for nothing.
+        // The host gives numbers, sends inputs and targets of two micro-steps, and asks for terms, numbers and counts.
+        // It waits for nothing.
         CHECK(device.requests.enqueued == 8 * (step + 1));
         CHECK(model.runner.take_result().applied);
       }

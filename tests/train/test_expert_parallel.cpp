@@ -159,6 +159,11 @@ TEST_CASE("Every term and gradient is that of one process") {
   SECTION("blocks computed again") {
     config.train.recompute = Recompute::block;
   }
+  SECTION("latent attention, blocks computed again") {
+    use_latent_attention(config, 9);
+    use_yarn(config);
+    config.train.recompute = Recompute::block;
+  }
   const Outcome one = train<std::make_unique<ReferenceOps>>(config, {1, 1});
   for (const Layout layout : layouts) {
     INFO(layout.ranks << " ranks, expert_parallel " << layout.expert_parallel);

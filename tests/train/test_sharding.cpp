@@ -106,7 +106,13 @@ void check_agrees(const Outcome& got, const Outcome& one) {
 }
 
 TEST_CASE("Any number of ranks trains the model that one trains") {
-  const Config config = odd_config();
+  Config config = odd_config();
+  SECTION("attention of heads") {}
+  SECTION("latent attention") {
+    config.model.qk_norm = QkNorm::none;
+    use_latent_attention(config, 9);
+    use_yarn(config);
+  }
   const Outcome one = train(config, {1, 1});
   for (const Layout layout : {Layout{2, 1}, Layout{3, 1}, Layout{4, 1}, Layout{2, 2}, Layout{4, 2}, Layout{4, 4}}) {
     INFO(layout.ranks << " ranks, expert_parallel " << layout.expert_parallel);
