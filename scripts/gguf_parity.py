@@ -42,6 +42,10 @@ RENORMALIZED = {"moe.renormalize": True}
 TIED = {"model.tied_embeddings": True}
 HEAD_NORM = {"model.qk_norm": "head"}
 SIGMOID = {"moe.score": "sigmoid"}
+YARN = {"model.rope_scaling": "yarn", "model.yarn_factor": 3.0, "model.yarn_original_length": 48}
+LATENT = {"model.attention": "mla", "model.kv_latent": 34, "model.nope_head_dim": 14, "model.rope_head_dim": 10,
+          "model.value_head_dim": 18, "model.num_kv_heads": 4, "model.head_dim": 24, "model.norm_eps": 1.0e-6,
+          "model.init_std": 0.1}
 EXPORTS = {
     "llama": ("llama", RENORMALIZED),
     "llama, tied": ("llama", RENORMALIZED | TIED),
@@ -57,6 +61,19 @@ EXPORTS = {
     "deepseek, every head its own keys, tied": (
         "deepseek", {"moe.shared_experts": 1, "model.head_dim": 18, "model.num_kv_heads": 4} | TIED),
     "glm4moe, softmax, not renormalized, shared expert": ("glm4moe", SHARED),
+    "deepseek2, 27 layers": ("deepseek2", LATENT | SHARED | DENSE | {"model.num_layers": 27, "moe.routed_scale": 1.5}),
+    "deepseek2, 26 layers, yarn, tied": (
+        "deepseek2", LATENT | YARN | TIED | {"model.num_layers": 26, "model.yarn_mscale": 0.707,
+                                             "model.yarn_mscale_all_dim": 0.707}),
+    "deepseek2, latent of queries, yarn, sigmoid, bias": (
+        "deepseek2", LATENT | YARN | SIGMOID | RENORMALIZED | BIAS | SHARED | {
+            "model.q_latent": 26, "model.yarn_mscale": 1.0, "model.yarn_mscale_all_dim": 1.0}),
+    "deepseek2, groups of experts": (
+        "deepseek2", LATENT | SIGMOID | BIAS | SHARED | {
+            "model.q_latent": 26, "moe.num_experts": 12, "moe.groups": 4, "moe.groups_kept": 2}),
+    "qwen3moe, yarn": ("qwen3moe", RENORMALIZED | HEAD_NORM | YARN),
+    "glm4moe, yarn, part of a head rotated": ("glm4moe", SIGMOID | YARN | {"model.rope_fraction": 0.5}),
+    "llama, yarn": ("llama", RENORMALIZED | YARN),
     "ernie": ("ernie4_5-moe", RENORMALIZED | SHARED | BIAS),
     "ernie, no bias, dense layer": ("ernie4_5-moe", RENORMALIZED | SHARED | DENSE),
     "ernie, no shared expert, tied": ("ernie4_5-moe", RENORMALIZED | BIAS | TIED),
@@ -87,6 +104,31 @@ def pairs(matrix, head):
     return matrix.reshape(-1, 2, head // 2, matrix.shape[1]).swapaxes(1, 2).reshape(matrix.shape)
 
 
+def turned_last(matrix, block, turning):
+    """The last `turning` rows of every block of rows, from halves to neighbours."""
+    blocks = matrix.reshape(-1, block, matrix.shape[1]).copy()
+    for one in blocks:
+        one[-turning:] = pairs(one[-turning:], turning)
+    return blocks.reshape(matrix.shape)
+
+
+def expected_latents(model, blk, ours, attn):
+    """The tensors of latent attention."""
+    still, turning, value = model["nope_head_dim"], model["rope_head_dim"], model["value_head_dim"]
+    keys_values = ours[f"{attn}.kv_b_proj.weight"].reshape(model["num_heads"], still + value, model["kv_latent"])
+    out = {f"{blk}.attn_kv_a_mqa.weight": turned_last(ours[f"{attn}.kv_a_proj.weight"], model["kv_latent"] + turning, turning),
+           f"{blk}.attn_kv_a_norm.weight": ours[f"{attn}.kv_a_norm.weight"],
+           f"{blk}.attn_k_b.weight": keys_values[:, :still].swapaxes(1, 2),
+           f"{blk}.attn_v_b.weight": keys_values[:, still:],
+           f"{blk}.attn_output.weight": ours[f"{attn}.o_proj.weight"]}
+    queries = "q_b" if model["q_latent"] else "q"
+    out[f"{blk}.attn_{queries}.weight"] = turned_last(ours[f"{attn}.{queries}_proj.weight"], still + turning, turning)
+    if model["q_latent"]:
+        out[f"{blk}.attn_q_a.weight"] = ours[f"{attn}.q_a_proj.weight"]
+        out[f"{blk}.attn_q_a_norm.weight"] = ours[f"{attn}.q_a_norm.weight"]
+    return out
+
+
 def expected_tensors(architecture, config, ours):
     """Every tensor of the file in f32, from the tensors of the checkpoint."""
     model, moe = config["model"], config["moe"]
@@ -107,7 +149,11 @@ def expected_tensors(architecture, config, ours):
         out[f"{blk}.attn_norm.weight"] = ours[f"{layer}.attn_norm.weight"]
         second = "post_attention_norm" if architecture == "glm4moe" else "ffn_norm"
         out[f"{blk}.{second}.weight"] = ours[f"{layer}.ffn_norm.weight"]
+        if model["attention"] == "mla":
+            out |= expected_latents(model, blk, ours, f"{layer}.attn")
         for theirs, name in (("q", "q_proj"), ("k", "k_proj"), ("v", "v_proj"), ("output", "o_proj")):
+            if model["attention"] == "mla":
+                break
             matrix = ours[f"{layer}.attn.{name}.weight"]
             out[f"{blk}.attn_{theirs}.weight"] = rotate(matrix) if theirs in "qk" else matrix
         for which in "qk":
@@ -121,7 +167,7 @@ def expected_tensors(architecture, config, ours):
             [ours[f"{layer}.moe.experts.{e}.{part}_proj.weight"] for e in range(moe["num_experts"])]))
         if moe["shared_experts"]:
             swiglu(blk, "_shexp", lambda part: ours[f"{layer}.moe.shared.{part}_proj.weight"])
-        elif architecture in ("glm4moe", "qwen2moe"):  # one that adds nothing
+        elif architecture in ("glm4moe", "deepseek2", "qwen2moe"):  # one that adds nothing
             width = 32 if architecture == "qwen2moe" else moe["expert_ffn"]
             swiglu(blk, "_shexp", lambda part: np.zeros((hidden, width) if part == "down" else (width, hidden)))
         if architecture == "qwen2moe":
@@ -158,7 +204,20 @@ def expected_fields(architecture, name, config, file_type, tokenizer):
         sized |= {"expert_shared_feed_forward_length": moe["shared_experts"] * moe["expert_ffn"],
                   "expert_shared_count": moe["shared_experts"], "interleave_moe_layer_step": 1,
                   "leading_dense_block_count": model["dense_layers"]}
-    if architecture == "glm4moe":
+    if model["attention"] == "mla":
+        latent, turning = model["kv_latent"], model["rope_head_dim"]
+        sized |= {"attention.head_count_kv": 1, "attention.key_length": latent + turning,
+                  "attention.value_length": latent, "attention.kv_lora_rank": latent,
+                  "attention.key_length_mla": model["nope_head_dim"] + turning,
+                  "attention.value_length_mla": model["value_head_dim"], "rope.dimension_count": turning}
+        if model["q_latent"]:
+            sized["attention.q_lora_rank"] = model["q_latent"]
+        if model["rope_scaling"] == "yarn":
+            sized["rope.scaling.yarn_log_multiplier"] = np.float32(0.1 * model["yarn_mscale_all_dim"])
+    if model["rope_scaling"] == "yarn":
+        sized |= {"rope.scaling.type": "yarn", "rope.scaling.factor": model["yarn_factor"],
+                  "rope.scaling.original_context_length": model["yarn_original_length"]}
+    if architecture in ("glm4moe", "deepseek2"):
         sized |= {"expert_shared_count": moe["shared_experts"] or 1, "leading_dense_block_count": model["dense_layers"],
                   "expert_gating_func": {"softmax": 1, "sigmoid": 2}[moe["score"]],
                   "expert_weights_scale": np.float32(moe["routed_scale"]), "expert_weights_norm": moe["renormalize"]}

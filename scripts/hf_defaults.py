@@ -11,7 +11,7 @@ import json
 
 import transformers
 
-CLASSES = ["Mixtral", "Qwen3Moe", "Olmoe", "Qwen2Moe", "Ernie4_5_Moe", "Glm4Moe"]
+CLASSES = ["Mixtral", "Qwen3Moe", "Olmoe", "Qwen2Moe", "Ernie4_5_Moe", "Glm4Moe", "DeepseekV2"]
 
 # configuration_bailing_moe_v2.py of inclusionAI/Ling-mini-2.0 (modeling_bailing_moe_v2.py takes partial_rotary_factor,
 # which the configuration does not have, for 1.0), and configuration_deepseek.py of deepseek-ai/deepseek-moe-16b-base.

@@ -31,6 +31,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 TOLERANCE = 1e-4
 PROMPTS = ["// Errors carry", "The quick brown fox", "  1234 été"]
 
+YARN = {"model.rope_scaling": "yarn", "model.yarn_factor": 3.0, "model.yarn_original_length": 48,
+        "model.yarn_beta_fast": 4.0, "model.yarn_beta_slow": 0.5, "model.yarn_mscale": 0.7,
+        "model.yarn_mscale_all_dim": 1.3}
+# Nothing is 2 or 4 wide, where reordering rows would be its own inverse.
+LATENT = {"model.attention": "mla", "model.kv_latent": 34, "model.nope_head_dim": 14, "model.rope_head_dim": 10,
+          "model.value_head_dim": 18, "model.num_kv_heads": 4, "model.head_dim": 24}
 # name: (class, options that differ from BASE)
 EXPORTS = {
     "export mixtral": ("MixtralForCausalLM", {"moe.renormalize": True}),
@@ -64,6 +70,16 @@ EXPORTS = {
     "export glm4_moe, groups of experts": (
         "Glm4MoeForCausalLM", {"moe.score": "sigmoid", "moe.bias_rate": 0.05, "moe.renormalize": True,
                                "moe.num_experts": 12, "moe.top_k": 3, "moe.groups": 4, "moe.groups_kept": 2}),
+    "export qwen3_moe, yarn": (
+        "Qwen3MoeForCausalLM", {"moe.renormalize": True, "model.qk_norm": "head", **YARN, "model.yarn_mscale": 1.0,
+                                "model.yarn_mscale_all_dim": 0.0}),
+    "export glm4_moe, yarn": (
+        "Glm4MoeForCausalLM", {"moe.score": "sigmoid", "moe.renormalize": True, "model.rope_fraction": 0.5, **YARN}),
+    "export ernie4_5_moe, yarn": ("Ernie4_5_MoeForCausalLM", {"moe.shared_experts": 1, **YARN}),
+    "export deepseek_v2": ("DeepseekV2ForCausalLM", {**LATENT, "moe.shared_experts": 2, "moe.routed_scale": 1.5,
+                                                     "model.dense_layers": 1, "model.dense_ffn": 80}),
+    "export deepseek_v2, yarn, latent of queries, no shared expert, tied": (
+        "DeepseekV2ForCausalLM", {**LATENT, **YARN, "model.q_latent": 26, "model.tied_embeddings": True}),
     "export glm4_moe, no bias, no shared expert": ("Glm4MoeForCausalLM", {"moe.score": "sigmoid"}),
 }
 
@@ -192,6 +208,10 @@ def rope(theta, **more):
     return {"rope_type": "default", "rope_theta": theta, **more}
 
 
+def yarn(theta, **more):
+    return {"rope_type": "yarn", "rope_theta": theta, "factor": 4.0, "original_max_position_embeddings": 24, **more}
+
+
 def tiny(config_class, model_class, **options):
     torch.manual_seed(3)
     options = {"num_key_value_heads": 2, "rms_norm_eps": 3e-6, "rope_parameters": rope(7000.0),
@@ -231,6 +251,24 @@ IMPORTS = {
         transformers.Glm4MoeConfig, transformers.Glm4MoeForCausalLM, n_routed_experts=5, moe_intermediate_size=40,
         intermediate_size=72, n_shared_experts=2, first_k_dense_replace=1, routed_scaling_factor=1.5, use_qk_norm=True,
         head_dim=20, rope_parameters=rope(7000.0, partial_rotary_factor=0.3)),
+    "import deepseek_v2": lambda: tiny(
+        transformers.DeepseekV2Config, transformers.DeepseekV2ForCausalLM, n_routed_experts=7, moe_intermediate_size=40,
+        intermediate_size=72, n_shared_experts=2, first_k_dense_replace=1, routed_scaling_factor=1.5,
+        num_key_value_heads=4, q_lora_rank=None, kv_lora_rank=34, qk_nope_head_dim=14, qk_rope_head_dim=10,
+        v_head_dim=18, rope_parameters=rope(7000.0)),
+    "import deepseek_v2, yarn": lambda: tiny(
+        transformers.DeepseekV2Config, transformers.DeepseekV2ForCausalLM, n_routed_experts=7, moe_intermediate_size=40,
+        intermediate_size=72, n_shared_experts=2, first_k_dense_replace=1, num_key_value_heads=4, q_lora_rank=None,
+        kv_lora_rank=34, qk_nope_head_dim=14, qk_rope_head_dim=10, v_head_dim=18,
+        rope_parameters=yarn(7000.0, mscale=0.707, mscale_all_dim=0.707)),
+    "import deepseek_v2, yarn, latent of queries, tied": lambda: tiny(
+        transformers.DeepseekV2Config, transformers.DeepseekV2ForCausalLM, n_routed_experts=7, moe_intermediate_size=40,
+        intermediate_size=72, n_shared_experts=1, num_key_value_heads=4, q_lora_rank=26, kv_lora_rank=34,
+        qk_nope_head_dim=14, qk_rope_head_dim=10, v_head_dim=18, tie_word_embeddings=True,
+        rope_parameters=yarn(7000.0, mscale=0.7, mscale_all_dim=1.3, beta_fast=4, beta_slow=0.5)),
+    "import qwen3_moe, yarn": lambda: tiny(
+        transformers.Qwen3MoeConfig, transformers.Qwen3MoeForCausalLM, head_dim=20, num_experts=5,
+        moe_intermediate_size=40, norm_topk_prob=True, rope_parameters=yarn(7000.0)),
     "import glm4_moe, groups of experts": lambda: tiny(
         transformers.Glm4MoeConfig, transformers.Glm4MoeForCausalLM, n_routed_experts=12, moe_intermediate_size=40,
         intermediate_size=72, n_shared_experts=1, first_k_dense_replace=1, n_group=4, topk_group=2,
@@ -333,7 +371,9 @@ def backbone_case(bench, name):
 
 # The classes whose training is compared: every one of transformers, and those that it does not have.
 TRAINED = [name for name in IMPORTS if "," not in name] + ["import qwen2_moe, zero biases and shared experts",
-                                                           "import glm4_moe, groups of experts"]
+                                                           "import glm4_moe, groups of experts",
+                                                           "import deepseek_v2, yarn", "import qwen3_moe, yarn",
+                                                           "import deepseek_v2, yarn, latent of queries, tied"]
 
 
 def train_case(bench, name):
@@ -419,6 +459,9 @@ ROPES = [
     {"rope_theta": 300.0, "rope_parameters": rope(400.0), "rope_scaling": {"rope_type": "default"}},
     {"rope_theta": 300.0, "rope_parameters": rope(400.0), "rope_scaling": None},
     {"rope_theta": 300.0, "rope_parameters": None},
+    {"rope_theta": 300.0, "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 24}},
+    {"rope_parameters": yarn(400.0, beta_fast=4, beta_slow=0.5, mscale=0.7, mscale_all_dim=1.3)},
+    {"rope_parameters": yarn(400.0, mscale=1.0, mscale_all_dim=0.0)},
     {"rope_theta": 300.0, "partial_rotary_factor": 0.3},
     {"partial_rotary_factor": 0.3, "rope_parameters": rope(400.0, partial_rotary_factor=0.7)},
 ]

@@ -91,7 +91,7 @@ Keys keys() {
                              "true",
                              {}};
   return common_keys({.tied = "false", .norm_eps = "1e-6", .kv_heads = "4", .positions = "32768", .head_dim = "128"}) +
-         rope_keys(PartialRotary::yes, 6e5, 1.0) +
+         rope_keys({.partial = PartialRotary::yes, .theta = 6e5}) +
          expert_keys("num_experts", {}, "num_experts_per_tok", {}, "moe_intermediate_size") +
          Keys{rotary_dim(),
               shared_count("num_shared_experts", "1"),

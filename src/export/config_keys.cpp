@@ -1,5 +1,6 @@
 #include "export/config_keys.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
@@ -61,6 +62,17 @@ void read_sizes_of_heads(const json& value, Config& c) {
   require(c.model.head_dim > 0, "{} is no width of a head", c.model.head_dim);
 }
 
+/// With YaRN, programs that do not look at its factor take the quotient of this number and the original length for it.
+ConfigKey longest_sequence(std::string absent) {
+  ConfigKey key = integer<&Config::data, &DataConfig::sequence_length>("max_position_embeddings", std::move(absent));
+  key.write = [](const Config& c) {
+    const double extended = c.model.yarn_factor * static_cast<double>(c.model.yarn_original_length);
+    return ordered_json(c.model.yarn() ? std::max<int64_t>(c.data.sequence_length, std::llround(extended))
+                                       : c.data.sequence_length);
+  };
+  return key;
+}
+
 ConfigKey refused(std::string name, std::string what) {
   return foreign(std::move(name), [what = std::move(what)](const json& v) {
     require(v.is_null() || v.empty(), "our models have no {}", what);
@@ -85,7 +97,7 @@ std::vector<ConfigKey> common_keys(const CommonDefaults& absent) {
        absent.head_dim,
        {}},
       fixed("hidden_act", "silu", "\"silu\""),
-      integer<&Config::data, &DataConfig::sequence_length>("max_position_embeddings", absent.positions),
+      longest_sequence(absent.positions),
       real<m, &M::norm_eps>("rms_norm_eps", absent.norm_eps),
       boolean<m, &M::tied_embeddings>("tie_word_embeddings", absent.tied),
       real<m, &M::init_std>("initializer_range", "0.02"),
@@ -94,63 +106,6 @@ std::vector<ConfigKey> common_keys(const CommonDefaults& absent) {
       refused("quantization_config", "quantized weights (take the files of the model in bf16)"),
       refused("per_layer_config", "layers that differ from each other"),
   };
-}
-
-namespace {
-/// R / A, rounded so that a reader who multiplies it by A and truncates gets R and not R - 1.
-double rotary_factor(const ModelConfig& model) {
-  const auto wanted = static_cast<double>(model.rotary_dim()), width = static_cast<double>(model.head_dim);
-  double factor = wanted / width;
-  while (std::trunc(width * factor) < wanted) factor = std::nextafter(factor, 2.0);
-  return factor;
-}
-
-ordered_json rope_parameters(const Config& c, PartialRotary partial) {
-  ordered_json out = {{"rope_type", "default"}, {"rope_theta", c.model.rope_theta}};
-  if (partial == PartialRotary::yes) out["partial_rotary_factor"] = rotary_factor(c.model);
-  return out;
-}
-
-void read_rope_parameters(const json& value, Config& c, PartialRotary partial) {
-  if (value.is_null()) return;
-  require(value.is_object(), "{} is no object", value.dump());
-  const std::string type = value.value("rope_type", value.value("type", "default"));
-  require(type == "default", "\"{}\" RoPE, but our models only know the default one", type);
-  for (const auto& [name, part] : value.items())
-    require(!part.is_object(), "a RoPE of its own for {} layers, but all layers of our models rotate alike", name);
-  if (value.contains("rope_theta")) c.model.rope_theta = real_number(value["rope_theta"]);
-  if (!value.contains("partial_rotary_factor")) return;
-  const double factor = real_number(value["partial_rotary_factor"]);
-  require(partial == PartialRotary::yes || factor == 1.0, "partial_rotary_factor {}, which this class does not know",
-          factor);
-  c.model.rope_fraction = factor;
-}
-}  // namespace
-
-std::vector<ConfigKey> rope_keys(PartialRotary partial, double theta_when_absent, double factor_when_absent) {
-  // The keys are read in this order: first the one beside rope_parameters, and then those inside, which take
-  // precedence. (When a file has both rope_scaling and rope_parameters, only the former is left at this point.)
-  std::vector<ConfigKey> keys = {
-      real<m, &M::rope_theta>("rope_theta", fmt::format("{:.1f}", theta_when_absent)),
-      {"rope_scaling",
-       [](const Config&) { return ordered_json(nullptr); },
-       [partial](const json& v, Config& c) { read_rope_parameters(v, c, partial); },
-       "null",
-       {}},
-      {"rope_parameters",
-       [partial](const Config& c) { return rope_parameters(c, partial); },
-       [partial](const json& v, Config& c) { read_rope_parameters(v, c, partial); },
-       "null",
-       {}},
-  };
-  if (partial == PartialRotary::no) return keys;
-  ConfigKey factor = {"partial_rotary_factor",
-                      [](const Config& c) { return ordered_json(rotary_factor(c.model)); },
-                      [](const json& v, Config& c) { c.model.rope_fraction = real_number(v); },
-                      fmt::format("{:.1f}", factor_when_absent),
-                      {}};
-  keys.insert(keys.begin(), std::move(factor));
-  return keys;
 }
 
 std::vector<ConfigKey> balance_loss_keys() {

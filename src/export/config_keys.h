@@ -63,10 +63,17 @@ std::vector<ConfigKey> common_keys(const CommonDefaults& absent);
 /// A key that only files of other programs have. Importing checks it, and export does not write it.
 ConfigKey foreign(std::string name, std::function<void(const nlohmann::json&)> check);
 
-/// rope_theta (for transformers 4 and engines) and rope_parameters (for transformers 5), which say the same.
-/// `factor_when_absent` is the rotated part of a head, in classes that know one.
 enum class PartialRotary { no, yes };
-std::vector<ConfigKey> rope_keys(PartialRotary partial, double theta_when_absent, double factor_when_absent = 1.0);
+/// What a class knows of RoPE.
+struct RopeTraits {
+  PartialRotary partial = PartialRotary::no;
+  double theta = 1e4;   ///< when it is absent
+  double factor = 1.0;  ///< when it is absent: the rotated part of a head, in classes that know one
+  bool yarn = true;
+};
+/// rope_theta and rope_scaling (for transformers 4 and engines), and rope_parameters (for transformers 5), which say
+/// the same.
+std::vector<ConfigKey> rope_keys(const RopeTraits& traits);
 
 /// The balance loss of a class that has one, for users who train on with that class: router_aux_loss_coef · top_k over
 /// the mean of the layers is as strong as lb_weight over their sum.

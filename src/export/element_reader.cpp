@@ -38,6 +38,9 @@ void with_type(const std::string& dtype, const Body& body) {
 template <typename To>
 void convert(const ElementSource& source, int64_t begin, int64_t count, To* out) {
   with_type(source.dtype, [&](size_t size, const auto& value) {
+    for (int64_t i = 0; source.element && i < count; ++i)
+      out[i] = static_cast<To>(value(source.bytes.data() + static_cast<size_t>(source.element(begin + i)) * size));
+    if (source.element) return;
     for (int64_t done = 0; done < count;) {  // row by row
       const int64_t row = (begin + done) / source.columns, column = (begin + done) % source.columns;
       const int64_t stretch = std::min(count - done, source.columns - column);

@@ -11,12 +11,15 @@ namespace strand::hf {
 
 /// The row of the file that becomes row i of the result. Without a function it is row i.
 using RowOrder = std::function<int64_t(int64_t)>;
+/// The same for elements, where whole rows do not stay together.
+using ElementOrder = std::function<int64_t(int64_t)>;
 
 struct ElementSource {
   std::span<const std::byte> bytes;
   std::string dtype;    ///< "F32", "F64", "BF16" or "F16"
   int64_t columns = 1;  ///< elements in a row
   RowOrder row = {};
+  ElementOrder element = {};  ///< takes the place of `row` where it is set
 };
 
 /// Whether elements of this dtype can be read.

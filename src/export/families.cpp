@@ -48,14 +48,15 @@ void all_full_attention(const json& v) {
 
 Family mixtral() {
   Family f{"MixtralForCausalLM", "mixtral", {}, {}, {}};
-  f.requirements = {no_groups,     score(RouterScore::softmax),
-                    renormalized,  qk_norm(QkNorm::none),
-                    no_shared,     no_bias,
-                    no_dense,      no_scale,
+  f.requirements = {attention_of_heads, plain_mscales,
+                    no_groups,          score(RouterScore::softmax),
+                    renormalized,       qk_norm(QkNorm::none),
+                    no_shared,          no_bias,
+                    no_dense,           no_scale,
                     whole_rotation};
   f.tensors = llama_tensors() + experts({"block_sparse_moe", "w1", "w3", "w2"});
   f.keys = common_keys({.tied = "false", .norm_eps = "1e-5", .kv_heads = "8", .positions = "131072"}) +
-           rope_keys(PartialRotary::no, 1e6) +
+           rope_keys({.theta = 1e6}) +
            expert_keys("num_local_experts", {"num_experts"}, "num_experts_per_tok", {}, "intermediate_size") +
            balance_loss_keys() +
            Keys{{"sliding_window",
@@ -74,12 +75,12 @@ Family mixtral() {
 
 Family qwen3_moe() {
   Family f{"Qwen3MoeForCausalLM", "qwen3_moe", {}, {}, {}};
-  f.requirements = {
-      no_groups,     score(RouterScore::softmax), qk_norm(QkNorm::head), no_shared, no_bias, no_scale, whole_rotation,
-      some_moe_layer};
+  f.requirements = {attention_of_heads,    plain_mscales, no_groups, score(RouterScore::softmax),
+                    qk_norm(QkNorm::head), no_shared,     no_bias,   no_scale,
+                    whole_rotation,        some_moe_layer};
   f.tensors = llama_tensors() + qk_norms(Size::head, Size::head) + dense_layers() + experts();
   f.keys = common_keys({.tied = "false", .norm_eps = "1e-6", .kv_heads = "4", .positions = "32768"}) +
-           rope_keys(PartialRotary::no, 1e4) +
+           rope_keys({.theta = 1e4}) +
            expert_keys("num_experts", {"num_local_experts"}, "num_experts_per_tok", {}, "moe_intermediate_size") +
            Keys{dense_width("6144", width_of_active_experts), norm_topk_prob(), no_attention_bias()} + qwen_layers() +
            no_sliding_window + balance_loss_keys();
@@ -94,7 +95,9 @@ Family qwen3_moe() {
 
 Family olmoe() {
   Family f{"OlmoeForCausalLM", "olmoe", {}, {}, {}};
-  f.requirements = {no_groups,
+  f.requirements = {attention_of_heads,
+                    plain_mscales,
+                    no_groups,
                     score(RouterScore::softmax),
                     qk_norm(QkNorm::full),
                     no_shared,
@@ -105,7 +108,7 @@ Family olmoe() {
                     heads_fill_width};
   f.tensors = llama_tensors() + qk_norms(Size::queries, Size::keys) + experts();
   f.keys = common_keys({.tied = "false", .norm_eps = "1e-5", .kv_heads = "null", .positions = "4096"}) +
-           rope_keys(PartialRotary::no, 1e4) +
+           rope_keys({.theta = 1e4}) +
            expert_keys("num_experts", {"num_local_experts"}, "num_experts_per_tok", {}, "intermediate_size") +
            Keys{norm_topk_prob(), no_attention_bias(), fixed("clip_qkv", nullptr, "null")} + balance_loss_keys();
   f.implies = [](Config& c) { c.model.qk_norm = QkNorm::full; };
@@ -122,15 +125,9 @@ Family olmoe() {
 
 Family qwen2_moe() {
   Family f{"Qwen2MoeForCausalLM", "qwen2_moe", {}, {}, {}};
-  f.requirements = {no_groups,
-                    score(RouterScore::softmax),
-                    qk_norm(QkNorm::none),
-                    no_shared,
-                    no_bias,
-                    no_scale,
-                    whole_rotation,
-                    heads_fill_width,
-                    some_moe_layer};
+  f.requirements = {attention_of_heads,    plain_mscales,    no_groups,     score(RouterScore::softmax),
+                    qk_norm(QkNorm::none), no_shared,        no_bias,       no_scale,
+                    whole_rotation,        heads_fill_width, some_moe_layer};
   // The gate of the shared expert without effect is not zero, because llama.cpp computes sigmoid(z) as silu(z) / z.
   f.tensors = llama_tensors() + dense_layers() + experts() +
               Tensors{constant(Scope::every_layer, "self_attn.q_proj.bias", Size::queries, Size::none, 0),
@@ -142,7 +139,7 @@ Family qwen2_moe() {
     require(v == dead_shared_width, "{}: a shared expert behind a gate, which our models do not have", v.dump());
   };
   f.keys = common_keys({.tied = "false", .norm_eps = "1e-6", .kv_heads = "16", .positions = "32768"}) +
-           rope_keys(PartialRotary::no, 1e4) +
+           rope_keys({.theta = 1e4}) +
            expert_keys("num_experts", {}, "num_experts_per_tok", {}, "moe_intermediate_size") +
            Keys{dense_width("5632", width_of_active_experts),
                 norm_topk_prob(),
@@ -169,8 +166,8 @@ int64_t shared_width_times_keys(const Config& c) {
 
 Family ernie4_5_moe() {
   Family f{"Ernie4_5_MoeForCausalLM", "ernie4_5_moe", {}, {}, {}};
-  f.requirements = {no_groups,     score(RouterScore::softmax), qk_norm(QkNorm::none), no_scale, whole_rotation,
-                    some_moe_layer};
+  f.requirements = {attention_of_heads,    plain_mscales, no_groups,      score(RouterScore::softmax),
+                    qk_norm(QkNorm::none), no_scale,      whole_rotation, some_moe_layer};
   f.tensors = llama_tensors(Layout::rotary_interleaved) + dense_layers() + experts() + shared_experts() +
               selection_bias("mlp.moe_statics.e_score_correction_bias", Layout::row,
                              "mlp.gate.moe_statics.e_score_correction_bias");
@@ -187,7 +184,7 @@ Family ernie4_5_moe() {
             "{}, but every layer after the first MoE layer of our models is one", v.dump());
   };
   f.keys = common_keys({.tied = "true", .norm_eps = "1e-5", .kv_heads = "4", .positions = "131072"}) +
-           rope_keys(PartialRotary::no, 5e5) +
+           rope_keys({.theta = 5e5}) +
            expert_keys("moe_num_experts", {"num_experts"}, "moe_k", {"num_experts_per_tok"}, "moe_intermediate_size") +
            Keys{integer<e, &E::shared_experts>("moe_num_shared_experts", "2"),
                 dense_width("12288", shared_width_times_keys),
@@ -219,7 +216,8 @@ bool has_no_shared(const Config& c) {
 
 Family glm4_moe() {
   Family f{"Glm4MoeForCausalLM", "glm4_moe", {}, {}, {}};
-  f.requirements = {score(RouterScore::sigmoid), qk_norm_not_full, two_experts, some_moe_layer};
+  f.requirements = {attention_of_heads, plain_mscales, score(RouterScore::sigmoid),
+                    qk_norm_not_full,   two_experts,   some_moe_layer};
   const auto has_norm = [](const Config& c) { return c.model.qk_norm == QkNorm::head; };
   f.tensors = llama_tensors() + qk_norms(Size::head, Size::head, has_norm) + dense_layers() + experts() +
               shared_experts() + dead_shared_expert("mlp.shared_experts", Size::expert_ffn, has_no_shared) +
@@ -235,7 +233,7 @@ Family glm4_moe() {
                             "1",
                             {}};
   f.keys = common_keys({.tied = "false", .norm_eps = "1e-5", .kv_heads = "8", .positions = "131072"}) +
-           rope_keys(PartialRotary::yes, 1e4, 0.5) +
+           rope_keys({.partial = PartialRotary::yes, .theta = 1e4, .factor = 0.5}) +
            expert_keys("n_routed_experts", {"num_local_experts", "num_experts"}, "num_experts_per_tok", {},
                        "moe_intermediate_size") +
            Keys{shared,
@@ -262,12 +260,8 @@ Family glm4_moe() {
 }  // namespace
 
 const std::vector<Family>& families() {
-  static const std::vector<Family> all = [] {
-    std::vector<Family> known = {mixtral(),      qwen3_moe(), olmoe(),          qwen2_moe(),
-                                 ernie4_5_moe(), glm4_moe(),  bailing_moe_v2(), deepseek()};
-    for (Family& f : known) f.requirements.insert(f.requirements.end(), {attention_of_heads, no_rope_scaling});
-    return known;
-  }();
+  static const std::vector<Family> all = {mixtral(),  qwen3_moe(),      olmoe(),    qwen2_moe(),  ernie4_5_moe(),
+                                          glm4_moe(), bailing_moe_v2(), deepseek(), deepseek_v2()};
   return all;
 }
 

@@ -3,8 +3,8 @@
 // express, how its tensors are named and laid out, and what its config.json says. Export and import use the same
 // tables, in opposite directions, so they cannot disagree.
 //
-// The letters V, D, H, G, A, E, F are those of the configuration; Q = H A, K = G A,
-// S = shared_experts F, W = dense_ffn.
+// The letters V, D, H, G, A, E, F are those of the configuration; Q = H A, K = G A, S = shared_experts F, W =
+// dense_ffn. Of latent attention: n = nope_head_dim, p = rope_head_dim, v = value_head_dim, c = kv_latent.
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -23,13 +23,39 @@ enum class Scope { model, every_layer, dense_layer, moe_layer, expert };
 
 inline constexpr int64_t dead_shared_width = 32;  ///< width of the shared expert without effect that Qwen2-MoE needs
 
-enum class Size { none, one, vocab, hidden, queries, keys, head, experts, expert_ffn, shared_ffn, dense_ffn, dead_ffn };
+enum class Size {
+  none,
+  one,
+  vocab,
+  hidden,
+  queries,  ///< Q; in latent attention H (n + p)
+  keys,
+  head,
+  values,           ///< H v, of latent attention as the next four
+  query_latent,     ///< q_latent
+  key_latent,       ///< c
+  latent_and_key,   ///< c + p: the latent, and the rotated key of all heads
+  keys_and_values,  ///< H (n + v): n rows of keys and v rows of values a head
+  experts,
+  expert_ffn,
+  shared_ffn,
+  dense_ffn,
+  dead_ffn
+};
 
 /// What export changes about a tensor. Import does the opposite.
 enum class Layout {
   same,
   /// Within each head, row i goes to 2i and row i + A/2 to 2i + 1: the class rotates neighbours where we rotate halves.
   rotary_interleaved,
+  /// The same within the last p rows: of each head of the queries of latent attention, ...
+  latent_queries,
+  /// ... and of the projection to the latent and the key.
+  latent_and_key,
+  /// Of the projection from the latent to keys and values, those of keys, transposed: [H, c, n]. Only GGUF has it.
+  latent_keys,
+  /// Those of values: [H, v, c]. Only GGUF has it.
+  latent_values,
   /// A vector [E] becomes [1, E].
   row
 };

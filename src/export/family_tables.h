@@ -32,5 +32,6 @@ ConfigKey shared_count(std::string name, std::string absent);
 
 Family bailing_moe_v2();
 Family deepseek();
+Family deepseek_v2();
 
 }  // namespace strand::hf

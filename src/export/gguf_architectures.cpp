@@ -41,6 +41,13 @@ bool has_head_norms(const Config& c) {
   return c.model.qk_norm == QkNorm::head;
 }
 
+bool has_query_latent(const Config& c) {
+  return c.model.q_latent > 0;
+}
+bool has_no_query_latent(const Config& c) {
+  return c.model.q_latent == 0;
+}
+
 TensorRule tensor(Scope scope, const std::string& ours, const std::string& theirs, Size rows, Size columns = Size::none,
                   Layout layout = Layout::same) {
   return {.scope = scope, .ours = ours, .theirs = theirs, .rows = rows, .columns = columns, .layout = layout};
@@ -75,6 +82,29 @@ Tensors attention(Layout rotary, const std::string& ffn_norm = "ffn_norm") {
           rule("attn.v_proj", "attn_v", Size::keys, Size::hidden, Layout::same),
           rule("attn.o_proj", "attn_output", Size::hidden, Size::queries, Layout::same),
           rule("ffn_norm", ffn_norm, Size::hidden, Size::none, Layout::same)};
+}
+
+/// Latent attention. The projection to keys and values is two tensors, which llama.cpp multiplies queries and results
+/// by instead of the latents.
+Tensors latent_attention() {
+  const auto rule = [](const std::string& ours, const std::string& theirs, Size rows, Size columns,
+                       Layout layout = Layout::same) {
+    return tensor(Scope::every_layer, "layers.{n}." + ours + ".weight", "blk.{n}." + theirs + ".weight", rows, columns,
+                  layout);
+  };
+  const auto queries = Layout::latent_queries;
+  const Tensors from_input = {rule("attn.q_proj", "attn_q", Size::queries, Size::hidden, queries)};
+  const Tensors from_latent = {rule("attn.q_a_proj", "attn_q_a", Size::query_latent, Size::hidden),
+                               rule("attn.q_a_norm", "attn_q_a_norm", Size::query_latent, Size::none),
+                               rule("attn.q_b_proj", "attn_q_b", Size::queries, Size::query_latent, queries)};
+  return Tensors{rule("attn_norm", "attn_norm", Size::hidden, Size::none)} + only_if(has_no_query_latent, from_input) +
+         only_if(has_query_latent, from_latent) +
+         Tensors{rule("attn.kv_a_proj", "attn_kv_a_mqa", Size::latent_and_key, Size::hidden, Layout::latent_and_key),
+                 rule("attn.kv_a_norm", "attn_kv_a_norm", Size::key_latent, Size::none),
+                 rule("attn.kv_b_proj", "attn_k_b", Size::keys_and_values, Size::key_latent, Layout::latent_keys),
+                 rule("attn.kv_b_proj", "attn_v_b", Size::keys_and_values, Size::key_latent, Layout::latent_values),
+                 rule("attn.o_proj", "attn_output", Size::hidden, Size::values),
+                 rule("ffn_norm", "ffn_norm", Size::hidden, Size::none)};
 }
 
 Tensors query_and_key_norms(Size of_queries, Size of_keys) {
@@ -130,26 +160,52 @@ uint32_t whole(int64_t value) {
   return static_cast<uint32_t>(value);
 }
 
+/// The router's options that glm4moe and deepseek2 read.
+void add_router_keys(const Config& c, const std::string& prefix, Metadata& out) {
+  constexpr uint32_t softmax = 1, sigmoid = 2;  // llama_expert_gating_func_type
+  out.add_u32(prefix + "expert_shared_count", whole(std::max<int64_t>(c.moe.shared_experts, 1)));
+  out.add_u32(prefix + "leading_dense_block_count", whole(c.model.dense_layers));
+  out.add_u32(prefix + "expert_gating_func", c.moe.score == RouterScore::softmax ? softmax : sigmoid);
+  out.add_f32(prefix + "expert_weights_scale", static_cast<float>(c.moe.routed_scale));
+  out.add_bool(prefix + "expert_weights_norm", c.moe.renormalize);
+  if (c.moe.groups == 1) return;
+  out.add_u32(prefix + "expert_group_count", whole(c.moe.groups));
+  out.add_u32(prefix + "expert_group_used_count", whole(c.moe.groups_kept));
+}
+
 // ---- The architectures ----------------------------------------------------------------------------------------------
 
 using Requirements = std::vector<hf::Requirement>;
 
 /// Of all architectures. The two limits are constants of llama.cpp (LLAMA_MAX_LAYERS, LLAMA_MAX_EXPERTS).
 Requirements common() {
-  return {hf::attention_of_heads,
-          hf::no_rope_scaling,
-          hf::some_moe_layer,
+  return {hf::some_moe_layer,
           {"model.num_layers: 512 or fewer", [](const Config& c) { return c.model.num_layers <= 512; }},
           {"moe.num_experts: 1024 or fewer", [](const Config& c) { return c.moe.num_experts <= 1024; }}};
 }
+/// llama.cpp reads no other ones.
+const hf::Requirement usual_ramp = {
+    "model.yarn_beta_fast: 32 and yarn_beta_slow: 1",
+    [](const Config& c) { return !c.model.yarn() || (c.model.yarn_beta_fast == 32 && c.model.yarn_beta_slow == 1); }};
+
 Requirements operator+(Requirements requirements, const Requirements& more) {
   requirements.insert(requirements.end(), more.begin(), more.end());
   return requirements;
 }
 
-/// Of all architectures but glm4moe.
+/// Of all architectures but deepseek2: attention of heads, and YaRN as llama.cpp has it.
+Requirements of_heads() {
+  return common() + Requirements{hf::attention_of_heads,
+                                 usual_ramp,
+                                 {"model.yarn_mscale: 1 and yarn_mscale_all_dim: 0", [](const Config& c) {
+                                    return !c.model.yarn() ||
+                                           (c.model.yarn_mscale == 1 && c.model.yarn_mscale_all_dim == 0);
+                                  }}};
+}
+
+/// Of all architectures but glm4moe and deepseek2.
 Requirements plain_softmax() {
-  return common() + Requirements{hf::score(RouterScore::softmax), hf::no_groups, hf::no_scale, hf::whole_rotation};
+  return of_heads() + Requirements{hf::score(RouterScore::softmax), hf::no_groups, hf::no_scale, hf::whole_rotation};
 }
 
 /// Mixtral: rotates neighbours (2i, 2i + 1), and divides the routing weights by their sum.
@@ -223,22 +279,57 @@ Architecture ernie() {
 /// Reads every option of the router from the file, so it can express all models but those with norms over all heads.
 /// It always has a selection bias and a shared expert.
 Architecture glm4moe() {
-  return {"glm4moe", ExpertWidth::expert_feed_forward_length, common() + Requirements{hf::qk_norm_not_full},
+  return {"glm4moe", ExpertWidth::expert_feed_forward_length, of_heads() + Requirements{hf::qk_norm_not_full},
           embeddings(TiedHead::absent) + attention(Layout::same, "post_attention_norm") +
               only_if(has_head_norms, query_and_key_norms(Size::head, Size::head)) + dense_layers() + experts() +
               shared_expert() + only_if(has_no_shared, dead_shared_expert(Size::expert_ffn)) + selection_bias() +
               only_if(has_no_bias, constants(selection_bias(), 0)),
+          add_router_keys};
+}
+
+/// DeepSeek-V2: latent attention. The norms of the latents have the epsilon of all others. Without a latent of the
+/// queries, llama.cpp recognizes a model by its 26 or 27 layers. Under YaRN it computes with a pair of mscales that are
+/// equal, whatever the file says. It always has a shared expert.
+Architecture deepseek2() {
+  const auto lite = [](const Config& c) {
+    return (c.model.q_latent == 0) == (c.model.num_layers == 26 || c.model.num_layers == 27);
+  };
+  const auto equal_mscales = [](const Config& c) {
+    return !c.model.yarn() || (c.model.yarn_mscale > 0 && c.model.yarn_mscale == c.model.yarn_mscale_all_dim);
+  };
+  return {"deepseek2", ExpertWidth::expert_feed_forward_length,
+          common() + Requirements{hf::attention_of_latents,
+                                  usual_ramp,
+                                  {"model.yarn_mscale = yarn_mscale_all_dim, above 0", equal_mscales},
+                                  {"model.norm_eps: 1e-6", [](const Config& c) { return c.model.norm_eps == 1e-6; }},
+                                  {"model.num_layers: 26 or 27 with q_latent: 0, and another number without", lite}},
+          embeddings(TiedHead::absent) + latent_attention() + dense_layers() + experts() + shared_expert() +
+              only_if(has_no_shared, dead_shared_expert(Size::expert_ffn)) + selection_bias(),
           [](const Config& c, const std::string& prefix, Metadata& out) {
-            constexpr uint32_t softmax = 1, sigmoid = 2;  // llama_expert_gating_func_type
-            out.add_u32(prefix + "expert_shared_count", whole(std::max<int64_t>(c.moe.shared_experts, 1)));
-            out.add_u32(prefix + "leading_dense_block_count", whole(c.model.dense_layers));
-            out.add_u32(prefix + "expert_gating_func", c.moe.score == RouterScore::softmax ? softmax : sigmoid);
-            out.add_f32(prefix + "expert_weights_scale", static_cast<float>(c.moe.routed_scale));
-            out.add_bool(prefix + "expert_weights_norm", c.moe.renormalize);
-            if (c.moe.groups == 1) return;
-            out.add_u32(prefix + "expert_group_count", whole(c.moe.groups));
-            out.add_u32(prefix + "expert_group_used_count", whole(c.moe.groups_kept));
+            const ModelConfig& m = c.model;
+            add_router_keys(c, prefix, out);
+            if (m.q_latent > 0) out.add_u32(prefix + "attention.q_lora_rank", whole(m.q_latent));
+            out.add_u32(prefix + "attention.kv_lora_rank", whole(m.kv_latent));
+            out.add_u32(prefix + "attention.key_length_mla", whole(m.nope_head_dim + m.rope_head_dim));
+            out.add_u32(prefix + "attention.value_length_mla", whole(m.value_head_dim));
+            if (m.yarn())
+              out.add_f32(prefix + "rope.scaling.yarn_log_multiplier", static_cast<float>(0.1 * m.yarn_mscale_all_dim));
           }};
+}
+
+/// Attention as llama.cpp sees it: in latent attention, one key and value for all heads, which is the latent.
+void add_attention_keys(const ModelConfig& m, const std::string& prefix, Metadata& out) {
+  out.add_u32(prefix + "attention.head_count", whole(m.num_heads));
+  out.add_u32(prefix + "attention.head_count_kv", whole(m.latent() ? 1 : m.num_kv_heads));
+  out.add_u32(prefix + "attention.key_length", whole(m.latent() ? m.kv_latent + m.rope_head_dim : m.head_dim));
+  out.add_u32(prefix + "attention.value_length", whole(m.latent() ? m.kv_latent : m.head_dim));
+  out.add_f32(prefix + "attention.layer_norm_rms_epsilon", static_cast<float>(m.norm_eps));
+  out.add_u32(prefix + "rope.dimension_count", whole(m.rotary_dim()));
+  out.add_f32(prefix + "rope.freq_base", static_cast<float>(m.rope_theta));
+  if (!m.yarn()) return;
+  out.add_string(prefix + "rope.scaling.type", "yarn");
+  out.add_f32(prefix + "rope.scaling.factor", static_cast<float>(m.yarn_factor));
+  out.add_u32(prefix + "rope.scaling.original_context_length", whole(m.yarn_original_length));
 }
 
 /// Where experts have a key of their own and the model has no dense layers, the number says nothing.
@@ -249,8 +340,8 @@ int64_t feed_forward_length(const Architecture& architecture, const Config& c) {
 }  // namespace
 
 const std::vector<Architecture>& architectures() {
-  static const std::vector<Architecture> all = {llama(),    qwen3moe(), olmoe(),  qwen2moe(),
-                                                deepseek(), ernie(),    glm4moe()};
+  static const std::vector<Architecture> all = {llama(),    qwen3moe(), olmoe(),   qwen2moe(),
+                                                deepseek(), ernie(),    glm4moe(), deepseek2()};
   return all;
 }
 
@@ -268,13 +359,7 @@ void add_model_keys(const Architecture& architecture, const Config& config, Meta
   out.add_u32(prefix + "embedding_length", whole(m.hidden_size));
   out.add_u32(prefix + "block_count", whole(m.num_layers));
   out.add_u32(prefix + "feed_forward_length", whole(feed_forward_length(architecture, config)));
-  out.add_u32(prefix + "attention.head_count", whole(m.num_heads));
-  out.add_u32(prefix + "attention.head_count_kv", whole(m.num_kv_heads));
-  out.add_u32(prefix + "attention.key_length", whole(m.head_dim));
-  out.add_u32(prefix + "attention.value_length", whole(m.head_dim));
-  out.add_f32(prefix + "attention.layer_norm_rms_epsilon", static_cast<float>(m.norm_eps));
-  out.add_u32(prefix + "rope.dimension_count", whole(m.rotary_dim()));
-  out.add_f32(prefix + "rope.freq_base", static_cast<float>(m.rope_theta));
+  add_attention_keys(m, prefix, out);
   out.add_u32(prefix + "expert_count", whole(config.moe.num_experts));
   out.add_u32(prefix + "expert_used_count", whole(config.moe.top_k));
   if (architecture.expert_width == ExpertWidth::expert_feed_forward_length)

@@ -15,10 +15,19 @@ namespace strand::hf {
 Requirement score(RouterScore score);
 Requirement qk_norm(QkNorm norm);
 
-inline const Requirement attention_of_heads = {
-    "model.attention: heads", [](const Config& c) { return c.model.attention == AttentionKind::heads; }};
+inline const Requirement attention_of_heads = {"model.attention: heads",
+                                               [](const Config& c) { return !c.model.latent(); }};
+inline const Requirement attention_of_latents = {"model.attention: mla",
+                                                 [](const Config& c) { return c.model.latent(); }};
 inline const Requirement no_rope_scaling = {"model.rope_scaling: none",
-                                            [](const Config& c) { return c.model.rope_scaling == RopeScaling::none; }};
+                                            [](const Config& c) { return !c.model.yarn(); }};
+/// transformers means something else by other pairs of which one is zero.
+inline const Requirement plain_mscales = {
+    "model.yarn_mscale and yarn_mscale_all_dim above 0, or 1 and 0", [](const Config& c) {
+      const ModelConfig& m = c.model;
+      const bool both = m.yarn_mscale > 0 && m.yarn_mscale_all_dim > 0;
+      return !m.yarn() || both || (m.yarn_mscale == 1 && m.yarn_mscale_all_dim == 0);
+    }};
 inline const Requirement qk_norm_not_full = {"model.qk_norm: none or head",
                                              [](const Config& c) { return c.model.qk_norm != QkNorm::full; }};
 inline const Requirement renormalized = {"moe.renormalize: true", [](const Config& c) { return c.moe.renormalize; }};

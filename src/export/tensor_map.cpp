@@ -21,6 +21,16 @@ int64_t extent(Size size, const Config& c) {
       return m.hidden_size;
     case Size::queries:
       return m.num_heads * m.head_dim;
+    case Size::values:
+      return m.num_heads * m.value_head_dim;
+    case Size::query_latent:
+      return m.q_latent;
+    case Size::key_latent:
+      return m.kv_latent;
+    case Size::latent_and_key:
+      return m.kv_latent + m.rope_head_dim;
+    case Size::keys_and_values:
+      return m.num_heads * (m.nope_head_dim + m.value_head_dim);
     case Size::keys:
       return m.num_kv_heads * m.head_dim;
     case Size::head:
@@ -77,6 +87,9 @@ MappedTensor at(const TensorRule& rule, const Config& c, int64_t layer, int64_t 
   t.their_shape = t.our_shape;
   t.their_shape[0] += t.first_row + sum_of(rule.rows_below, c);
   if (rule.layout == Layout::row) t.their_shape.insert(t.their_shape.begin(), 1);
+  const ModelConfig& m = c.model;
+  if (rule.layout == Layout::latent_keys) t.their_shape = {m.num_heads, m.kv_latent, m.nope_head_dim};
+  if (rule.layout == Layout::latent_values) t.their_shape = {m.num_heads, m.value_head_dim, m.kv_latent};
   return t;
 }
 
@@ -149,7 +162,8 @@ ElementSource source_of(const MappedTensor& t, const Config& config, const Tenso
   require(item.entry->shape == t.our_shape && is_readable(item.entry->dtype),
           "{}: tensor {} is {} {}, which should be {} {}", item.file->path(), t.ours, item.entry->dtype,
           shape_text(item.entry->shape), "F32", shape_text(t.our_shape));
-  return {item.bytes(), item.entry->dtype, columns_of(t), their_rows(t.rule->layout, config.model)};
+  return {item.bytes(), item.entry->dtype, columns_of(t), their_rows(t.rule->layout, config.model),
+          their_elements(t.rule->layout, config.model)};
 }
 
 std::vector<NamedTensor> tensors_for_export(const Family& family, const Config& config, const TensorSource& source,

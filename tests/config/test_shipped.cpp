@@ -73,6 +73,18 @@ TEST_CASE("the paper's sizes are met within 1 %") {
   CHECK(deepseek == vanilla);
 }
 
+// The numbers of weights of the published checkpoints, without selection biases.
+TEST_CASE("the backbones are as large as the published models") {
+  struct Case {
+    std::string name;
+    int64_t parameters;
+  };
+  const auto c = GENERATE(Case{"qwen3_30b_a3b", 30'532'122'624}, Case{"deepseek_moe_16b", 16'375'728'128},
+                          Case{"deepseek_v2_lite", 15'706'484'224}, Case{"ling_mini_2", 16'255'643'392 - 19 * 256});
+  INFO(c.name);
+  CHECK(model_size(load_config(configs / "backbones" / (c.name + ".yaml"))).parameters == c.parameters);
+}
+
 TEST_CASE("model size, counted by hand on a small model with every option") {
   Config c;
   c.model = {.vocab_size = 10,

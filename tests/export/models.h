@@ -84,6 +84,27 @@ inline void set_glm4(Config& c) {
   c.model.qk_norm = QkNorm::head;
 }
 
+/// n 4, p 6, v 5, c 9 (so H (n + p) 40, c + p 15, H (n + v) 36, H v 20).
+inline void set_deepseek_v2(Config& c) {
+  set_dense(c);
+  c.model.attention = AttentionKind::mla;
+  c.model.kv_latent = 9;
+  c.model.nope_head_dim = 4;
+  c.model.rope_head_dim = 6;
+  c.model.value_head_dim = 5;
+  c.model.num_kv_heads = 4;
+  c.model.head_dim = 10;
+  c.model.rope_scaling = RopeScaling::yarn;
+  c.model.yarn_factor = 4;
+  c.model.yarn_original_length = 4;
+  c.model.yarn_beta_fast = 16;
+  c.model.yarn_beta_slow = 0.5;
+  c.model.yarn_mscale = 0.7;
+  c.model.yarn_mscale_all_dim = 0.9;
+  c.moe.shared_experts = 3;
+  c.moe.routed_scale = 1.5;
+}
+
 /// The class has neither groups of experts below its default nor norms by default.
 inline void set_bailing(Config& c) {
   set_glm4(c);
@@ -103,8 +124,9 @@ struct ClassCase {
   void (*set)(Config&);
 };
 inline const std::vector<ClassCase> class_cases = {
-    {"MixtralForCausalLM", set_mixtral}, {"Qwen3MoeForCausalLM", set_qwen3},     {"OlmoeForCausalLM", set_olmoe},
-    {"Qwen2MoeForCausalLM", set_qwen2},  {"Ernie4_5_MoeForCausalLM", set_ernie}, {"Glm4MoeForCausalLM", set_glm4}};
+    {"MixtralForCausalLM", set_mixtral},       {"Qwen3MoeForCausalLM", set_qwen3},     {"OlmoeForCausalLM", set_olmoe},
+    {"Qwen2MoeForCausalLM", set_qwen2},        {"Ernie4_5_MoeForCausalLM", set_ernie}, {"Glm4MoeForCausalLM", set_glm4},
+    {"DeepseekV2ForCausalLM", set_deepseek_v2}};
 
 /// Classes that export does not choose by itself.
 inline const std::vector<ClassCase> other_class_cases = {{"BailingMoeV2ForCausalLM", set_bailing},

@@ -23,10 +23,22 @@ const std::set<std::string> required = {
     "num_local_experts",    "n_routed_experts", "moe_num_experts",   "num_experts_per_tok", "moe_k",
     "moe_intermediate_size"};
 /// Keys of transformers that do not change what a model computes, or not for the values of other keys that we accept.
-const std::set<std::string> without_effect = {
-    "attention_dropout",    "bos_token_id",        "eos_token_id",   "pad_token_id",      "output_router_logits",
-    "router_aux_loss_coef", "router_jitter_noise", "use_cache",      "max_window_layers", "embedding_dropout",
-    "output_dropout",       "pretraining_tp",      "aux_loss_alpha", "seq_aux",           "mtp_loss_scaling_factor"};
+const std::set<std::string> without_effect = {"attention_dropout",
+                                              "bos_token_id",
+                                              "eos_token_id",
+                                              "pad_token_id",
+                                              "output_router_logits",
+                                              "router_aux_loss_coef",
+                                              "router_jitter_noise",
+                                              "use_cache",
+                                              "max_window_layers",
+                                              "embedding_dropout",
+                                              "head_dim",
+                                              "output_dropout",
+                                              "pretraining_tp",
+                                              "aux_loss_alpha",
+                                              "seq_aux",
+                                              "mtp_loss_scaling_factor"};
 
 /// config.json of a class as export writes it, with a value that is not the default wherever another is legal.
 json config_of_class(const ClassCase& one) {
@@ -96,10 +108,19 @@ TEST_CASE("A key that is not there means what transformers takes it for") {
 }
 
 TEST_CASE("Every key that may be missing is in the table") {
-  const std::set<std::string> elsewhere = {
-      "head_dim",    "rope_scaling",    "rope_parameters", "quantization_config",
-      "rotary_dim",  "norm_topk_prob",  "router_dtype",    "moe_shared_expert_intermediate_size",
-      "layer_types", "per_layer_config"};  // absent: no such thing
+  const std::set<std::string> elsewhere = {"head_dim",
+                                           "rope_scaling",
+                                           "rope_parameters",
+                                           "quantization_config",
+                                           "rotary_dim",
+                                           "norm_topk_prob",
+                                           "router_dtype",
+                                           "moe_shared_expert_intermediate_size",
+                                           "original_max_position_embeddings",
+                                           "moe_layer_freq",
+                                           "scoring_func",
+                                           "layer_types",
+                                           "per_layer_config"};  // absent: no such thing
   for (const ClassCase& one : all_class_cases()) {
     for (const hf::ConfigKey& key : hf::family_of_class(one.name, "").keys) {
       if (!key.read || key.absent.empty()) continue;
@@ -111,10 +132,23 @@ TEST_CASE("Every key that may be missing is in the table") {
 
 // Else the first test could not tell a default from what the file says.
 TEST_CASE("The models of these tests differ from the defaults of their classes") {
-  const std::set<std::string> one_value_only = {
-      "hidden_act",         "attention_bias", "clip_qkv",       "qkv_bias",           "use_bias",
-      "use_sliding_window", "n_group",        "topk_group",     "moe_layer_interval", "decoder_sparse_step",
-      "scoring_func",       "score_function", "moe_layer_freq", "use_qkv_bias",       "moe_router_enable_expert_bias"};
+  const std::set<std::string> one_value_only = {"hidden_act",
+                                                "attention_bias",
+                                                "clip_qkv",
+                                                "qkv_bias",
+                                                "use_bias",
+                                                "use_sliding_window",
+                                                "n_group",
+                                                "topk_group",
+                                                "moe_layer_interval",
+                                                "decoder_sparse_step",
+                                                "scoring_func",
+                                                "score_function",
+                                                "topk_method",
+                                                "mlp_bias",
+                                                "moe_layer_freq",
+                                                "use_qkv_bias",
+                                                "moe_router_enable_expert_bias"};
   // Two values, of which the other class of the same key has the other one.
   const std::set<std::string> two_values = {"tie_word_embeddings", "norm_topk_prob"};
   // Written in full where the default is a shorthand or a size that our models do not have.
@@ -177,7 +211,7 @@ TEST_CASE("A key under its other name; two names that disagree") {
       ++names;
     }
   }
-  CHECK(names == 6);
+  CHECK(names == 7);
   json glm = config_of_class(class_cases[5]);
   for (const char* name : {"num_nextn_predict_layers", "num_mtp_layers"}) {
     glm.erase("num_nextn_predict_layers");

@@ -1,5 +1,5 @@
-// Ling 2.0 and DeepSeek-MoE, whose classes lie in code beside their checkpoints. Names and shapes are written out here
-// from that code; the values are those of a model under strand's own names.
+// Ling 2.0 and DeepSeek-MoE, whose classes lie in code beside their checkpoints, and DeepSeek-V2-Lite. Names and shapes
+// are written out here from that code; the values are those of a model under strand's own names.
 #include "foreign.h"
 
 using namespace strand;
@@ -311,6 +311,170 @@ TEST_CASE("DeepSeek-MoE: configurations that our models cannot follow, by key") 
   refuses("attention_bias", true, "false");
   refuses("n_routed_experts", nullptr, "whole number");
   refuses("rope_scaling", {{"type", "dynamic"}, {"factor", 2.0}}, "dynamic");
+}
+
+namespace {
+/// Row `row` of a matrix of `columns`.
+std::vector<double> row_of(const std::vector<double>& matrix, int64_t columns, int64_t row) {
+  return {matrix.begin() + row * columns, matrix.begin() + (row + 1) * columns};
+}
+}  // namespace
+
+TEST_CASE("DeepSeek-V2: names and shapes, rows of rotated neighbours") {
+  Config config = config_of({"DeepseekV2ForCausalLM", set_deepseek_v2});
+  SECTION("queries from the input") {}
+  SECTION("queries from a latent") {
+    config.model.q_latent = 8;
+  }
+  const Foreign foreign(config);
+  const TensorSource written(foreign.dir / "hf", "model");
+  const bool latent = config.model.q_latent > 0;
+  const std::string theirs = "model.layers.1.self_attn.", ours = "layers.1.attn.";
+  const auto shape = [&](const std::string& name) { return written.at(theirs + name).entry->shape; };
+  using Shape = std::vector<int64_t>;
+  CHECK(shape("kv_a_proj_with_mqa.weight") == Shape{15, 20});
+  CHECK(shape("kv_a_layernorm.weight") == Shape{9});
+  CHECK(shape("kv_b_proj.weight") == Shape{36, 9});
+  CHECK(shape("o_proj.weight") == Shape{20, 20});
+  if (latent) {
+    CHECK(shape("q_a_proj.weight") == Shape{8, 20});
+    CHECK(shape("q_a_layernorm.weight") == Shape{8});
+    CHECK(shape("q_b_proj.weight") == Shape{40, 8});
+  } else {
+    CHECK(shape("q_proj.weight") == Shape{40, 20});
+  }
+  std::map<std::string, std::string> same = {{"kv_a_layernorm.weight", "kv_a_norm.weight"},
+                                             {"kv_b_proj.weight", "kv_b_proj.weight"},
+                                             {"o_proj.weight", "o_proj.weight"}};
+  if (latent) {
+    same["q_a_proj.weight"] = "q_a_proj.weight";
+    same["q_a_layernorm.weight"] = "q_a_norm.weight";
+  }
+  for (const auto& [a, b] : same) CHECK(numbers(written, theirs + a) == foreign.ours(ours + b));
+  // Of 10 rows of a head, the last 6 are rotated; of 15 of the key, the last 6 too.
+  const int64_t neighbours[] = {0, 3, 1, 4, 2, 5};
+  const auto is_permuted = [&](const std::string& name, const std::string& our_name, int64_t columns, int64_t block,
+                               int64_t blocks) {
+    const std::vector<double> out = numbers(written, theirs + name), in = foreign.ours(ours + our_name);
+    for (int64_t b = 0; b < blocks; ++b) {
+      for (int64_t i = 0; i < block; ++i) {
+        const int64_t turning = i - (block - 6), from = turning < 0 ? i : block - 6 + neighbours[turning];
+        CHECK(row_of(out, columns, b * block + i) == row_of(in, columns, b * block + from));
+      }
+    }
+  };
+  const std::string queries = latent ? "q_b_proj.weight" : "q_proj.weight";
+  is_permuted(queries, queries, latent ? 8 : 20, 10, 4);
+  is_permuted("kv_a_proj_with_mqa.weight", "kv_a_proj.weight", 20, 15, 1);
+
+  const json c = read_json(foreign.dir / "hf/config.json");
+  CHECK(c["q_lora_rank"] == (latent ? json(8) : json(nullptr)));
+  CHECK(c["kv_lora_rank"] == 9);
+  CHECK(c["qk_nope_head_dim"] == 4);
+  CHECK(c["qk_rope_head_dim"] == 6);
+  CHECK(c["v_head_dim"] == 5);
+  CHECK(c["topk_method"] == "greedy");
+  CHECK(c["max_position_embeddings"] == 16);
+  const json scaling = {
+      {"rope_type", "yarn"}, {"type", "yarn"},   {"factor", 4.0}, {"original_max_position_embeddings", 4},
+      {"beta_fast", 16.0},   {"beta_slow", 0.5}, {"mscale", 0.7}, {"mscale_all_dim", 0.9}};
+  CHECK(c["rope_scaling"] == scaling);
+  require_same_model(foreign, hf::import_model(foreign.dir / "hf", foreign.dir / "imported"));
+}
+
+TEST_CASE("DeepSeek-V2: a shared expert without effect, groups that are all kept") {
+  Config config = config_of({"DeepseekV2ForCausalLM", set_deepseek_v2});
+  config.moe.shared_experts = 0;
+  const Foreign foreign(config);
+  foreign.edit_config([](json& c) {
+    c["topk_method"] = "group_limited_greedy";
+    c["n_group"] = c["topk_group"] = 5;
+  });
+  require_same_model(foreign, hf::import_model(foreign.dir / "hf", foreign.dir / "imported"));
+}
+
+TEST_CASE("DeepSeek-V2: configurations that our models cannot follow, by key") {
+  const Foreign foreign(config_of({"DeepseekV2ForCausalLM", set_deepseek_v2}));
+  const json whole = read_json(foreign.dir / "hf/config.json");
+  const auto refuses = [&](const char* key, const json& value, const std::string& says) {
+    INFO(key << " = " << value);
+    json changed = whole;
+    changed[key] = value;
+    put(foreign.dir / "hf/config.json", changed.dump());
+    CHECK_THAT(foreign.refusal(), Contains("config.json: " + std::string(key)) && Contains(says));
+  };
+  refuses("topk_method", "group_limited_greedy", "two best experts");  // with n_group and topk_group below
+  refuses("topk_method", "noaux_tc", "greedy");
+  refuses("norm_topk_prob", true, "ignores it");
+  refuses("num_key_value_heads", 2, "each of the 4 heads");
+  refuses("moe_layer_freq", 2, "only know 1");
+  refuses("mlp_bias", true, "false");
+  refuses("attention_bias", true, "false");
+  refuses("kv_lora_rank", "9", "whole number");
+}
+
+TEST_CASE("YaRN whose numbers mean different things to different programs, by key") {
+  const Foreign foreign(config_of({"Qwen3MoeForCausalLM", set_qwen3}));
+  const json whole = read_json(foreign.dir / "hf/config.json");
+  const json plain = {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 4}};
+  int imports = 0;
+  const auto import_with = [&](const json& more) {
+    json changed = whole;
+    changed["rope_scaling"] = plain;
+    changed["rope_scaling"].update(more);
+    for (const auto& [key, value] : more.items())
+      if (value == "absent") changed["rope_scaling"].erase(key);
+    put(foreign.dir / "hf/config.json", changed.dump());
+    return hf::import_model(foreign.dir / "hf", foreign.dir / fmt::format("yarn{}", imports++)).config.model;
+  };
+  const auto refusal = [&](const json& more) {
+    INFO(more);
+    const std::string error = error_of([&] { import_with(more); });
+    CHECK_THAT(error, Contains("config.json: rope_scaling"));
+    return error;
+  };
+  const ModelConfig usual = import_with(json::object());
+  CHECK(usual.rope_scaling == RopeScaling::yarn);
+  CHECK(usual.yarn_factor == 4);
+  CHECK(usual.yarn_original_length == 4);
+  CHECK(usual.yarn_beta_fast == 32);
+  CHECK(usual.yarn_beta_slow == 1);
+  CHECK(usual.yarn_mscale == 1);
+  CHECK(usual.yarn_mscale_all_dim == 0);
+  CHECK(import_with({{"mscale", 1.0}, {"mscale_all_dim", 0}}).yarn_mscale_all_dim == 0);
+  CHECK(import_with({{"mscale", nullptr}, {"beta_fast", nullptr}, {"truncate", true}}).yarn_beta_fast == 32);
+  CHECK(import_with({{"mscale", 0.7}, {"mscale_all_dim", 0.9}}).yarn_mscale == 0.7);
+  CHECK_THAT(refusal({{"mscale", 0.7}}), Contains("mscale 0.7 and mscale_all_dim null"));
+  CHECK_THAT(refusal({{"mscale", 0}, {"mscale_all_dim", 1.0}}), Contains("one is zero"));
+  CHECK_THAT(refusal({{"mscale", 0}, {"mscale_all_dim", 0}}), Contains("one is zero"));
+  CHECK_THAT(refusal({{"mscale_all_dim", 1.0}}), Contains("one is zero"));
+  CHECK_THAT(refusal({{"attention_factor", 1.2}}), Contains("attention_factor 1.2"));
+  CHECK_THAT(refusal({{"truncate", false}}), Contains("truncate"));
+  CHECK_THAT(refusal({{"factor", "absent"}}), Contains("YaRN without factor"));
+  CHECK_THAT(refusal({{"original_max_position_embeddings", "absent"}}), Contains("original_max_position_embeddings"));
+  CHECK_THAT(refusal({{"mrope_section", {1, 1}}}), Contains("mrope_section"));
+  CHECK_THAT(error_of([&] { import_with({{"factor", 0.5}}); }), Contains("config.json") && Contains("yarn_factor"));
+  put(foreign.dir / "hf/config.json", [&] {
+    json changed = whole;
+    changed["rope_scaling"] = plain;
+    changed["original_max_position_embeddings"] = 8;
+    return changed.dump();
+  }());
+  CHECK_THAT(foreign.refusal(), Contains("config.json: original_max_position_embeddings"));
+}
+
+TEST_CASE("A model with YaRN leaves with the length that its factor makes") {
+  Config config = config_of({"Qwen3MoeForCausalLM", set_qwen3});
+  config.model.rope_scaling = RopeScaling::yarn;
+  config.model.yarn_factor = 40;
+  config.model.yarn_original_length = 8;
+  const Foreign foreign(config);
+  const json c = read_json(foreign.dir / "hf/config.json");
+  CHECK(c["max_position_embeddings"] == 320);
+  CHECK_FALSE(c["rope_scaling"].contains("mscale"));
+  CHECK(c["rope_parameters"]["rope_type"] == "yarn");
+  config.model.yarn_mscale = 0.5;  // and yarn_mscale_all_dim 0
+  CHECK_THAT(error_of([&] { Foreign{config}; }), Contains("yarn_mscale and yarn_mscale_all_dim"));
 }
 
 TEST_CASE("A class that is asked for and does not fit, or is none") {

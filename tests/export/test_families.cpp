@@ -54,17 +54,10 @@ TEST_CASE("Options that no class can express are refused by name, with the neare
              Contains("Glm4MoeForCausalLM") && Contains("model.qk_norm: none or head"));
   CHECK_THAT(refusal([](Config& c) { c.moe.num_experts = 8, c.moe.groups = 4, c.moe.groups_kept = 2; }),
              Contains("moe.groups: 1") && Contains("Glm4MoeForCausalLM"));
-  CHECK_THAT(refusal([](Config& c) {
-               c.model.rope_scaling = RopeScaling::yarn;
-               c.model.yarn_factor = 4;
-               c.model.yarn_original_length = 64;
-             }),
-             Contains("model.rope_scaling: none"));
-  CHECK_THAT(refusal([](Config& c) {
-               c.model.attention = AttentionKind::mla;
-               c.model.kv_latent = c.model.nope_head_dim = c.model.rope_head_dim = c.model.value_head_dim = 4;
-             }),
-             Contains("model.attention: heads"));
+  CHECK_THAT(refusal([](Config& c) { set_deepseek_v2(c), c.moe.score = RouterScore::sigmoid; }),
+             Contains("DeepseekV2ForCausalLM (with moe.score: softmax)"));
+  CHECK_THAT(refusal([](Config& c) { set_deepseek_v2(c), c.moe.bias_rate = 0.1; }),
+             Contains("DeepseekV2ForCausalLM (with moe.bias_rate: 0.0)"));
   CHECK_THAT(refusal([](Config& c) { c.model.dense_layers = 3, c.model.dense_ffn = 8; }),
              Contains("model.dense_layers below model.num_layers"));
   CHECK_THAT(

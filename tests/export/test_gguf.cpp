@@ -55,6 +55,28 @@ std::unique_ptr<Checkpoint> checkpoint_with(const Config& config, const Temporar
 }
 }  // namespace
 
+namespace {
+void set_yarn(Config& c) {
+  c.model.rope_scaling = RopeScaling::yarn;
+  c.model.yarn_factor = 4;
+  c.model.yarn_original_length = 4;
+}
+/// DeepSeek-V2-Lite, as llama.cpp recognizes it.
+void set_lite(Config& c) {
+  set_deepseek_v2(c);
+  c.model.num_layers = 27;
+  c.model.norm_eps = 1e-6;
+  c.model.yarn_beta_fast = 32;
+  c.model.yarn_beta_slow = 1;
+  c.model.yarn_mscale = c.model.yarn_mscale_all_dim = 0.7;
+}
+void set_lite_layers_with_unequal_mscales(Config& c) {
+  set_lite(c);
+  c.model.yarn_mscale = 1;
+  c.model.yarn_mscale_all_dim = 0;
+}
+}  // namespace
+
 TEST_CASE("A family's own architecture is taken where llama.cpp computes the model with it") {
   CHECK(architecture_for(set_mixtral) == "llama");
   CHECK(architecture_for([](Config& c) { c.model.qk_norm = QkNorm::head, c.moe.renormalize = true; }) == "qwen3moe");
@@ -63,6 +85,8 @@ TEST_CASE("A family's own architecture is taken where llama.cpp computes the mod
   CHECK(architecture_for([](Config& c) { set_ernie(c), c.moe.renormalize = true; }) == "ernie4_5-moe");
   CHECK(architecture_for(set_deepseek) == "deepseek");
   CHECK(architecture_for(set_glm4) == "glm4moe");
+  CHECK(architecture_for(set_lite) == "deepseek2");
+  CHECK(architecture_for([](Config& c) { set_mixtral(c), set_yarn(c); }) == "llama");
 }
 
 TEST_CASE("Traits for which llama.cpp ignores the file have the architecture that reads them all") {
@@ -96,13 +120,22 @@ TEST_CASE("Traits that no architecture has are refused by name") {
              Contains("model.head_dim = hidden_size / num_heads"));
   CHECK_THAT(refusal([](Config& c) { c.model.dense_layers = 3, c.model.dense_ffn = 8; }),
              Contains("model.dense_layers below model.num_layers"));
-  CHECK_THAT(refusal([](Config& c) { c.model.rope_scaling = RopeScaling::yarn; }),
-             Contains("model.rope_scaling: none"));
   CHECK_THAT(refusal([](Config& c) {
-               c.model.attention = AttentionKind::mla;
-               c.model.kv_latent = c.model.nope_head_dim = c.model.rope_head_dim = c.model.value_head_dim = 4;
+               set_mixtral(c), set_yarn(c);
+               c.model.yarn_beta_fast = 16;
              }),
-             Contains("model.attention: heads"));
+             Contains("llama (with model.yarn_beta_fast: 32 and yarn_beta_slow: 1)"));
+  CHECK_THAT(refusal([](Config& c) {
+               set_mixtral(c), set_yarn(c);
+               c.model.yarn_mscale_all_dim = 1;
+             }),
+             Contains("llama (with model.yarn_mscale: 1 and yarn_mscale_all_dim: 0)"));
+  CHECK_THAT(refusal(set_lite_layers_with_unequal_mscales),
+             Contains("model.yarn_mscale = yarn_mscale_all_dim, above 0"));
+  CHECK_THAT(refusal([](Config& c) { set_lite(c), c.model.num_layers = 12; }),
+             Contains("model.num_layers: 26 or 27 with q_latent: 0"));
+  CHECK_THAT(refusal([](Config& c) { set_lite(c), c.model.q_latent = 8; }), Contains("another number without"));
+  CHECK_THAT(refusal([](Config& c) { set_lite(c), c.model.norm_eps = 1e-5; }), Contains("model.norm_eps: 1e-6"));
   CHECK_THAT(refusal([](Config& c) { c.moe.num_experts = 1025; }), Contains("moe.num_experts: 1024 or fewer"));
   CHECK_THAT(refusal([](Config& c) { c.model.num_layers = 513; }), Contains("model.num_layers: 512 or fewer"));
 }

@@ -293,7 +293,7 @@ TEST_CASE("Configurations that our models cannot follow are refused by key") {
   refuses(mixtral, {"hidden_act", "gelu", "silu"});
   refuses(mixtral, {"hidden_size", "8", "whole number"});
   refuses(mixtral, {"hidden_size", 8.5, "whole number"});
-  refuses(mixtral, {"rope_parameters", {{"rope_type", "yarn"}, {"rope_theta", 1e4}}, "yarn"});
+  refuses(mixtral, {"rope_parameters", {{"rope_type", "longrope"}, {"rope_theta", 1e4}}, "longrope"});
   refuses(mixtral, {"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}, "linear"});
   refuses(qwen3, {"attention_bias", true, "false"});
   refuses(qwen3, {"mlp_only_layers", nlohmann::json::array({1}), "first layers"});

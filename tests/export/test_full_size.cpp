@@ -1,0 +1,128 @@
+// The four backbones at their real size, from files that hold nothing but their header: the data is a hole in the file,
+// which takes no room on the disk and reads as zeros.
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "config/model_size.h"
+#include "export/hf_import.h"
+#include "export/tensor_import.h"
+#include "export/tensor_map.h"
+#include "models.h"
+
+using namespace strand;
+using namespace strand::test;
+namespace fs = std::filesystem;
+
+namespace {
+struct Backbone {
+  std::string config, class_name;
+};
+const std::vector<Backbone> backbones = {{"qwen3_30b_a3b", "Qwen3MoeForCausalLM"},
+                                         {"deepseek_moe_16b", "DeepseekForCausalLM"},
+                                         {"deepseek_v2_lite", "DeepseekV2ForCausalLM"},
+                                         {"ling_mini_2", "BailingMoeV2ForCausalLM"}};
+
+/// A directory with the tensors of a model in bf16, all zero.
+struct SparseModel {
+  TemporaryDirectory dir;
+  Config config;
+  const hf::Family& family;
+
+  explicit SparseModel(const Backbone& backbone)
+      : config(load_config(std::string(STRAND_SOURCE_DIR) + "/configs/backbones/" + backbone.config + ".yaml")),
+        family(hf::family_of_class(backbone.class_name, "")) {
+    std::map<std::string, TensorEntry> entries;
+    for (const hf::MappedTensor& t : hf::map_tensors(family.tensors, config)) {
+      TensorEntry& entry = entries[t.theirs];
+      entry.name = t.theirs;
+      entry.type = DType::bf16;
+      entry.shape = t.their_shape;
+    }
+    std::vector<TensorEntry> tensors;
+    for (auto& [name, entry] : entries) tensors.push_back(entry);
+    const std::string header = layout_safetensors(tensors, {}, "header");
+    uint64_t data = 0;
+    for (const TensorEntry& t : tensors) data = std::max(data, t.end);
+    put(path(), header);
+    REQUIRE(truncate(path().c_str(), static_cast<off_t>(header.size() + data)) == 0);
+    put(dir / "hf/config.json", hf::config_json(family, config, {}, DType::bf16));
+  }
+  std::string path() {
+    fs::create_directories(dir / "hf");
+    return dir / "hf/model.safetensors";
+  }
+};
+
+/// Most bytes that this process has had in memory that belong to no file.
+uint64_t anonymous_bytes() {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  while (status >> word) {
+    uint64_t kibibytes = 0;
+    if (word == "RssAnon:" && status >> kibibytes) return kibibytes << 10;
+  }
+  return 0;
+}
+
+/// A disk on which zeros take no room.
+class HollowLayer : public UnsyncedLayer {
+ public:
+  ssize_t write(int descriptor, const void* bytes, size_t count) override {
+    const char* const begin = static_cast<const char*>(bytes);
+    if (count == 0 || *begin != 0 || std::memcmp(begin, begin + 1, count - 1) != 0)
+      return UnsyncedLayer::write(descriptor, bytes, count);
+    const off_t end = lseek(descriptor, static_cast<off_t>(count), SEEK_CUR);
+    if (end < 0 || ftruncate(descriptor, end) != 0) return -1;
+    return static_cast<ssize_t>(count);
+  }
+};
+}  // namespace
+
+TEST_CASE("Every tensor of a backbone has its place, and reading them takes little memory") {
+  for (const Backbone& backbone : backbones) {
+    INFO(backbone.config);
+    SparseModel model(backbone);
+    const std::string where = model.dir / "hf/config.json";
+    hf::ForeignConfig foreign = hf::read_config_json(get(where), where, 4096);
+    CHECK(foreign.config.model == model.config.model);
+    foreign.config.moe.bias_rate = model.config.moe.bias_rate;  // which follows from the tensors
+    foreign.config.moe.renormalize = model.config.moe.renormalize;
+    CHECK(foreign.config.moe == model.config.moe);
+    const TensorSource source(model.dir / "hf", "model");
+    CHECK(source.total_bytes() > uint64_t{30} << 30);
+    hf::require_plausible(model.family, foreign.config, source);
+    const uint64_t before = anonymous_bytes();
+    const hf::ImportedTensors imported = hf::tensors_for_import(foreign, source);
+    int64_t weights = 0;
+    std::vector<char> piece(1 << 20);
+    for (const NamedTensor& t : imported.tensors) {
+      if (!t.name.ends_with("router.bias")) weights += static_cast<int64_t>(byte_size(t) / 4);
+      t.read(piece.data(), byte_size(t) - 4, 4);  // the last element
+      if (t.name.find(".experts.") == std::string::npos) t.read(piece.data(), 0, std::min(byte_size(t), piece.size()));
+    }
+    CHECK(weights == model_size(model.config).parameters);
+    CHECK(anonymous_bytes() - before < uint64_t{256} << 20);
+  }
+}
+
+// Takes minutes of a core for each: build/test_full_size "[whole]"
+TEST_CASE("A backbone is imported as a whole within 1 GiB of memory", "[.][whole]") {
+  for (const Backbone& backbone : backbones) {
+    INFO(backbone.config);
+    SparseModel model(backbone);
+    HollowLayer hollow;
+    const InterposedFileLayer interposed(hollow);
+    rlimit limit{};
+    REQUIRE(getrlimit(RLIMIT_DATA, &limit) == 0);
+    const rlimit small{uint64_t{1} << 30, limit.rlim_max};
+    REQUIRE(setrlimit(RLIMIT_DATA, &small) == 0);
+    const hf::ImportSummary summary = hf::import_model(model.dir / "hf", model.dir / "imported");
+    REQUIRE(setrlimit(RLIMIT_DATA, &limit) == 0);
+    CHECK(summary.class_name == backbone.class_name);
+    const Checkpoint imported(summary.checkpoint);
+    int64_t weights = 0;
+    for (const auto& [name, item] : imported.model().items()) weights += static_cast<int64_t>(item.bytes().size() / 4);
+    CHECK(weights == model_size(model.config).parameters);
+    WARN(backbone.config << ": " << summary.tensors << " tensors, " << weights << " weights");
+  }
+}
