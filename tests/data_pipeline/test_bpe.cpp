@@ -257,6 +257,20 @@ TEST_CASE("Replace and Prepend change the text, and tokens keep their places") {
   CHECK(tokenizer->find_cut("a word and more", 0) == std::string::npos);
 }
 
+TEST_CASE("A file that would fill the memory or the stack is refused") {
+  json content = small_json(hello);
+  const json twice = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aa"}};
+  content["normalizer"] = {{"type", "Sequence"}, {"normalizers", std::vector<json>(60, twice)}};
+  const auto tokenizer = tokenizer_of(content);
+  check_error([&] { tokenizer->encode("a"); }, {"a normalizer makes"});
+  content = small_json(hello);
+  json& stages = content["pre_tokenizer"]["pretokenizers"];
+  std::vector<json> many(200, stages[0]);
+  many.push_back(stages[1]);
+  stages = many;
+  check_error([&] { tokenizer_of(content); }, {"pre_tokenizer", "more than 64 stages"});
+}
+
 TEST_CASE("Byte-level text survives, and bytes that are no text become U+FFFD") {
   const auto tokenizer = tokenizer_of(small_json(hello));
   for (uint64_t seed = 0; seed < 50; ++seed) {

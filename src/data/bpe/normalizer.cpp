@@ -15,6 +15,8 @@ namespace strand {
 namespace {
 // ICU counts bytes in 32 bits, and composition makes no text longer than three times.
 constexpr size_t max_bytes = size_t{1} << 29;
+// A text may grow so many times. Steps that multiply it again and again would fill the memory.
+constexpr size_t max_growth = 16, room_for_short_texts = 4096;
 
 void require_done(UErrorCode status) {
   require(U_SUCCESS(status), "ICU cannot normalize a text: {}", u_errorName(status));
@@ -24,7 +26,7 @@ void require_done(UErrorCode status) {
 const icu::Normalizer2& composer() {
   static const icu::Normalizer2* const made = [] {
     UErrorCode status = U_ZERO_ERROR;
-    static const icu::UnicodeSet known(u"[:age=9.0:]", status);
+    static const icu::UnicodeSet known(icu::UnicodeString("[:age=9.0:]", -1, US_INV), status);
     const icu::Normalizer2* const all = icu::Normalizer2::getNFCInstance(status);
     require_done(status);
     return new icu::FilteredNormalizer2(*all, known);
@@ -157,7 +159,11 @@ NormalizedText Normalizer::normalize(std::string_view text, KeepSource keep) con
     out.source.reserve(text.size());
     for (size_t i = 0; i < text.size(); ++i) out.source.push_back({i, i + 1});
   }
-  for (const NormalizerStep& step : steps_) out = std::visit([&](const auto& s) { return apply(s, out); }, step);
+  const size_t most = max_growth * text.size() + room_for_short_texts;
+  for (const NormalizerStep& step : steps_) {
+    out = std::visit([&](const auto& s) { return apply(s, out); }, step);
+    require(out.text.size() <= most, "a normalizer makes {} bytes of a text of {} bytes", out.text.size(), text.size());
+  }
   return out;
 }
 

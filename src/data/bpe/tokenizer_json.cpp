@@ -12,6 +12,8 @@
 namespace strand {
 
 namespace {
+constexpr size_t max_stages = 64;  // they are applied one inside the other
+
 /// Ids of so many tokens are below this. Some numbers may be left out, but a damaged file shall not fill the memory.
 uint64_t end_of_ids(size_t tokens) {
   return std::min<uint64_t>(2 * uint64_t{tokens} + 65536, uint64_t{1} << 24);
@@ -310,6 +312,7 @@ TokenizerJson TokenizerJson::parse(std::string_view text, const std::string& fil
   const std::optional<JsonPlace> splitter = top.find("pre_tokenizer");
   const bool spelled = splitter && read_pre_tokenizer(*splitter, out.splitter) == Spelled::yes;
   if (!spelled) top.refuse("no byte-level tokenizer: pre_tokenizer has no ByteLevel");
+  if (out.splitter.size() > max_stages) splitter->refuse(fmt::format("more than {} stages", max_stages));
   if (const auto normalizer = top.find("normalizer")) read_normalizer(*normalizer, out.normalizer);
   read_model(model, out);
   if (const auto added = top.find("added_tokens")) read_added_tokens(*added, model.at("vocab"), out);
