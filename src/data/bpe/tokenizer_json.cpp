@@ -19,8 +19,7 @@ uint64_t end_of_ids(size_t tokens) {
   return std::min<uint64_t>(2 * uint64_t{tokens} + 65536, uint64_t{1} << 24);
 }
 
-// ---- The normalizer
-// --------------------------------------------------------------------------------------------------
+// ---- The normalizer ------------------------------------------------------------------------------------------------
 
 /// A pattern is {"String": text} or {"Regex": expression}.
 Regex read_pattern(const JsonPlace& place) {
@@ -51,8 +50,7 @@ void read_normalizer(const JsonPlace& place, std::vector<NormalizerStep>& steps)
   }
 }
 
-// ---- The pre-tokenizer
-// -------------------------------------------------------------------------------------------------
+// ---- The pre-tokenizer ---------------------------------------------------------------------------------------------
 
 SplitBehavior read_behavior(const JsonPlace& place) {
   const std::string name = place.text();
@@ -63,7 +61,7 @@ SplitBehavior read_behavior(const JsonPlace& place) {
       fmt::format("the behavior \"{}\" is not understood; Isolated, Removed and MergedWithPrevious are", name));
 }
 
-/// Reads the stages before the bytes are spelled, and returns whether they are.
+/// Whether a pre-tokenizer ends with spelling the bytes of its pieces.
 enum class Spelled { no, yes };
 
 Spelled read_byte_level(const JsonPlace& place, std::vector<SplitterStage>& stages) {
@@ -101,10 +99,9 @@ Spelled read_pre_tokenizer(const JsonPlace& place, std::vector<SplitterStage>& s
   return Spelled::no;
 }
 
-// ---- The model
-// -------------------------------------------------------------------------------------------------------
+// ---- The model -----------------------------------------------------------------------------------------------------
 
-/// Throws Error unless the member is missing, null or this text.
+/// Throws Error unless the member is missing, null or empty.
 void require_absent(const JsonPlace& place, const char* key) {
   const std::optional<JsonPlace> found = place.find(key);
   if (found && !(found->value().is_string() && found->text().empty())) found->refuse("only null is understood");
@@ -132,7 +129,8 @@ std::vector<std::string> read_vocabulary(const JsonPlace& place) {
 class MergeReader {
  public:
   explicit MergeReader(const std::vector<std::string>& spellings) {
-    for (size_t id = 0; id < spellings.size(); ++id) ids_.emplace(spellings[id], static_cast<int32_t>(id));
+    for (size_t id = 0; id < spellings.size(); ++id)
+      if (!spellings[id].empty()) ids_.emplace(spellings[id], static_cast<int32_t>(id));
   }
 
   /// A merge is "left right" or ["left", "right"].
@@ -206,8 +204,7 @@ void read_model(const JsonPlace& place, TokenizerJson& out) {
   if (out.options.unknown < 0) require_all_bytes(vocabulary);
 }
 
-// ---- Added tokens, post-processor, decoder
-// -----------------------------------------------------------------------------
+// ---- Added tokens, post-processor, decoder -------------------------------------------------------------------------
 
 AddedToken read_added_token(const JsonPlace& place) {
   place.require_only({"id", "content", "special", "single_word", "lstrip", "rstrip", "normalized"});
