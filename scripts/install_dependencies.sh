@@ -15,7 +15,8 @@ build_packages=(
   g++ cmake ninja-build pkg-config # C++20: g++ 12
   ccache                           # makes the second build quick
   libdnnl-dev                      # matrix products (oneDNN)
-  libsentencepiece-dev             # tokenizers
+  libsentencepiece-dev             # tokenizers: SentencePiece
+  libpcre2-dev libicu-dev          # and byte-level BPE
   libyaml-cpp-dev                  # configurations
   nlohmann-json3-dev               # log.jsonl, manifests, safetensors headers
   libcli11-dev                     # command lines

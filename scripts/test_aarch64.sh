@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 suite=bookworm
 root=$PWD/build-aarch64/root
 libraries=libdnnl-dev,libsentencepiece-dev,libyaml-cpp-dev,nlohmann-json3-dev,libcli11-dev,libspdlog-dev,libfmt-dev
-libraries+=,libzstd-dev,zlib1g-dev,libxxhash-dev,catch2,libgomp1,libstdc++-12-dev,libc6-dev
+libraries+=,libpcre2-dev,libicu-dev,libzstd-dev,zlib1g-dev,libxxhash-dev,catch2,libgomp1,libstdc++-12-dev,libc6-dev
 
 fail() {
   echo "test_aarch64.sh: error: $*" >&2

@@ -14,7 +14,8 @@ namespace fs = std::filesystem;
 
 namespace {
 constexpr const char* config_name = "config.yaml";
-constexpr const char* tokenizer_name = "tokenizer.model";
+/// The file by which a tokenizer is opened is the first of these that is there.
+constexpr const char* tokenizer_names[] = {"tokenizer.model", "tokenizer.json", "tokenizer_config.json"};
 constexpr const char* state_name = "state.json";
 constexpr uint64_t max_text_bytes = 16'000'000;
 constexpr uint64_t max_tokenizer_bytes = uint64_t{1} << 30;
@@ -147,7 +148,7 @@ std::string CheckpointWriter::commit() {
 
 void write_once(CheckpointWriter& writer, const CheckpointContents& contents) {
   writer.write_file(config_name, contents.config_yaml);
-  if (!contents.tokenizer_model.empty()) writer.write_file(tokenizer_name, contents.tokenizer_model);
+  for (const auto& [name, bytes] : contents.tokenizer) writer.write_file(name, bytes);
   writer.write_state(contents.state);
 }
 
@@ -191,13 +192,16 @@ Checkpoint::Checkpoint(const std::string& path, Verification verification) : pat
   const std::string state_path = join(path, state_name);
   state_ = run_state_from_json(read_file(state_path, max_text_bytes), state_path);
   config_yaml_ = read_file(join(path, config_name), max_text_bytes);
-  if (fs::exists(tokenizer_path())) tokenizer_model_ = read_file(tokenizer_path(), max_tokenizer_bytes);
+  for (const char* name : tokenizer_names)
+    if (fs::exists(join(path, name))) tokenizer_.emplace(name, read_file(join(path, name), max_tokenizer_bytes));
   model_ = std::make_unique<TensorSource>(path, model_stem);
   if (TensorSource::exists(path, optimizer_stem)) optimizer_ = std::make_unique<TensorSource>(path, optimizer_stem);
 }
 
 std::string Checkpoint::tokenizer_path() const {
-  return join(path_, tokenizer_name);
+  for (const char* name : tokenizer_names)
+    if (tokenizer_.contains(name)) return join(path_, name);
+  fail("{} holds no tokenizer", path_);
 }
 
 const TensorSource& Checkpoint::optimizer() const {

@@ -4,7 +4,8 @@
 //   model.safetensors       weights by logical name (several files past a size, see tensor_source.h)
 //   optimizer.safetensors   moments, "m.<parameter>" and "v.<parameter>"; absent when only weights are kept
 //   config.yaml             the resolved configuration
-//   tokenizer.model         the tokenizer, verbatim; absent when the run has none
+//   tokenizer.model         the tokenizer, verbatim (or tokenizer.json and perhaps tokenizer_config.json); absent when
+//                           the run has none
 //   state.json              RunState
 //   manifest.json           sizes and digests of the others (manifest.h)
 // A checkpoint is written as `.step_00001000.tmp`. When it is complete and every file and directory is synced, it is
@@ -21,6 +22,7 @@
 
 #include "checkpoint/manifest.h"
 #include "checkpoint/tensor_source.h"
+#include "core/named_files.h"
 
 namespace strand {
 
@@ -55,7 +57,7 @@ struct RunState {
 struct CheckpointContents {
   RunState state;
   std::string config_yaml;
-  std::string tokenizer_model;  ///< bytes; empty = none
+  NamedFiles tokenizer;  ///< its files by their usual names; empty = none
   std::span<const NamedTensor> model;
   std::span<const NamedTensor> optimizer;  ///< empty = none
 };
@@ -120,8 +122,9 @@ class Checkpoint {
   const std::string& path() const { return path_; }
   const RunState& state() const { return state_; }
   const std::string& config_yaml() const { return config_yaml_; }
-  /// Empty when the run had none; the file is tokenizer_path().
-  const std::string& tokenizer_model() const { return tokenizer_model_; }
+  /// The files of the tokenizer; empty when the run had none.
+  const NamedFiles& tokenizer() const { return tokenizer_; }
+  /// The file by which the tokenizer is opened. Throws Error when there is none.
   std::string tokenizer_path() const;
   const TensorSource& model() const { return *model_; }
   /// Throws Error when the checkpoint holds weights only.
@@ -132,7 +135,7 @@ class Checkpoint {
   std::string path_;
   RunState state_;
   std::string config_yaml_;
-  std::string tokenizer_model_;
+  NamedFiles tokenizer_;
   std::unique_ptr<TensorSource> model_;
   std::unique_ptr<TensorSource> optimizer_;
 };

@@ -82,7 +82,7 @@ std::string describe_checkpoint(const std::string& path) {
     const Checkpoint checkpoint(path);
     text += describe_state(checkpoint.state()) + describe_source("model", checkpoint.model());
     if (checkpoint.has_optimizer()) text += describe_source("optimizer", checkpoint.optimizer());
-    text += fmt::format("tokenizer: {}\n", checkpoint.tokenizer_model().empty() ? "none" : checkpoint.tokenizer_path());
+    text += fmt::format("tokenizer: {}\n", checkpoint.tokenizer().empty() ? "none" : checkpoint.tokenizer_path());
     return text + "complete and undamaged\n";
   } catch (const Error& e) {
     return text + fmt::format("DAMAGED: {}\n", e.what());

@@ -2,8 +2,8 @@
 
 #include <filesystem>
 
-#include "checkpoint/strict_json.h"
 #include "core/error.h"
+#include "core/strict_json.h"
 
 namespace strand {
 

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <set>
 
-#include "checkpoint/strict_json.h"
 #include "core/error.h"
+#include "core/strict_json.h"
 #include "core/version.h"
 
 namespace strand {

@@ -5,8 +5,8 @@
 #include <set>
 #include <thread>
 
-#include "checkpoint/strict_json.h"
 #include "core/clock.h"
+#include "core/strict_json.h"
 
 namespace strand {
 

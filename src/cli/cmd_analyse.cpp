@@ -149,7 +149,7 @@ class Measurement {
     measured.collected = collector.take();
     fill(measured.trace, measured.collected, name);
     if (arguments_.redundancy) measured.redundancy = masked_losses(means[Term::ce]);
-    if (!model_.checkpoint().tokenizer_model().empty())
+    if (!model_.checkpoint().tokenizer().empty())
       measured.piece = [&tokenizer = model_.tokenizer()](int32_t id) {
         return id < tokenizer.vocab_size() ? tokenizer.piece(id) : fmt::format("<{}>", id);
       };

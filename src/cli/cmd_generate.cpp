@@ -11,6 +11,7 @@
 #include "core/file_io.h"
 #include "core/log.h"
 #include "core/standard_streams.h"
+#include "data/text_stream.h"
 #include "data/utf8.h"
 #include "infer/generate.h"
 
@@ -32,34 +33,10 @@ struct Arguments {
   bool print_ids = false;
 };
 
-/// Prints a text while it grows, each time the part that is new. The bytes of a character may come from several tokens.
-class TextStream {
- public:
-  explicit TextStream(const Tokenizer& tokenizer, std::vector<int32_t> prompt)
-      : tokenizer_(tokenizer), ids_(std::move(prompt)) {}
-
-  void show(int32_t id) {
-    ids_.push_back(id);
-    print(
-        /*hold_back=*/4);  // an unfinished UTF-8 character has at most 3 bytes, and decodes to U+FFFD until it is whole
-  }
-  void finish() { print(0); }
-
- private:
-  void print(size_t hold_back) {
-    const std::string text = tokenizer_.decode(ids_);
-    const size_t end = text.size() > hold_back ? text.size() - hold_back : 0;
-    size_t cut = std::max(end, shown_);
-    while (cut < text.size() && cut > shown_ && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
-    write_output(std::string_view(text).substr(shown_, cut - shown_));
-    flush_output();
-    shown_ = cut;
-  }
-
-  const Tokenizer& tokenizer_;
-  std::vector<int32_t> ids_;
-  size_t shown_ = 0;
-};
+void print_now(const std::string& text) {
+  write_output(text);
+  flush_output();
+}
 
 /// The lines of a file, of a pipe, or of standard input ("-"), without a byte-order mark and without carriage returns.
 std::vector<std::string> prompts_in(const std::string& path) {
@@ -98,7 +75,7 @@ std::vector<std::vector<int32_t>> encode(const Tokenizer& tokenizer, const std::
   std::vector<std::vector<int32_t>> all;
   for (const std::string& prompt : prompts) {
     std::vector<int32_t> ids;
-    if (tokenizer.bos_id() >= 0) ids.push_back(tokenizer.bos_id());
+    if (tokenizer.begins_with_bos()) ids.push_back(tokenizer.bos_id());
     tokenizer.encode(prompt, ids);
     all.push_back(std::move(ids));
   }
@@ -145,13 +122,12 @@ void run(const Arguments& a) {
   // A single text is shown while it grows. Several texts are shown when all are complete.
   const bool streaming = prompts.size() == 1 && !a.print_ids;
   TextStream stream(tokenizer, prompts[0]);
-  const OnToken show = [&](size_t, int32_t id) { stream.show(id); };
+  const OnToken show = [&](size_t, int32_t id) { print_now(stream.add(id)); };
   GenerationSpeed speed;
   const std::vector<Continuation> texts =
       generate(model.session(), prompts, options, streaming ? show : OnToken{}, &speed);
   if (streaming) {
-    stream.finish();
-    write_output("\n");
+    print_now(stream.finish() + "\n");
   }
   for (size_t i = 0; i < texts.size() && !streaming; ++i) {
     if (a.print_ids) {

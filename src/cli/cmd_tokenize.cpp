@@ -33,7 +33,6 @@ struct Options {
 
 void run(const Options& options) {
   TokenizeOptions task = options.tokenize;
-  task.add_bos = !options.no_bos;
   task.add_eos = !options.no_eos;
   task.threads = threads_for(task.threads);
   if (task.val_output.empty() != (task.val_fraction == 0)) {
@@ -43,9 +42,10 @@ void run(const Options& options) {
   const PlaceLock lock = lock_output(task.output, "tokenize");
   std::optional<PlaceLock> val_lock;
   if (!task.val_output.empty()) val_lock.emplace(lock_output(task.val_output, "tokenize"));
-  const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
+  const std::unique_ptr<const Tokenizer> tokenizer = Tokenizer::load(options.tokenizer);
+  task.add_bos = !options.no_bos && tokenizer->begins_with_bos();
   double next_report = report_seconds;
-  const TokenizeSummary summary = tokenize(task, tokenizer, [&](const TokenizeSummary& so_far) {
+  const TokenizeSummary summary = tokenize(task, *tokenizer, [&](const TokenizeSummary& so_far) {
     if (so_far.seconds < next_report) return;
     log_info(to_string(so_far));
     next_report = so_far.seconds + report_seconds;
@@ -63,7 +63,7 @@ void add_tokenize_command(CLI::App& app) {
   TokenizeOptions& task = options->tokenize;
   task.threads = 0;
   add_text_arguments(*command, task.inputs, task.text);
-  command->add_option("--tokenizer", options->tokenizer, "SentencePiece .model")->type_name("FILE")->required();
+  command->add_option("--tokenizer", options->tokenizer, "SentencePiece .model, or the tokenizer.json of byte-level BPE")->type_name("FILE")->required();
   command->add_option("--out", task.output, "Prefix of the .bin/.idx pair to write")->type_name("PREFIX")->required();
   command
       ->add_option_function<std::string>(
@@ -79,7 +79,7 @@ void add_tokenize_command(CLI::App& app) {
   add_number(*command, "--seed", task.seed, uint64_t{0}, std::numeric_limits<uint64_t>::max(),
              "Seed of the choice of validation documents (default 1)");
   add_threads(*command, task.threads);
-  command->add_flag("--no-bos", options->no_bos, "Do not begin documents with BOS");
+  command->add_flag("--no-bos", options->no_bos, "Do not begin documents with BOS (some tokenizers never do)");
   command->add_flag("--no-eos", options->no_eos, "Do not end documents with EOS");
   command->callback([options] { run(*options); });
 }

@@ -1,10 +1,11 @@
-// strand train-tokenizer: trains a SentencePiece model on text.
+// strand train-tokenizer: trains a tokenizer on text.
 #include <fmt/core.h>
 
 #include <limits>
 #include <memory>
 #include <string>
 
+#include "cli/choice_option.h"
 #include "cli/commands.h"
 #include "cli/number_option.h"
 #include "cli/place_locks.h"
@@ -45,14 +46,20 @@ void run(const TokenizerTraining& options) {
 }  // namespace
 
 void add_train_tokenizer_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("train-tokenizer", "Train a SentencePiece tokenizer (LLaMA-2 kind) on text");
+  CLI::App* command =
+      app.add_subcommand("train-tokenizer", "Train a tokenizer on text: a SentencePiece model or byte-level BPE");
   command->footer("Example: strand train-tokenizer data/text/anarchism --vocab-size 2000 --out data/mine.model");
   const auto options = std::make_shared<TokenizerTraining>();
   add_text_arguments(*command, options->inputs, options->text);
-  command->add_option("--out", options->output, "The .model to write")->type_name("FILE")->required();
+  command->add_option("--out", options->output, "The .model to write, or the tokenizer.json for bpe-bytes")
+      ->type_name("FILE")
+      ->required();
+  add_choice(*command, "--type", options->type,
+             {{"sentencepiece", TokenizerType::sentencepiece}, {"bpe-bytes", TokenizerType::bpe_bytes}},
+             "A SentencePiece model of LLaMA-2's kind (default), or byte-level BPE for AutoTokenizer");
   const auto shown = [](auto value) { return fmt::format(" (default {})", value); };
   add_number(*command, "--vocab-size", options->vocab_size, int64_t{1}, (int64_t{1} << 24) - 1,
-             "Pieces, the 3 special and 256 byte ones included" + shown(options->vocab_size));
+             "Pieces, the special ones and the 256 bytes included" + shown(options->vocab_size));
   add_number(*command, "--sample-bytes", options->sample_bytes, uint64_t{1}, uint64_t{1} << 60,
              "Train on about this many bytes, drawn line by line from all text (bounds time and memory)" +
                  shown(options->sample_bytes));

@@ -111,8 +111,8 @@ The directory of a run (run.dir and run.name): config.yaml, log.jsonl with one J
 TensorBoard, and checkpoints/.
 .TP
 .I step_00001000/
-A checkpoint: safetensors files, config.yaml, tokenizer.model, state.json, and manifest.json with a checksum of every
-other file.
+A checkpoint: safetensors files, config.yaml, tokenizer.model or tokenizer.json, state.json, and manifest.json with a
+checksum of every other file.
 .SH ENVIRONMENT
 .TP
 .B STRAND_ISA

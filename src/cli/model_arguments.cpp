@@ -86,7 +86,7 @@ Session& OpenModel::open(SessionShape shape) {
 }
 
 const Tokenizer& OpenModel::tokenizer() const {
-  require(tokenizer_.has_value(), "{} holds no tokenizer, so text cannot be turned into ids", checkpoint_.path());
+  require(tokenizer_ != nullptr, "{} holds no tokenizer, so text cannot be turned into ids", checkpoint_.path());
   return *tokenizer_;
 }
 

@@ -2,7 +2,6 @@
 // `CHECKPOINT [--device D] [--precision P] [--threads N]`, and the model that they name, opened for inference.
 #include <CLI/CLI.hpp>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "checkpoint/checkpoint.h"
@@ -50,7 +49,7 @@ class OpenModel {
 
   Checkpoint checkpoint_;
   Config config_;
-  std::optional<Tokenizer> tokenizer_;
+  std::unique_ptr<const Tokenizer> tokenizer_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<Ops> ops_;
   int sharing_memory_ = 1;  ///< processes of this run on the memory of the device

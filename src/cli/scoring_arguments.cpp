@@ -61,7 +61,7 @@ class ProgressLine {
 BeginText begin_text(const std::string& bos, const Tokenizer& tokenizer) {
   if (bos == "on") return BeginText::with_bos;
   if (bos == "off") return BeginText::plain;
-  return tokenizer.bos_id() >= 0 ? BeginText::with_bos : BeginText::plain;
+  return tokenizer.begins_with_bos() ? BeginText::with_bos : BeginText::plain;
 }
 }  // namespace
 

@@ -8,7 +8,7 @@
 namespace strand::cli {
 
 namespace {
-// SentencePiece counts bytes in 32 bits, and normalization may turn one byte into three.
+// SentencePiece and ICU count bytes in 32 bits, and normalization may turn one byte into three.
 constexpr uint64_t largest_document_mebibytes = 512;
 }  // namespace
 

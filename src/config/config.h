@@ -118,7 +118,7 @@ struct DataSource {
 struct DataConfig {
   std::vector<DataSource> train;
   std::vector<DataSource> val;
-  std::string tokenizer;        ///< a SentencePiece .model
+  std::string tokenizer;        ///< a SentencePiece .model or a tokenizer.json
   int64_t sequence_length = 0;  ///< S
 
   bool operator==(const DataConfig&) const = default;

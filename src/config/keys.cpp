@@ -207,7 +207,7 @@ std::vector<Key> data_keys() {
       {"data", "train", sources<g, &C::train>(),
        "token files to train on; format is one of auto, megatron, llmc, raw_u16, raw_i32"},
       {"data", "val", sources<g, &C::val>(), "token files to validate on"},
-      {"data", "tokenizer", text<g, &C::tokenizer>(), "SentencePiece model that made the token files"},
+      {"data", "tokenizer", text<g, &C::tokenizer>(), "Tokenizer that made the token files: a SentencePiece .model or a tokenizer.json"},
       {"data", "sequence_length", integer<g, &C::sequence_length>(1, int64_t{1} << 24), "S, tokens in a sequence",
        required},
   };

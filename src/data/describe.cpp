@@ -99,16 +99,17 @@ std::string describe_token_file(const std::string& path, TokenFormat format, con
 }
 
 std::string describe_tokenizer(const std::string& path) {
-  const Tokenizer tokenizer = Tokenizer::load(path);
+  const std::unique_ptr<const Tokenizer> loaded = Tokenizer::load(path);
+  const Tokenizer& tokenizer = *loaded;
   int64_t bytes = 0, control = 0;
   for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
     bytes += tokenizer.is_byte(id) ? 1 : 0;
     control += tokenizer.is_control(id) ? 1 : 0;
   }
-  std::string text = fmt::format("SentencePiece model {}\npieces: {} ({} bytes, {} control)\n", path,
+  std::string text = fmt::format("{} {}\npieces: {} ({} bytes, {} control)\n", tokenizer.kind(), path,
                                  tokenizer.vocab_size(), bytes, control);
-  text += fmt::format("unk {}, bos {}, eos {}, pad {}\n", tokenizer.unk_id(), tokenizer.bos_id(), tokenizer.eos_id(),
-                      tokenizer.pad_id());
+  const SpecialTokens& special = tokenizer.special();
+  text += fmt::format("unk {}, bos {}, eos {}, pad {}\n", special.unk, special.bos, special.eos, special.pad);
   const std::string example = "The quick brown fox jumps over 13 lazy dogs.";
   text += fmt::format("\"{}\" ->", example);
   for (const int32_t id : tokenizer.encode(example)) text += fmt::format(" {}", tokenizer.piece(id));

@@ -209,8 +209,10 @@ void check(const TokenizeOptions& options, const Tokenizer& tokenizer) {
   };
   require(!split || absolute(options.output) != absolute(options.val_output), "train and validation output are both {}",
           options.output);
-  require(!options.add_bos || tokenizer.bos_id() >= 0, "{} has no BOS piece: ask for no BOS", tokenizer.name());
-  require(!options.add_eos || tokenizer.eos_id() >= 0, "{} has no EOS piece: ask for no EOS", tokenizer.name());
+  require(!options.add_bos || tokenizer.bos_id() >= 0, "{} has no BOS: ask for no BOS", tokenizer.name());
+  require(!options.add_eos || tokenizer.eos_id() >= 0,
+          "{} has no EOS: ask for no EOS (--no-eos); that of a {} is the eos_token in a {} beside it", tokenizer.name(),
+          tokenizer_json_file, tokenizer_config_file);
 }
 
 void write_part(const EncodedPart& part, TokenWriter& writer, TokenizeSide& side) {

@@ -1,116 +1,76 @@
 #include "data/tokenizer.h"
 
-#include <sentencepiece_processor.h>
-
 #include <algorithm>
-#include <mutex>
+#include <filesystem>
 
 #include "core/error.h"
 #include "core/mapped_file.h"
-#include "data/safe_cuts.h"
-#include "data/sentencepiece_model.h"
-#include "data/sentencepiece_reason.h"
+#include "data/bpe/bpe_tokenizer.h"
+#include "data/sentencepiece_tokenizer.h"
 
 namespace strand {
 
-namespace {
-constexpr uint64_t max_model_bytes = uint64_t{1} << 28;  // real ones have a few MB
-}  // namespace
+namespace fs = std::filesystem;
 
 namespace {
-std::string colon_reason(const std::string& status) {
-  const std::string reason = sentencepiece_reason(status);
-  return reason.empty() ? "" : ": " + reason;
-}
+constexpr uint64_t max_file_bytes = uint64_t{1} << 28;  // real ones have a few MB
 
-using Processor = sentencepiece::SentencePieceProcessor;
-
-std::unique_ptr<Processor> load_processor(std::string_view bytes, const std::string& name) {
-  auto processor = std::make_unique<Processor>();
-  const auto status = processor->LoadFromSerializedProto(absl::string_view(bytes.data(), bytes.size()));
-  require(status.ok(), "{} is not a SentencePiece model{}", name, colon_reason(status.ToString()));
-  require(processor->GetPieceSize() > 0, "{}: the model has no pieces", name);
-  return processor;
-}
-}  // namespace
-
-struct Tokenizer::Impl {
-  Impl(std::string_view model, std::string file)
-      : name(std::move(file)),
-        bytes(model),
-        processor(load_processor(bytes, name)),
-        cuts(SentencePieceModel::parse(bytes, name)) {}
-
-  std::string name;
-  std::string bytes;
-  std::unique_ptr<Processor> processor;
-  SafeCuts cuts;
-
-  /// The number of bytes at the begin of `text` that are encoded at once.
-  size_t first_block(std::string_view text) const;
-
-  void encode(const Processor& with, std::string_view text, std::vector<int32_t>& ids) const {
-    std::vector<int> found;
-    const auto status = with.Encode(absl::string_view(text.data(), text.size()), &found);
-    require(status.ok(), "{}: cannot encode text: {}", name, sentencepiece_reason(status.ToString()));
-    ids.insert(ids.end(), found.begin(), found.end());
-  }
-
-  /// The same model for parts that are continuations. It is made when the first of them comes.
-  const Processor& for_later_parts() const {
-    std::call_once(later_made_,
-                   [this] { later_ = load_processor(with_text_ends(bytes, cuts.ends_of_later_part(), name), name); });
-    return *later_;
-  }
-
- private:
-  mutable std::once_flag later_made_;
-  mutable std::unique_ptr<Processor> later_;
-};
-
-Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Tokenizer::~Tokenizer() = default;
-Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
-Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
-
-Tokenizer Tokenizer::load(const std::string& path) {
+std::string read_tokenizer_file(const std::string& path) {
   const MappedFile file(path);
-  require(file.size() <= max_model_bytes, "{} has {} bytes: too large for a SentencePiece model", path, file.size());
-  return from_bytes({reinterpret_cast<const char*>(file.data()), file.size()}, path);
+  require(file.size() <= max_file_bytes, "{} has {} bytes: too large for a tokenizer", path, file.size());
+  return {reinterpret_cast<const char*>(file.data()), file.size()};
 }
 
-Tokenizer Tokenizer::from_bytes(std::string_view bytes, const std::string& name) {
-  require(!bytes.empty(), "{} is empty, not a SentencePiece model", name);
-  return Tokenizer(std::make_unique<Impl>(bytes, name));
+/// A tokenizer.json begins with an object. No SentencePiece model begins so: its first byte, a newline, is followed by
+/// a length and another newline.
+bool is_json(std::string_view bytes) {
+  const size_t begin = bytes.find_first_not_of(" \t\r\n");
+  return begin != std::string_view::npos && bytes[begin] == '{';
+}
+}  // namespace
+
+std::unique_ptr<const Tokenizer> Tokenizer::load(const std::string& path) {
+  std::string bytes = read_tokenizer_file(path);
+  if (!is_json(bytes)) return from_files({{sentencepiece_file, std::move(bytes)}}, path);
+  NamedFiles files{{tokenizer_json_file, std::move(bytes)}};
+  const std::string config = (fs::path(path).parent_path() / tokenizer_config_file).string();
+  if (fs::exists(config)) files.emplace(tokenizer_config_file, read_tokenizer_file(config));
+  return from_files(files, path);
 }
 
-size_t Tokenizer::find_cut(std::string_view text, size_t from) const {
-  return impl_->cuts.find(text, from);
+std::unique_ptr<const Tokenizer> Tokenizer::from_files(const NamedFiles& files, const std::string& name) {
+  if (files.contains(tokenizer_json_file)) return std::make_unique<BpeTokenizer>(files, name);
+  require(files.contains(sentencepiece_file), "{}: neither a {} nor a {}", name, sentencepiece_file,
+          tokenizer_json_file);
+  return std::make_unique<SentencePieceTokenizer>(files, name);
 }
 
-size_t Tokenizer::Impl::first_block(std::string_view text) const {
-  return text.size() > Tokenizer::block_bytes ? std::min(cuts.find(text, Tokenizer::block_bytes), text.size())
-                                              : text.size();
+size_t Tokenizer::first_block(std::string_view text) const {
+  return text.size() > block_bytes ? std::min(find_cut(text, block_bytes), text.size()) : text.size();
 }
 
 size_t Tokenizer::longest_block(std::string_view text) const {
   size_t longest = 0;
   while (!text.empty()) {
-    const size_t length = impl_->first_block(text);
+    const size_t length = first_block(text);
     longest = std::max(longest, length);
     text.remove_prefix(length);
   }
   return longest;
 }
 
-void Tokenizer::encode(std::string_view text, std::vector<int32_t>& ids, TextPosition position) const {
-  bool begins = position == TextPosition::start;
-  while (!text.empty()) {
-    const size_t length = impl_->first_block(text);
-    impl_->encode(begins ? *impl_->processor : impl_->for_later_parts(), text.substr(0, length), ids);
-    text.remove_prefix(length);
-    begins = false;
+void Tokenizer::encode_blocks(const Block& whole, std::vector<int32_t>& ids, std::vector<TokenSpan>* spans) const {
+  for (Block rest = whole; !rest.text.empty(); rest.position = TextPosition::continuation) {
+    Block block = rest;
+    block.text = rest.text.substr(0, first_block(rest.text));
+    encode_block(block, ids, spans);
+    rest.text.remove_prefix(block.text.size());
+    rest.offset += block.text.size();
   }
+}
+
+void Tokenizer::encode(std::string_view text, std::vector<int32_t>& ids, TextPosition position) const {
+  encode_blocks({text, 0, position}, ids, nullptr);
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
@@ -119,59 +79,15 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
   return ids;
 }
 
-std::string Tokenizer::decode(std::span<const int32_t> ids) const {
-  for (const int32_t id : ids) {
-    require(id >= 0 && id < vocab_size(), "{}: id {} is outside the vocabulary of {}", impl_->name, id, vocab_size());
-  }
-  std::string text;
-  const auto status = impl_->processor->Decode(std::vector<int>(ids.begin(), ids.end()), &text);
-  require(status.ok(), "{}: cannot decode ids: {}", impl_->name, sentencepiece_reason(status.ToString()));
-  return text;
+std::vector<TokenSpan> Tokenizer::encode_with_spans(std::string_view text) const {
+  std::vector<int32_t> ids;
+  std::vector<TokenSpan> spans;
+  encode_blocks({text, 0, TextPosition::start}, ids, &spans);
+  return spans;
 }
 
-int64_t Tokenizer::vocab_size() const {
-  return impl_->processor->GetPieceSize();
-}
-int32_t Tokenizer::unk_id() const {
-  return impl_->processor->unk_id();
-}
-int32_t Tokenizer::bos_id() const {
-  return impl_->processor->bos_id();
-}
-int32_t Tokenizer::eos_id() const {
-  return impl_->processor->eos_id();
-}
-int32_t Tokenizer::pad_id() const {
-  return impl_->processor->pad_id();
-}
-
-namespace {
-void check_id(int32_t id, const Tokenizer& tokenizer) {
-  require(id >= 0 && id < tokenizer.vocab_size(), "{}: id {} is outside the vocabulary of {}", tokenizer.name(), id,
-          tokenizer.vocab_size());
-}
-}  // namespace
-
-const std::string& Tokenizer::piece(int32_t id) const {
-  check_id(id, *this);
-  return impl_->processor->IdToPiece(id);
-}
-
-bool Tokenizer::is_byte(int32_t id) const {
-  check_id(id, *this);
-  return impl_->processor->IsByte(id);
-}
-
-bool Tokenizer::is_control(int32_t id) const {
-  check_id(id, *this);
-  return impl_->processor->IsControl(id);
-}
-
-const std::string& Tokenizer::bytes() const {
-  return impl_->bytes;
-}
-const std::string& Tokenizer::name() const {
-  return impl_->name;
+void Tokenizer::check_id(int32_t id) const {
+  require(id >= 0 && id < vocab_size(), "{}: id {} is outside the vocabulary of {}", name_, id, vocab_size());
 }
 
 }  // namespace strand

@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
+#include <optional>
 #include <queue>
 #include <string_view>
 #include <unordered_map>
 
 #include "core/error.h"
 #include "core/random.h"
+#include "data/bpe/bpe_training.h"
 #include "data/output_file.h"
 #include "data/sentencepiece_reason.h"
 #include "data/text_files.h"
@@ -17,8 +20,9 @@
 
 namespace strand {
 
+namespace fs = std::filesystem;
+
 namespace {
-constexpr int64_t fixed_pieces = 3 + 256;    // unk, bos, eos and one piece a byte
 constexpr size_t max_sentence_bytes = 4192;  // SentencePiece's own limit; longer lines are cut, not skipped
 
 // A uniform sample of lines, of bounded size, in one pass over the text. Line i has the random rank f(seed, i), and the
@@ -77,22 +81,37 @@ class LineSample {
   std::priority_queue<Line> kept_;  // highest rank on top
 };
 
+// Cuts a line that is too long at a space, else before a character.
+void add_line(std::string_view line, LineSample& sample) {
+  while (line.size() > max_sentence_bytes) {
+    size_t cut = line.rfind(' ', max_sentence_bytes);
+    if (cut == std::string_view::npos || cut == 0) {
+      cut = max_sentence_bytes;
+      while ((static_cast<unsigned char>(line[cut]) & 0xC0) == 0x80) --cut;
+    }
+    sample.add(line.substr(0, cut));
+    line.remove_prefix(cut);
+  }
+  if (!line.empty()) sample.add(line);
+}
+
+// Lines without what ends them.
 void add_lines(std::string_view text, LineSample& sample) {
   while (!text.empty()) {
-    size_t length = std::min(text.find('\n'), text.size());
-    const size_t next = std::min(length + 1, text.size());
+    const size_t length = std::min(text.find('\n'), text.size());
     std::string_view line = text.substr(0, length);
     if (line.ends_with('\r')) line.remove_suffix(1);
-    while (line.size() > max_sentence_bytes) {  // at a space, else before a character
-      size_t cut = line.rfind(' ', max_sentence_bytes);
-      if (cut == std::string_view::npos || cut == 0) {
-        cut = max_sentence_bytes;
-        while ((static_cast<unsigned char>(line[cut]) & 0xC0) == 0x80) --cut;
-      }
-      sample.add(line.substr(0, cut));
-      line.remove_prefix(cut);
-    }
-    if (!line.empty()) sample.add(line);
+    add_line(line, sample);
+    text.remove_prefix(std::min(length + 1, text.size()));
+  }
+}
+
+// Lines with all newlines after them, because tokens may begin or consist of them.
+void add_lines_with_ends(std::string_view text, LineSample& sample) {
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    const size_t next = std::min(text.find_first_not_of("\r\n", end), text.size());
+    add_line(text.substr(0, next), sample);
     text.remove_prefix(next);
   }
 }
@@ -140,20 +159,68 @@ std::unordered_map<std::string, std::string> sentencepiece_options(const Tokeniz
           {"num_threads", "2"},   // fixed, as it is written into the model
           {"minloglevel", "2"}};  // print errors only; they are thrown as exceptions too
 }
+
+NamedFiles train_sentencepiece(const std::vector<std::string>& lines, const TokenizerTraining& options) {
+  LineIterator iterator(lines);
+  std::string model;
+  const auto status = sentencepiece::SentencePieceTrainer::Train(sentencepiece_options(options), &iterator, &model);
+  if (!status.ok()) fail("{}", sentencepiece_training_reason(status.ToString()));
+  return {{sentencepiece_file, model}};
+}
+
+NamedFiles train_bpe_bytes(const std::vector<std::string>& lines, const TokenizerTraining& options) {
+  const int64_t wanted = options.vocab_size - fixed_bpe_tokens;
+  const auto merges = find_merges(lines, wanted);
+  const auto found = static_cast<int64_t>(merges.size());
+  require(found == wanted, "only {} pieces are found more than once; use a vocabulary of at most that, or more text",
+          found + fixed_bpe_tokens);
+  return bpe_files(merges);
+}
+
+/// What a type of tokenizer needs for its training.
+struct Trainer {
+  int64_t fixed_pieces;  ///< special ones and bytes
+  const char* file;      ///< the name that the file must have; null = any
+  void (*add_lines)(std::string_view text, LineSample& sample);
+  NamedFiles (*train)(const std::vector<std::string>& lines, const TokenizerTraining& options);
+};
+
+Trainer trainer_of(TokenizerType type) {
+  if (type == TokenizerType::bpe_bytes)
+    return {fixed_bpe_tokens, tokenizer_json_file, add_lines_with_ends, train_bpe_bytes};
+  return {3 + 256, nullptr, add_lines, train_sentencepiece};  // unk, bos, eos and one piece a byte
+}
+
+std::string beside(const std::string& path, const char* name) {
+  return (fs::path(path).parent_path() / name).string();
+}
+
+void check(const TokenizerTraining& options, const Trainer& trainer) {
+  require(options.vocab_size > trainer.fixed_pieces && options.vocab_size < (int64_t{1} << 24),
+          "a vocabulary of {} pieces: at least {} are needed ({} are special or bytes)", options.vocab_size,
+          trainer.fixed_pieces + 1, trainer.fixed_pieces);
+  require(!options.output.empty() && !options.output.ends_with('/'),
+          "the tokenizer needs the name of a file, such as {}{}", options.output,
+          trainer.file != nullptr ? trainer.file : sentencepiece_file);
+  const std::string name = fs::path(options.output).filename().string();
+  require(trainer.file == nullptr || name == trainer.file,
+          "{}: a tokenizer of this type is read with the file {} beside it, so its own name must be {}", options.output,
+          tokenizer_config_file, trainer.file);
+  require(options.sample_bytes > 0, "tokenizer training needs a sample of more than 0 bytes");
+}
 }  // namespace
 
 TokenizerTrainingSummary train_tokenizer(const TokenizerTraining& options,
                                          const std::function<void(uint64_t bytes)>& progress) {
   const auto start = std::chrono::steady_clock::now();
-  require(options.vocab_size > fixed_pieces && options.vocab_size < (int64_t{1} << 24),
-          "a vocabulary of {} pieces: at least {} are needed ({} are special or bytes)", options.vocab_size,
-          fixed_pieces + 1, fixed_pieces);
-  require(!options.output.empty() && !options.output.ends_with('/'),
-          "the tokenizer needs the name of a file, such as {}tokenizer.model", options.output);
-  require(options.sample_bytes > 0, "tokenizer training needs a sample of more than 0 bytes");
+  const Trainer trainer = trainer_of(options.type);
+  check(options, trainer);
 
   TokenizerTrainingSummary summary;
-  OutputFile output(options.output);  // opened first, so that a place that cannot be written is known before the work
+  // The files are opened first, so that a place that cannot be written is known before the work.
+  OutputFile output(options.output);
+  std::optional<OutputFile> config;
+  if (trainer.file != nullptr) config.emplace(beside(options.output, tokenizer_config_file));
   LineSample sample(options.seed, options.sample_bytes);
   const TextFiles files = list_text_files(options.inputs);
   warn_of_left_out(files);
@@ -164,7 +231,7 @@ TokenizerTrainingSummary train_tokenizer(const TokenizerTraining& options,
     TextReader reader(path, text_options, &summary.text);
     Document document;
     while (reader.next(document)) {
-      add_lines(document.text, sample);
+      trainer.add_lines(document.text, sample);
       summary.documents += document.ends ? 1 : 0;
       summary.bytes += document.text.size();
       if (progress) progress(summary.bytes);
@@ -176,14 +243,21 @@ TokenizerTrainingSummary train_tokenizer(const TokenizerTraining& options,
           files.paths.size());
 
   const std::vector<std::string> lines = sample.take();
-  LineIterator iterator(lines);
-  std::string model;
-  const auto status = sentencepiece::SentencePieceTrainer::Train(sentencepiece_options(options), &iterator, &model);
-  require(status.ok(), "cannot train a tokenizer of {} pieces on {} bytes of text: {}", options.vocab_size,
-          summary.sampled_bytes, sentencepiece_training_reason(status.ToString()));
-  summary.vocab_size = Tokenizer::from_bytes(model, options.output).vocab_size();
-  output.write(model);
+  NamedFiles made;
+  try {
+    made = trainer.train(lines, options);
+  } catch (const Error& e) {
+    fail("cannot train a tokenizer of {} pieces on {} bytes of text: {}", options.vocab_size, summary.sampled_bytes,
+         e.what());
+  }
+  summary.vocab_size = Tokenizer::from_files(made, options.output)->vocab_size();
+  if (config) {
+    config->write(made.at(tokenizer_config_file));
+    config->seal();
+  }
+  output.write(made.at(trainer.file != nullptr ? trainer.file : sentencepiece_file));
   output.seal();
+  if (config) config->publish();
   output.publish();
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return summary;

@@ -1,7 +1,10 @@
 #pragma once
-// Trains a SentencePiece model of LLaMA-2's kind on text files: BPE with byte fallback, digits as single pieces, no
-// normalization, all whitespace kept, the ids 0, 1 and 2 for unk, bos and eos, and no padding piece. The same text and
-// options give the same model.
+// Trains a tokenizer on text files, of one of two kinds. Both keep all white space, take digits one by one and do not
+// normalize. The same text and options give the same files.
+//   sentencepiece   a SentencePiece model of LLaMA-2's kind: BPE with byte fallback, the ids 0, 1 and 2 for unk, bos
+//   and
+//                   eos, and no padding piece
+//   bpe_bytes       byte-level BPE in a tokenizer.json, which AutoTokenizer reads too (bpe/bpe_training.h)
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -11,10 +14,15 @@
 
 namespace strand {
 
+enum class TokenizerType { sentencepiece, bpe_bytes };
+
 struct TokenizerTraining {
+  TokenizerType type = TokenizerType::sentencepiece;
   std::vector<std::string> inputs;  ///< text files and directories (text_reader.h)
-  std::string output;               ///< the .model file, which appears when it is complete
-  int64_t vocab_size = 32000;       ///< all pieces, the 3 special and 256 byte ones included
+  /// The file, which appears when it is complete. For bpe_bytes its name is tokenizer.json, and a tokenizer_config.json
+  /// appears beside it.
+  std::string output;
+  int64_t vocab_size = 32000;  ///< all pieces, the special ones and the 256 bytes included
   /// Lines are drawn uniformly from the whole text, about so many bytes of them. This bounds memory and time.
   uint64_t sample_bytes = uint64_t{16} << 20;
   uint64_t seed = 1;  ///< of the draw

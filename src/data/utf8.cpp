@@ -1,5 +1,6 @@
 #include "data/utf8.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -41,6 +42,61 @@ size_t first_invalid_utf8(std::string_view text) {
     at += bytes;
   }
   return text.size();
+}
+
+char32_t next_utf8(std::string_view text, size_t& at) {
+  const auto lead = static_cast<uint8_t>(text[at]);
+  const size_t bytes = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  char32_t character = bytes == 1 ? lead : lead & (0x7Fu >> bytes);
+  for (size_t i = 1; i < bytes; ++i) character = character << 6 | (static_cast<uint8_t>(text[at + i]) & 0x3F);
+  at += bytes;
+  return character;
+}
+
+void append_utf8(char32_t character, std::string& text) {
+  const auto put = [&](char32_t byte) { text += static_cast<char>(byte); };
+  const auto tail = [&](int shift) { put(0x80 | (character >> shift & 0x3F)); };
+  if (character < 0x80) return put(character);
+  if (character < 0x800) {
+    put(0xC0 | character >> 6);
+  } else if (character < 0x10000) {
+    put(0xE0 | character >> 12);
+    tail(6);
+  } else {
+    put(0xF0 | character >> 18);
+    tail(12);
+    tail(6);
+  }
+  tail(0);
+}
+
+namespace {
+// The number of bytes at the begin of ill-formed `bytes` that one U+FFFD replaces: as many as could begin a well-formed
+// sequence, and at least one.
+size_t maximal_subpart(std::string_view bytes) {
+  constexpr std::string_view tails[] = {"\x80", "\x80\x80"};  // one of them completes every begin of two bytes or more
+  for (size_t length = std::min<size_t>(3, bytes.size()); length > 1; --length) {
+    for (const std::string_view tail : tails) {
+      const std::string whole = std::string(bytes.substr(0, length)) + std::string(tail);
+      if (sequence_bytes(whole, 0) == whole.size()) return length;
+    }
+  }
+  return 1;
+}
+}  // namespace
+
+std::string with_replacements(std::string_view bytes) {
+  std::string text;
+  text.reserve(bytes.size());
+  while (!bytes.empty()) {
+    const size_t good = first_invalid_utf8(bytes);
+    text += bytes.substr(0, good);
+    bytes.remove_prefix(good);
+    if (bytes.empty()) break;
+    text += "\uFFFD";
+    bytes.remove_prefix(maximal_subpart(bytes));
+  }
+  return text;
 }
 
 }  // namespace strand

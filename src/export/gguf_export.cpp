@@ -116,22 +116,21 @@ std::string remark_about_rows(const std::vector<StoredTensor>& tensors, Encoding
 
 /// Adds the checkpoint's tokenizer. Returns remarks about texts for which llama.cpp gives other ids.
 std::vector<std::string> add_vocabulary(const Checkpoint& checkpoint, const Config& config, Metadata& metadata) {
-  if (checkpoint.tokenizer_model().empty()) {
+  if (checkpoint.tokenizer().empty()) {
     add_no_vocabulary(metadata);
     return {};
   }
   const std::string name = checkpoint.tokenizer_path();
-  const auto model = SentencePieceModel::parse(checkpoint.tokenizer_model(), name);
-  if (model.algorithm != SentencePieceModel::Algorithm::bpe) {
+  const auto tokenizer = Tokenizer::from_files(checkpoint.tokenizer(), name);
+  const TokenizerDescription description = tokenizer->description();
+  const std::string reason = std::visit([](const auto& d) { return reason_against_vocabulary(d); }, description);
+  if (!reason.empty()) {
     add_no_vocabulary(metadata);
-    return {
-        fmt::format("{} is no model of type BPE, so the file has no vocabulary: programs can give it ids, and no "
-                    "text",
-                    name)};
+    return {fmt::format("{} {}, so the file has no vocabulary: programs can give it ids, and no text", name, reason)};
   }
-  const Tokenizer tokenizer = Tokenizer::from_bytes(checkpoint.tokenizer_model(), name);
-  const hf::SpecialTokens special{tokenizer.unk_id(), tokenizer.bos_id(), tokenizer.eos_id(), tokenizer.pad_id()};
-  std::vector<std::string> remarks = add_sentencepiece(model, special, config.model.vocab_size, metadata);
+  std::vector<std::string> remarks = std::visit(
+      [&](const auto& d) { return add_vocabulary(d, tokenizer->special(), config.model.vocab_size, metadata); },
+      description);
   for (std::string& remark : remarks)
     remark = fmt::format("llama.cpp gives other ids than {} for some texts: {}", name, remark);
   return remarks;
@@ -157,7 +156,7 @@ ExportSummary export_model(const Checkpoint& checkpoint, const Config& config, c
   metadata.add_u32("general.quantization_version", 2);
   add_model_keys(architecture, config, metadata);
 
-  ExportSummary summary{.architecture = architecture.name, .has_tokenizer = !checkpoint.tokenizer_model().empty()};
+  ExportSummary summary{.architecture = architecture.name, .has_tokenizer = !checkpoint.tokenizer().empty()};
   summary.caveats = add_vocabulary(checkpoint, config, metadata);
   std::vector<StoredTensor> tensors;
   for (const Stack& stack : stacks_of(architecture, config, checkpoint.model()))

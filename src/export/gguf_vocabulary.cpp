@@ -34,40 +34,51 @@ void add_special(Metadata& out, const char* key, int32_t id) {
 }
 }  // namespace
 
-std::vector<std::string> add_sentencepiece(const SentencePieceModel& model, const hf::SpecialTokens& special,
-                                           int64_t rows, Metadata& out) {
-  require(model.algorithm == SentencePieceModel::Algorithm::bpe,
-          "only SentencePiece models of type BPE can be written as the vocabulary of a GGUF file");
+std::string reason_against_vocabulary(const SentencePieceModel& model) {
+  return model.algorithm == SentencePieceModel::Algorithm::bpe ? "" : "is no model of type BPE";
+}
+
+void add_special_tokens(const SpecialTokens& special, Metadata& out) {
+  add_special(out, "tokenizer.ggml.bos_token_id", special.bos);
+  add_special(out, "tokenizer.ggml.eos_token_id", special.eos);
+  add_special(out, "tokenizer.ggml.unknown_token_id", special.unk);
+  add_special(out, "tokenizer.ggml.padding_token_id", special.pad);
+  out.add_bool("tokenizer.ggml.add_bos_token", special.begin_with_bos);  // as our training data has it
+  out.add_bool("tokenizer.ggml.add_eos_token", special.end_with_eos);
+}
+
+void pad_tokens(int64_t rows, std::vector<std::string>& texts) {
+  const std::unordered_set<std::string> taken(texts.begin(), texts.end());
+  for (auto id = static_cast<int64_t>(texts.size()); id < rows; ++id) {
+    std::string text = fmt::format("[PAD{}]", id);
+    while (taken.contains(text)) text = "[" + text + "]";
+    texts.push_back(text);
+  }
+}
+
+std::vector<std::string> add_vocabulary(const SentencePieceModel& model, const SpecialTokens& special, int64_t rows,
+                                        Metadata& out) {
+  require(reason_against_vocabulary(model).empty(), "the SentencePiece model {}", reason_against_vocabulary(model));
   require(rows >= static_cast<int64_t>(model.pieces.size()), "the tokenizer has {} pieces, and the model has {} rows",
           model.pieces.size(), rows);
   std::vector<std::string> texts;
   std::vector<float> scores;
   std::vector<int32_t> types;
-  std::unordered_set<std::string> taken;
-  const auto add = [&](const std::string& text, float score, PieceType type) {
-    texts.push_back(text);
-    scores.push_back(score);
-    types.push_back(static_cast<int32_t>(type));  // the numbers are those of llama.cpp too
-    taken.insert(text);
-  };
-  for (const Piece& piece : model.pieces) add(piece.text, piece.score, piece.type);
-  for (int64_t id = static_cast<int64_t>(texts.size()); id < rows; ++id) {
-    std::string text = fmt::format("[PAD{}]", id);
-    while (taken.contains(text)) text = "[" + text + "]";
-    add(text, 0, PieceType::unused);
+  for (const Piece& piece : model.pieces) {
+    texts.push_back(piece.text);
+    scores.push_back(piece.score);
+    types.push_back(static_cast<int32_t>(piece.type));  // the numbers are those of llama.cpp too
   }
+  pad_tokens(rows, texts);
+  scores.resize(texts.size(), 0.0f);
+  types.resize(texts.size(), static_cast<int32_t>(PieceType::unused));
 
   out.add_string("tokenizer.ggml.model", "llama");
   out.add_string("tokenizer.ggml.pre", "default");
   out.add_strings("tokenizer.ggml.tokens", texts);
   out.add_f32s("tokenizer.ggml.scores", scores);
   out.add_i32s("tokenizer.ggml.token_type", types);
-  add_special(out, "tokenizer.ggml.bos_token_id", special.bos);
-  add_special(out, "tokenizer.ggml.eos_token_id", special.eos);
-  add_special(out, "tokenizer.ggml.unknown_token_id", special.unk);
-  add_special(out, "tokenizer.ggml.padding_token_id", special.pad);
-  out.add_bool("tokenizer.ggml.add_bos_token", special.bos >= 0);  // as our training data has it
-  out.add_bool("tokenizer.ggml.add_eos_token", false);
+  add_special_tokens(special, out);
   out.add_bool("tokenizer.ggml.add_space_prefix", model.add_dummy_prefix);
 
   std::vector<std::string> reasons = differences(model);

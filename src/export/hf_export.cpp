@@ -72,19 +72,13 @@ class PendingDirectory {
 
 struct TokenizerPart {
   SpecialTokens special;
-  std::optional<TokenizerFiles> files;
-  std::string reason;  ///< why these files are not written although there is a tokenizer
+  ExportedTokenizer exported;
 };
 
 TokenizerPart tokenizer_part(const Checkpoint& checkpoint, const Config& config) {
-  if (checkpoint.tokenizer_model().empty()) return {};
-  const std::string name = checkpoint.tokenizer_path();
-  const Tokenizer tokenizer = Tokenizer::from_bytes(checkpoint.tokenizer_model(), name);
-  const SpecialTokens special{tokenizer.unk_id(), tokenizer.bos_id(), tokenizer.eos_id(), tokenizer.pad_id()};
-  const auto model = SentencePieceModel::parse(checkpoint.tokenizer_model(), name);
-  const std::string reason = reason_against_tokenizer_json(model);
-  if (!reason.empty()) return {special, std::nullopt, reason};
-  return {special, tokenizer_files(model, special, config.data.sequence_length), ""};
+  if (checkpoint.tokenizer().empty()) return {};
+  const auto tokenizer = Tokenizer::from_files(checkpoint.tokenizer(), checkpoint.tokenizer_path());
+  return {tokenizer->special(), exported_tokenizer(*tokenizer, config.data.sequence_length)};
 }
 
 /// The class from which the checkpoint's weights were imported; "" = none.
@@ -109,26 +103,21 @@ ExportSummary export_model(const Checkpoint& checkpoint, const Config& config, c
   write_sharded(out.path(), "model", tensors, options.max_shard_bytes);
   out.write("config.json", config_json(family, config, tokenizer.special, options.dtype));
   out.write("generation_config.json", generation_config_json(tokenizer.special));
-  const bool has_tokenizer = !checkpoint.tokenizer_model().empty();
-  if (has_tokenizer) out.write("tokenizer.model", checkpoint.tokenizer_model());
-  if (tokenizer.files) {
-    out.write("tokenizer.json", tokenizer.files->tokenizer_json);
-    out.write("tokenizer_config.json", tokenizer.files->tokenizer_config_json);
-  }
+  for (const auto& [name, bytes] : tokenizer.exported.files) out.write(name.c_str(), bytes);
   out.publish();
 
-  ExportSummary summary{.class_name = family.class_name, .has_tokenizer = has_tokenizer};
+  ExportSummary summary{.class_name = family.class_name, .has_tokenizer = !checkpoint.tokenizer().empty()};
   for (const NamedTensor& tensor : tensors) {
     ++summary.tensors;
     summary.bytes += bytes_of(tensor);
     summary.parameters += static_cast<int64_t>(bytes_of(tensor) / size_of(tensor.dtype));
   }
   if (family.caveats) summary.caveats = family.caveats(config);
-  if (!tokenizer.reason.empty())
+  if (!tokenizer.exported.reason.empty())
     summary.caveats.push_back(fmt::format(
         "no tokenizer.json was written, because it would give other ids than {}: {}; use tokenizer.model with "
         "SentencePiece instead of AutoTokenizer",
-        checkpoint.tokenizer_path(), tokenizer.reason));
+        checkpoint.tokenizer_path(), tokenizer.exported.reason));
   return summary;
 }
 

@@ -2,8 +2,10 @@
 // Writes a checkpoint as a Hugging Face model directory:
 //   config.json, generation_config.json   the model's class and options
 //   model.safetensors                     or shards with an index; one 2-D tensor an expert
-//   tokenizer.model                       verbatim; absent, with the next two, when the checkpoint has none
-//   tokenizer.json, tokenizer_config.json absent when they would not give the ids of tokenizer.model from every text
+//   the tokenizer's files                 verbatim; absent when the checkpoint has none
+//   tokenizer.json, tokenizer_config.json beside a tokenizer.model that is of SentencePiece, made of it; absent when
+//   they
+//                                         would not give the same ids from every text
 #include <cstdint>
 #include <string>
 #include <vector>

@@ -18,7 +18,6 @@ namespace fs = std::filesystem;
 
 namespace {
 constexpr uint64_t max_config_bytes = 16'000'000;
-constexpr uint64_t max_tokenizer_bytes = uint64_t{1} << 28;
 
 /// The directory that will hold step_00000000.
 std::string parent_of_checkpoint(const std::string& out) {
@@ -50,33 +49,40 @@ void complete(Config& config) {
   config.train.global_batch_size = config.train.micro_batch_size = 1;
 }
 
-/// The bytes of the directory's tokenizer.model. Where there is none that we can use, they are empty and there is a
-/// warning.
-std::string tokenizer_bytes(const std::string& directory, const Config& config, ImportSummary& summary) {
-  const std::string path = (fs::path(directory) / "tokenizer.model").string();
-  const char* const consequence = "the checkpoint takes and gives ids, not text";
-  if (!fs::exists(path)) {
-    summary.warnings.push_back(fmt::format("{} has no tokenizer.model: {}", directory, consequence));
-    return "";
+/// The files of the directory's tokenizer: a tokenizer.model that is of SentencePiece, or else a tokenizer.json. Where
+/// there is none that we can use, there are none, and there is a warning.
+std::unique_ptr<const Tokenizer> find_tokenizer(const std::string& directory, ImportSummary& summary) {
+  constexpr const char* consequence = "the checkpoint takes and gives ids, not text";
+  std::vector<std::string> reasons;
+  for (const char* name : {sentencepiece_file, tokenizer_json_file}) {
+    const std::string path = (fs::path(directory) / name).string();
+    if (!fs::exists(path)) continue;
+    try {
+      return Tokenizer::load(path);
+    } catch (const Error& e) {
+      reasons.push_back(e.what());
+    }
   }
-  const std::string bytes = read_file(path, max_tokenizer_bytes);
-  std::optional<Tokenizer> tokenizer;
-  try {
-    tokenizer.emplace(Tokenizer::from_bytes(bytes, path));
-  } catch (const Error& e) {
-    summary.warnings.push_back(fmt::format("{}; it is left out: {}", e.what(), consequence));
-    return "";
-  }
+  summary.warnings.push_back(
+      reasons.empty()
+          ? fmt::format("{} has no {} and no {}: {}", directory, sentencepiece_file, tokenizer_json_file, consequence)
+          : fmt::format("{}; it is left out: {}", fmt::join(reasons, "; "), consequence));
+  return nullptr;
+}
+
+NamedFiles tokenizer_files(const std::string& directory, const Config& config, ImportSummary& summary) {
+  const std::unique_ptr<const Tokenizer> tokenizer = find_tokenizer(directory, summary);
+  if (tokenizer == nullptr) return {};
   require(tokenizer->vocab_size() <= config.model.vocab_size,
           "{} has {} pieces, but config.json says vocab_size {}, so the model has no rows for all of them; move the "
           "tokenizer away to import the weights alone",
-          path, tokenizer->vocab_size(), config.model.vocab_size);
+          tokenizer->name(), tokenizer->vocab_size(), config.model.vocab_size);
   if (tokenizer->vocab_size() < config.model.vocab_size)
     summary.notes.push_back(
         fmt::format("vocab_size {} is padded: {} has {} pieces; the rows past them are kept, and generate never "
                     "draws them",
-                    config.model.vocab_size, path, tokenizer->vocab_size()));
-  return bytes;
+                    config.model.vocab_size, tokenizer->name(), tokenizer->vocab_size()));
+  return tokenizer->files();
 }
 }  // namespace
 
@@ -107,12 +113,12 @@ ImportSummary import_model(const std::string& directory, const std::string& out,
   contents.state.seed = config.run.seed;
   contents.state.versions = {{RunState::origin, family->class_name}};
   contents.config_yaml = to_yaml(config);
-  contents.tokenizer_model = tokenizer_bytes(directory, config, summary);
+  contents.tokenizer = tokenizer_files(directory, config, summary);
   contents.model = imported.tensors;
   summary.checkpoint = save_checkpoint(parent, contents);
   summary.config = config;
   summary.tensors = static_cast<int64_t>(imported.tensors.size());
-  summary.has_tokenizer = !contents.tokenizer_model.empty();
+  summary.has_tokenizer = !contents.tokenizer.empty();
   return summary;
 }
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "checkpoint/strict_json.h"
 #include "config/schema.h"
 #include "core/error.h"
+#include "core/strict_json.h"
 
 namespace strand::hf {
 

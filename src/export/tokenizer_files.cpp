@@ -93,6 +93,21 @@ ordered_json model_of(const SentencePieceModel& model, const SpecialTokens& spec
   return out;
 }
 
+/// What a tokenizer_config.json says in any case. `text` gives the text of an id.
+template <typename Text>
+void add_common(ordered_json& config, const SpecialTokens& special, int64_t longest_sequence, const Text& text) {
+  const auto text_or_null = [&](int32_t id) { return id >= 0 ? ordered_json(text(id)) : ordered_json(nullptr); };
+  config["bos_token"] = text_or_null(special.bos);
+  config["eos_token"] = text_or_null(special.eos);
+  config["unk_token"] = text_or_null(special.unk);
+  config["pad_token"] = text_or_null(special.pad);
+  config["clean_up_tokenization_spaces"] = false;
+  config["model_max_length"] = longest_sequence;
+  // It is not LlamaTokenizer, because that, in transformers 5, makes its own normalizer and ignores the one in
+  // tokenizer.json.
+  config["tokenizer_class"] = "PreTrainedTokenizerFast";
+}
+
 bool is_run_of_spaces(std::string_view text) {
   const std::string_view one = space;
   while (text.starts_with(one)) text.remove_prefix(one.size());
@@ -184,22 +199,37 @@ TokenizerFiles tokenizer_files(const SentencePieceModel& model, const SpecialTok
   tokenizer["decoder"] = decoder_of(model);
   tokenizer["model"] = model_of(model, special);
 
-  const auto text_or_null = [&](int32_t id) {
-    return id >= 0 ? ordered_json(text_of(model, id)) : ordered_json(nullptr);
-  };
   ordered_json config = {{"added_tokens_decoder", decoder}};
   config["add_bos_token"] = special.bos >= 0;
   config["add_eos_token"] = false;
-  config["bos_token"] = text_or_null(special.bos);
-  config["eos_token"] = text_or_null(special.eos);
-  config["unk_token"] = text_or_null(special.unk);
-  config["pad_token"] = text_or_null(special.pad);
-  config["clean_up_tokenization_spaces"] = false;
-  config["model_max_length"] = longest_sequence;
-  // It is not LlamaTokenizer, because that, in transformers 5, makes its own normalizer and ignores the one in
-  // tokenizer.json.
-  config["tokenizer_class"] = "PreTrainedTokenizerFast";
+  add_common(config, special, longest_sequence, [&](int32_t id) { return text_of(model, id); });
   return {tokenizer.dump(1) + "\n", config.dump(2) + "\n"};
+}
+
+namespace {
+void add_files(const SentencePieceModel& model, const Tokenizer& tokenizer, int64_t longest_sequence,
+               ExportedTokenizer& out) {
+  out.reason = reason_against_tokenizer_json(model);
+  if (!out.reason.empty()) return;
+  const TokenizerFiles made = tokenizer_files(model, tokenizer.special(), longest_sequence);
+  out.files[tokenizer_json_file] = made.tokenizer_json;
+  out.files[tokenizer_config_file] = made.tokenizer_config_json;
+}
+
+/// A tokenizer.json alone says all that AutoTokenizer needs but the names of the special tokens.
+void add_files(const TokenizerJson&, const Tokenizer& tokenizer, int64_t longest_sequence, ExportedTokenizer& out) {
+  if (out.files.contains(tokenizer_config_file)) return;
+  ordered_json config = ordered_json::object();
+  add_common(config, tokenizer.special(), longest_sequence, [&](int32_t id) { return tokenizer.piece(id); });
+  out.files[tokenizer_config_file] = config.dump(2) + "\n";
+}
+}  // namespace
+
+ExportedTokenizer exported_tokenizer(const Tokenizer& tokenizer, int64_t longest_sequence) {
+  ExportedTokenizer out{tokenizer.files(), ""};
+  std::visit([&](const auto& description) { add_files(description, tokenizer, longest_sequence, out); },
+             tokenizer.description());
+  return out;
 }
 
 }  // namespace strand::hf

@@ -1,20 +1,24 @@
 #pragma once
-// Writes a SentencePiece model as the files that Hugging Face's tokenizers read. They give the same ids from the same
-// text, with one exception: their tokenizers turn the text of a special token ("<s>") into its id, and SentencePiece
-// does not.
+// Writes a tokenizer as the files that Hugging Face's tokenizers read. Those of byte-level BPE are such files already.
+// From a SentencePiece model they are made here. They give the same ids from the same text, with one exception: their
+// tokenizers turn the text of a special token ("<s>") into its id, and SentencePiece does not.
 #include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "data/sentencepiece_model.h"
+#include "data/tokenizer.h"
 
 namespace strand::hf {
 
-/// Ids of special tokens; -1 = none.
-struct SpecialTokens {
-  int32_t unk = -1, bos = -1, eos = -1, pad = -1;
+/// What an export holds of a tokenizer.
+struct ExportedTokenizer {
+  NamedFiles files;
+  std::string reason;  ///< why there is no tokenizer.json; "" = there is one
 };
+
+/// The tokenizer's own files, and what AutoTokenizer needs besides.
+ExportedTokenizer exported_tokenizer(const Tokenizer& tokenizer, int64_t longest_sequence);
 
 struct TokenizerFiles {
   std::string tokenizer_json;

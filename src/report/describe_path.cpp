@@ -60,7 +60,7 @@ bool is_safetensors(const Beginning& b) {
 }
 
 bool is_tokenizer(const Beginning& b, const std::string& path) {
-  if (b.size == 0 || b.bytes[0] != sentencepiece_first_byte) return false;
+  if (b.size == 0 || (b.bytes[0] != sentencepiece_first_byte && b.bytes[0] != '{')) return false;
   try {
     Tokenizer::load(path);
     return true;
@@ -89,7 +89,7 @@ std::optional<PathKind> kind_by_name(const std::string& path) {
   if (extension == ".bin" && is_megatron_index(index_beside(path))) return PathKind::token_file;
   if (extension == ".idx") return PathKind::token_file;
   if (extension == ".safetensors") return PathKind::safetensors;
-  if (extension == ".model") return PathKind::tokenizer;
+  if (extension == ".model" || fs::path(path).filename() == tokenizer_json_file) return PathKind::tokenizer;
   return std::nullopt;
 }
 
@@ -119,8 +119,8 @@ PathKind identify_path(const std::string& path) {
   if (const auto kind = kind_by_name(path)) return *kind;
   fail(
       "{}: unknown kind of file. Tried: safetensors (a header length and a JSON object), Megatron index (MMIDIDX) or "
-      ".bin beside one, llm.c tokens (magic 20240520 or 20240801), SentencePiece model. Token files without a header "
-      "need --format raw_u16 or raw_i32",
+      ".bin beside one, llm.c tokens (magic 20240520 or 20240801), SentencePiece model, tokenizer.json. Token files "
+      "without a header need --format raw_u16 or raw_i32",
       path);
 }
 
@@ -195,8 +195,8 @@ std::string describe_path(const std::string& path, const InspectOptions& options
       break;
   }
   if (options.tokenizer.empty()) return describe_token_file(path, options.format);
-  const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
-  return describe_token_file(path, options.format, &tokenizer);
+  const std::unique_ptr<const Tokenizer> tokenizer = Tokenizer::load(options.tokenizer);
+  return describe_token_file(path, options.format, tokenizer.get());
 }
 
 }  // namespace strand

@@ -15,7 +15,7 @@ PathKind identify_path(const std::string& path);
 
 struct InspectOptions {
   TokenFormat format = TokenFormat::automatic;  ///< anything else: the path is a token file of this format
-  std::string tokenizer;                        ///< a .model with which token files are shown as text, or empty
+  std::string tokenizer;                        ///< a tokenizer with which token files are shown as text, or empty
 };
 
 /// The description, of several lines. Throws Error.

@@ -41,7 +41,7 @@ CheckpointContents CheckpointSaver::contents_of(const Content& content) const {
   CheckpointContents contents;
   contents.state = content.state;
   contents.config_yaml = content.config_yaml;
-  contents.tokenizer_model = content.tokenizer_model;
+  contents.tokenizer = content.tokenizer;
   if (!snapshot_) return contents;
   contents.model = snapshot_->model();
   contents.optimizer = snapshot_->optimizer();

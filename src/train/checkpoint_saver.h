@@ -29,7 +29,7 @@ class CheckpointSaver {
   struct Content {
     RunState state;
     std::string config_yaml;
-    std::string tokenizer_model;
+    NamedFiles tokenizer;
   };
   struct Saved {
     int64_t step = -1;  ///< -1 = nothing new

@@ -122,18 +122,18 @@ void load_optimizer(Session& session, const TensorSource& source) {
   require_nothing_else(source, 2 * session.parameters().tensors(), "the checkpoint's moments");
 }
 
-std::optional<Tokenizer> resolve_vocabulary(Config& config) {
+std::unique_ptr<const Tokenizer> resolve_vocabulary(Config& config) {
   if (config.data.tokenizer.empty()) {
     require(config.model.vocab_size > 0,
             "neither model.vocab_size nor data.tokenizer is set: how large is the vocabulary?");
-    return std::nullopt;
+    return nullptr;
   }
-  Tokenizer tokenizer = Tokenizer::load(config.data.tokenizer);
-  if (config.model.vocab_size == 0) config.model.vocab_size = tokenizer.vocab_size();
+  std::unique_ptr<const Tokenizer> tokenizer = Tokenizer::load(config.data.tokenizer);
+  if (config.model.vocab_size == 0) config.model.vocab_size = tokenizer->vocab_size();
   require(
-      config.model.vocab_size >= tokenizer.vocab_size(),
+      config.model.vocab_size >= tokenizer->vocab_size(),
       "model.vocab_size is {}, but data.tokenizer {} has {} pieces; set vocab_size to that or more, or leave it out",
-      config.model.vocab_size, config.data.tokenizer, tokenizer.vocab_size());
+      config.model.vocab_size, config.data.tokenizer, tokenizer->vocab_size());
   return tokenizer;
 }
 
@@ -157,7 +157,7 @@ Checkpoint open_checkpoint(const std::string& path) {
 
 Config checkpoint_config(const Checkpoint& checkpoint) {
   Config config = parse_config(checkpoint.config_yaml(), checkpoint.path() + "/config.yaml");
-  if (!checkpoint.tokenizer_model().empty()) config.data.tokenizer = checkpoint.tokenizer_path();
+  if (!checkpoint.tokenizer().empty()) config.data.tokenizer = checkpoint.tokenizer_path();
   return config;
 }
 

@@ -25,7 +25,7 @@ void load_optimizer(Session& session, const TensorSource& source);
 /// Opens data.tokenizer (if any) and settles model.vocab_size: taken from the tokenizer when 0, at least its size
 /// otherwise (a padded vocabulary: the tokenizer gives no id of the last rows). Throws Error naming both numbers, or
 /// saying that there is neither.
-std::optional<Tokenizer> resolve_vocabulary(Config& config);
+std::unique_ptr<const Tokenizer> resolve_vocabulary(Config& config);
 
 /// The newest undamaged checkpoint in `parent`, open; none when there is no undamaged one. Logs those passed over and
 /// why.

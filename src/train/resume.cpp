@@ -27,10 +27,10 @@ Config require_same_model(const RunSetting& run, const Checkpoint& checkpoint) {
 }
 
 /// A model goes with its tokenizer: ids mean nothing without it, or with another one of the same size.
-std::string tokenizer_of(const RunSetting& run, const Checkpoint& checkpoint) {
-  const std::string& theirs = checkpoint.tokenizer_model();
-  if (theirs.empty()) return run.tokenizer_model;
-  require(run.tokenizer_model.empty() || run.tokenizer_model == theirs,
+NamedFiles tokenizer_of(const RunSetting& run, const Checkpoint& checkpoint) {
+  const NamedFiles& theirs = checkpoint.tokenizer();
+  if (theirs.empty()) return run.tokenizer;
+  require(run.tokenizer.empty() || run.tokenizer == theirs,
           "cannot continue from {}: data.tokenizer {} is not the tokenizer that its model was trained with, {}",
           checkpoint.path(), run.config.data.tokenizer, checkpoint.tokenizer_path());
   return theirs;
@@ -56,7 +56,7 @@ void check_data(const RunSetting& run, const Checkpoint& checkpoint, const Resum
 RunStart start_from_weights(const RunSetting& run, const Checkpoint& checkpoint, Session& session) {
   require_same_model(run, checkpoint);
   RunStart start;
-  start.tokenizer_model = tokenizer_of(run, checkpoint);
+  start.tokenizer = tokenizer_of(run, checkpoint);
   load_model(session, checkpoint.model());
   session.parameters().zero_training_state(session.ops(), Parameters::Keep::biases);
   run.say(fmt::format("a new run from the weights of {}", checkpoint.path()));
@@ -78,7 +78,7 @@ RunStart continue_from(const RunSetting& run, const Checkpoint& checkpoint, cons
   const std::string& path = checkpoint.path();
   const Config saved = require_same_model(run, checkpoint);
   RunStart start;
-  start.tokenizer_model = tokenizer_of(run, checkpoint);
+  start.tokenizer = tokenizer_of(run, checkpoint);
   for (const std::string& d : config_differences(saved, run.config, other_groups)) {
     run.say(fmt::format("changed since the checkpoint: {}", d));
     start.config_changed = true;
@@ -117,7 +117,7 @@ RunStart start_run(const RunSetting& run, const ResumeChoice& resume, Session& s
   RunStart start;
   if (path.empty()) {
     session.parameters().initialize(session.ops(), run.config.run.seed);
-    start.tokenizer_model = run.tokenizer_model;
+    start.tokenizer = run.tokenizer;
   } else {
     const Checkpoint checkpoint(path, Verification::done);
     start = resume.weights_only ? start_from_weights(run, checkpoint, session)

@@ -19,7 +19,7 @@ struct RunStart {
   int64_t skipped = 0;                ///< updates left out because of non-finite numbers
   int64_t skipped_in_a_row = 0;       ///< of these, the ones since the last update
   std::vector<double> losses, norms;  ///< of the last steps, for ZScore
-  std::string tokenizer_model;        ///< bytes; "" = none
+  NamedFiles tokenizer;               ///< its files; empty = none
   bool from_elsewhere = false;        ///< from a checkpoint that is not in this run's directory
   bool config_changed = false;        ///< the configuration is not the checkpoint's
   std::string origin;                 ///< the model class from which the weights were imported; "" = none
@@ -29,7 +29,7 @@ struct RunStart {
 struct RunSetting {
   const Config& config;
   const DataState& data;                        ///< what its training data holds
-  const std::string& tokenizer_model;           ///< that its configuration names; "" = none
+  const NamedFiles& tokenizer;                  ///< the files of the one that its configuration names; empty = none
   std::string directory;                        ///< of the run
   std::string checkpoints;                      ///< directory of its checkpoints
   std::function<void(const std::string&)> say;  ///< for the log of the program

@@ -61,12 +61,12 @@ Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGri
                                                   [this](const std::string& text) { metrics_->news(text); });
   start_ = start_run({.config = config_,
                       .data = data_,
-                      .tokenizer_model = tokenizer_model_,
+                      .tokenizer = tokenizer_,
                       .directory = directory_,
                       .checkpoints = checkpoint_directory(directory_),
                       .say = [this](const std::string& text) { metrics_->say(text); }},
                      resume, *session_, *runner_);
-  tokenizer_model_ = start_.tokenizer_model;
+  tokenizer_ = start_.tokenizer;
   skipped_ = start_.skipped;
   skipped_in_a_row_ = start_.skipped_in_a_row;
   open_run_directory();
@@ -75,7 +75,7 @@ Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGri
 void Trainer::open_data() {
   require(!config_.data.train.empty(), "data.train is empty: name token files to train on (see strand tokenize)");
   check_layout();
-  if (const std::optional<Tokenizer> tokenizer = resolve_vocabulary(config_)) tokenizer_model_ = tokenizer->bytes();
+  if (const auto tokenizer = resolve_vocabulary(config_)) tokenizer_ = tokenizer->files();
   check_config(config_);
   train_data_ = std::make_unique<DataFeed>(config_.data.train, config_);
   data_ = data_state(config_.data.train, train_data_->sampler());
@@ -395,7 +395,7 @@ CheckpointSaver::Content Trainer::content(int64_t step) const {
   if (grid_.ranks() > 1) content.state.versions["layout"] = layout_text(grid_.shape());
   if (!start_.origin.empty()) content.state.versions[RunState::origin] = start_.origin;
   content.config_yaml = to_yaml(config_);
-  content.tokenizer_model = tokenizer_model_;
+  content.tokenizer = tokenizer_;
   return content;
 }
 

@@ -87,7 +87,7 @@ class Trainer {
   Config config_;
   ProcessGrid& grid_;
   std::string directory_;
-  std::string tokenizer_model_;  ///< bytes; "" = none
+  NamedFiles tokenizer_;  ///< its files; empty = none
   std::unique_ptr<DataFeed> train_data_;
   std::unique_ptr<DataFeed> val_data_;
   DataState data_;            ///< what train_data_ holds

@@ -29,7 +29,7 @@ std::string save(const std::string& parent, int64_t step, uint64_t shard_bytes =
   contents.state.series["loss"] = {0.1, 1.0 / 3.0, std::nextafter(1.0, 2.0), -0.0};
   contents.state.versions["layout"] = "4 processes";
   contents.config_yaml = "run: {seed: 1}\n";
-  contents.tokenizer_model = tokenizer_bytes;
+  contents.tokenizer = {{"tokenizer.model", tokenizer_bytes}};
   contents.model = model;
   contents.optimizer = optimizer;
   return save_checkpoint(parent, contents, shard_bytes);
@@ -69,7 +69,8 @@ TEST_CASE("A checkpoint holds what was saved, exactly") {
   CHECK(checkpoint.state().versions.at("layout") == "4 processes");
   CHECK(checkpoint.state().versions.at("strand") == program_version());
   CHECK(checkpoint.config_yaml() == "run: {seed: 1}\n");
-  CHECK(checkpoint.tokenizer_model() == tokenizer_bytes);
+  CHECK(checkpoint.tokenizer() == NamedFiles{{"tokenizer.model", tokenizer_bytes}});
+  CHECK(checkpoint.tokenizer_path() == path + "/tokenizer.model");
   CHECK(first_weight(path) == 1000.0f);
   CHECK(checkpoint.optimizer().tensor({"m.embed", DType::f32, {2, 2}}).as<float>()[3] == 1000.0f);
   CHECK_THAT(describe_checkpoint(path),
@@ -90,10 +91,23 @@ TEST_CASE("A checkpoint in shards, and one without optimizer or tokenizer") {
   contents.model = model;
   const Checkpoint weights(save_checkpoint(directory.path(), contents));
   CHECK_FALSE(weights.has_optimizer());
-  CHECK(weights.tokenizer_model().empty());
+  CHECK(weights.tokenizer().empty());
+  CHECK_THAT(error_of([&] { weights.tokenizer_path(); }), Contains("holds no tokenizer"));
   CHECK_THAT(error_of([&] { weights.optimizer(); }), Contains("weights only"));
   contents.state.series["loss"] = {NAN};
   CHECK_THAT(error_of([&] { save_checkpoint(directory.path(), contents); }), Contains("\"loss\" is not finite"));
+}
+
+TEST_CASE("A tokenizer of several files is carried along") {
+  const TemporaryDirectory directory;
+  const std::vector<NamedTensor> model{tensor_of<float>("embed", {2, 2}, {9, 1, 2, 3})};
+  CheckpointContents contents;
+  contents.model = model;
+  contents.config_yaml = "run: {}\n";
+  contents.tokenizer = {{"tokenizer.json", "{}"}, {"tokenizer_config.json", "{\"eos_token\": null}"}};
+  const Checkpoint checkpoint(save_checkpoint(directory.path(), contents));
+  CHECK(checkpoint.tokenizer() == contents.tokenizer);
+  CHECK(checkpoint.tokenizer_path() == checkpoint.path() + "/tokenizer.json");
 }
 
 TEST_CASE("A flipped bit is seen, in whichever file and place") {

@@ -29,7 +29,7 @@ struct Contents {
     optimizer = {tensor_of<float>("m.a", {2, 2}, {x, 0, x, 0})};
     all.state.step = saved.step;
     all.config_yaml = saved.config;
-    all.tokenizer_model = "tokenizer of " + saved.config;
+    all.tokenizer = {{"tokenizer.model", "tokenizer of " + saved.config}};
     all.model = model;
     all.optimizer = optimizer;
   }
@@ -62,7 +62,7 @@ void check_found(const std::string& parent, const std::vector<Saved>& saves, int
   const auto at = std::find_if(saves.begin(), saves.end(), same) - saves.begin();
   CHECK(at >= std::max<int64_t>(0, promise));
   CHECK(at < static_cast<int64_t>(saves.size()));
-  CHECK(found.tokenizer_model() == "tokenizer of " + config);
+  CHECK(found.tokenizer().at("tokenizer.model") == "tokenizer of " + config);
 }
 
 }  // namespace

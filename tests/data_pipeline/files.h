@@ -8,10 +8,10 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <initializer_list>
 #include <iterator>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/error.h"
 
@@ -82,7 +82,7 @@ class Bytes {
 
 /// `action` throws strand::Error whose message holds every word.
 template <typename Action>
-void check_error(Action action, std::initializer_list<std::string> words) {
+void check_error(Action action, const std::vector<std::string>& words) {
   std::string message = "(no error)";
   try {
     action();

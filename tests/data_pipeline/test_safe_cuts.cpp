@@ -136,7 +136,9 @@ std::string odd_text(std::mt19937& random, size_t pieces) {
 }
 
 struct Pair {
-  explicit Pair(const Kind& kind) : model(train(kind.options)), tokenizer(Tokenizer::from_bytes(model, kind.name)) {
+  explicit Pair(const Kind& kind) : model(train(kind.options)),
+        owner_of_tokenizer(Tokenizer::from_files({{sentencepiece_file, model}}, kind.name)),
+        tokenizer(*owner_of_tokenizer) {
     REQUIRE(oracle.LoadFromSerializedProto(model).ok());
   }
   std::vector<int32_t> whole(const std::string& text) const {
@@ -146,7 +148,8 @@ struct Pair {
   }
 
   std::string model;
-  Tokenizer tokenizer;
+  std::unique_ptr<const Tokenizer> owner_of_tokenizer;
+  const Tokenizer& tokenizer;
   sentencepiece::SentencePieceProcessor oracle;
 };
 

@@ -29,9 +29,10 @@ std::string jsonl(const std::vector<std::string>& texts) {
 struct Corpus {
   TemporaryDirectory dir;
   std::vector<std::string> texts;  // in the order in which they are read
-  Tokenizer tokenizer;
+  std::unique_ptr<const Tokenizer> owner_of_tokenizer;
+  const Tokenizer& tokenizer;
 
-  Corpus() : texts(make_texts()), tokenizer(make_files()) {}
+  Corpus() : texts(make_texts()), owner_of_tokenizer(make_files()), tokenizer(*owner_of_tokenizer) {}
 
   static std::vector<std::string> make_texts() {
     std::vector<std::string> made;
@@ -39,7 +40,7 @@ struct Corpus {
     return made;
   }
 
-  Tokenizer make_files() {
+  std::unique_ptr<const Tokenizer> make_files() {
     write_file(dir / "text/a.jsonl", jsonl({texts.begin(), texts.begin() + 399}));
     write_file(dir / "text/b.txt", texts[399]);
     write_file(dir / "text/c.txt", "");

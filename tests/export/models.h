@@ -173,7 +173,7 @@ inline std::string make_checkpoint(const Config& config, const std::string& pare
   const std::vector<NamedTensor> tensors = model_tensors(session);
   CheckpointContents contents;
   contents.config_yaml = to_yaml(config);
-  contents.tokenizer_model = tokenizer;
+  if (!tokenizer.empty()) contents.tokenizer = {{"tokenizer.model", tokenizer}};
   contents.model = tensors;
   return save_checkpoint(parent, contents);
 }

@@ -7,7 +7,7 @@
 
 namespace strand::test {
 
-inline Tokenizer small_tokenizer(const TemporaryDirectory& dir) {
+inline std::unique_ptr<const Tokenizer> small_tokenizer(const TemporaryDirectory& dir) {
   put(dir / "corpus.txt", strand_test::small_document(1, 2000));
   TokenizerTraining options;
   options.inputs = {dir / "corpus.txt"};

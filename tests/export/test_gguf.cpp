@@ -312,9 +312,9 @@ TEST_CASE("A checkpoint of another model than its configuration says is refused"
 }
 
 TEST_CASE("What llama.cpp does otherwise with a text is said") {
-  const auto reasons = [](const SentencePieceModel& model, const hf::SpecialTokens& special = {0, 1, 2, -1}) {
+  const auto reasons = [](const SentencePieceModel& model, const SpecialTokens& special = {0, 1, 2, -1}) {
     gguf::Metadata metadata;
-    return fmt::format("{}", fmt::join(gguf::add_sentencepiece(model, special, 4, metadata), "; "));
+    return fmt::format("{}", fmt::join(gguf::add_vocabulary(model, special, 4, metadata), "; "));
   };
   SentencePieceModel model;
   model.algorithm = SentencePieceModel::Algorithm::bpe;
@@ -352,7 +352,7 @@ TEST_CASE("Unused pieces for rows without one have names that no piece has") {
   model.algorithm = SentencePieceModel::Algorithm::bpe;
   model.pieces = {{"<unk>", 0, PieceType::unknown}, {"[PAD2]", -1, PieceType::normal}};
   gguf::Metadata metadata;
-  gguf::add_sentencepiece(model, {0, -1, -1, -1}, 4, metadata);
+  gguf::add_vocabulary(model, {0, -1, -1, -1}, 4, metadata);
   CHECK(metadata.bytes().find("[[PAD2]]") != std::string::npos);
   CHECK(metadata.bytes().find("[PAD3]") != std::string::npos);
 }

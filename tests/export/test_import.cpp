@@ -366,7 +366,7 @@ TEST_CASE("A vocabulary with more rows than the tokenizer has pieces keeps them 
   TemporaryDirectory dir;
   Config config = config_of(class_cases[1]);
   config.model.vocab_size = 416;
-  const Foreign foreign(config, small_tokenizer(dir).bytes());
+  const Foreign foreign(config, small_tokenizer(dir)->files().at(sentencepiece_file));
   CHECK(read_json(foreign.dir / "hf/config.json")["vocab_size"] == 416);
   const hf::ImportSummary summary = hf::import_model(foreign.dir / "hf", foreign.dir / "imported");
   CHECK(summary.has_tokenizer);
@@ -388,7 +388,7 @@ TEST_CASE("A vocabulary with fewer rows than the tokenizer has pieces is refused
   Config config = config_of(class_cases[1]);
   config.model.vocab_size = 399;
   const Foreign foreign(config);
-  put(foreign.dir / "hf/tokenizer.model", small_tokenizer(dir).bytes());
+  put(foreign.dir / "hf/tokenizer.model", small_tokenizer(dir)->files().at(sentencepiece_file));
   CHECK_THAT(foreign.refusal(), Contains("400 pieces") && Contains("vocab_size 399"));
   config.data.tokenizer = foreign.dir / "hf/tokenizer.model";
   CHECK_THAT(error_of([&] { resolve_vocabulary(config); }), Contains("400 pieces") && Contains("399"));
@@ -397,7 +397,7 @@ TEST_CASE("A vocabulary with fewer rows than the tokenizer has pieces is refused
 TEST_CASE("A tokenizer.model that is not SentencePiece is left out with a warning") {
   TemporaryDirectory dir;
   const Foreign foreign(class_cases[1]);
-  const std::string whole = small_tokenizer(dir).bytes();
+  const std::string whole = small_tokenizer(dir)->files().at(sentencepiece_file);
   const std::vector<std::pair<std::string, std::string>> others = {
       {"lines of base64 and rank", "IQ== 0\nIg== 1\nIw== 2\nJA== 3\n"},
       {"a pointer of Git LFS", "version https://git-lfs.github.com/spec/v1\noid sha256:9e556afd\nsize 499723\n"},
@@ -411,7 +411,7 @@ TEST_CASE("A tokenizer.model that is not SentencePiece is left out with a warnin
     const hf::ImportSummary summary = hf::import_model(foreign.dir / "hf", foreign.dir / what);
     CHECK_FALSE(summary.has_tokenizer);
     CHECK(count_of(summary.warnings, "tokenizer.model") == 1);
-    CHECK(Checkpoint(summary.checkpoint).tokenizer_model().empty());
+    CHECK(Checkpoint(summary.checkpoint).tokenizer().empty());
     CHECK(numbers(Checkpoint(summary.checkpoint).model(), "norm.weight") == foreign.ours("norm.weight"));
   }
 }

@@ -109,7 +109,7 @@ class Replayed {
 };
 
 /// SentencePiece's own trainer, whose defaults differ from those of strand train-tokenizer.
-Tokenizer trained_with(const TemporaryDirectory& dir, std::unordered_map<std::string, std::string> options) {
+std::unique_ptr<const Tokenizer> trained_with(const TemporaryDirectory& dir, std::unordered_map<std::string, std::string> options) {
   put(dir / "corpus.txt", strand_test::small_document(1, 2000));
   options.insert({{"input", dir / "corpus.txt"},
                   {"model_prefix", dir / "made"},
@@ -123,8 +123,7 @@ Tokenizer trained_with(const TemporaryDirectory& dir, std::unordered_map<std::st
 }
 
 hf::TokenizerFiles files_of(const Tokenizer& t) {
-  return hf::tokenizer_files(SentencePieceModel::parse(t.bytes(), t.name()),
-                             {t.unk_id(), t.bos_id(), t.eos_id(), t.pad_id()}, 64);
+  return hf::tokenizer_files(std::get<SentencePieceModel>(t.description()), t.special(), 64);
 }
 
 /// A SentencePiece model by hand, with defaults as the format has them.
@@ -173,9 +172,10 @@ TEST_CASE("The exported tokenizer gives SentencePiece's ids") {
   for (Options options : kinds) {
     options["normalization_rule_name"] = "identity";
     options["byte_fallback"] = "true";
-    const Tokenizer tokenizer = trained_with(dir, options);
+    const std::unique_ptr<const Tokenizer> owner_of_tokenizer = trained_with(dir, options);
+    const Tokenizer& tokenizer = *owner_of_tokenizer;
     INFO(options["remove_extra_whitespaces"] << options["add_dummy_prefix"]);
-    CHECK(hf::reason_against_tokenizer_json(SentencePieceModel::parse(tokenizer.bytes(), "m")) == "");
+    CHECK(hf::reason_against_tokenizer_json(SentencePieceModel::parse(tokenizer.files().at(sentencepiece_file), "m")) == "");
     const Replayed replayed(files_of(tokenizer).tokenizer_json);
     for (const std::string& text : texts) {
       INFO('"' << text << '"');
@@ -187,15 +187,16 @@ TEST_CASE("The exported tokenizer gives SentencePiece's ids") {
 TEST_CASE("A model that replaces characters is exported without tokenizer.json, which would give other ids") {
   TemporaryDirectory dir;
   const auto rules = GENERATE(std::string("nmt_nfkc"), std::string("nfkc"), std::string("nfkc_cf"));
-  const Tokenizer tokenizer = trained_with(dir, {{"normalization_rule_name", rules}});
+  const std::unique_ptr<const Tokenizer> owner_of_tokenizer = trained_with(dir, {{"normalization_rule_name", rules}});
+  const Tokenizer& tokenizer = *owner_of_tokenizer;
   Config config = small_config();
   config.model.vocab_size = tokenizer.vocab_size();
-  const Checkpoint checkpoint(make_checkpoint(config, dir / "run", tokenizer.bytes()));
+  const Checkpoint checkpoint(make_checkpoint(config, dir / "run", tokenizer.files().at(sentencepiece_file)));
   const hf::ExportSummary summary = hf::export_model(checkpoint, config, dir / "out");
   REQUIRE_FALSE(summary.caveats.empty());
   CHECK_THAT(summary.caveats.back(), Catch::Contains("no tokenizer.json") && Catch::Contains("replaces characters"));
   CHECK(summary.has_tokenizer);
-  CHECK(get(dir / "out/tokenizer.model") == tokenizer.bytes());
+  CHECK(get(dir / "out/tokenizer.model") == tokenizer.files().at(sentencepiece_file));
   CHECK(std::filesystem::exists(dir / "out/model.safetensors"));
   CHECK_FALSE(std::filesystem::exists(dir / "out/tokenizer.json"));
   CHECK_FALSE(std::filesystem::exists(dir / "out/tokenizer_config.json"));
@@ -204,7 +205,7 @@ TEST_CASE("A model that replaces characters is exported without tokenizer.json, 
 
 TEST_CASE("tokenizer.json and tokenizer_config.json name the special tokens") {
   TemporaryDirectory dir;
-  const hf::TokenizerFiles files = files_of(small_tokenizer(dir));
+  const hf::TokenizerFiles files = files_of(*small_tokenizer(dir));
   const json tokenizer = json::parse(files.tokenizer_json), config = json::parse(files.tokenizer_config_json);
   REQUIRE(tokenizer["added_tokens"].size() == 3);
   CHECK(tokenizer["added_tokens"][2]["content"] == "</s>");
@@ -272,7 +273,7 @@ TEST_CASE("What speaks against tokenizer.json") {
 
 TEST_CASE("Bytes that are no SentencePiece model: an error at every cut, no crash") {
   TemporaryDirectory dir;
-  const std::string bytes = small_tokenizer(dir).bytes();
+  const std::string bytes = small_tokenizer(dir)->files().at(sentencepiece_file);
   CHECK(SentencePieceModel::parse(bytes, "m").pieces.size() == 400);
   CHECK(SentencePieceModel::parse(bytes, "m").byte_fallback);
   int refused = 0;

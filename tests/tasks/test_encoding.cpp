@@ -13,7 +13,8 @@ using Ids = std::vector<int32_t>;
 
 const Tokenizer& tokenizer() {
   static const TemporaryDirectory directory;
-  static const Tokenizer one = small_tokenizer(directory);
+  static const std::unique_ptr<const Tokenizer> owner_of_one = small_tokenizer(directory);
+  const Tokenizer& one = *owner_of_one;
   return one;
 }
 

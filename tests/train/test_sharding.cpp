@@ -276,7 +276,7 @@ Run run_and_save(const Config& config, Layout layout, const std::string& directo
     session.parameters().initialize(ops, 7);
     steps(runner, config, grid, 0, 3);
     const Everything saved = Everything::of(session);
-    saver.save({.state = {.step = 3}, .config_yaml = "run: {}\n", .tokenizer_model = ""});
+    saver.save({.state = {.step = 3}, .config_yaml = "run: {}\n", .tokenizer = {}});
     steps(runner, config, grid, 3, 6);
     const CheckpointSaver::Saved told = saver.finish();
     const Everything after = Everything::of(session);
