@@ -89,7 +89,7 @@ struct DeviceTraits {
   int64_t row_alignment = 1;
   /// What each operation works in beside its tensors (kernels/op_workspaces.h); null: nothing is known of it.
   std::shared_ptr<const OpWorkspaces> workspaces = nullptr;
-  /// Device memory that libraries are given once, whatever runs.
+  /// Device memory that libraries are given once, or take for themselves, whatever runs.
   size_t library_bytes = 0;
 };
 

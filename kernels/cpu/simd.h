@@ -199,14 +199,9 @@ inline float maximum(vfloat v) {
   return lanes[0];
 }
 
-/// e^x, relative error below 2 ulp: x = n ln 2 + r, |r| ≤ ln 2 / 2, and a polynomial of degree 6 in r. Results below
-/// 2^-126 flush to 0, above the largest float they are infinity, and NaN stays NaN.
-inline vfloat exp(vfloat x) {
-  const vfloat clamped = max(min(x, splat(88.72284f)), splat(-87.33655f));
-  const vfloat shifter = splat(12582912.0f);  // 1.5 · 2^23: adding it rounds to an integer
-  const vfloat t = clamped * 1.44269504f + shifter;
-  const vfloat n = t - shifter;
-  vfloat r = clamped - n * 0.693145752f;
+/// e^r for the rest r = x − n ln 2 of an integer n, |r| ≤ ln 2 / 2: a polynomial of degree 6 in r.
+inline vfloat exp_of_rest(vfloat x, vfloat n) {
+  vfloat r = x - n * 0.693145752f;
   r = r - n * 1.42860677e-6f;
   vfloat p = splat(1.38888889e-3f);
   p = p * r + 8.33333333e-3f;
@@ -215,6 +210,17 @@ inline vfloat exp(vfloat x) {
   p = p * r + 0.5f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
+  return p;
+}
+
+/// e^x = 2^n e^r with x = n ln 2 + r, relative error below 2 ulp. Results below 2^-126 flush to 0, above the largest
+/// float they are infinity, and NaN stays NaN.
+inline vfloat exp(vfloat x) {
+  const vfloat clamped = max(min(x, splat(88.72284f)), splat(-87.33655f));
+  const vfloat shifter = splat(12582912.0f);  // 1.5 · 2^23: adding it rounds to an integer
+  const vfloat t = clamped * 1.44269504f + shifter;
+  const vfloat n = t - shifter;
+  const vfloat p = exp_of_rest(clamped, n);
   // 2^n in two factors, so that n = 128 does not overflow the exponent field.
   const vint k = to_int(n);
   const vint half = k >> 1;
@@ -284,15 +290,7 @@ inline vfloat sigmoid(vfloat x) {
   const vfloat shifter = splat(12582912.0f + 127.0f);  // as in exp2_nonpositive; −88 gives exponent bits 0
   const vfloat t = clamped * 1.44269504f + shifter;
   const vfloat n = t - shifter;
-  vfloat r = clamped - n * 0.693145752f;
-  r = r - n * 1.42860677e-6f;
-  vfloat p = splat(1.38888889e-3f);
-  p = p * r + 8.33333333e-3f;
-  p = p * r + 4.16666667e-2f;
-  p = p * r + 1.66666667e-1f;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
+  const vfloat p = exp_of_rest(clamped, n);
   const vfloat e = p * bits_as<vfloat>(bits_as<vint>(t) << 23);
   return select(x < 0.0f, e, splat(1.0f)) / (1.0f + e);
 }

@@ -4,10 +4,9 @@
 #include <cstdint>
 #include <type_traits>
 
-namespace strand {
+#include "kernels/ops/smallest_square.h"
 
-/// The square of the norm below which a cosine counts as 0, without gradient.
-constexpr double smallest_square = 1e-24;
+namespace strand {
 
 /// Σ_{i≠j} cos²(z_i, z_j)
 inline double sum_of_squared_cosines(const float* gram, int64_t top_k) {

@@ -1,4 +1,4 @@
-// In place of the CUDA backend, for programs that are built without it.
+// Stands in for the CUDA backend in programs that are built without it.
 #include "core/error.h"
 #include "kernels/cuda/backend.h"
 

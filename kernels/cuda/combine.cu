@@ -1,4 +1,4 @@
-// From expert rows back to tokens, with the Gram matrices that O needs, and its backward.
+// Brings expert rows back to tokens, with the Gram matrices that O needs, and the backward pass of that.
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/expert_rows.cuh"
 #include "kernels/cuda/token_rows.cuh"

@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(RouterShape::most_warps * 32)
 
 constexpr int threads = 256;
 
-// Threads walk the tokens with the stride of the grid; one partial sum a block.
+// Threads walk the tokens with the stride of the grid. Each block writes one partial sum.
 __global__ void __launch_bounds__(threads)
     token_term_kernel(const float* __restrict__ source_mass, const float* __restrict__ top_mass, int64_t tokens,
                       double* __restrict__ partial) {
@@ -61,15 +61,15 @@ __global__ void __launch_bounds__(threads)
 constexpr int tile = joint_tile, tile_rows = 8, rows_of_thread = tile / tile_rows;
 using Tile = float[tile][tile + 1];
 
-/// p [T, E] of which, per token, only the selected experts count, or all of them.
+/// p [T, E], of which either all experts of a token count or only the selected ones.
 struct SourceProbs {
   const float* probs;
   const int32_t* selected;  ///< nullptr: all
   int64_t tokens, experts, top_k;
 };
 
-/// to[t][e] = p of tokens from `first_token` on and experts from `first_expert` on; zeros outside. All threads call it;
-/// a barrier stands at its end.
+/// to[t][e] = p of tokens from `first_token` on and experts from `first_expert` on, and zeros outside. All threads call
+/// it. It ends with a barrier.
 __device__ void load_sources(const SourceProbs& p, int64_t first_token, int64_t first_expert, Tile& to) {
   const int x = static_cast<int>(threadIdx.x);
   for (int y = static_cast<int>(threadIdx.y); y < tile; y += tile_rows) {
@@ -87,7 +87,7 @@ __device__ void load_sources(const SourceProbs& p, int64_t first_token, int64_t 
   __syncthreads();
 }
 
-/// to[y][x] = from[first_row + y][first_column + x], or the transposed; zeros outside. A barrier stands at its end.
+/// to[y][x] = from[first_row + y][first_column + x], or the transpose, and zeros outside. It ends with a barrier.
 __device__ void load_matrix(const float* from, int64_t rows, int64_t columns, int64_t first_row, int64_t first_column,
                             bool transposed, Tile& to) {
   const int x = static_cast<int>(threadIdx.x);
@@ -103,8 +103,8 @@ __device__ void load_matrix(const float* from, int64_t rows, int64_t columns, in
   __syncthreads();
 }
 
-// A block owns 32 lower and 32 upper experts and the tokens of one split: partial [splits, E, E'] of the joint matrix.
-// Every tile of p is read once for each tile of the other side.
+// A block owns 32 lower and 32 upper experts and the tokens of one split. It writes its part of `partial` [splits, E,
+// E']. Every tile of p is read once for each tile of the other side.
 __global__ void __launch_bounds__(tile* tile_rows, 1)
     joint_kernel(SourceProbs lower, const float* __restrict__ upper, int64_t upper_experts, int64_t split_tokens,
                  float* __restrict__ partial) {
@@ -140,8 +140,8 @@ __global__ void __launch_bounds__(threads)
   out[i] = sum;
 }
 
-// A warp owns a row of the joint matrix, searched in shared memory; the mask may lie where the joint matrix does, as
-// the warp has read its row by then. One partial sum a block.
+// A warp owns a row of the joint matrix and searches it in shared memory. The mask may lie where the joint matrix does,
+// as the warp has read its row by then. Each block writes one partial sum.
 __global__ void __launch_bounds__(RouterShape::most_warps * 32)
     coupling_select_kernel(const float* joint, int64_t rows, int64_t columns, int64_t top_k, float* mask,
                            double* __restrict__ partial) {

@@ -29,7 +29,7 @@ class CudaEvent final : public Event {
   void hold(Stream stream) override {
     if (recorded_) check(cudaStreamWaitEvent(device_.stream(stream), event_), "ordering two streams");
   }
-  // Other threads ask, too, whose current GPU is the first one until they choose.
+  // Other threads call this too, and the current GPU of a thread is the first one until it chooses another.
   bool happened() const override {
     if (!recorded_) return true;
     device_.choose();
@@ -107,7 +107,7 @@ void CudaDevice::make_streams() {
   int least = 0, greatest = 0;
   check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "asking for priorities of streams");
   for (int s = 0; s < stream_count; ++s) {
-    // What other ranks wait for goes first.
+    // Communication has priority, as other ranks wait for it.
     const int priority = static_cast<Stream>(s) == Stream::communication ? greatest : least;
     check(cudaStreamCreateWithPriority(&streams_[s], cudaStreamNonBlocking, priority), "making a stream");
   }

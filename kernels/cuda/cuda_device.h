@@ -35,22 +35,22 @@ class CudaDevice final : public Device {
   std::unique_ptr<Event> make_event() override;
   std::unique_ptr<Event> make_timed_event() override;
   std::unique_ptr<Recording> make_recording() override;
-  /// The first run of a recording enqueues as it is called, so that everything that is made once is made. The second
-  /// one is captured into a graph, which it and later ones launch. Only where workspace() has moved meanwhile, so that
-  /// the graph would use memory that is gone, is the body captured again.
+  /// The first run of a recording enqueues its operations directly, so that everything that is made once is made. The
+  /// second run is captured into a graph, which it and later runs launch. The body is captured again only when
+  /// workspace() has moved meanwhile, as the graph would use memory that is gone.
   Ran run(Recording& recording, const std::function<void()>& body) override;
   WorkTrail* trail() override { return trail_.get(); }
   PeakRate measure_peak(PeakKind kind, int rounds) override;
   std::string description() const override;
 
-  /// Makes it the current GPU of the calling thread.
+  /// Makes this GPU the current one of the calling thread.
   void choose() const;
   cudaStream_t stream(Stream stream) const { return streams_[static_cast<int>(stream)]; }
   cublasHandle_t blas() const { return blas_; }
   const CudaDeviceOptions& options() const { return options_; }
   int multiprocessors() const { return multiprocessors_; }
-  /// At least `bytes` of memory, aligned to 256 bytes, contents undefined, for partial results of one operation: the
-  /// next operation on the compute stream uses the same memory. It grows to what the largest operation needs.
+  /// Memory of at least `bytes` for partial results of one operation, aligned to 256 bytes, with undefined contents.
+  /// The next operation on the compute stream uses the same memory. It grows to what the largest operation needs.
   void* workspace(size_t bytes);
 
  private:

@@ -3,7 +3,7 @@
 // Same shapes, same GPU and same cuBLAS: same bits; every sum has one order, and no operation uses floating-point
 // atomics.
 //
-// One .cu file an operation family; each defines the `run` overloads of its operations.
+// Each operation family has a .cu file, which defines the `run` overloads of its operations.
 #include <memory>
 
 #include "kernels/cuda/cuda_device.h"
@@ -27,8 +27,7 @@ class CudaOps final : public Ops {
 #undef STRAND_OVERRIDE_RUN
 
  private:
-  /// Memory for partial results of an operation (CudaDevice::workspace). Throws Error when the plan has not counted as
-  /// much of it.
+  /// Memory for partial results of an operation (CudaDevice::workspace). Throws Error when the plan has counted less.
   template <typename T, typename Op>
   T* workspace_of(const Op& op, int64_t elements) {
     return static_cast<T*>(planned_workspace(static_cast<size_t>(elements) * sizeof(T), workspaces_.bytes(op)));

@@ -1,5 +1,5 @@
 #pragma once
-// From a tensor's element type to a C++ type that kernels compute with.
+// Turns the element type of a tensor into a C++ type that kernels compute with.
 #include <type_traits>
 
 #include "core/tensor.h"
@@ -26,7 +26,7 @@ void dispatch_act(DType dtype, const Body& body) {
   }
 }
 
-/// The elements as device memory; throws when T is not the element type. None gives nullptr.
+/// The elements of a tensor in device memory, or nullptr for none. Throws Error when T is not the element type.
 template <typename T>
 T* data(const Tensor& tensor) {
   if (!tensor) return nullptr;

@@ -6,7 +6,7 @@
 namespace strand::gpu {
 
 namespace {
-/// Whether it is an error of something that was enqueued before, after which the GPU does nothing more for the process.
+/// Whether the error is one of work that was enqueued earlier. After it, the GPU does nothing more for this process.
 bool is_fault(cudaError_t error) {
   switch (error) {
     case cudaErrorIllegalAddress:
@@ -39,7 +39,7 @@ void throw_error(cudaError_t error, const char* what) {
 }
 
 void throw_error(cublasStatus_t status, const char* what) {
-  // cuBLAS does not say that what it met is the fault of a kernel before it.
+  // cuBLAS does not tell whether the error is that of a kernel before it.
   if (const cudaError_t error = cudaPeekAtLastError(); is_fault(error)) throw_fault(error, what);
   fail("cuda: {}: {} ({}){}", what, cublasGetStatusString(status), cublasGetStatusName(status),
        CudaTrail::where_host_is());

@@ -1,5 +1,5 @@
 #pragma once
-// Which rows of an expert buffer are there.
+// Which rows of an expert buffer are in use.
 #include "kernels/cuda/rows.cuh"
 
 namespace strand::gpu {
@@ -11,7 +11,8 @@ struct RowsInUse {
   const int32_t* used;         ///< offsets[E]
   int64_t capacity;
 
-  /// The row's slot (the row itself without a map), padding, or untouched: behind the last row in use.
+  /// The slot of a row (without a map: the row itself), `padding`, or `untouched` for what is behind the last row in
+  /// use.
   __device__ int32_t slot(int64_t row) const {
     if (row >= capacity) return untouched;
     if (slot_of_row == nullptr) return static_cast<int32_t>(row);

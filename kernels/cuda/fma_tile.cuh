@@ -13,7 +13,7 @@ namespace strand::gpu {
 constexpr int fma_tile = 64, fma_slice = 16, fma_threads = 256;
 constexpr int fma_stride = fma_tile + 4;  // rows stay multiples of 16 bytes and begin in different banks
 
-/// One operand of this block. Outside of its rows and terms it counts as zero.
+/// One operand of a block. Outside of its rows and terms it counts as zero.
 template <typename T>
 struct FmaOperand {
   const T* data;  ///< element [outer 0, inner 0]
@@ -21,7 +21,7 @@ struct FmaOperand {
   int outer;      ///< rows there are, of the product; may be more than a tile
 };
 
-/// A slice of an operand on its way to shared memory: 4 elements a thread.
+/// A slice of an operand on its way to shared memory. Each thread carries 4 elements.
 template <InnerAxis AXIS, typename T>
 struct FmaSlice {
   static constexpr int count = fma_tile * fma_slice / fma_threads;

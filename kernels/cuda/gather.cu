@@ -1,4 +1,4 @@
-// Rows that only move: from tokens to expert rows, and by any index.
+// Operations that only move rows: from tokens to expert rows, and by any index.
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/expert_rows.cuh"
 
@@ -11,7 +11,8 @@ namespace {
 constexpr int threads = 256, warps = threads / 32;
 constexpr int64_t no_row = -1, untouched = -2;
 
-/// Row r of the expert buffer comes from the token of its slot; padding is zero, rows behind the last block stay.
+/// Row r of the expert buffer comes from the token of its slot. Padding rows become zero, and rows behind the last
+/// block stay.
 struct TokenOfRow {
   RowsInUse rows;
   int64_t top_k;

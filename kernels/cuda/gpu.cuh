@@ -63,7 +63,7 @@ __device__ inline void check_alignment(const void*, size_t) {}
 
 #else
 
-// In place of nvcc. Only whoever compiles for the emulation has it on the include path.
+// Used instead of nvcc. Only the build for the emulation has this header on its include path.
 #include <gpu_emulation/kernel_language.h>
 
 #define GPU_DYN_SHARED(T, name) T* const name = static_cast<T*>(::gpu_emulation::dynamic_shared())

@@ -16,7 +16,7 @@ int64_t bytes_of(cudaDataType_t type) {
   return type == CUDA_R_32F ? 4 : 2;
 }
 
-/// Where the blocks of a grouped product begin, as cuBLAS wants it: three arrays of one pointer a block.
+/// Where the blocks of a grouped product begin. cuBLAS wants three arrays, each with one pointer for each block.
 struct PointerTables {
   const void** weights;
   const void** from;
@@ -104,7 +104,7 @@ void GroupedCublas::backward_input(const void* dy, const void* weight, void* dx,
                 shape.outputs, shape.inputs, "GroupedLinearBackwardInput");
 }
 
-// cuBLAS has no grouped product of bf16 into f32: one product an expert.
+// cuBLAS has no grouped product of bf16 into f32, so each expert gets a product of its own.
 void GroupedCublas::backward_weight(const void* dy, const void* x, float* dweight, cudaDataType_t type,
                                     const GroupShape& shape) {
   const float one = 1;

@@ -17,14 +17,15 @@ class GroupedCublas {
   GroupedCublas(const GroupedCublas&) = delete;
   GroupedCublas& operator=(const GroupedCublas&) = delete;
 
-  /// As grouped_forward and its backwards (grouped_gemm.h). Tensors are of `type`, bf16 or f32; dweight is f32.
+  /// The products of grouped_forward and of its backward passes (grouped_gemm.h). Tensors are of `type`, bf16 or f32;
+  /// dweight is f32.
   void forward(const void* x, const void* weight, void* y, cudaDataType_t type, const gpu::GroupShape& shape);
   void backward_input(const void* dy, const void* weight, void* dx, cudaDataType_t type, const gpu::GroupShape& shape);
   void backward_weight(const void* dy, const void* x, float* dweight, cudaDataType_t type,
                        const gpu::GroupShape& shape);
 
  private:
-  /// An expert that has rows.
+  /// The rows of an expert that has some.
   struct Block {
     int expert, first, rows;
   };

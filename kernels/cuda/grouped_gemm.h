@@ -1,6 +1,6 @@
 #pragma once
-// Products of the row blocks of experts by kernels of our own, which read the offsets of the blocks from device memory:
-// the host waits for nothing. ops/linear.h says what the offsets mean; every alignment of the blocks is right.
+// Products of the row blocks of experts by kernels of our own. They read the offsets of the blocks from device memory,
+// so that the host waits for nothing. ops/linear.h says what the offsets mean. Blocks may have any alignment.
 //
 // bf16 runs on tensor cores (grouped_gemm_mma.cu), f32 by fused multiply-add (grouped_gemm_fma.cu). Sums are fp32 and
 // have one order.

@@ -27,7 +27,7 @@ constexpr int blocks_at_once(int width) {
   return width == 256 ? 1 : 2;  // what 65536 registers hold
 }
 
-/// Slices of an operand of which a block needs OUTER rows (of the product).
+/// The slices of an operand, of which a block needs OUTER rows of the product.
 template <InnerAxis AXIS, int OUTER, int THREADS>
 struct Slices {
   static constexpr int rows = AXIS == InnerAxis::along_rows ? OUTER : slice;
@@ -72,7 +72,7 @@ struct Tile {
   static constexpr size_t shared_bytes = sizeof(bf16) * stages * stage_elements;
 };
 
-/// sums = A B over the whole inner dimension, for this block's tile.
+/// Computes sums = A B over the whole inner dimension, for the tile of this block.
 template <InnerAxis A, InnerAxis B, int WIDTH>
 __device__ void multiply(Sums& sums, bf16* shared, const Window& a, const Window& b, int inner) {
   using SlicesA = typename Tile<A, B, WIDTH>::SlicesA;

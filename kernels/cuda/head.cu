@@ -15,7 +15,7 @@ namespace {
 
 constexpr int threads = 512, chunk = 8;
 
-/// 8 elements of a row, or fewer at its end.
+/// 8 elements of a row, or fewer at the end of the row.
 template <typename T, bool WHOLE>
 __device__ inline void load_chunk(float (&x)[chunk], const T* row, int64_t column, int64_t columns, float outside) {
   if constexpr (WHOLE) {

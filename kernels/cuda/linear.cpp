@@ -19,7 +19,7 @@ cudaDataType_t type_of(const Tensor& tensor) {
   gpu::throw_unsupported(tensor.dtype);
 }
 
-/// A row-major matrix as an operand: as it is, or transposed.
+/// A row-major matrix as an operand, either as it is or transposed.
 struct Operand {
   const Tensor& matrix;
   cublasOperation_t operation;  ///< from cuBLAS's side: CUBLAS_OP_N leaves [rows, columns] as columns x rows

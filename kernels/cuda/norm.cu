@@ -16,7 +16,7 @@ namespace {
 
 constexpr int block_threads = 256, kept = 8;
 
-/// Sums over the threads of a row, in every one of them.
+/// Sums over the threads of a row. Every one of them gets the sums.
 template <int row_threads>
 __device__ float row_sum(float x, float* scratch) {
   if constexpr (row_threads == 32) return warp_sum(x);
@@ -30,7 +30,7 @@ struct Forward {
   float eps;
 };
 
-/// residual + branch at `at`; with a branch also written to sum.
+/// Returns residual + branch at `at`. With a branch it also writes this to sum.
 template <int N>
 __device__ void add_branch(const Forward& p, int64_t at, float (&x)[N]) {
   load(p.residual + at, x);
@@ -97,7 +97,7 @@ struct Backward {
   bool accumulate;
 };
 
-/// What one group of columns of a row needs twice: a = dy w, x̂, and its share of dweight, dy x̂.
+/// What is needed twice of one group of columns of a row: a = dy w, x̂, and the part of dweight, dy x̂.
 template <int N>
 __device__ float read_gradient(const Backward& p, int64_t row, int64_t column, float rstd, float (&a)[N],
                                float (&x_hat)[N], float (&dweight)[N]) {

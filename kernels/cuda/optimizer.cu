@@ -1,5 +1,5 @@
-// The passes over all parameters: bound by memory, so each reads and writes every array once, 16 bytes a thread and
-// access.
+// The passes over all parameters. They are bound by memory, so each reads and writes every array once, and a thread
+// takes 16 bytes at a time.
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/partial_sums.h"
 #include "kernels/cuda/reduce.cuh"
@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(threads) adam_kernel(AdamParameters p, T* __re
   }
 }
 
-// One thread: a handful of numbers.
+// One thread does this, as there are few numbers.
 __global__ void clip_gradient_kernel(const double* __restrict__ sum_of_squares, const double* __restrict__ terms,
                                      int64_t count, double max_norm, bool halt, double* __restrict__ numbers) {
   const auto number = [&](StepNumber which) -> double& { return numbers[place(which)]; };
@@ -112,7 +112,7 @@ __global__ void clip_gradient_kernel(const double* __restrict__ sum_of_squares, 
   if (!all_finite && halt) number(StepNumber::halted) = 1;
 }
 
-/// Blocks of a grid that walks `groups` of elements with its own stride.
+/// The number of blocks of a grid that walks `groups` of elements with its own stride.
 int64_t grid_for(int64_t groups, int64_t most) {
   return std::min(most, ceil_div<int64_t>(groups, threads));
 }

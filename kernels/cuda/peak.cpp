@@ -10,7 +10,7 @@ namespace strand {
 using gpu::check;
 
 namespace {
-/// An event with a time.
+/// An event that keeps the time.
 class Instant {
  public:
   Instant() { check(cudaEventCreate(&event_), "making an event"); }

@@ -1,5 +1,5 @@
 #pragma once
-// The counter-based random numbers of core/random.h on the GPU: the same bits.
+// The counter-based random numbers of core/random.h on the GPU. They have the same bits.
 #include "kernels/cuda/dispatch.cuh"
 #include "kernels/cuda/gpu.cuh"
 #include "kernels/ops/step_numbers.h"
@@ -24,7 +24,7 @@ __device__ inline uint64_t random_bits(uint64_t key, uint64_t counter) {
   return x0 | uint64_t{x1} << 32;
 }
 
-/// Uniform in [0, 1), 53 bits.
+/// A uniform number in [0, 1) of 53 bits.
 __device__ inline double random_uniform(uint64_t key, uint64_t index) {
   return static_cast<double>(random_bits(key, index) >> 11) * 0x1p-53;
 }

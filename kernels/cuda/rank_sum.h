@@ -1,6 +1,6 @@
 #pragma once
-// Sums over ranks, taken on one GPU from parts that have arrived there: in rank order, so that the same layout gives
-// the same bits.
+// Sums over ranks, taken on one GPU from the parts that have arrived there. They are added in rank order, so that the
+// same layout gives the same bits.
 #include <cuda_runtime.h>
 
 #include "core/tensor.h"

@@ -1,5 +1,5 @@
-// A step as a CUDA graph: captured once, and launched as one piece of work from then on. When it has to be captured
-// again, its form is the same, so that the executable graph is updated, which is much cheaper than making one.
+// A step as a CUDA graph, which is captured once and launched as one piece of work from then on. When the step has to
+// be captured again, its form is the same. So the executable graph is updated, which is much cheaper than making one.
 #include <exception>
 
 #include "core/error.h"
@@ -26,7 +26,7 @@ class GraphRecording final : public Device::Recording {
   std::shared_ptr<CudaTrail::Log> log;  ///< of what was captured
 };
 
-/// Destroys the graph at the end.
+/// Owns a graph, and destroys it at the end.
 struct CapturedGraph {
   CapturedGraph() = default;
   ~CapturedGraph() {
@@ -37,7 +37,7 @@ struct CapturedGraph {
   cudaGraph_t graph = nullptr;
 };
 
-/// While one lives, the trail writes the log of a recording.
+/// While an object lives, the trail writes the log of a recording.
 class LogScope {
  public:
   LogScope(CudaTrail& trail, std::shared_ptr<CudaTrail::Log>& log) : trail_(trail) { log = trail.begin_recording(); }
@@ -50,7 +50,7 @@ class LogScope {
 };
 
 void capture(cudaStream_t stream, const std::function<void()>& body, CapturedGraph& captured) {
-  // Thread-local: other threads may allocate and wait meanwhile.
+  // The mode is thread-local, so that other threads may allocate and wait meanwhile.
   check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "beginning to capture a step");
   try {
     body();

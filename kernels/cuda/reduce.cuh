@@ -38,7 +38,7 @@ __device__ inline T block_sum(T x, T* scratch) {
   return sum;
 }
 
-/// The largest of the block, likewise.
+/// The largest of the block, in every thread, under the same conditions.
 template <typename T>
 __device__ inline T block_max(T x, T* scratch) {
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;

@@ -110,7 +110,7 @@ __device__ void add_at(float* row, const int32_t* experts, int64_t count, int la
   __syncwarp();
 }
 
-/// row = ∂loss/∂p of a token: LB, V, both roles in CP's token form, and what the caller adds.
+/// Sets row = ∂loss/∂p of a token, from LB, V, both roles in CP's token form, and what the caller adds.
 __device__ void gradient_of_probs(const BackwardArguments& p, const WarpRow& warp) {
   const int64_t t = warp.row, at = t * p.experts;
   const bool balance = p.lb != 0, variance = p.v != 0;
@@ -193,7 +193,8 @@ __global__ void __launch_bounds__(RouterShape::most_warps * 32) router_backward_
 
 constexpr int bias_threads = 256;
 
-// One block: the sum of the counts, then every expert's sign. mean > count is asked without the rounding of a division.
+// One block takes the sum of the counts and then the sign of every expert. mean > count is asked without a rounded
+// division.
 __global__ void __launch_bounds__(bias_threads)
     router_bias_kernel(const float* __restrict__ counts, double rate, const double* __restrict__ numbers,
                        float* __restrict__ bias, int64_t experts) {

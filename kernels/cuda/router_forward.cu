@@ -18,7 +18,7 @@ struct RouteArguments {
   bool renormalize;
   float routed_scale;
 
-  /// Rows of E floats that a warp needs: s, what is searched, and with groups their scores.
+  /// How many rows of E floats a warp needs: s, the row that is searched, and with groups their scores.
   __host__ __device__ int arrays() const { return groups > 1 ? 3 : 2; }
 };
 

@@ -7,7 +7,7 @@
 
 namespace strand::gpu {
 
-/// Warps of a block that works on rows of `experts` floats, `arrays` of them each, in shared memory.
+/// The number of warps of a block in which each warp has `arrays` rows of `experts` floats in shared memory.
 struct RouterShape {
   static constexpr int most_warps = 4;
 
@@ -29,7 +29,7 @@ struct RouterShape {
   }
 };
 
-/// The calling warp's row: which one, and its share of the block's shared memory.
+/// The row of the calling warp, and the warp's share of the block's shared memory.
 struct WarpRow {
   int lane;
   int64_t row;
@@ -41,7 +41,7 @@ struct WarpRow {
         memory(shared + threadIdx.x / 32 * floats_of_warp) {}
 };
 
-/// body(e) for the elements that the lane owns.
+/// Calls body(e) for the elements that the lane owns.
 template <typename Body>
 __device__ void for_owned(int lane, int64_t experts, const Body& body) {
   for (int64_t e = lane; e < experts; e += 32) body(e);

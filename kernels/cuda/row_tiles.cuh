@@ -12,7 +12,7 @@ struct RowTile {
   int rows;    ///< from there to the end of the expert: may be more than a tile
 };
 
-/// Tiles of `tile_rows` rows that R rows of E experts have at most: every expert may end within a tile.
+/// The most tiles of `tile_rows` rows that R rows of E experts can have, as every expert may end within a tile.
 inline int most_row_tiles(int rows, int experts, int tile_rows) {
   return rows / tile_rows + (rows < experts ? rows : experts);
 }

@@ -13,7 +13,7 @@ namespace strand::gpu {
 
 using bfloat16 = __nv_bfloat16;
 
-// What a kernel declares itself is less than 1 KiB in these kernels.
+// In these kernels, what a kernel declares itself takes less than 1 KiB of shared memory.
 static_assert(dynamic_shared_bytes == static_cast<int64_t>(default_shared_bytes) - 1024);
 
 template <int N>
@@ -87,7 +87,7 @@ __device__ inline void store(bfloat16* to, const float (&x)[N]) {
   }
 }
 
-/// x as T holds it.
+/// x rounded to what T can hold.
 template <typename T>
 __device__ inline float round_to(float x) {
   return to_float(from_float<T>(x));
@@ -112,19 +112,20 @@ inline bool rows_allow(int count, int64_t width, std::initializer_list<const Ten
          });
 }
 
-/// body(Count<n>) where rows may be read n elements at a time, else body(Count<1>).
+/// Calls body(Count<n>) where rows may be read n elements at a time, else body(Count<1>).
 template <int n, typename Body>
 void with_access(int64_t width, std::initializer_list<const Tensor*> tensors, const Body& body) {
   if (rows_allow(n, width, tensors)) return body(Count<n>{});
   body(Count<1>{});
 }
 
-/// A grid of so many blocks: at least 1, which the caller has seen to.
+/// A grid of so many blocks. The caller has made sure that it is at least one.
 inline dim3 blocks(int64_t count) {
   return dim3(static_cast<unsigned>(count));
 }
 
-/// Threads of a block that walks the columns of a row, `count` at a time: a multiple of 32, at most `most`.
+/// The threads of a block that walks the columns of a row, `count` at a time. It is a multiple of 32 and at most
+/// `most`.
 inline int threads_for(int64_t width, int count, int most) {
   return static_cast<int>(std::min<int64_t>(most, ceil_div<int64_t>(ceil_div<int64_t>(width, count), 32) * 32));
 }

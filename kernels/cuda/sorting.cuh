@@ -20,7 +20,7 @@
 
 namespace strand::gpu {
 
-/// A block's items, counted. Counters are integers: the order in which they are raised does not matter.
+/// Counts the items of a block. Counters are integers, so the order in which they are raised does not matter.
 template <typename Keys>
 __global__ void __launch_bounds__(SortShape::most_warps * 32)
     count_buckets_kernel(Keys keys, int64_t items, int64_t items_of_block, int buckets, int32_t* __restrict__ counts) {
@@ -86,8 +86,8 @@ __global__ void __launch_bounds__(SortShape::scan_threads)
   if (threadIdx.x == 0) keys.end(first);
 }
 
-/// Items of the block to their places. `first` holds, for each block and bucket, where the block's items begin. Each
-/// warp counts its run first, so that its bucket begins after those of earlier warps; then it walks the run again.
+/// Brings the items of a block to their places. `first` says for each block and bucket where the block's items begin.
+/// Each warp first counts its run, so that its items come after those of earlier warps. Then it walks the run again.
 template <typename Keys>
 __global__ void __launch_bounds__(SortShape::most_warps * 32)
     place_items_kernel(Keys keys, int64_t items, int64_t items_of_block, int buckets,

@@ -13,13 +13,12 @@ namespace {
 
 constexpr int threads = 256;
 
-/// cos² of a pair in the sample; 0 where a norm is below 1e-12.
+/// cos² of a pair in the sample. It is 0 where a norm is below 1e-12.
 struct SquaredCosine {
   Sample sample;
   __device__ bool counts(int64_t token) const { return sample.contains(token); }
   __device__ double operator()(double ij, double ii, double jj) const {
-    constexpr double tiny = 1e-24;
-    return ii >= tiny && jj >= tiny ? ij * ij / (ii * jj) : 0;
+    return ii >= smallest_square && jj >= smallest_square ? ij * ij / (ii * jj) : 0;
   }
 };
 
@@ -50,7 +49,7 @@ __global__ void __launch_bounds__(threads) pairs_term_kernel(Term term, const fl
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-/// out += factor Σ term; `workspace` gives device memory for as many doubles.
+/// Adds factor Σ term to out. `workspace` gives device memory for a number of doubles.
 template <typename Term, typename Workspace>
 void add_pairs_term(cudaStream_t stream, const Term& term, const Tensor& gram, double factor, const Tensor& out,
                     const Workspace& workspace) {

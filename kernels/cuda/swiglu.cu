@@ -1,5 +1,5 @@
-// SwiGLU forward. Rows by themselves where nothing ties them; by token where the Gram matrix of a token's rows is
-// wanted, so that it is taken while they are in cache.
+// SwiGLU forward. It works row by row where rows are independent, and token by token where the Gram matrix of a token's
+// rows is wanted, so that the matrix is taken while the rows are in cache.
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/expert_rows.cuh"
 #include "kernels/cuda/token_rows.cuh"

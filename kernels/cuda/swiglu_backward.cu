@@ -26,7 +26,7 @@ struct Buffers {
   __device__ float gate(int64_t slot) const { return gates != nullptr ? gates[slot] : 1.0f; }
 };
 
-/// z, rounded as forward kept it.
+/// z, rounded to the type in which forward kept it.
 template <typename T, int N>
 __device__ void recompute(const Buffers<T>& b, int64_t row, int64_t column, float (&z)[N]) {
   float gate[N], up[N];
@@ -36,7 +36,7 @@ __device__ void recompute(const Buffers<T>& b, int64_t row, int64_t column, floa
   for (int j = 0; j < N; ++j) z[j] = round_to<T>(gate[j] * sigmoid(gate[j]) * up[j]);
 }
 
-/// Writes N columns of a row, given what is added to dz after the gate; returns their part of ⟨dz', z⟩.
+/// Writes N columns of a row, given what is added to dz after the gate. Returns their part of ⟨dz', z⟩.
 template <typename T, int N>
 __device__ float finish(const Buffers<T>& b, int64_t row, int64_t column, float weight, const float (&partners)[N]) {
   float gate[N], up[N], incoming[N], weighted[N], dot = 0;

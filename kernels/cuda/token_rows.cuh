@@ -6,6 +6,7 @@
 // overwritten as soon as the thread has its columns of all rows in registers, and nothing is shared between tokens.
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/rows.cuh"
+#include "kernels/ops/smallest_square.h"
 
 namespace strand::gpu {
 
@@ -46,8 +47,7 @@ struct SpecializationPull {
   double scale;  ///< 0: this token has no gradient
 
   __device__ double partner(double ij, double ii, double jj) const {
-    constexpr double tiny = 1e-24;  // the square of the smallest norm
-    return ii >= tiny && jj >= tiny ? 4 * scale * ij / (ii * jj) : 0;
+    return ii >= smallest_square && jj >= smallest_square ? 4 * scale * ij / (ii * jj) : 0;
   }
   __device__ double self(double ij, double ii, double jj) const {
     const double factor = partner(ij, ii, jj);
@@ -90,7 +90,7 @@ __device__ float pull_factor(const Pull& pull, const float* gram, int64_t top_k,
 //     reads the columns of row k again if it needs them, and writes them; what it returns is summed over the columns
 //   __device__ void write_dot(int64_t k, float dot) const;
 
-/// Rows of a token that are kept in registers, at most.
+/// The most rows of a token that are kept in registers.
 constexpr int most_kept_rows = 16;
 
 /// K ≤ most_k ≤ 16. The factors stand in shared memory; every element is read once from memory, and what finish() reads
@@ -197,7 +197,7 @@ __global__ void __launch_bounds__(token_threads, 1)
   mix_many_rows(rows, rows.pull(), rows.gram(), top_k, width, columns, shared);
 }
 
-/// Launches the one that suits K. `aligned`: rows may be read 8 elements at a time.
+/// Launches the kernel that suits K. `aligned` says that rows may be read 8 elements at a time.
 template <typename Rows>
 void mix_rows(cudaStream_t stream, const Rows& rows, int64_t tokens, int64_t top_k, int64_t width, bool aligned,
               const char* operation) {

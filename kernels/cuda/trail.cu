@@ -10,7 +10,7 @@ namespace strand {
 using namespace gpu;
 
 namespace {
-/// Written at once, so that it is there when the next kernel fails.
+/// The number is written at once, so that it is there when the next kernel fails.
 __global__ void note_kernel(uint64_t* where, uint64_t value) {
   *static_cast<volatile uint64_t*>(where) = value;
   __threadfence_system();
@@ -22,7 +22,7 @@ constexpr size_t logs_kept = 4;      // the host is no more than a step ahead
 
 std::atomic<CudaTrail*> newest{nullptr};
 
-/// "a, b or c", each once, in order.
+/// "a, b or c": each name once, in the order of the first occurrences.
 std::string one_of(const std::vector<const char*>& operations, size_t begin, size_t end) {
   std::vector<std::string> names;
   for (size_t i = begin; i < end; ++i)

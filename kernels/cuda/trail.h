@@ -17,7 +17,7 @@ class CudaDevice;
 
 class CudaTrail final : public WorkTrail {
  public:
-  /// Takes pinned memory. One device at a time is asked where it is: the one whose trail was made last.
+  /// Allocates pinned memory. Only one device at a time can be asked where it is: the one whose trail was made last.
   explicit CudaTrail(CudaDevice& device);
   ~CudaTrail() override;
   CudaTrail(const CudaTrail&) = delete;
@@ -39,7 +39,7 @@ class CudaTrail final : public WorkTrail {
   static std::string where_host_is();
 
  private:
-  /// What the device writes.
+  /// What the device writes into pinned memory.
   struct Notes {
     uint64_t part;  ///< number of the log, and place in it
     int64_t step;

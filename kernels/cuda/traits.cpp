@@ -1,4 +1,4 @@
-// What is known of an NVIDIA GPU without one and without CUDA.
+// What can be said of an NVIDIA GPU without having one, and without CUDA.
 #include "kernels/cuda/backend.h"
 #include "kernels/cuda/workspaces.h"
 

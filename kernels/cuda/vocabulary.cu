@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(threads)
 
 constexpr int long_run = 32;
 
-/// One pass of the sort: by the digit at `shift`.
+/// One pass of the sort, by the digit at `shift`.
 struct ByDigit {
   const int32_t *ids, *tokens;  ///< tokens: nullptr before the first pass, where item i is token i
   int32_t *sorted_ids, *sorted_tokens;
@@ -57,7 +57,8 @@ struct Runs {
   float* dtable;
 
   __device__ bool same(int64_t i, int64_t j) const { return j >= 0 && j < count && ids[i] == ids[j]; }
-  /// Behind the last item of the run that item i is in: steps double until they are out of the run, then halve.
+  /// The place behind the last item of the run that holds item i. Steps double until they leave the run, and then
+  /// halve.
   __device__ int64_t end_of(int64_t i) const {
     int64_t step = 1, last = i;
     for (; same(i, last + step); step *= 2) last += step;

@@ -43,7 +43,7 @@ size_t CudaWorkspaces::bytes(const GroupedLinearBackwardInput& op) const {
 size_t CudaWorkspaces::bytes(const GroupedLinearBackwardWeight& op) const {
   return pointer_tables(op.dweight.dim(0));
 }
-// A block has one row at least.
+// A block has at least one row.
 size_t CudaWorkspaces::bytes(const RmsNormBackward& op) const {
   return bytes_of<float>(std::min(most_norm_blocks, op.dy.dim(0)) * op.dy.dim(1));
 }

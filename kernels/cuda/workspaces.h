@@ -13,19 +13,19 @@ namespace strand::gpu {
 /// nothing in a step, and its results repeat.
 constexpr size_t blas_workspace_bytes = size_t{32} << 20;
 
-/// Dynamic shared memory that a block may have beside what its kernel declares, bytes.
+/// The bytes of dynamic shared memory that a block may have beside what its kernel declares.
 constexpr int64_t dynamic_shared_bytes = (48 << 10) - 1024;
 
-/// Blocks that share one sum into scalars, at most.
+/// The most blocks that share one sum into scalars.
 constexpr int64_t most_scalar_blocks = 512;
 /// Blocks that share the rows of a norm's backward: a few for every multiprocessor of a large GPU, and as many partial
 /// sums of dweight. Not asked of the GPU, so that all GPUs sum in one order.
 constexpr int64_t most_norm_blocks = 512;
-/// Likewise, of the backward of splitting heads.
+/// The blocks that share the rows of the backward pass of splitting heads.
 constexpr int64_t most_head_blocks = 1024;
 /// Tokens whose gradients are added to the embedding's at a time, so that the workspace does not grow with them.
 constexpr int64_t embedding_chunk_tokens = 65536;
-/// Bits of a token id that one pass of its sort looks at.
+/// How many bits of a token id one pass of its sort looks at.
 constexpr int embedding_digit_bits = 8;
 /// Rows and columns of a tile of outputs (fma_tile.cuh), and of the joint matrix (coupling.cu).
 constexpr int64_t fma_tile_outputs = 64, joint_tile = 32;
@@ -96,7 +96,7 @@ struct CacheShape {
   int64_t workspace() const { return parts == 1 ? 0 : tokens * heads * parts * (2 + value_dim); }  ///< f32 elements
 };
 
-/// How the heads' rows are joined in backward (split_heads.cu).
+/// How the rows of heads are joined in the backward pass (split_heads.cu).
 struct JoinShape {
   int64_t grid, q_weights, k_weights, columns;
   size_t shared_bytes;  ///< of a block

@@ -3,17 +3,16 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/ops/smallest_square.h"
 #include "kernels/reference/view.h"
 
 namespace strand::reference {
 
-constexpr double smallest_norm = 1e-12;  // a shorter z has no direction: its cosines are 0, without gradient
-
 /// cos(z_i, z_j) of one token
 inline double cosine(const View<double, 3>& gram, int64_t t, int64_t i, int64_t j) {
-  const double norm_i = std::sqrt(gram(t, i, i)), norm_j = std::sqrt(gram(t, j, j));
-  if (norm_i < smallest_norm || norm_j < smallest_norm) return 0;
-  return gram(t, i, j) / (norm_i * norm_j);
+  const double ii = gram(t, i, i), jj = gram(t, j, j);
+  if (ii < smallest_square || jj < smallest_square) return 0;
+  return gram(t, i, j) / (std::sqrt(ii) * std::sqrt(jj));
 }
 
 /// ∂SP_t/∂z_ti at f, times a quarter: Σ_{j≠i} c (ẑ_j − c ẑ_i) / ‖z_i‖. `z` are the K vectors of token t.

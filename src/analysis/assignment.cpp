@@ -25,7 +25,7 @@ class Hungarian {
   const std::vector<int64_t>& row_of_column() const { return row_of_; }
 
  private:
-  /// What an assignment costs: the largest sum of weights is the smallest of costs.
+  /// The cost of an assignment is minus its weight, so that the largest sum of weights is the smallest of costs.
   double reduced_cost(int64_t row, int64_t column) const {
     return -weights_[static_cast<size_t>(row * columns_ + column)] - row_potential_[static_cast<size_t>(row)] -
            column_potential_[static_cast<size_t>(column)];

@@ -10,10 +10,10 @@ namespace strand {
 struct LayerClusters {
   std::vector<uint16_t> balanced, unbalanced;  ///< [N]
 };
-/// E clusters of the router's inputs of N tokens; E divides N.
+/// Makes E clusters of the router's inputs of N tokens. E divides N.
 LayerClusters cluster_tokens(const Points& inputs, int64_t experts, uint64_t seed);
 
-/// Clusters seen as a routing with one expert a token. `clusters` outlives it.
+/// The clusters, seen as a routing with one expert for each token. `clusters` outlives it.
 Selections as_selections(const std::vector<uint16_t>& clusters, int64_t experts);
 
 }  // namespace strand

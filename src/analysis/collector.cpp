@@ -11,7 +11,7 @@ namespace strand {
 namespace {
 constexpr int64_t max_traced_experts = 65536;
 
-/// The place of the largest of each row; the lower one among equals.
+/// The place of the largest number of each row. Among equals it is the lower one.
 template <typename T>
 void largest_of_rows(const T* rows, int64_t count, int64_t width, int32_t* places) {
 #pragma omp parallel for schedule(static)

@@ -16,7 +16,7 @@
 
 namespace strand {
 
-/// What was collected of one layer.
+/// The numbers that were collected of one layer.
 struct CollectedLayer {
   Sharpness sharpness;
   std::optional<Overlap> z, y;  ///< none when K = 1
@@ -34,7 +34,7 @@ struct Collected {
   std::vector<int32_t> predicted;          ///< [T]
   std::vector<int64_t> clustered;          ///< tokens that CollectedLayer::inputs has, ascending
 
-  /// The guesses for the layer above layer `layer`.
+  /// The guesses that were made in layer `layer` for the layer above.
   Selections guesses(int64_t layer, int64_t experts_of_layer, int64_t top_k) const;
 };
 
@@ -48,9 +48,9 @@ class RoutingCollector final : public ForwardObserver {
 
   void chosen(int64_t layer, const Tensor& x, const Routing& routing) override;
   void predicted(int64_t first, const Tensor& logits) override;
-  /// After Transformer::evaluate of each micro-step, with this observer and an objective that measures all terms.
+  /// To be called after Transformer::evaluate of each micro-step, which had this observer and measured all terms.
   void end_micro_step();
-  /// Once, when all tokens were seen.
+  /// To be called once, when all tokens were seen.
   Collected take();
 
  private:

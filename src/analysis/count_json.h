@@ -13,7 +13,7 @@ std::vector<int32_t> floor_order(int64_t tokens);
 
 Json load_json(const Trace& trace);
 Json coupling_json(const Trace& trace);
-/// null when K = 1.
+/// Gives null when K = 1.
 Json coactivation_json(const Trace& trace);
 Json repetition_json(const Trace& trace);
 /// `ce` has the cross-entropy of each domain.
@@ -21,9 +21,9 @@ Json domains_json(const Trace& trace, const std::vector<double>& ce);
 /// `piece` spells a token id, or is none.
 Json vocabulary_json(const Trace& trace, const std::function<std::string(int32_t)>& piece);
 Json lookahead_json(const Trace& trace, const Collected& collected);
-/// Empty with fewer than two sequences. `row_bytes`: of one token's row on its way to another rank.
+/// Gives an empty list with fewer than two sequences. `row_bytes` is the size of a token's row that travels.
 Json placement_json(const Trace& trace, int64_t row_bytes);
-/// null when no tokens were clustered.
+/// Gives null when no tokens were clustered.
 Json clusters_json(const Trace& trace, const Collected& collected);
 
 }  // namespace strand

@@ -20,15 +20,15 @@ struct CountMatrix {
   std::vector<int64_t> column_sums() const;
 };
 
-/// n [E]: tokens that use each expert.
+/// n [E]: how many tokens use each expert.
 std::vector<int64_t> expert_counts(const Selections& selections);
-/// [E]: tokens whose first expert it is.
+/// [E]: of how many tokens each expert is the first one.
 std::vector<int64_t> top_1_counts(const Selections& selections);
-/// J [E, E']: tokens with expert e of `lower` and expert ν of `upper`, all K·K' pairs. Both have the same tokens.
+/// J [E, E']: how many tokens have expert e of `lower` and ν of `upper`, in all K·K' pairs. Both have the same tokens.
 CountMatrix joint_counts(const Selections& lower, const Selections& upper);
-/// N [E, E']: the same of the first experts.
+/// N [E, E']: how many tokens have e as the first expert of `lower` and ν as the first one of `upper`.
 CountMatrix top_1_joint_counts(const Selections& lower, const Selections& upper);
-/// [E, E]: tokens that use both e and ν; the diagonal has n.
+/// [E, E]: how many tokens use both e and ν. The diagonal has n.
 CountMatrix pair_counts(const Selections& selections);
 
 /// Entropy in nats of the distribution that is proportional to `counts`; 0 when all are 0.

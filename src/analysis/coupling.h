@@ -20,14 +20,14 @@ struct Coupling {
   std::vector<int64_t> lower_counts;  ///< n [E]
   std::vector<int64_t> matched;       ///< [E]: the column of each row in the assignment of kappa_top_k
 
-  /// Q[e, ν]; none of row `e` may be asked for when n_e = 0.
+  /// Q[e, ν]. Row `e` must not be asked for when n_e = 0.
   double conditional(int64_t e, int64_t v) const;
 };
 
-/// Of the same tokens in two layers, at least one token.
+/// The coupling of two layers, from their routings of the same tokens, of which there is at least one.
 Coupling couple(const Selections& lower, const Selections& upper);
 
-/// κ alone.
+/// Computes κ alone.
 double kappa(const Selections& lower, const Selections& upper);
 
 }  // namespace strand

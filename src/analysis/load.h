@@ -15,13 +15,13 @@ struct Load {
   std::vector<double> concentration;  ///< [E]
 };
 
-/// From n [E], whose sum is above 0.
+/// Computes the load from n [E], whose sum is above 0.
 Load measure_load(const std::vector<int64_t>& counts);
 
 /// The largest sum of a rank over the mean, with `ranks` ranks of E/ranks neighbouring experts each; `ranks` divides E.
 double max_rank_load(const std::vector<int64_t>& counts, int64_t ranks);
 
-/// 2, 4, 8, … up to E, as far as they divide it.
+/// The numbers 2, 4, 8 and so on up to E that divide E.
 std::vector<int64_t> rank_numbers(int64_t experts);
 
 }  // namespace strand

@@ -25,7 +25,7 @@ class OverlapSum {
   /// gram [K, K] = inner products of the vectors of the K > 1 experts of a token. A cosine with a vector whose norm is
   /// below 1e-12 counts as 0, as in the term sp.
   void add(std::span<const uint16_t> experts, std::span<const double> gram);
-  /// Of at least one token.
+  /// The means over the tokens so far, of which there must be at least one.
   Overlap mean() const;
 
  private:

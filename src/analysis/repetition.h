@@ -9,9 +9,9 @@ struct Repetition {
   double any = 0;    ///< share of pairs with a common expert
 };
 
-/// Of the tokens t and t + 1 of each sequence. 0 where sequences have one token.
+/// Compares the tokens t and t + 1 of each sequence. It is 0 where sequences have one token.
 Repetition repetition(const Selections& selections, int64_t sequence_length);
-/// Of uniform routing.
+/// What uniform routing would give.
 Repetition chance_repetition(int64_t experts, int64_t top_k);
 
 }  // namespace strand

@@ -25,7 +25,7 @@ class SharpnessSum {
   SharpnessSum(int64_t experts, int64_t top_k);
   /// p [E] and the router's logits q [E] of a token.
   void add(std::span<const double> p, std::span<const double> q);
-  /// Of at least one token.
+  /// The means over the tokens so far, of which there must be at least one.
   Sharpness mean() const;
 
  private:
@@ -36,7 +36,7 @@ class SharpnessSum {
   std::vector<double> sorted_;       ///< of the token in progress
 };
 
-/// Of a router that gives every expert the same probability.
+/// What a router gives that gives every expert the same probability.
 Sharpness uniform_sharpness(int64_t experts, int64_t top_k);
 
 }  // namespace strand

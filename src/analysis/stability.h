@@ -11,9 +11,9 @@ struct Agreement {
   double set = 0;    ///< share of tokens with A = A'
 };
 
-/// Of the same tokens, at least one, with equal E and K.
+/// Compares two routings of the same tokens, at least one, with equal E and K.
 Agreement agreement(const Selections& one, const Selections& other);
-/// Of uniform routing.
+/// What uniform routing would give.
 Agreement chance_agreement(int64_t experts, int64_t top_k);
 
 }  // namespace strand

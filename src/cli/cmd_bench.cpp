@@ -9,13 +9,13 @@
 #include "cli/commands.h"
 #include "cli/config_arguments.h"
 #include "cli/errors.h"
+#include "cli/grid_on_device.h"
 #include "cli/number_option.h"
 #include "cli/place_locks.h"
 #include "core/error.h"
 #include "core/file_io.h"
 #include "core/standard_streams.h"
 #include "model/backend.h"
-#include "parallel/device_grid.h"
 #include "train/agreed.h"
 
 namespace strand::cli {
@@ -40,12 +40,7 @@ void run(const Options& options, Processes& processes) {
   Config config = options.config.load_with_vocabulary();
   config.run.threads = processes.threads_for(config.run.threads);
   const std::unique_ptr<Device> device = make_device(config.run, config.cuda, processes.local_rank());
-  const std::unique_ptr<ProcessGrid> grid =
-      processes.grid(config.parallel.expert_parallel, static_cast<double>(config.parallel.watchdog_seconds));
-  move_to_device(*grid, *device,
-                 {.order = config.parallel.deterministic ? SumOrder::of_ranks : SumOrder::of_library,
-                  .watchdog_seconds = static_cast<double>(config.parallel.watchdog_seconds),
-                  .end_all_ranks = [&processes](int code) { processes.abort(code); }});
+  const std::unique_ptr<ProcessGrid> grid = grid_on_device(processes, config.parallel, *device);
   BenchOptions bench = options.bench;
   if (options.losses_overhead) bench.losses_overhead = MeasureOverhead::yes;
   bench.local_ranks = processes.local_ranks();

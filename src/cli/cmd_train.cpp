@@ -4,13 +4,13 @@
 #include "cli/commands.h"
 #include "cli/config_arguments.h"
 #include "cli/errors.h"
+#include "cli/grid_on_device.h"
 #include "cli/place_locks.h"
 #include "config/schema.h"
 #include "core/file_io.h"
 #include "core/version.h"
 #include "model/backend.h"
 #include "parallel/agreement.h"
-#include "parallel/device_grid.h"
 #include "train/shared_directory.h"
 #include "train/signals.h"
 #include "train/trainer.h"
@@ -46,12 +46,7 @@ void run(const Arguments& a, Processes& processes) {
   RunConfig here = config.run;
   here.threads = processes.threads_for(here.threads);
   const std::unique_ptr<Device> device = make_device(here, config.cuda, processes.local_rank());
-  const std::unique_ptr<ProcessGrid> grid =
-      processes.grid(config.parallel.expert_parallel, static_cast<double>(config.parallel.watchdog_seconds));
-  move_to_device(*grid, *device,
-                 {.order = config.parallel.deterministic ? SumOrder::of_ranks : SumOrder::of_library,
-                  .watchdog_seconds = static_cast<double>(config.parallel.watchdog_seconds),
-                  .end_all_ranks = [&processes](int code) { processes.abort(code); }});
+  const std::unique_ptr<ProcessGrid> grid = grid_on_device(processes, config.parallel, *device);
   require_same_run(grid->control(), config, *device, a.resume);
   const PlaceLock lock = lock_directory(grid->control(), run_directory(config.run),
                                         {.command = "strand train", .otherwise = "set another run.name"});

@@ -3,18 +3,18 @@
 
 #include "cli/choice_option.h"
 #include "cli/commands.h"
+#include "cli/grid_on_device.h"
 #include "cli/number_option.h"
 #include "core/error.h"
 #include "core/standard_streams.h"
 #include "model/backend.h"
 #include "parallel/agreement.h"
-#include "parallel/device_grid.h"
 #include "train/verify.h"
 
 namespace strand::cli {
 
 namespace {
-constexpr double watchdog_seconds = 600;
+constexpr int64_t watchdog_seconds = 600;
 
 struct Arguments {
   std::vector<std::string> files;
@@ -41,10 +41,8 @@ void run(const Arguments& a, Processes& processes) {
   run.precision = chosen_precision(a);
   run.threads = processes.threads_for(a.threads);
   const std::unique_ptr<Device> device = make_device(run, {}, processes.local_rank());
-  const std::unique_ptr<ProcessGrid> grid = processes.grid(a.expert_parallel, watchdog_seconds);
-  move_to_device(*grid, *device, {.watchdog_seconds = watchdog_seconds, .end_all_ranks = [&processes](int code) {
-                                    processes.abort(code);
-                                  }});
+  const std::unique_ptr<ProcessGrid> grid =
+      grid_on_device(processes, {.expert_parallel = a.expert_parallel, .watchdog_seconds = watchdog_seconds}, *device);
   const std::unique_ptr<Ops> ops = device->make_ops();
   const bool speaks = processes.rank() == 0;
   require_agreement(grid->control(), "arithmetic of the device (on a CPU, see STRAND_ISA)", device->arithmetic());

@@ -10,6 +10,7 @@
 #include "cli/choice_option.h"
 #include "cli/number_option.h"
 #include "cli/place_locks.h"
+#include "config/schema.h"
 #include "core/error.h"
 #include "core/standard_streams.h"
 #include "report/table.h"
@@ -81,18 +82,6 @@ std::string setting_text(const EvaluationSetting& setting) {
                      setting.bos ? "begin with" : "without", setting.max_length,
                      setting.limit > 0 ? fmt::format(", the first {} documents of each task", setting.limit) : "");
 }
-
-const char* precision_name(Precision precision) {
-  switch (precision) {
-    case Precision::fp64:
-      return "fp64";
-    case Precision::fp32:
-      return "fp32";
-    case Precision::bf16:
-      return "bf16";
-  }
-  return "";
-}
 }  // namespace
 
 CLI::Option* add_task_arguments(CLI::App& command, TaskArguments& a) {
@@ -128,7 +117,7 @@ void evaluate_on_tasks(const ModelArguments& model_arguments, const TaskArgument
   if (!model.speaks()) return;
   const EvaluationSetting setting{
       .checkpoint = model.model().checkpoint().path(),
-      .precision = precision_name(model.model().config().run.precision),
+      .precision = to_string(model.model().config().run.precision),
       .bos = model.begin() == BeginText::with_bos,
       .max_length = model.max_length(),
       .cut = model.cut(),

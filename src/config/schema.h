@@ -37,6 +37,10 @@ std::vector<KeyText> config_keys();
 /// The same as a table for people: key, type, default, range, meaning.
 std::string config_help();
 
+/// The word of the table for a value: "bf16", "experts".
+std::string to_string(Precision precision);
+std::string to_string(Recompute recompute);
+
 /// Every key of a Config as YAML. parse_config of the result gives an equal Config, because floating-point numbers keep
 /// all bits.
 std::string to_yaml(const Config& config);

@@ -80,6 +80,18 @@ std::string value_text(const Key& key, const Config& config) {
 
 }  // namespace schema
 
+std::string to_string(Precision precision) {
+  Config config;
+  config.run.precision = precision;
+  return schema::value_text(*schema::find_key("run", "precision"), config);
+}
+
+std::string to_string(Recompute recompute) {
+  Config config;
+  config.train.recompute = recompute;
+  return schema::value_text(*schema::find_key("train", "recompute"), config);
+}
+
 std::string to_yaml(const Config& config) {
   std::string text = "# Every key of this run, defaults included; `strand config --help-keys` explains them.\n";
   std::string group;

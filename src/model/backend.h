@@ -1,5 +1,5 @@
 #pragma once
-// From the configuration to a device.
+// Makes the device that a configuration names.
 #include <memory>
 
 #include "config/config.h"
@@ -8,9 +8,9 @@
 
 namespace strand {
 
-/// The device of run.device; on the CPU with run.threads OpenMP threads (0 = every core that this process may use),
-/// on a GPU as `cuda` says: the one with the number `local_rank`, or the only one that this process can see.
-/// Throws Error when this build has no such device, or this machine has none.
+/// Makes the device of run.device. A CPU gets run.threads OpenMP threads (0 = every core that this process may use). Of
+/// several GPUs it is the one with the number `local_rank`; where this process sees only one, it is that one. Throws
+/// Error when this build has no such device, or this machine has none.
 std::unique_ptr<Device> make_device(const RunConfig& run, const CudaConfig& cuda = {}, int local_rank = 0);
 
 }  // namespace strand

@@ -1,5 +1,5 @@
 #pragma once
-// What every part of the model is given: the backend, the memory, the number types, and who else is there.
+// What every part of the model is given: the operations, the ranks, the memory and the number types.
 #include "config/config.h"
 #include "core/arena.h"
 #include "core/random.h"
@@ -9,7 +9,7 @@
 
 namespace strand {
 
-/// act: activations and GEMM weights; acc: whatever accumulates or decides (kernels/ops.h).
+/// act is the type of activations and of GEMM weights, acc of whatever accumulates or decides (kernels/ops.h).
 struct NumberTypes {
   DType act;
   DType acc;
@@ -36,10 +36,10 @@ struct Context {
   const ModelConfig& model;
   const MoeConfig& moe;
   const ParallelConfig& parallel;
-  /// Logits that the head computes at a time: 32 MiB of f32. Tests set it lower, so that a small batch has many chunks.
+  /// The head computes at most so many logits at a time: 32 MiB of f32. Tests lower it, for several chunks.
   int64_t head_logits = int64_t{1} << 23;
 
-  /// What is enqueued from now on is this part of a step, for the message of a fault (WorkTrail::part).
+  /// Names the part of the step that all that is enqueued from now on belongs to, for the message of a fault.
   void part(const char* what, int64_t layer = -1) const {
     if (WorkTrail* trail = ops.device().trail()) trail->part(what, layer);
   }
@@ -54,7 +54,7 @@ struct Batch {
   int64_t rows() const { return sequences * tokens; }
 };
 
-/// One micro-step's view of the objective: what it measures, with which factors, and where values are added up.
+/// The objective as one micro-step sees it: what it measures, with which factors, and where values are added up.
 struct LossContext {
   const Objective& objective;
   LossScale scale;
@@ -62,18 +62,18 @@ struct LossContext {
   Tensor numbers;      ///< [step_number_count] f64, of the step
   Tensor terms;        ///< [term_count] f64, accumulated: unweighted values
   TermSet measured;    ///< all terms with a gradient are in it
-  /// An evaluation computes values alone: no gradient, and its selections do not count for the step.
+  /// An evaluation computes values and no gradient, and its selections do not count for the step.
   enum class Use : uint8_t { training, evaluation } use = Use::training;
   ForwardObserver* observer = nullptr;  ///< of this pass (forward_observer.h); usually none
 
   bool measures(Term term) const { return measured.contains(term); }
-  /// Where operations add the term's value, [1] f64; none when it is not measured.
+  /// Operations add the value of the term here, [1] f64. It is none when the term is not measured.
   Tensor value(Term term) const {
     if (!measures(term)) return {};
     const int place = static_cast<int>(term);
     return terms.rows(place, place + 1);
   }
-  /// Whether a measured term is computed from it.
+  /// Whether a measured term is computed from this input.
   bool needs(TermInput input) const { return strand::needs(measured, input); }
   bool has_gradient(Term term) const { return scale[term].gradient != 0; }
 };

@@ -54,7 +54,7 @@ void Decoder::logits(const Tensor& rows, const Tensor& logits) {
   const FamilyScope family(context_.ops, OpFamily::head_loss);
   const Arena::Scope scope(context_.step);
   const Shape shape{rows.dim(0), config_.model.hidden_size};
-  // The embedding of a table is its rows, widened to acc. The way back to act is exact.
+  // Embedding gives rows of a table, widened to acc. They were act before, so rounding them back is exact.
   Tensor x = context_.step.allocate("chosen rows", types_.acc, shape);
   context_.ops(Embedding{.tokens = rows, .table = hidden_, .x = x});
   if (!types_.one_type()) {
@@ -65,7 +65,7 @@ void Decoder::logits(const Tensor& rows, const Tensor& logits) {
   context_.ops(Linear{.x = x, .weight = parameters_.weights().head, .y = logits});
 }
 
-/// The angles of each token's position, gathered once for all layers: [T, R] acc; none when nothing is rotated.
+/// The angles of each token's position [T, R] acc, gathered once for all layers. None when nothing is rotated.
 Tensor Decoder::gathered_rotary(const NewTokens& tokens) {
   if (!rotary_) return {};
   const Tensor rotary = context_.step.allocate("rotary rows", types_.acc, {tokens.count(), rotary_.dim(1)});
@@ -73,7 +73,7 @@ Tensor Decoder::gathered_rotary(const NewTokens& tokens) {
   return rotary;
 }
 
-/// [T, D] act, after the last norm. Row s of `rotary` belongs to token s of each sequence.
+/// Returns [T, D] act, the output of the last norm. Row s of `rotary` belongs to token s of each sequence.
 Tensor Decoder::forward(const NewTokens& tokens, int64_t sequences, const Tensor& rotary, Prefix prefix) {
   const int64_t t = tokens.count(), d = config_.model.hidden_size;
   const Batch batch{.sequences = sequences, .tokens = t / sequences, .inputs = tokens.ids};

@@ -2,11 +2,11 @@
 // Generation and scoring with a prefix cache: keys and values of earlier tokens are kept, so that a new token costs one
 // token.
 //
-// A pass takes any tokens of any cached sequences. `prefill` starts a sequence, one whole prompt in a pass; `decode`
-// takes one new token of each of some sequences, whatever their lengths. Scoring has passes of its own, `start` and
+// A pass takes any tokens of any cached sequences. `prefill` starts a sequence with its whole prompt. `decode` takes
+// one new token of each of some sequences, whatever their lengths are. Scoring has passes of its own, `start` and
 // `extend`, with many tokens of many sequences; `logits` then gives the logits of some of their rows. No loss term is
 // computed. As in training, the host never reads device data: tokens and their places are device tensors, and all sizes
-// follow from how many they are.
+// follow from how many tokens there are.
 #include <memory>
 #include <vector>
 
@@ -17,7 +17,7 @@
 
 namespace strand {
 
-/// New tokens on the device; those of one sequence in order.
+/// New tokens on the device. Those of one sequence come in their order.
 struct NewTokens {
   Tensor ids;          ///< [T] i32, in [0, V)
   CachePlaces places;  ///< [T] i32 each
@@ -26,25 +26,25 @@ struct NewTokens {
 
 class Decoder {
  public:
-  /// The cache, for `sequences` of at most `positions` tokens, and the rotary table come from `model`; a pass uses
-  /// `step` and `scratch`.
+  /// The cache, for `sequences` of at most `positions` tokens, and the rotary table are allocated from `model`. A pass
+  /// takes its memory from `step` and `scratch`.
   Decoder(Ops& ops, ProcessGrid& grid, const Config& config, const Parameters& parameters, int64_t sequences,
           int64_t positions, Arena& model, Arena& step, Arena& scratch);
 
-  /// All tokens of one new sequence, at positions 0, 1, …; logits [1, V] acc of the token that follows.
+  /// Takes all tokens of one new sequence, at positions from 0. Writes the logits [1, V] acc of the token that follows.
   void prefill(const NewTokens& prompt, const Tensor& logits);
-  /// One token of each of some sequences, at most as many as there are; logits [T, V] acc of the tokens that follow.
+  /// Takes one more token of each of some sequences. Writes the logits [T, V] acc of the tokens that follow.
   void decode(const NewTokens& tokens, const Tensor& logits);
 
-  /// Scoring: new sequences, equally many tokens of each, one sequence after the other, at positions 0, 1, … The last
-  /// tokens of a sequence may be padding: no token before them sees them, and `extend` may put others in their places.
+  /// Scoring: takes equally many tokens of each of some new sequences, one sequence after the other, at positions from
+  /// 0. The last ones may be padding: no token before them sees them, and `extend` may put others in their places.
   void start(const NewTokens& tokens, int64_t sequences);
-  /// Scoring: tokens that follow what the cache holds of their sequences, any number of each.
+  /// Scoring: takes tokens that follow what the cache holds of their sequences, any number of each sequence.
   void extend(const NewTokens& tokens);
-  /// Sequence `to` of the cache becomes equal to `from`.
+  /// Makes sequence `to` of the cache equal to sequence `from`.
   void copy_sequence(int64_t from, int64_t to);
-  /// Logits [R, V] acc of the tokens that follow `rows` [R] i32 of the last `start` or `extend`. A row is a token's
-  /// place in that pass.
+  /// Writes the logits [R, V] acc of the tokens that follow `rows` [R] i32 of the last `start` or `extend`. A row is
+  /// the place of a token in that pass.
   void logits(const Tensor& rows, const Tensor& logits);
 
  private:

@@ -25,19 +25,19 @@
 
 namespace strand {
 
-/// What the forward pass of one part leaves for its backward.
+/// What the forward pass of one part keeps for its backward pass.
 struct ExpertPart {
   int64_t first_expert = 0, experts = 0;  ///< among this rank's own
   int64_t slots = 0;                      ///< rows without padding
   RowMap map;      ///< slots ↔ R rows sorted by expert; a row that arrived is a token of one slot
   Tensor gate_up;  ///< [R, 2F] act; backward overwrites it
-  // Where rows travel, A of them, of which S are of sampled tokens; none where they do not:
+  // Where rows travel, A rows arrive, of which S are of sampled tokens. Where nothing travels, these are none:
   Tensor x;                  ///< [R, D] act, sorted by expert
   Tensor expert_of_arrival;  ///< [A, 1] i32
   Tensor packed_of_arrival;  ///< [A] i32
   Tensor arrival_of_packed;  ///< [S] i32
 
-  /// The weights of the part's experts, of those of all experts of this rank.
+  /// The weights of the part's experts. `weights` holds those of all experts of this rank.
   Tensor of(const Tensor& weights) const { return weights.rows(first_expert, first_expert + experts); }
 };
 
@@ -47,7 +47,7 @@ struct ExpertsKept {
   Tensor dz_pairs;  ///< [packed home rows, F] act, SP's gradient of z; there when SP has one and rows travel
 };
 
-/// The experts of one layer in one micro-step: what all their passes are about.
+/// The experts of one layer in one micro-step, as all passes over them need them.
 struct ExpertLayer {
   const LayerTensors& w;
   const Routing& routing;
@@ -57,10 +57,10 @@ struct ExpertLayer {
   const LossContext* loss = nullptr;  ///< none in generation
 };
 
-/// Forward for the first time, or the part of it that backward needs, again.
+/// The first forward pass of a layer, or the second one under recomputation, of what backward needs.
 enum class ForwardPass : uint8_t { first, again };
 
-/// One forward pass of a layer; tensors that it alone needs come from scratch, in the scope of the caller.
+/// One forward pass of a layer. The tensors that only this pass needs come from scratch, in the scope of the caller.
 struct ForwardRows {
   const ExpertLayer& layer;
   ForwardPass pass = ForwardPass::first;
@@ -69,14 +69,14 @@ struct ForwardRows {
   Tensor z;  ///< [packed home rows, F] act: where z comes back, set by begin(); none where it does not travel
 };
 
-/// Rows of one part on their way through the experts.
+/// The rows of one part on their way through the experts.
 struct PartRows {
   Tensor x;     ///< [R, D] act, sorted by expert
   Tensor y;     ///< [R, D] act: where the outputs go; none: they are not wanted
   Tensor gram;  ///< [T, K, K] acc, to be taken of the part's z; none where rows travel, or nobody needs it
 };
 
-/// One backward pass of a layer; its own tensors belong to it in the same way.
+/// One backward pass of a layer. The tensors that only this pass needs come from scratch, in the scope of the caller.
 struct BackwardRows {
   const ExpertLayer& layer;
   Tensor dy;      ///< [home rows, D] act: gradient of the outputs, or of the weighted sum when `dgates` is there
@@ -95,7 +95,7 @@ class Dispatcher {
   virtual ~Dispatcher() = default;
 
   // ---- routing: the phases count and sort
-  /// Routing::map and what counts rows; `r` has its selection.
+  /// Fills Routing::map and the counts of rows, from the selection that `r` holds.
   virtual void allocate_maps(Context& c, Routing& r) = 0;
   /// The counts of rows begin their journey to the ranks of their experts.
   virtual void sort(Context& c, const TokenSample& sample, const Routing& r) = 0;
@@ -107,13 +107,13 @@ class Dispatcher {
   virtual int64_t rows_here(const Routing& r) const = 0;
 
   // ---- memory
-  /// From `arena`: step, or scratch when nothing is kept.
+  /// Allocates the parts from `arena`, which is the step arena, or scratch when nothing is kept.
   virtual std::vector<ExpertPart> allocate_parts(Context& c, Arena& arena, const Routing& r) = 0;
-  /// ExpertsKept::dz_pairs.
+  /// Allocates ExpertsKept::dz_pairs.
   virtual Tensor allocate_pairs(Context& c, const Routing& r) = 0;
 
   // ---- forward: begin, then for each part in turn receive, return_z and return_y, then finish
-  /// The rows begin their journey.
+  /// Sends the rows on their journey to the experts.
   virtual void begin(Context& c, ForwardRows& rows) = 0;
   /// Waits for the rows of a part and sorts them.
   virtual PartRows receive(Context& c, const ForwardRows& rows, size_t part) = 0;
@@ -133,7 +133,7 @@ class Dispatcher {
   virtual void finish(Context& c, const BackwardRows& rows) = 0;
 };
 
-/// For the grid's expert groups: one of the two. `experts`: of a layer, all ranks.
+/// Makes the dispatcher that the grid's expert groups need. `experts` is the number in a layer, on all ranks together.
 std::unique_ptr<Dispatcher> make_dispatcher(const ProcessGrid& grid, Device& device, int64_t experts);
 std::unique_ptr<Dispatcher> make_local_dispatcher();
 std::unique_ptr<Dispatcher> make_spread_dispatcher(Device& device, int64_t experts);

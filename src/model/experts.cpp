@@ -28,7 +28,7 @@ ForwardRows begin_forward(Context& c, const ExpertLayer& layer, ForwardPass pass
   return rows;
 }
 
-/// gate_up of every part; y and z where they are wanted.
+/// Computes gate_up of every part, and y and z where they are wanted.
 void compute(Context& c, const ForwardRows& rows) {
   const LayerTensors& w = rows.layer.w;
   for (size_t i = 0; i < rows.layer.kept.parts.size(); ++i) {

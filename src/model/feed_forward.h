@@ -15,7 +15,7 @@ struct FeedForwardKept {
 void feed_forward_forward(Context& c, const LayerTensors& w, const FeedForwardKept& kept, const Tensor& x,
                           const Tensor& out);
 
-/// The part of forward that backward needs, again.
+/// Computes the part of forward that backward needs once more.
 void feed_forward_recompute(Context& c, const LayerTensors& w, const FeedForwardKept& kept, const Tensor& x);
 
 /// dx [T, D] acc is overwritten; dout [T, D] act.

@@ -1,5 +1,5 @@
 #pragma once
-// Somebody who looks at a forward pass while it runs: the analysis of routing. Training and generation have none.
+// Looks at a forward pass while it runs. The analysis of routing is one; training and generation have none.
 #include "core/tensor.h"
 
 namespace strand {

@@ -1,12 +1,13 @@
 #pragma once
-// Final projection and cross-entropy, fused over chunks of rows: logits [T, V] never exist whole, and each chunk's
-// gradient is taken while its logits are there, so that the head costs its three products and one pass over the logits.
+// Final projection and cross-entropy, fused over chunks of rows. The logits [T, V] never exist as a whole, and the
+// gradient of a chunk is taken while its logits are there. So the head costs its three products and one pass over the
+// logits.
 #include "model/context.h"
 #include "model/parameters.h"
 
 namespace strand {
 
-/// Rows of a chunk whose logits are at most `chunk_logits` (Context::head_logits), at least one row.
+/// How many rows a chunk has: as many as have at most `chunk_logits` logits (Context::head_logits), and at least one.
 int64_t head_chunk_rows(int64_t rows, int64_t vocab_size, int64_t chunk_logits);
 
 /// Adds CE to the terms. With dhidden [T, D] acc, also writes the gradient of hidden [T, D] act and adds to dweight [V,

@@ -12,7 +12,7 @@ namespace strand {
 
 class InputBuffers {
  public:
-  /// For batches of at most `rows` tokens; the device memory comes out of `arena`.
+  /// Takes batches of at most `rows` tokens. The device memory comes out of `arena`.
   InputBuffers(Device& device, Arena& arena, int64_t rows);
 
   /// Sends a batch of `sequences` x `tokens`; `targets` may be null (all ignored). Operations enqueued from now on see

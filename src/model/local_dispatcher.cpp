@@ -1,4 +1,4 @@
-// The dispatcher where every expert is on this rank: one part, and nothing travels.
+// The dispatcher for layouts with every expert on this rank: there is one part, and nothing travels.
 #include "model/dispatcher.h"
 
 namespace strand {
@@ -26,7 +26,7 @@ class LocalDispatcher final : public Dispatcher {
     return {{.experts = c.moe.num_experts, .slots = r.selected.elements(), .map = r.map, .gate_up = gate_up}};
   }
 
-  /// SP's gradient is formed in the backward of SwiGLU, where a token's rows are together.
+  /// SP's gradient is formed in the backward pass of SwiGLU, where all rows of a token are at hand.
   Tensor allocate_pairs(Context&, const Routing&) override { return {}; }
 
   void begin(Context&, ForwardRows&) override {}
@@ -53,7 +53,7 @@ class LocalDispatcher final : public Dispatcher {
                        .dgates = rows.dgates}};
   }
   void return_dx(Context&, const BackwardRows&, size_t, const PartGradients&) override {}
-  /// Dispatched once more rather than kept: it is a copy of the tokens.
+  /// The rows are dispatched once more, as it would cost memory to keep this copy of the tokens.
   Tensor x_again(Context& c, const ExpertLayer& layer, size_t, const Tensor& memory) override {
     c.ops(DispatchRows{.x = layer.x, .map = layer.routing.map, .rows = memory});
     return memory;

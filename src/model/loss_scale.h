@@ -1,5 +1,5 @@
 #pragma once
-// Every factor of the objective, in one place: of values and of gradients, sampling included.
+// All factors of the objective in one place: those of values and of gradients, and that of sampling.
 //
 // An operation adds `scale · Σ f` to the value of a term, with the sum over what one rank sees in one micro-step, and
 // `scale · ∂f` to gradients. It knows no weights and no numbers of tokens: both of its factors are made here.
@@ -29,14 +29,14 @@
 
 namespace strand {
 
-/// What the host knows about an optimizer step before it begins.
+/// What the host knows of an optimizer step before the step begins.
 struct StepShape {
   int64_t tokens = 0;       ///< T, all micro-steps and ranks
   int64_t micro_steps = 1;  ///< M
   int64_t ranks = 1;        ///< N
 };
 
-/// The micro-step in progress.
+/// The sizes of the micro-step in progress.
 struct MicroShape {
   int64_t sequences = 0;  ///< of this rank
   int64_t tokens = 0;     ///< S, in each sequence

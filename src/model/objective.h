@@ -26,7 +26,7 @@ struct Objective {
     return terms;
   }
 
-  /// One term with weight 1, the options of all terms as in `losses`; nothing else has a weight or is asked for.
+  /// An objective of one term with weight 1. The options of all terms are those of `losses`; no other term is measured.
   static Objective only(const LossConfig& losses, Term term) {
     Objective objective{.losses = losses, .ce_weight = term == Term::ce ? 1.0 : 0.0, .asked = {}};
     for (const TermRow& row : term_table)

@@ -1,5 +1,5 @@
 #pragma once
-// Where parameters lie when their memory is one run of elements, cut for several ranks.
+// Where parameters lie in a run of elements that is cut into parts for several ranks.
 //
 // A *space* is such a run: whole parameters in the order given, each beginning at a multiple of 32 elements (a cache
 // line of any type), with padding between them. It is cut into *buckets*, pieces of about a given size that hold whole
@@ -33,7 +33,7 @@ struct ElementRange {
   int64_t end() const { return first + elements; }
 };
 
-/// What two ranges share; `elements` is 0 when they share nothing.
+/// What two ranges share. `elements` is 0 when they share nothing.
 ElementRange intersection(const ElementRange& a, const ElementRange& b);
 
 }  // namespace strand

@@ -19,7 +19,7 @@ Tensor Parameter::slice(const Tensor& stored, const LogicalTensor& part) {
 }
 
 namespace {
-/// Elements of a tensor as one dimension; none of none.
+/// A tensor with all of its elements in one dimension. Of none it is none.
 Tensor elements_of(const Tensor& tensor, const ElementRange& range) {
   if (!tensor || range.elements == 0) return {};
   return tensor.view({tensor.elements()}).rows(range.first, range.end());
@@ -63,7 +63,7 @@ struct Parameters::Builder {
     add(name, {n}, ParameterSpace::dense_acc, {{name, {n}, 0, 0.0}}, field);
   }
 
-  /// A SwiGLU's two stored matrices, fused [gate | up] and down, for one dense block.
+  /// Declares the two stored matrices of one dense SwiGLU block: gate and up in one, and down.
   template <typename In, typename Out>
   void swiglu(const std::string& prefix, int64_t width, int64_t d, double std_in, double std_out, const In& gate_up,
               const Out& down) {
@@ -75,7 +75,7 @@ struct Parameters::Builder {
         down);
   }
 
-  /// The same for this rank's experts of a layer.
+  /// Declares the same matrices of all experts that this rank holds in a layer.
   template <typename In, typename Out>
   void expert_swiglu(const std::string& prefix, int64_t f, int64_t d, double std_in, double std_out, const In& gate_up,
                      const Out& down) {
@@ -251,7 +251,7 @@ Tensor Bucket::part_of(const Tensor& whole) const {
   return elements_of(whole, {part * elements, elements});
 }
 
-/// Gives the parameters of a bucket their tensors.
+/// Points the tensors of a bucket's parameters at the bucket's memory.
 void Parameters::place(Bucket& bucket) {
   const int64_t part = bucket.weights.elements() / bucket.parts;
   const ElementRange mine{bucket.part * part, part};
@@ -281,7 +281,7 @@ Tensor Parameters::router_bias(int64_t layer) const {
 // ---- values -------------------------------------------------------------------------------------------------------
 
 namespace {
-/// Host values of one logical tensor, in acc.
+/// The values of one logical tensor on the host, in acc.
 template <typename T>
 void initial_values(std::vector<T>& values, const LogicalTensor& part, uint64_t seed) {
   const int64_t n = part.shape.elements();
@@ -290,12 +290,12 @@ void initial_values(std::vector<T>& values, const LogicalTensor& part, uint64_t 
   const uint64_t key = hash_key(seed, part.name);
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < n; ++i)
-    // Rounded to float in every precision, so that all of them start from the same model.
+    // Values are rounded to float in every precision, so that all precisions start from the same model.
     values[static_cast<size_t>(i)] =
         static_cast<T>(static_cast<float>(part.init_std * random_normal(key, static_cast<uint64_t>(i))));
 }
 
-/// `values`, of type acc and at any address, to a tensor of that type or bf16.
+/// Copies `values`, of type acc and at any address, to a device tensor of that type or of bf16.
 void upload_rounded(Ops& ops, const Tensor& tensor, const void* values, DType acc) {
   if (tensor.dtype == acc) return ops.device().upload(values, tensor);
   require(tensor.dtype == DType::bf16 && acc == DType::f32, "no rounding from {} to {}", to_string(acc),

@@ -1,5 +1,5 @@
 #pragma once
-// The weights: how they lie in memory, who owns what of them, and what they are called outside.
+// The weights of a model: how they lie in memory, which rank owns what of them, and what they are called outside.
 //
 // In memory, projections that share an input are one matrix (q, k, v; gate, up) and the experts that a rank holds in a
 // layer are one tensor, so that GEMMs are few and large. Outside (checkpoints, gradients in `verify`, export) every
@@ -27,7 +27,7 @@
 
 namespace strand {
 
-/// A contiguous slice of a stored parameter under its outside name.
+/// A contiguous slice of a stored parameter, under the name by which files and people know it.
 struct LogicalTensor {
   std::string name;  ///< "layers.3.moe.experts.5.up_proj.weight"
   Shape shape;
@@ -67,7 +67,7 @@ struct Parameter {
   static Tensor slice(const Tensor& stored, const LogicalTensor& part);
 };
 
-/// Whole parameters of one space whose gradients are reduced, and weights gathered, in one go.
+/// Whole parameters of one space, whose gradients are reduced by one collective and whose weights are gathered by one.
 struct Bucket {
   ParameterSpace space = ParameterSpace::dense;
   int64_t complete_after = 0;  ///< of the last of its parameters
@@ -78,7 +78,7 @@ struct Bucket {
   std::vector<size_t> parameters;  ///< indices into Parameters::all()
   std::vector<int64_t> first;      ///< where each parameter begins, from the start of the bucket
 
-  /// The owned part of `weights` or `gradients`.
+  /// The part of `weights` or `gradients` that this rank owns.
   Tensor part_of(const Tensor& whole) const;
   /// The ranks that share it.
   Communicator& group(ProcessGrid& grid) const {
@@ -86,7 +86,7 @@ struct Bucket {
   }
 };
 
-/// Tensors of one layer as the model's functions take them; once for weights, once for gradients.
+/// The tensors of one layer as the model's functions take them. There is one such set of weights and one of gradients.
 struct LayerTensors {
   Tensor attn_norm, ffn_norm;   ///< [D] acc
   Tensor qkv;                   ///< [(H + 2G)·A, D]; latent attention: [r + c + p, D], r = q_latent or H·A
@@ -107,24 +107,24 @@ struct ModelTensors {
   std::vector<LayerTensors> layers;
 };
 
-/// What a model is set up for: evaluating whole sequences, the same and gradients, continuing texts with a cache, or
-/// giving the likelihood of continuations, whose contexts are in such a cache.
+/// What a model is set up for. inference evaluates whole sequences, training also computes gradients, generation
+/// continues texts with a cache, and scoring gives the likelihood of continuations of texts in such a cache.
 enum class Purpose : uint8_t { inference, training, generation, scoring };
 
 class Parameters {
  public:
-  /// Allocates what one rank of a grid has from `arena`. Contents are undefined until initialize() or a load. Throws
-  /// Error when experts do not divide over the ranks of an expert group.
+  /// Allocates from `arena` what one rank of a grid has. Contents are undefined until initialize() or a load. Throws
+  /// Error when the experts do not divide over the ranks of an expert group.
   Parameters(Arena& arena, const Config& config, NumberTypes types, Purpose purpose, const GridShape& grid = {});
 
   std::vector<Parameter>& all() { return parameters_; }
   const std::vector<Parameter>& all() const { return parameters_; }
-  /// In the order in which backward completes them: `complete_after` never rises.
+  /// The buckets in the order in which backward completes them: `complete_after` never rises.
   const std::vector<Bucket>& buckets() const { return buckets_; }
   const ModelTensors& weights() const { return weights_; }
   const ModelTensors& gradients() const { return gradients_; }
 
-  /// Aux-loss-free selection bias of each MoE layer, [E] acc, and its logical name; empty when off. On all ranks.
+  /// The selection bias of a MoE layer (balancing without an auxiliary loss). Every rank has all of them.
   struct RouterBias {
     std::string name;  ///< "layers.3.moe.router.bias"
     int64_t layer = 0;
@@ -134,17 +134,17 @@ class Parameters {
   /// The bias of layer `layer`, or none.
   Tensor router_bias(int64_t layer) const;
 
-  /// Initial values by docs/mathematics.md, section 2: element i of logical tensor `name` is a function of (seed, name,
-  /// i) alone.
+  /// Sets initial values by docs/mathematics.md, section 2: element i of logical tensor `name` is a function of (seed,
+  /// name, i) alone.
   void initialize(Ops& ops, uint64_t seed);
-  /// Sets a logical tensor, here and in the master copy as far as this rank owns it. `values`: part.shape in acc, on
-  /// the host, at any address.
+  /// Sets a logical tensor, and its master copy as far as this rank owns it. `values` has part.shape in acc and lies on
+  /// the host at any address.
   void store(Ops& ops, const Parameter& parameter, const LogicalTensor& part, const void* values) const;
   void store(Ops& ops, const Parameter& parameter, const LogicalTensor& part, const std::vector<double>& values) const;
-  /// Sets what this rank owns of a logical tensor in `field`: master, m or v.
+  /// Sets what this rank owns of a logical tensor in `field`, which is master, m or v.
   void store_owned(Ops& ops, const Parameter& parameter, const LogicalTensor& part, Tensor OwnedPart::*field,
                    const void* values) const;
-  /// Zero moments, gradients and biases: a new optimizer. Biases are part of a trained model and may be kept.
+  /// Zeroes moments, gradients and biases, as for a new optimizer. Biases belong to a trained model and may be kept.
   enum class Keep : uint8_t { nothing, biases };
   void zero_training_state(Ops& ops, Keep keep = Keep::nothing);
   void zero_gradients(Ops& ops);

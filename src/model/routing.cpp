@@ -40,7 +40,7 @@ Routing Routing::allocate(Context& c, const Batch& batch, const LossContext& los
 }
 
 namespace {
-/// Phase one of the exchange: route.
+/// Computes the router's logits and probabilities, and which experts each token chooses with which weight.
 void choose_experts(Context& c, const LayerTensors& w, const Tensor& bias, const Tensor& x, const Routing& r) {
   c.ops(RouterLinear{.x = x, .weight = w.router, .logits = r.logits});
   c.ops(Route{.gating = gating(c.moe),
@@ -62,7 +62,7 @@ void route_forward(Context& c, int64_t layer, const LayerTensors& w, const Tenso
   const LossConfig& losses = loss.objective.losses;
   choose_experts(c, w, bias, x, r);
   if (loss.observer != nullptr) loss.observer->chosen(layer, x, r);
-  // Statistics.
+  // Counts and sums of probabilities, for the terms that look at them.
   c.ops(RoutingStatistics{
       .probs = r.probs, .selected = r.selected, .statistics = r.statistics, .step_counts = step_counts});
   const bool of_all_ranks = losses.lb_scope == StatisticsScope::microbatch;
@@ -115,7 +115,8 @@ void coupling_forward(Context& c, const Routing& lower, const Routing& upper, co
 }
 
 namespace {
-/// Gradient of p [T, E] from the batch form of CP with both neighbours; none when there is nothing.
+/// The gradient of p [T, E] from CP's batch form with the MoE layers below and above. None when there is no such
+/// gradient.
 Tensor coupling_batch_backward(Context& c, const Routing& r, const Routing* below, const Routing* above,
                                const LossContext& loss) {
   const LossConfig& losses = loss.objective.losses;

@@ -1,6 +1,6 @@
 #pragma once
-// The router of a MoE layer: which experts, with which weight, and every loss that looks at routing probabilities.
-// Where the rows of a layer's experts are is the dispatcher's (model/dispatcher.h).
+// The router of a MoE layer: it chooses experts and their weights, and computes every loss term that looks at routing
+// probabilities. Where the rows of a layer's experts lie is the dispatcher's business (model/dispatcher.h).
 #include <vector>
 
 #include "model/context.h"
@@ -9,7 +9,7 @@
 
 namespace strand {
 
-/// What routing leaves behind: small tensors, kept under every kind of recomputation, so that a layer routes once.
+/// What routing leaves behind. These small tensors are kept under every kind of recomputation, so a layer routes once.
 struct Routing {
   Tensor logits;      ///< [T, E] acc
   Tensor probs;       ///< [T, E] acc: p
@@ -17,7 +17,7 @@ struct Routing {
   Tensor gates;       ///< [T, K] acc: g
   Tensor statistics;  ///< [2, groups, E] acc: counts and sums of p
   RowMap map;         ///< slots ↔ rows of the expert buffers
-  // What the measured terms need; none in a step that does not measure them.
+  // What the measured terms need. In a step that does not measure them, these are none:
   Tensor gram_z;  ///< [T, K, K] acc, of the experts' z (SP); none when K = 1
   Tensor gram_y;  ///< [T, K, K] acc, of their outputs (O); none when K = 1
   // CP, per layer: token form
@@ -32,27 +32,27 @@ struct Routing {
   RowExchange exchange;   ///< on the host, from Dispatcher::count
 
   static Routing allocate(Context& c, const Batch& batch, const LossContext& loss);
-  /// What choosing experts and finding their rows needs; the loss terms' tensors stay none.
+  /// Allocates what choosing experts and finding their rows needs. The tensors of the loss terms stay none.
   static Routing allocate_without_terms(Context& c, int64_t tokens);
   int64_t rows() const { return map.slot_of_row.dim(0); }
 };
 
-/// How the router chooses, as operations take it.
+/// The configuration's way of choosing experts, as operations take it.
 Gating gating(const MoeConfig& moe);
 
-/// Routes x [T, D] act; adds lb, z and v to the terms and selections to step_counts [E] acc.
-/// `layer` counts MoE layers; the observer is told of it.
+/// Routes x [T, D] act. Adds lb, z, v and entropy to the terms and selections to step_counts [E] acc. `layer` counts
+/// MoE layers and is told to the observer.
 void route_forward(Context& c, int64_t layer, const LayerTensors& w, const Tensor& bias, const Tensor& x,
                    const Routing& r, const LossContext& loss, const Tensor& step_counts);
 
-/// Routes without any loss term: r.logits, probs, selected, gates and map.
+/// Routes without any loss term: writes r.logits, probs, selected, gates and map.
 void route_inference(Context& c, const LayerTensors& w, const Tensor& bias, const Tensor& x, const Routing& r);
 
-/// The coupling term between two adjacent MoE layers, once both have routed.
+/// Adds the coupling term between two adjacent MoE layers. Both have routed before.
 void coupling_forward(Context& c, const Routing& lower, const Routing& upper, const LossContext& loss);
 
-/// Gradients of everything that depends on a layer's routing: dgates [T, K] acc, the terms, and coupling with the MoE
-/// layers below and above (nullptr at the ends). Adds to dx [T, D] acc.
+/// Adds to dx [T, D] acc, and to the router's weight gradient, the gradients of all that depends on a layer's routing:
+/// dgates [T, K] acc, the terms, and the coupling with the MoE layers below and above (nullptr at the ends).
 void route_backward(Context& c, const LayerTensors& w, const LayerTensors& dw, const Tensor& x, const Routing& r,
                     const Routing* below, const Routing* above, const LossContext& loss, const Tensor& dgates,
                     const Tensor& dx);

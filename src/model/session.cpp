@@ -73,14 +73,14 @@ SessionPlan plan_session(const Config& config, const SessionShape& shape, const 
                          const GridShape& grid) {
   require(shape.purpose != Purpose::training, "training is planned with its step");
   const SessionUse generate{.counted = [&](Session& session) {
-    // The longest prompt, and a full batch.
+    // The passes that take most are the longest prompt and a full batch.
     std::vector<PlacedToken> tokens(static_cast<size_t>(shape.tokens));
     session.decoder().prefill(session.stage(tokens), session.prediction_buffer().rows(0, 1));
     tokens.resize(static_cast<size_t>(shape.sequences));
     session.decoder().decode(session.stage(tokens), session.prediction_buffer());
   }};
   const SessionUse score{.counted = [&](Session& session) {
-    // Passes as large as the cache: of contexts, and of continuations.
+    // Both passes, of contexts and of continuations, may be as large as the cache.
     const std::vector<PlacedToken> tokens(static_cast<size_t>(shape.pass_tokens()));
     const std::vector<int32_t> rows(static_cast<size_t>(session.prediction_buffer().dim(0)));
     session.decoder().start(session.stage(tokens), shape.sequences);
@@ -116,7 +116,7 @@ SessionMemory SessionMemory::allocate(Device& device, const GridShape& grid, con
   const char* const names[] = {"model", "step", "scratch"};
   for (size_t i = 0; i < memory.blocks.size(); ++i) {
     if (arenas[i] != &memory.model && grid.expert_parallel > 1) {
-      // How many rows come to this rank's experts, only routing tells.
+      // Only routing tells how many rows come to this rank's experts.
       const Arena::Source source{
           .allocate = [&device](size_t n) { return device.allocate(MemoryKind::device, n); },
           .deallocate = [&device](void* block) { device.deallocate(MemoryKind::device, block); }};
@@ -187,7 +187,7 @@ void Session::stage_step(int64_t rows, const int32_t* inputs, const int32_t* tar
 }
 
 namespace {
-/// The first tokens of the buffers.
+/// The first `count` tokens of the buffers.
 NewTokens new_tokens(const SessionBuffers& b, int64_t count) {
   return {b.ids.rows(0, count), {b.cache_sequence.rows(0, count), b.cache_position.rows(0, count)}};
 }

@@ -31,19 +31,19 @@ struct SessionShape {
   int64_t sequences = 0;  ///< largest micro-batch; generation and scoring: sequences in the cache
   int64_t tokens = 0;     ///< longest sequence; generation and scoring: positions of each in the cache
 
-  /// Whether the model has a cache, and so a decoder in place of a transformer.
+  /// Whether the model has a cache, and so a decoder instead of a transformer.
   bool cached() const { return purpose == Purpose::generation || purpose == Purpose::scoring; }
-  /// Tokens of a pass at most, for a cached purpose. Scoring takes as many as the whole cache holds.
+  /// The most tokens of a pass, for a cached purpose. Scoring takes as many as the whole cache holds.
   int64_t pass_tokens() const { return purpose == Purpose::scoring ? sequences * tokens : std::max(sequences, tokens); }
 };
 
-/// What operations did, and what travelled between ranks.
+/// What the operations of a step do, and what travels between ranks.
 struct StepWork {
   PlanCounts ops;        ///< by operation family
   GroupTraffic traffic;  ///< by group and kind
 };
 
-/// What a session takes on one rank: memory by lifetime, with what lies in it at the peak, and work.
+/// The memory and the work of a session on one rank. Memory is given by lifetime, with the tensors at its peak.
 struct SessionPlan {
   struct ArenaPlan {
     size_t bytes = 0;
@@ -51,7 +51,7 @@ struct SessionPlan {
   };
   ArenaPlan model, step, scratch;
   size_t workspace = 0;  ///< bytes in which the largest operation works beside its tensors
-  size_t libraries = 0;  ///< bytes that the device gives to libraries
+  size_t libraries = 0;  ///< bytes for libraries (DeviceTraits::library_bytes)
   int64_t parameters = 0;
   StepWork work;
 
@@ -60,31 +60,31 @@ struct SessionPlan {
 
 class Session;
 
-/// What a session is going to do. Its memory is planned for both, its work is that of `counted`.
+/// What a session is going to do. The plan's memory is that of both functions, and its work is that of `counted`.
 struct SessionUse {
   std::function<void(Session&)> before = [](Session&) {};
   std::function<void(Session&)> counted;
 };
 
-/// Runs `use` on a session on paper, as on such a device, at one place in a grid.
+/// Runs `use` on a session on paper, which stands for one rank of a grid of such devices.
 SessionPlan plan_session(const Config& config, const SessionShape& shape, const DeviceTraits& device,
                          const GridShape& grid, const SessionUse& use);
-/// For inference and for generation: the passes that take most. (train/training_plan.h plans training.)
+/// Plans inference, generation and scoring by the passes that take most. (train/training_plan.h plans training.)
 SessionPlan plan_session(const Config& config, const SessionShape& shape, const DeviceTraits& device,
                          const GridShape& grid = {});
 
-/// The arenas of a session, and what is behind them.
+/// The arenas of a session and the memory behind them.
 struct SessionMemory {
   std::array<DeviceMemory, 3> blocks;
   Arena model, step, scratch;
 
-  /// As large as planned. With experts spread over ranks, `step` and `scratch` can grow.
+  /// Allocates arenas as large as planned. With experts spread over ranks, `step` and `scratch` can grow.
   static SessionMemory allocate(Device& device, const GridShape& grid, const SessionPlan& plan);
-  /// Counts only.
+  /// Arenas that only count.
   static SessionMemory on_paper();
 };
 
-/// What a session keeps on the device besides the model, to go in and out.
+/// What a session keeps on the device besides the model: what goes in and what comes out.
 struct SessionBuffers {
   std::optional<InputBuffers> batches;         ///< where there is no cache
   std::optional<StepInputs> step_batches;      ///< only where steps are recorded (model/step_graph.h)
@@ -109,7 +109,7 @@ class Session {
  public:
   /// Allocates what is planned and builds the model; weights are undefined until Parameters::initialize or a load.
   Session(Ops& ops, ProcessGrid& grid, const Config& config, const SessionShape& shape, const SessionPlan& plan);
-  /// The same, in given memory.
+  /// Builds the model in given memory.
   Session(Ops& ops, ProcessGrid& grid, const Config& config, const SessionShape& shape, SessionMemory memory);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -128,9 +128,9 @@ class Session {
   /// against the vocabulary.
   Batch stage(int64_t sequences, int64_t tokens, const int32_t* inputs, const int32_t* targets);
   /// Sends the batches of a whole step, `rows` tokens, to the device (StepInputs::send). Ids are checked against the
-  /// vocabulary. Only where step_inputs() has room for them.
+  /// vocabulary. May be called only where step_inputs() has room for them.
   void stage_step(int64_t rows, const int32_t* inputs, const int32_t* targets);
-  /// Where recorded steps read their batches; null where steps are not recorded.
+  /// Where recorded steps read their batches. It is null where steps are not recorded.
   const StepInputs* step_inputs() const { return buffers_.step_batches ? &*buffers_.step_batches : nullptr; }
   /// Copies new tokens to the device, for the decoder. Ids are checked against the vocabulary, places against the
   /// cache.
@@ -142,13 +142,13 @@ class Session {
   Tensor prediction_buffer() const { return buffers_.prediction; }
   /// [step_number_count] f64 on the device (kernels/ops/step_numbers.h).
   Tensor numbers() const { return buffers_.numbers; }
-  /// Somebody copies weights or moments away, until `event` has happened: the next update is to come after it. That is
-  /// ordered on the device; the host does not wait. A later call stands for both, as copies have one order.
+  /// Makes the next update come after `event`, because weights or moments are being copied away until then. The device
+  /// keeps that order; the host does not wait. A later call replaces an earlier one, as copies end in their order.
   void hold_update_until(std::shared_ptr<Event> event) { update_held_by_ = std::move(event); }
-  /// What the next update has to come after, once; null where nothing is copied.
+  /// Takes the event after which the next update has to come. It is null where nothing is copied.
   std::shared_ptr<Event> take_hold_of_update() { return std::exchange(update_held_by_, nullptr); }
   bool update_is_held() const { return update_held_by_ != nullptr; }
-  /// [1] f64 on the device, for whoever needs one number of it.
+  /// A [1] f64 on the device, for code that needs the place of one number.
   Tensor number_buffer() const { return buffers_.number; }
 
  private:

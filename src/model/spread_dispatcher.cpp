@@ -1,4 +1,4 @@
-// The dispatcher where experts are spread over the ranks of an expert group: rows travel by all-to-alls of uneven
+// The dispatcher for experts that are spread over the ranks of an expert group. Rows travel by all-to-alls of uneven
 // sizes, in chunks.
 #include <algorithm>
 #include <span>
@@ -123,7 +123,7 @@ class SpreadDispatcher final : public Dispatcher {
         begin_journey(c, Traffic::combine, OwnRows::received, chunk.arriving(flight.rows), chunk.home(rows.y));
   }
 
-  /// SP's gradient of z takes z's own memory, while its values are still there.
+  /// SP's gradient of z is written into z's own memory, which still holds the values of z when it is computed.
   void finish(Context& c, const ForwardRows& rows) override {
     const auto& [layer, pass, x, y, z] = rows;
     const Routing& r = layer.routing;
@@ -140,8 +140,8 @@ class SpreadDispatcher final : public Dispatcher {
 
   // ---- backward
 
-  /// What travels to the experts: the gradient of their outputs (with O, or of the weighted sum), the routing weights
-  /// (not with O) and SP's gradient. The gradient of x comes back into the memory of what was sent.
+  /// To the experts travel: the gradient of their outputs (without O: that of the weighted sum), the routing weights
+  /// (without O) and SP's gradient. The gradient of x comes back into the memory of what was sent.
   void begin(Context& c, BackwardRows& rows) override {
     const Routing& r = rows.layer.routing;
     const Tensor& pairs = rows.layer.kept.dz_pairs;
@@ -240,7 +240,7 @@ class SpreadDispatcher final : public Dispatcher {
     std::copy_n(static_cast<const int32_t*>(counts_on_host_.data()), counts.size(), counts.begin());
   }
 
-  /// Of one chunk while its rows are on their way.
+  /// What belongs to one chunk while its rows travel.
   struct Flight {
     Tensor rows;           ///< [A, D] act, as they arrive and as they leave
     Tensor pairs;          ///< [S, F] act: z on its way home, or SP's gradient coming
@@ -248,7 +248,7 @@ class SpreadDispatcher final : public Dispatcher {
     Work rows_work, pairs_work, gates_work;
   };
 
-  /// Arriving rows as tokens of one slot each, sorted by expert.
+  /// Sorts the rows that arrive by expert. Each is a token with one slot.
   static void sort_arrivals(Context& c, const Routing& r, const ExpertPart& part) {
     const Arena::Scope scope(c.scratch);
     const int64_t ranks = c.grid.experts().size(), local = c.moe.num_experts / ranks;
@@ -265,7 +265,7 @@ class SpreadDispatcher final : public Dispatcher {
     c.ops(SortSlots{.selected = part.expert_of_arrival, .alignment = c.ops.device().row_alignment(), .map = part.map});
   }
 
-  /// With overlap off the journey ends here.
+  /// Begins a journey. With overlap off it also waits for its end.
   static Work begin_journey(Context& c, Traffic kind, OwnRows own, const RankRows& send, const RankRows& receive) {
     Work work = c.grid.experts().begin_all_to_all(kind, own, send, receive);
     if (!c.parallel.overlap) c.grid.experts().wait(work);

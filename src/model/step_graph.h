@@ -1,5 +1,5 @@
 #pragma once
-// Whether the training step of a run is one CUDA graph (Device::run): enqueued once, and launched as one piece after.
+// Whether the training step of a run is one CUDA graph (Device::run), which is recorded once and then launched whole.
 #include <string>
 
 #include "config/config.h"
@@ -7,8 +7,8 @@
 
 namespace strand {
 
-/// Why it is not, in a few words that follow "because"; "" when it is. A graph can hold neither waits of the host nor
-/// messages whose end the watchdog has to see, and replays what does not change from step to step.
+/// Says in a few words that follow "because" why the step is no graph, or "" when it is one. A graph can hold neither
+/// waits of the host nor messages whose end the watchdog has to see, and what it holds is the same in every step.
 std::string no_step_graph_because(const Config& config, const GridShape& grid);
 
 }  // namespace strand

@@ -12,8 +12,8 @@ namespace strand {
 
 class StepInputs {
  public:
-  /// For `rows` tokens of a step, all micro-batches; the device memory comes out of `arena`. There is staging memory
-  /// for as many steps as the host may have enqueued.
+  /// Holds the `rows` tokens of all micro-batches of a step. The device memory comes out of `arena`. There is staging
+  /// memory for as many steps as the host may have enqueued.
   StepInputs(Device& device, Arena& arena, int64_t rows);
 
   int64_t rows() const { return inputs_.elements(); }

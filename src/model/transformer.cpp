@@ -77,7 +77,7 @@ void Transformer::allocate_feed_forward(LayerKept& kept, int64_t layer, const Ba
     kept.feed_forward = FeedForwardKept::allocate(context_, batch, parameters_.weights().layers[size_t(layer)]);
 }
 
-/// x_in → normed → attention → x_mid → normed. On the first pass x_in is made here, from the layer below.
+/// Computes x_in → normed → attention → x_mid → normed. On the first pass x_in is made here, from the layer below.
 void Transformer::attention_half(int64_t layer, const Batch& batch, Pass pass) {
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
   const LayerKept& kept = kept_[size_t(layer)];
@@ -111,7 +111,7 @@ ExpertLayer Transformer::expert_layer(int64_t layer, const LossContext& loss) co
           .loss = &loss};
 }
 
-/// branch = ffn(normed), with routing and its terms.
+/// Computes branch = ffn(normed), with routing and its terms.
 void Transformer::ffn_half(int64_t layer, const LossContext& loss) {
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
   LayerKept& kept = kept_[size_t(layer)];
@@ -228,7 +228,7 @@ void Transformer::ffn_recompute(int64_t layer, const Batch& batch, const LossCon
   experts_recompute(context_, expert_layer(layer, loss));
 }
 
-/// dnormed is overwritten with the gradient of ffn_normed.
+/// Overwrites dnormed with the gradient of ffn_normed.
 void Transformer::ffn_backward(int64_t layer, const LossContext& loss, const Tensor& dnormed) {
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
   const LayerTensors& dw = parameters_.gradients().layers[size_t(layer)];

@@ -18,7 +18,7 @@
 
 namespace strand {
 
-/// A micro-batch and its place in the optimizer step.
+/// A micro-batch, and its place in the optimizer step.
 struct MicroStep {
   Batch batch;
   StepShape step;
@@ -29,12 +29,12 @@ struct MicroStep {
 
 class Transformer {
  public:
-  /// State that lives as long as the model (the rotary table, sums of the terms and selections) comes from `model`; a
-  /// micro-step uses `step` and `scratch`. `positions` bounds the tokens of a sequence.
+  /// State that lives as long as the model (the rotary table, sums of the terms and selections) comes from `model`. A
+  /// micro-step takes its memory from `step` and `scratch`. A sequence has at most `positions` tokens.
   Transformer(Ops& ops, ProcessGrid& grid, const Config& config, const Parameters& parameters, int64_t positions,
               Arena& model, Arena& step, Arena& scratch);
 
-  /// Zeroes the terms and selection counts.
+  /// Zeroes the terms and the selection counts of the step.
   void begin_step();
   /// Zeroes the terms and the selection counts of evaluations; those of the step stay as they are.
   void begin_evaluation();
@@ -51,7 +51,7 @@ class Transformer {
   Tensor terms() const { return terms_; }  ///< [term_count] f64: unweighted, this rank's part
   /// Selections of the step, one row a MoE layer, this rank's part. [MoE layers, E] acc; none without a MoE layer.
   Tensor step_counts() const { return step_counts_; }
-  /// The same of the evaluation since begin_evaluation.
+  /// Selections of the evaluation since begin_evaluation, in the same shape.
   Tensor evaluation_counts() const { return evaluation_counts_; }
   /// What the last train or evaluate left behind in MoE layer `i` (counted from the first MoE layer).
   const Routing& routing(int64_t moe_layer) const;
@@ -92,7 +92,7 @@ class Transformer {
   void allocate_feed_forward(LayerKept& kept, int64_t layer, const Batch& batch);
   void attention_half(int64_t layer, const Batch& batch, Pass pass);
   void ffn_half(int64_t layer, const LossContext& loss);
-  /// The experts of a MoE layer.
+  /// The experts of a MoE layer, with what their passes need.
   ExpertLayer expert_layer(int64_t layer, const LossContext& loss) const;
   void ffn_recompute(int64_t layer, const Batch& batch, const LossContext& loss);
   void backward_layer(int64_t layer, const Batch& batch, const LossContext& loss, Recompute recompute);

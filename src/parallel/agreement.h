@@ -1,5 +1,6 @@
 #pragma once
-// Ranks that were started with different programs or configurations would not fail, they would train something else.
+// Ranks that were started with different programs or configurations would not fail but train something else. So they
+// are compared.
 #include <string>
 
 #include "parallel/control_channel.h"
@@ -10,7 +11,7 @@ namespace strand {
 /// from rank 0, and the first line in which it does.
 void require_agreement(ControlChannel& all, const char* what, const std::string& text);
 
-/// That error's message for the texts of all ranks; "" when they agree.
+/// The message of that error, from the texts of all ranks. It is "" when they agree.
 std::string disagreement(const char* what, const std::vector<std::string>& texts);
 
 }  // namespace strand

@@ -60,7 +60,7 @@ class Communicator {
 
   int rank() const { return rank_; }
   int size() const { return size_; }
-  /// Counts and moves nothing: whoever would read what arrives must make up something likely instead.
+  /// Whether it only counts and moves nothing. Code that would read what arrives must then make up something likely.
   virtual bool only_counts() const { return false; }
 
   /// x = Σ over ranks of x. x is f32 or f64.
@@ -100,7 +100,7 @@ class Communicator {
   };
   /// Waits; returns what the collective took as far as it is known now.
   virtual Times finish(int64_t ticket) = 0;
-  /// See collect_times().
+  /// The times that collect_times() adds.
   virtual TrafficCounts times_of_section() { return {}; }
 
  private:
@@ -110,7 +110,7 @@ class Communicator {
   TrafficCounts traffic_;
 };
 
-/// A group of one: every collective is complete as it begins.
+/// A group of one rank, in which every collective is complete as soon as it begins.
 class SelfCommunicator final : public Communicator {
  public:
   SelfCommunicator() : Communicator(0, 1) {}

@@ -21,13 +21,13 @@ class ControlChannel {
   int rank() const { return rank_; }
   int size() const { return size_; }
 
-  /// What every rank gave, in rank order.
+  /// Returns what every rank gave, in rank order.
   std::vector<int64_t> all_gather(int64_t mine);
   std::vector<double> all_gather(double mine);
   std::vector<std::string> all_gather(const std::string& mine);
   int64_t all_reduce_sum(int64_t mine);
   int64_t all_reduce_max(int64_t mine);
-  /// Nobody returns before everybody came.
+  /// No rank returns before every rank has called this.
   void barrier();
 
   /// What this rank has sent, and how long it waited.
@@ -46,7 +46,7 @@ class ControlChannel {
   TrafficCounts::Kind traffic_;
 };
 
-/// A rank that is alone.
+/// The channel of a rank that is alone.
 class SelfControl final : public ControlChannel {
  public:
   SelfControl() : ControlChannel(0, 1) {}

@@ -14,7 +14,7 @@ constexpr const char* to_string(RankGroup group) {
   return names[static_cast<size_t>(group)];
 }
 
-/// Ranks in a group of this kind.
+/// How many ranks a group of this kind has.
 inline int size_of(RankGroup group, const GridShape& grid) {
   return group == RankGroup::world ? grid.ranks : group == RankGroup::experts ? grid.expert_parallel : grid.replicas();
 }

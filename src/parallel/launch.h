@@ -26,7 +26,7 @@ struct Launcher {
   static Launcher of(const std::function<const char*(const char*)>& variable);
 };
 
-/// The cores of a process, as the system and its neighbours on the host see them.
+/// The cores of a process, and those of the other processes on its host.
 struct CoreShare {
   int usable = 1;              ///< cores this process may run on
   int sharing = 1;             ///< processes of this run that may run on the same ones, this one included
@@ -49,7 +49,7 @@ class Processes {
   /// but no MPI in this build.
   static std::unique_ptr<Processes> start(std::function<int()> told_to_end = [] { return 0; });
 
-  /// The processes take leave of each other: every rank destroys it, after everything it gave.
+  /// Ends MPI. Every rank destroys this object, after everything that it gave.
   virtual ~Processes() = default;
   Processes(const Processes&) = delete;
   Processes& operator=(const Processes&) = delete;

@@ -24,7 +24,7 @@ struct Place {
 /// "step 12, layer 3, combine", steps counted from 1 as in the log.
 std::string describe(int64_t step, int64_t layer, const std::string& doing);
 
-/// One rank's part of the board. Its rank alone writes it, `reports` aside.
+/// The part of the board that belongs to one rank. Only this rank writes it, except for `reports`.
 struct alignas(64) Seat {
   static constexpr int channels = 6;  ///< groups of ranks × lanes
   using Text = std::array<std::atomic<uint64_t>, 4>;
@@ -54,7 +54,7 @@ class MpiBoard {
   Seat& mine() const { return *mine_; }
   /// nullptr for a rank on another host.
   const Seat* of(int world_rank) const;
-  /// True for the first rank of this host that asks: one line says what is wrong, not one a rank.
+  /// True for the first rank of this host that asks, so that one line says what is wrong and not one of each rank.
   bool first_to_report() const;
   bool reported() const;
 

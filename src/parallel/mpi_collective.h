@@ -62,7 +62,7 @@ class MpiCollective {
   void prepare(const MpiOrder& order, const MpiGroup& group, Lane lane);
   void start(LaneMemory& memory);
   enum class Advance : uint8_t { waits, moved, complete };
-  /// Tests, or computes for some tens of microseconds.
+  /// Tests what is in progress, or computes for some tens of microseconds.
   Advance advance(LaneMemory& memory);
 
  private:

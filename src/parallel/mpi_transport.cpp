@@ -179,7 +179,7 @@ void MpiTransport::take_up() {
   }
 }
 
-/// True when something moved, so that there may be more to do at once.
+/// Returns true when something moved, so that there may be more to do at once.
 bool MpiTransport::advance(LaneState& lane) {
   Item& item = *lane.active;
   try {

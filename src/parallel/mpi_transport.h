@@ -27,7 +27,7 @@ class MpiTransport {
  public:
   /// `told_to_end` as in Processes::start.
   MpiTransport(int rank, int size, MpiBoard& board, std::function<int()> told_to_end);
-  /// Completes what is in progress.
+  /// Completes the collectives that are in progress.
   ~MpiTransport();
   MpiTransport(const MpiTransport&) = delete;
   MpiTransport& operator=(const MpiTransport&) = delete;
@@ -45,7 +45,7 @@ class MpiTransport {
  private:
   using Clock = std::chrono::steady_clock;
 
-  /// A collective from begin to finish.
+  /// A collective, from its begin to its end.
   struct Item {
     MpiCollective work;
     Waiting waiting;

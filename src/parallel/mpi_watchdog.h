@@ -1,5 +1,5 @@
 #pragma once
-// What to say of a collective that does not end: who waits, where, and for whom.
+// The words for a collective that does not end: who waits, where, and for whom.
 #include <string>
 #include <vector>
 

@@ -54,6 +54,7 @@ BenchReport report_from(const json& j, const std::string& origin) {
   r.peak_used = j.at("peak").at("used").get<std::string>();
   r.step_seconds = times_from(j, "step_seconds", origin);
   r.profile = profile_from(j.at("profile"));
+  r.program_bytes = j.at("memory").value("program_bytes", uint64_t{0});
   r.planned_bytes = j.at("memory").at("planned_bytes").get<uint64_t>();
   r.peak_resident_bytes = j.at("memory").at("peak_resident_bytes").get<uint64_t>();
   if (j.contains("ranks")) r.ranks = ranks_from(j.at("ranks"));
@@ -94,7 +95,10 @@ json to_json(const BenchReport& r) {
              {{"step_seconds", r.profile.step_seconds},
               {"families", families_json(r.profile)},
               {"outside_seconds", r.profile.outside_seconds()}}},
-            {"memory", {{"planned_bytes", r.planned_bytes}, {"peak_resident_bytes", r.peak_resident_bytes}}}};
+            {"memory",
+             {{"program_bytes", r.program_bytes},
+              {"planned_bytes", r.planned_bytes},
+              {"peak_resident_bytes", r.peak_resident_bytes}}}};
   if (r.ranks) j["ranks"] = to_json(*r.ranks);
   if (r.losses_overhead) {
     const LossesOverhead& o = *r.losses_overhead;

@@ -132,12 +132,16 @@ std::string profile_table(const BenchReport& r) {
 }
 
 std::string memory_table(const BenchReport& r) {
-  const auto planned = static_cast<double>(r.planned_bytes), resident = static_cast<double>(r.peak_resident_bytes);
+  const auto program = static_cast<double>(r.program_bytes), planned = static_cast<double>(r.planned_bytes),
+             resident = static_cast<double>(r.peak_resident_bytes);
   TextTable table({r.ranks ? "memory of a rank" : "memory", "bytes", ""});
-  table.add({"planned", grouped_digits(static_cast<int64_t>(r.planned_bytes)), bytes_text(planned)});
-  table.add({"peak of the process", grouped_digits(static_cast<int64_t>(r.peak_resident_bytes)), bytes_text(resident)});
-  table.add({"beyond the plan", grouped_digits(static_cast<int64_t>(resident - planned)),
-             percent_text(resident / planned - 1)});
+  const auto add = [&](const char* name, double bytes, const std::string& more) {
+    table.add({name, grouped_digits(static_cast<int64_t>(bytes)), more});
+  };
+  add("program, before the model", program, bytes_text(program));
+  add("planned", planned, bytes_text(planned));
+  add("peak of the process", resident, bytes_text(resident));
+  add("beyond program and plan", resident - program - planned, percent_text(resident / (program + planned) - 1));
   return table.text();
 }
 

@@ -16,7 +16,9 @@
 //   tokens_per_second, mfu      {best, median}     from step_seconds
 //   profile     {step_seconds, families: [{name, seconds, calls, flops, bytes}], outside_seconds}
 //               means of profiled steps; `flops` and `bytes` are the plan's; outside = the step's rest
-//   memory      {planned_bytes, peak_resident_bytes}    of one rank; the peak is that of the largest
+//   memory      {program_bytes, planned_bytes, peak_resident_bytes}    of one rank; the peak is that of the largest.
+//               program_bytes: what the process had taken of the device's memory before the model (0 in results of
+//               earlier versions); planned_bytes come on top of it
 //   ranks       absent for one process: bench_ranks.h
 //   losses_overhead   absent unless asked for: {sp_weight, cp_weight, neither: [...], sp: [...], cp: [...], both:
 //   [...]}
@@ -83,7 +85,7 @@ struct BenchReport {
   std::string peak_used;                ///< "fp32" or "bf16"
   std::vector<double> step_seconds;
   StepProfile profile;
-  uint64_t planned_bytes = 0, peak_resident_bytes = 0;
+  uint64_t program_bytes = 0, planned_bytes = 0, peak_resident_bytes = 0;
   std::optional<RanksResult> ranks;
   std::optional<LossesOverhead> losses_overhead;
   std::optional<CheckpointCost> checkpoint;

@@ -1,6 +1,7 @@
 // PlanReport to JSON.
 #include <nlohmann/json.hpp>
 
+#include "config/schema.h"
 #include "report/plan_report.h"
 
 namespace strand {

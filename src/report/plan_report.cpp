@@ -6,30 +6,6 @@
 
 namespace strand {
 
-const char* to_string(Precision precision) {
-  switch (precision) {
-    case Precision::fp64:
-      return "fp64";
-    case Precision::fp32:
-      return "fp32";
-    case Precision::bf16:
-      return "bf16";
-  }
-  return "?";
-}
-
-const char* to_string(Recompute recompute) {
-  switch (recompute) {
-    case Recompute::none:
-      return "none";
-    case Recompute::experts:
-      return "experts";
-    case Recompute::block:
-      return "block";
-  }
-  return "?";
-}
-
 namespace {
 /// The parameters once more, on an arena of their own, to know which bytes are whose.
 ModelMemory model_memory(const Config& config, const GridShape& grid, size_t model_bytes) {

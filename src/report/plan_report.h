@@ -94,7 +94,4 @@ PlanReport make_plan_report(const Config& config, const GridShape& grid, const s
 std::string to_text(const PlanReport& report);
 nlohmann::ordered_json to_json(const PlanReport& report);
 
-const char* to_string(Precision precision);
-const char* to_string(Recompute recompute);
-
 }  // namespace strand

@@ -1,6 +1,7 @@
 // PlanReport to tables.
 #include <fmt/core.h>
 
+#include "config/schema.h"
 #include "report/plan_report.h"
 #include "report/table.h"
 
@@ -24,7 +25,7 @@ std::string memory_table(const PlanReport& r) {
   add("kept for backward (step)", r.session.step.bytes);
   add("scratch", r.session.scratch.bytes);
   add("workspace of operations", r.session.workspace);
-  if (r.session.libraries > 0) add("workspace of libraries", r.session.libraries);
+  if (r.session.libraries > 0) add("libraries", r.session.libraries);
   add("total", r.session.bytes());
   return table.text();
 }

@@ -1,5 +1,5 @@
 #pragma once
-// An error on one rank becomes an error on all of them, so that no rank waits for one that has left.
+// Turns an error of one rank into an error of all ranks, so that no rank waits for one that has left.
 #include <fmt/core.h>
 
 #include <exception>
@@ -10,8 +10,8 @@
 
 namespace strand {
 
-/// Runs `body`, and then tells all ranks how it went: where it threw on any, every rank throws Error with the message
-/// of the lowest of them. All ranks of the group call it.
+/// Runs `body` and then tells all ranks whether it threw. When it threw on any rank, every rank throws Error with the
+/// message of the lowest such rank. All ranks of the group call this.
 template <typename Body>
 void agreed(ControlChannel& group, const Body& body) {
   if (group.size() == 1) return body();

@@ -10,7 +10,7 @@
 namespace strand {
 
 namespace {
-/// Where this rank's shards stand, when every rank has so many.
+/// The place of this rank's shards, of which there are `mine`, among those of all ranks.
 WriterPlace::Shards place_among(ControlChannel& hosts, size_t mine) {
   WriterPlace::Shards shards;
   const std::vector<int64_t> counts = hosts.all_gather(static_cast<int64_t>(mine));
@@ -48,7 +48,7 @@ CheckpointContents CheckpointSaver::contents_of(const Content& content) const {
   return contents;
 }
 
-/// This rank's share of a checkpoint; on the first rank, until it is whole.
+/// Writes this rank's share of a checkpoint. The first rank returns when the whole checkpoint is there.
 void CheckpointSaver::write(const Content& content) {
   const double begin = now();
   if (snapshot_) snapshot_->wait();
@@ -69,7 +69,7 @@ void CheckpointSaver::write(const Content& content) {
   saved_.write_seconds = now() - begin;
 }
 
-/// The directory in which the ranks meet, there for all when this returns.
+/// Makes the directory in which the ranks meet. When this returns, all ranks can use it.
 void CheckpointSaver::begin_together(int64_t step) {
   writer_.reset();
   abandon_ = false;
@@ -106,14 +106,14 @@ CheckpointSaver::Saved CheckpointSaver::save(Content content) {
   return before;
 }
 
-/// Where a thread failed, on any rank, all throw what the lowest of them says.
+/// When the thread of any rank failed, all ranks throw Error with the message of the lowest such rank.
 void CheckpointSaver::throw_if_failed() {
   const std::exception_ptr error = std::exchange(error_, nullptr);
   agreed(session_.grid().control(), [&] {
     try {
       if (error) std::rethrow_exception(error);
     } catch (const Abandoned&) {
-      // Somebody else has more to say.
+      // The rank that failed first has the better message.
     }
   });
 }

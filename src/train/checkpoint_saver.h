@@ -43,14 +43,14 @@ class CheckpointSaver {
   CheckpointSaver(const CheckpointSaver&) = delete;
   CheckpointSaver& operator=(const CheckpointSaver&) = delete;
 
-  /// Waits for a write in progress and begins the next. Returns what finish() would have.
+  /// Waits for a write in progress and begins the next one. Returns what finish() would have returned.
   Saved save(Content content);
   /// Waits for a write in progress. Returns the checkpoint that became whole since the last call.
   Saved finish();
-  /// The same without waiting.
+  /// Returns the same as finish(), but does not wait.
   Saved poll();
 
-  /// Step of the newest checkpoint that is on the disk, told or not, be it that what followed it failed; -1 = none.
+  /// The step of the newest checkpoint that is on the disk, even if a later one failed; -1 = there is none.
   int64_t newest_step() const { return newest_step_; }
 
  private:

@@ -38,7 +38,7 @@ double worst_expert_load(const std::vector<std::vector<double>>& counts) {
 }
 
 namespace {
-/// The parts of a step's line, as they stand in it.
+/// The parts of the line of a step, in their order.
 struct StepParts {
   std::string step, loss, terms, rates, speed, mfu, busiest, exposed, left;
 
@@ -94,7 +94,7 @@ void Console::step(const StepReport& report, Kind kind) {
   if (!terminal_ && kind == Kind::passing) return;
   const bool passing = kind == Kind::passing;
   const std::string clear = status_shown_ ? clear_line : "";
-  // A terminal that was written full to its last column may go on to the next row.
+  // A terminal whose last column was written may already have gone on to the next row.
   write(clear + (passing ? format_step(report, terminal_columns(STDOUT_FILENO) - 1) : format_step(report) + "\n"));
   status_shown_ = passing;
 }

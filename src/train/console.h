@@ -1,6 +1,6 @@
 #pragma once
-// What a person sees while a model trains: one line a logged step, news (validation, checkpoints) on lines of their
-// own, and on a terminal a status line that is rewritten in place, so that the news stays readable.
+// What a person sees while a model trains: one line for each logged step, and news (validation, checkpoints) on lines
+// of their own. On a terminal there is also a status line that is rewritten in place, so that the news stays readable.
 //
 // Training does not depend on it: where lines cannot be written (the reader of a pipe is gone, the disk is full), that
 // is said once on standard error, and training goes on.
@@ -11,7 +11,7 @@
 
 namespace strand {
 
-/// Numbers of one step.
+/// The numbers of one step.
 struct StepReport {
   int64_t step = 0;   ///< from 1
   int64_t steps = 0;  ///< in the whole run
@@ -37,7 +37,7 @@ class Console {
   /// line, until the next, and is made to fit, however wide the terminal is at that moment.
   enum class Kind : uint8_t { lasting, passing };
   void step(const StepReport& report, Kind kind);
-  /// A lasting line.
+  /// Writes a lasting line.
   void news(const std::string& text);
 
  private:
@@ -49,12 +49,12 @@ class Console {
 };
 
 std::string format_step(const StepReport& report);
-/// The same in at most `columns` columns: the parts that a reader misses least are left out first, the number of the
-/// step last.
+/// The line of a step in at most `columns` columns. The parts that a reader misses least are left out first, and the
+/// number of the step last.
 std::string format_step(const StepReport& report, int columns);
 /// "3 h 05 min", "12 min 30 s", "45 s"
 std::string format_duration(double seconds);
-/// max over layers and experts of count / mean count of the layer; 0 without MoE layers
+/// The largest count of an expert over the mean count of its layer, over all layers; 0 without MoE layers.
 double worst_expert_load(const std::vector<std::vector<double>>& counts);
 
 }  // namespace strand

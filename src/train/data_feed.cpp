@@ -19,8 +19,8 @@ std::vector<Sampler::Source> open_sources(const std::vector<DataSource>& sources
 DataFeed::DataFeed(const std::vector<DataSource>& sources, const Config& config)
     : sampler_(open_sources(sources), config.data.sequence_length, config.model.vocab_size, config.run.seed) {}
 
-/// `fetch(index, tokens [S + 1])` supplies the sequences of this rank, numbered over all ranks: micro-step by
-/// micro-step, and within one rank by rank.
+/// `fetch(index, tokens [S + 1])` supplies the sequences of this rank. They are numbered over all ranks, micro-step by
+/// micro-step, and within a micro-step rank by rank.
 template <typename Fetch>
 StepData DataFeed::collect(std::vector<int64_t> micro_batches, int rank, int ranks, const Fetch& fetch) const {
   const int64_t s = sampler_.sequence_length();

@@ -1,6 +1,6 @@
 #pragma once
-// Which samples an optimizer step is made of, for one rank. A step takes the next B samples of the run; micro-step m
-// takes N·b of them, rank r the r-th b. So every layout sees the same samples in the same step.
+// Which samples an optimizer step of one rank is made of. A step takes the next B samples of the run. Micro-step m
+// takes N·b of them, and rank r takes the r-th b of those. So every layout sees the same samples in the same step.
 #include "config/config.h"
 #include "data/sampler.h"
 #include "train/step.h"
@@ -12,7 +12,7 @@ class DataFeed {
   /// Opens the token files of `sources`; ids are checked against the vocabulary as they are read.
   DataFeed(const std::vector<DataSource>& sources, const Config& config);
 
-  /// The step that begins with sample `first` of the run, for rank `rank` of `ranks`.
+  /// The batches of rank `rank` of `ranks` in the step that begins with sample `first` of the run.
   StepData training_step(const TrainConfig& train, int64_t first, int rank, int ranks) const;
   /// `sequences` windows spread evenly over all the files (0 or more than there are: all windows), in file order and in
   /// micro-batches of at most `micro_batch` for each rank: the same windows in every layout and at every call. Where
@@ -27,8 +27,8 @@ class DataFeed {
   Sampler sampler_;
 };
 
-/// Window `index` of `chosen` that are spread evenly over `windows` of them: the middle one of the `index`-th of
-/// `chosen` equal parts. 0 <= index < chosen <= windows.
+/// The number of the `index`-th window when `chosen` of `windows` windows are taken, evenly spread: the middle one of
+/// the `index`-th of `chosen` equal parts. 0 <= index < chosen <= windows.
 int64_t spread_window(int64_t index, int64_t chosen, int64_t windows);
 
 }  // namespace strand

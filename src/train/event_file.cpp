@@ -24,7 +24,7 @@ constexpr std::array<uint32_t, 256> crc_table = [] {
   return table;
 }();
 
-/// TFRecord stores checksums so that a checksum of data that holds checksums stays useful.
+/// TFRecord masks checksums, so that a checksum of data that holds checksums stays useful.
 uint32_t masked(uint32_t crc) {
   return std::rotr(crc, 15) + 0xa282ead8u;
 }
@@ -62,7 +62,7 @@ std::string bytes_field(uint32_t field, std::string_view value) {
   return key(field, Wire::bytes) + varint(value.size()) + std::string(value);
 }
 
-// Field numbers of event.proto and summary.proto.
+// The numbers of the fields in event.proto and summary.proto.
 namespace event_proto {
 constexpr uint32_t wall_time = 1, step = 2, file_version = 3, summary = 5, session_log = 7;
 }

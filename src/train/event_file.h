@@ -14,7 +14,7 @@ namespace strand {
 
 /// CRC-32C (Castagnoli, RFC 3720).
 uint32_t crc32c(std::string_view bytes);
-/// One TFRecord around `payload`.
+/// A TFRecord with `payload` in it.
 std::string tf_record(std::string_view payload);
 
 class EventFile {
@@ -22,14 +22,14 @@ class EventFile {
   /// A new file `events.out.tfevents.<seconds>.<host>.<pid>.<n>` in `directory` (created when missing). What earlier
   /// files there say of steps from `first_step` on is superseded: TensorBoard drops it.
   EventFile(const std::string& directory, int64_t first_step);
-  /// Flushes; a failure then has nobody to report to.
+  /// Flushes. A failure is not reported, as a destructor cannot throw.
   ~EventFile();
 
   /// NaN and infinity are legal; TensorBoard marks them.
   void scalar(std::string_view tag, int64_t step, double value);
   /// Hands everything to the system. Throws Error naming the file.
   void flush();
-  /// The same, and everything is on the disk when this returns.
+  /// Flushes, and everything is on the disk when this returns. Throws Error naming the file.
   void sync();
   const std::string& path() const { return file_->path(); }
 

@@ -1,6 +1,6 @@
 #pragma once
-// Gradients of a step on their way to the ranks that own them: one reduce-scatter a bucket, begun when backward has
-// completed its last gradient. No divisor: ranks sum (model/loss_scale.h).
+// Brings the gradients of a step to the ranks that own them, by one reduce-scatter for each bucket, which begins when
+// backward has completed the bucket's last gradient. Ranks sum without a divisor (model/loss_scale.h).
 #include <cstdint>
 #include <vector>
 
@@ -12,11 +12,11 @@ class GradientReduction {
  public:
   explicit GradientReduction(Session& session);
 
-  /// Begins with every bucket that is complete after the backward of `layer` (Transformer::train's layer_done, in the
-  /// last micro-step).
+  /// Begins the reduction of every bucket that is complete after the backward pass of `layer`. It is called as
+  /// layer_done of Transformer::train, in the last micro-step.
   void layer_done(int64_t layer);
-  /// Begins what has not begun, and waits for all: each bucket's owned part is then the sum over its group, and the
-  /// rest of its gradients is undefined. Ready for the next step.
+  /// Begins the reductions that have not begun, and waits for all. Then the owned part of each bucket is the sum over
+  /// its group, the rest of its gradients is undefined, and the next step may begin.
   void finish();
 
  private:

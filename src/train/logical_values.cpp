@@ -17,7 +17,7 @@ std::vector<std::vector<double>> gather_by_rank(ControlChannel& group, const std
   return all;
 }
 
-/// The logical tensors of each stored parameter as the ranks at place `expert_rank` of an expert group have them.
+/// The logical tensors of each stored parameter on the ranks that stand at place `expert_rank` of an expert group.
 std::vector<std::vector<LogicalTensor>> names_at(Session& session, int expert_rank) {
   GridShape shape = session.grid().shape();
   shape.rank = expert_rank;

@@ -1,5 +1,5 @@
 #pragma once
-// Numbers of the whole model on every rank, by logical name: for verification and tests, not for steps.
+// Gathers numbers of the whole model on every rank, by logical name. This is for verification and tests, not for steps.
 #include <map>
 #include <string>
 #include <vector>
@@ -12,10 +12,10 @@ namespace strand {
 /// global model, in row-major order. All ranks call it, and all receive everything.
 std::map<std::string, std::vector<double>> gather_logical(Session& session, Tensor OwnedPart::*field);
 
-/// What all of them are called, and their shapes. No message is needed.
+/// The names and shapes of all logical tensors of the global model. No message is needed.
 std::map<std::string, Shape> logical_shapes(Session& session);
 
-/// The numbers of all ranks, one rank's after the other.
+/// Gathers the numbers of all ranks, those of one rank after those of the other.
 std::vector<double> gather_values(ControlChannel& group, const std::vector<double>& mine);
 
 }  // namespace strand

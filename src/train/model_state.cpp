@@ -17,7 +17,7 @@ namespace {
 constexpr std::array<std::pair<const char*, Tensor OwnedPart::*>, 2> moment_fields{
     {{"m.", &OwnedPart::m}, {"v.", &OwnedPart::v}}};
 
-/// A device tensor to be written: pieces are downloaded as they are asked for.
+/// A tensor to be written that lies on the device. Its pieces are downloaded when they are asked for.
 NamedTensor named(Ops& ops, const std::string& name, const Tensor& tensor) {
   NamedTensor out;
   out.name = name;
@@ -69,7 +69,7 @@ class AccValues {
   const void* data_ = nullptr;
 };
 
-/// Nothing may be in `source` that the model does not know.
+/// Throws Error when `source` holds a tensor that the model does not know.
 void require_nothing_else(const TensorSource& source, int64_t known, const std::string& what) {
   require(static_cast<int64_t>(source.items().size()) == known,
           "{}: {} tensors, but the model has {}; was it made with another config?", what, source.items().size(), known);
@@ -147,7 +147,7 @@ std::optional<Checkpoint> open_latest(const std::string& parent) {
 Checkpoint open_checkpoint(const std::string& path) {
   namespace fs = std::filesystem;
   require(fs::is_directory(path), "{}: no such directory", path);
-  // What has files of a checkpoint is one, be it a damaged one: nobody who names it wants another.
+  // A directory that has files of a checkpoint is meant itself, even when it is damaged, and not another one inside it.
   for (const char* name : {manifest_name, "state.json"})
     if (fs::exists(fs::path(path) / name)) return Checkpoint(path);
   for (const std::string& parent : {path, (fs::path(path) / "checkpoints").string()})

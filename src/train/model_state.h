@@ -1,6 +1,6 @@
 #pragma once
-// Between a model on a device and a checkpoint: logical tensors out and in, and the vocabulary that a config takes from
-// its tokenizer.
+// Writes the logical tensors of a model on a device into checkpoints, reads them back, and settles the vocabulary that
+// a configuration takes from its tokenizer.
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,14 +27,14 @@ void load_optimizer(Session& session, const TensorSource& source);
 /// saying that there is neither.
 std::unique_ptr<const Tokenizer> resolve_vocabulary(Config& config);
 
-/// The newest undamaged checkpoint in `parent`, open; none when there is no undamaged one. Logs those passed over and
-/// why.
+/// Opens the newest undamaged checkpoint in `parent`, if there is one. Logs the ones that it passes over, with the
+/// reason.
 std::optional<Checkpoint> open_latest(const std::string& parent);
-/// The checkpoint that `path` means, open: itself, or the newest undamaged one in it or in its `checkpoints` folder.
-/// Throws Error when there is none, or when `path` itself is a damaged one.
+/// Opens the checkpoint that `path` means: that directory itself, or the newest undamaged one in it or in its
+/// `checkpoints` folder. Throws Error when there is none, or when `path` itself is a damaged checkpoint.
 Checkpoint open_checkpoint(const std::string& path);
 
-/// The config inside a checkpoint, with its vocabulary settled from the tokenizer inside.
+/// The configuration inside a checkpoint. Its vocabulary is settled from the tokenizer inside.
 Config checkpoint_config(const Checkpoint& checkpoint);
 
 }  // namespace strand

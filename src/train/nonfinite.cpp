@@ -32,7 +32,7 @@ std::string first_stream(Session& session) {
   return "";
 }
 
-/// What the lowest rank found that found anything.
+/// Of the ranks that found something, what the lowest one found.
 std::string first_of_ranks(Session& session, const std::string& mine) {
   for (const std::string& found : session.grid().control().all_gather(mine))
     if (!found.empty()) return found;

@@ -1,6 +1,6 @@
 #pragma once
-// Where numbers that are not finite came from. These functions read the device, tensor by tensor: they are for a step
-// that has failed, not for every step. All ranks call them together.
+// Finds where numbers that are not finite came from. These functions read tensor by tensor from the device, so they are
+// for a step that has failed and not for every step. All ranks call them together.
 #include <string>
 
 #include "model/session.h"

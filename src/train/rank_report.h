@@ -1,5 +1,5 @@
 #pragma once
-// One step as the ranks of a run saw it: who was slow, and what communication cost. In rows of log.jsonl that have it:
+// Compares the ranks of a run in one step: who was slow, and what communication cost. Rows of log.jsonl may have:
 //   step_seconds_by_rank           {"min", "median", "max"}
 //   comm_seconds                   {"exposed", "hidden"}: that a rank waited for messages, and that they took beside
 //                                  its work; means over ranks
@@ -18,11 +18,11 @@ struct RankReport {
   std::array<double, traffic_kinds> bytes{};
   double rows_max_over_mean = 0;
 
-  /// The share of the time of a step that was spent waiting: of all ranks together, so never more than 1.
+  /// The share of the time of a step that all ranks together spent waiting. It is never more than 1.
   double exposed_share() const { return mean > 0 ? exposed_seconds / mean : 0; }
 };
 
-/// All ranks call it, each with its own seconds and traffic of the step, and rows of its experts.
+/// All ranks call this, each with its own seconds and traffic of the step and with the rows of its experts.
 RankReport gather_rank_report(ControlChannel& hosts, double seconds, const TrafficCounts& traffic, int64_t expert_rows);
 
 void add_to(LogRow& row, const RankReport& report);

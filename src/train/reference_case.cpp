@@ -13,7 +13,7 @@
 namespace strand {
 
 namespace {
-/// Reads the config object key by key; whatever is left unread at the end is an error.
+/// Reads the object `config` key by key. A key that is left unread at the end is an error.
 class ConfigReader {
  public:
   ConfigReader(const nlohmann::json& json, std::string where) : json_(json), where_(std::move(where)) {}
@@ -27,7 +27,7 @@ class ConfigReader {
     out = value.get<T>();
   }
 
-  /// For keys that files of an older program lack: what is not there keeps its default.
+  /// Reads a key that files of an older program lack. Where it is not there, the default stays.
   template <typename T>
   void read_if_there(const char* key, T& out) {
     if (json_.contains(key)) read(key, out);
@@ -58,7 +58,7 @@ class ConfigReader {
   }
 
  private:
-  // The library would convert: 2.5 to 2, true to 1.
+  // The library would convert 2.5 to 2 and true to 1, so types are compared first.
   static bool holds(const nlohmann::json& value, int64_t) { return value.is_number_integer(); }
   static bool holds(const nlohmann::json& value, double) { return value.is_number(); }
   static bool holds(const nlohmann::json& value, bool) { return value.is_boolean(); }

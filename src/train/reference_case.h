@@ -1,5 +1,5 @@
 #pragma once
-// Reference files: one training problem each, with every number that a correct trainer must reproduce.
+// A reference file holds one training problem, with every number that a correct trainer must reproduce.
 //
 // A safetensors file whose metadata holds `config` (JSON: model, objective, optimizer, micro_batches) and `case`, and
 // whose tensors are: input.tokens, input.targets [B, S]; param.<p>; grad.<p> (of the total loss); out.logits [B, S, V];

@@ -1,6 +1,6 @@
 #pragma once
-// What a resumed run says of itself, or refuses, before its first step: training data that is not what it was, and a
-// learning rate that jumps.
+// What a resumed run compares with its checkpoint before its first step: whether the training data is what it was, and
+// whether the learning rate jumps.
 #include <string>
 #include <vector>
 
@@ -10,10 +10,11 @@
 
 namespace strand {
 
-/// What the samples of `data` are cut from, with a fingerprint of each file: reads at most 64 MiB of each.
+/// Describes the files that the samples of `data` are cut from, with a fingerprint of each. Reads at most 64 MiB of
+/// each.
 DataState data_state(const std::vector<DataSource>& sources, const Sampler& data);
 
-/// One line for the sequence length and one for each source: equal where samples are the same text.
+/// One line for the sequence length and one for each source. Lines are equal where samples are the same text.
 std::string to_text(const DataState& data);
 
 /// Differences between the data of a checkpoint and that of now, one a line of text, for people; none where every

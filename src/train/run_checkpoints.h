@@ -1,6 +1,6 @@
 #pragma once
-// The checkpoints of one run: when one became whole, what is said of it, and what a person is told to be left when
-// something goes wrong.
+// The checkpoints of one run: saves them, says when one became whole, and knows which one is left when something goes
+// wrong.
 #include <functional>
 #include <string>
 
@@ -10,12 +10,12 @@ namespace strand {
 
 class RunCheckpoints {
  public:
-  /// `news` tells a person.
+  /// `news` shows a line to a person.
   RunCheckpoints(const std::string& directory, Session& session, const TrainConfig& config,
                  std::function<void(const std::string&)> news);
   static CheckpointSaver::Mode mode(const TrainConfig& config);
 
-  /// The checkpoint of this step is in the run's directory already.
+  /// Whether the checkpoint of this step is in the run's directory already.
   void begins_with(int64_t step) { last_saved_ = last_whole_ = step; }
   bool has(int64_t step) const { return step == last_saved_; }
 

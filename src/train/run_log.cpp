@@ -26,7 +26,7 @@ std::string array(std::span<const double> values) {
   return text += ']';
 }
 
-/// The step of a row; none when the line is not a row: an object with a whole number "step" of at least 0.
+/// The step of a row. None when the line is no row: a row is an object with a whole number "step" of at least 0.
 std::optional<int64_t> step_of_row(const std::string& line) {
   const auto object = nlohmann::json::parse(line, nullptr, false);
   if (!object.is_object() || !object.contains("step")) return {};
@@ -35,7 +35,7 @@ std::optional<int64_t> step_of_row(const std::string& line) {
   return step.get<int64_t>();
 }
 
-/// A name beside `path` that nothing has yet.
+/// A name beside `path` that no file has yet.
 std::string name_for_damaged(const std::string& path) {
   std::string name = path + ".damaged";
   for (int i = 2; std::filesystem::exists(std::filesystem::symlink_status(name)); ++i)
@@ -66,7 +66,7 @@ struct Sorted {
   std::vector<int64_t> foreign;  ///< numbers, from 1, of the lines that are no rows
 };
 
-/// Gives the rows before `first_step` to `keep`. Throws Error when the file cannot be read.
+/// Calls `keep` with each row before `first_step`. Throws Error when the file cannot be read.
 template <typename Keep>
 Sorted sort_lines(const std::string& path, int64_t first_step, const Keep& keep) {
   std::ifstream in(path, std::ios::binary);
@@ -103,7 +103,7 @@ int64_t keep_rows_before(const std::string& path, int64_t first_step) {
   return sorted.dropped;
 }
 
-/// Whether the file can be read to its end. What cannot is moved out of the way of a new log.
+/// Whether the file can be read to its end. A file that cannot is renamed, to make room for a new log.
 bool readable(const std::string& path) {
   try {
     std::error_code ignored;

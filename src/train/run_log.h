@@ -48,11 +48,12 @@ class RunLog {
   /// cannot be read at all gets such a name itself, and the run begins a new one. Both are said in a warning.
   RunLog(const std::string& path, int64_t first_step);
 
-  /// The row is with the system when this returns: it outlives a kill of the process.
+  /// When this returns, the system has the row, so that it survives a kill of the process.
   void write(const LogRow& row);
-  /// Through to the disk; before a checkpoint is committed, so that no log is ever behind its checkpoint.
+  /// Writes through to the disk. This comes before a checkpoint is committed, so that no log is ever behind its
+  /// checkpoint.
   void sync();
-  /// Rows that opening dropped.
+  /// How many rows were dropped when the log was opened.
   int64_t dropped() const { return dropped_; }
 
  private:

@@ -74,7 +74,7 @@ void RunMetrics::announce(const std::string& directory, int64_t windows, size_t 
 
 // ---- the peak that MFU is a fraction of ---------------------------------------------------------------------------
 
-/// Other work on the machine only ever hides part of the peak, so the best rate seen so far stands.
+/// Other work on the machine can only lower a measured peak, so the best rate so far counts.
 void RunMetrics::measure_peak_again(int rounds) {
   const PeakKind kind = config_.run.precision == Precision::bf16 ? PeakKind::bf16 : PeakKind::fp32;
   peak_flops_ =
@@ -82,8 +82,9 @@ void RunMetrics::measure_peak_again(int rounds) {
   peak_measured_ = now();
 }
 
-/// A machine that was busy at the start may be idle now: one round (30 ms) a minute. And what exceeds the peak shows
-/// that it was measured too low: several rounds at once, and a word when that does not help.
+/// A machine that was busy at the start may be idle now, so the peak is measured again, one round (30 ms) a minute. A
+/// step that exceeds the peak shows that it was measured too low: then several rounds follow, and a warning when they
+/// do not help.
 void RunMetrics::check_peak(StepReport& report) {
   if (peak_flops_ == 0) return;
   constexpr double minute = 60;
@@ -149,7 +150,7 @@ void RunMetrics::take(int64_t step, const Validation& validation) {
   events_->scalar("val/loss", step, validation.loss);
   events_->scalar("val/perplexity", step, std::exp(validation.loss));
   events_->flush();
-  // Before the first step there is no row of a step for it to stand in.
+  // Before the first step there is no row of a step in which the validation could stand.
   if (step == 0)
     log_->write(LogRow(0).add("val_loss", validation.loss).add("val_perplexity", std::exp(validation.loss)));
 }

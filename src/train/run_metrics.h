@@ -20,7 +20,7 @@ struct Validation {
   int64_t tokens = 0;  ///< of all ranks
 };
 
-/// One step as it is told.
+/// What is told of one step.
 struct StepRow {
   int64_t step = 0;  ///< from 1
   double lr = 0;
@@ -34,28 +34,28 @@ class RunMetrics {
  public:
   RunMetrics(const Config& config, Session& session);
 
-  /// Goes on with the series and the numbers of tokens of `start`.
+  /// Continues the series and the number of tokens where `start` left them.
   void continue_from(const RunStart& start);
-  /// Opens the files of the run's directory, whose rows go on from there.
+  /// Opens the files in the directory of the run. Their rows continue from the step where the run begins.
   void open(const std::string& directory);
-  /// What is run, on what; `windows`: of the training data; `planned_bytes`: memory of this rank.
+  /// Says what is run and where. `windows`: of the training data; `planned_bytes`: the memory of this rank.
   void announce(const std::string& directory, int64_t windows, size_t planned_bytes);
-  /// A line for people; and one for the log of the program. The first rank speaks for all.
+  /// say() writes to the program's log, news() a line to the console. The first rank speaks for all.
   void news(const std::string& text);
   void say(const std::string& text) const;
 
-  /// Takes the result of a step; all ranks call it.
+  /// Takes the result of a step. All ranks call this.
   void take(const StepRow& row, const StepResult& result);
   void take(int64_t step, const Validation& validation);
-  /// Writes the row of the step taken last, with what was validated after it.
+  /// Writes the row of the step that was taken last, with the validation after it.
   void write_row();
-  /// The rows so far are on the disk.
+  /// When this returns, all rows so far are on the disk.
   void sync();
 
-  /// Tokens that the run has seen after this step.
+  /// How many tokens the run has seen after this step.
   int64_t tokens(int64_t step) const;
   double training_seconds() const { return seconds_; }
-  /// The values that a checkpoint keeps.
+  /// The values of the two series that a checkpoint keeps.
   const ZScore& loss_score() const { return loss_score_; }
   const ZScore& norm_score() const { return norm_score_; }
 

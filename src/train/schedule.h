@@ -1,5 +1,5 @@
 #pragma once
-// Learning-rate schedules (docs/mathematics.md, section 4). Pure functions of the step.
+// Learning-rate schedules (docs/mathematics.md, section 4). They are pure functions of the step.
 #include <algorithm>
 #include <cmath>
 #include <numbers>

@@ -25,7 +25,7 @@ std::string host_name() {
   return gethostname(name, sizeof name - 1) == 0 ? name : "?";
 }
 
-/// Rank 0's file, and the folders that it made for it.
+/// The file that rank 0 makes, and the folders that it made for this file.
 class Mark {
  public:
   Mark() = default;
@@ -38,7 +38,7 @@ class Mark {
       if (rmdir(folder.c_str()) != 0) return;  // somebody uses it
   }
 
-  /// Throws Error.
+  /// Throws Error when the file cannot be written.
   void make(const fs::path& directory, const std::string& name) {
     for (fs::path p = directory; !p.empty() && !fs::exists(p); p = p.parent_path()) made_.push_back(p);
     std::error_code error;
@@ -65,7 +65,7 @@ bool comes_to_sight(const fs::path& file) {
   return false;
 }
 
-/// "" when all see it. `blind[r]` is the host of rank r when that does not see the directory, else "".
+/// Returns "" when all ranks see the directory. `blind[r]` is the host of rank r when it does not see it, else "".
 std::string who_is_blind(const std::vector<std::string>& blind) {
   std::string text;
   size_t count = 0;

@@ -10,7 +10,7 @@
 namespace strand {
 
 namespace {
-/// GNU `timeout` signals its command and then the group that the command is in: two signals, one request.
+/// GNU `timeout` signals its command and then the command's group. These two signals are one request.
 constexpr int64_t same_request_nanoseconds = 20'000'000;
 
 std::atomic<int> first_signal = 0;

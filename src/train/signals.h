@@ -21,8 +21,8 @@ inline constexpr std::array stop_signals = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SI
 /// The number of the signal that asked for an end since handlers were last installed, or 0. Any thread may ask.
 int received_signal();
 
-/// Installs the handlers for its lifetime, except of signals that the process was told to ignore (nohup, a background
-/// job of a script): these stay ignored. After a signal the handlers stay until the process ends. One object at a time.
+/// Installs the handlers for its lifetime. Signals that the process was told to ignore (nohup, a background job of a
+/// script) stay ignored. After a signal the handlers stay until the process ends. There is at most one such object.
 class StopSignals {
  public:
   StopSignals();
@@ -34,8 +34,8 @@ class StopSignals {
   int received() const;
 };
 
-/// For its lifetime, a thread of its own is the one that stop signals interrupt. The thread that creates the object,
-/// and all threads that are started later, block them.
+/// Starts a thread that stop signals interrupt, for the object's lifetime. The thread that creates the object blocks
+/// them, and so do all threads that are started later.
 ///
 /// Threads that compute must not be interrupted: kernels that oneDNN generates use the stack pointer as one register
 /// more, and the system would write the signal's frame over the data that lies there. So this comes before the first

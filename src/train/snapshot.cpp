@@ -9,7 +9,7 @@ namespace strand {
 namespace {
 constexpr Tensor OwnedPart::*fields[] = {&OwnedPart::master, &OwnedPart::m, &OwnedPart::v};
 
-/// The same of a bucket.
+/// The field of a bucket that corresponds to this field of a parameter's owned part.
 Tensor of_bucket(const Bucket& b, Tensor OwnedPart::*field) {
   if (field == &OwnedPart::master) return b.master;
   return field == &OwnedPart::m ? b.m : b.v;
@@ -47,7 +47,7 @@ bool Snapshot::keeps(size_t bucket) const {
   return bucket % static_cast<size_t>(b.parts) == static_cast<size_t>(b.part);
 }
 
-/// The next tensor in memory, and in a file.
+/// Adds a tensor, which follows the ones before it in memory and in its file.
 void Snapshot::add(File file, const std::string& name, DType dtype, const Shape& shape) {
   NamedTensor tensor;
   tensor.name = name;
@@ -103,12 +103,12 @@ void Snapshot::copy_bucket(size_t bucket, Tensor OwnedPart::*field) {
     session_.device().enqueue_download(from, static_cast<std::byte*>(memory_.data()) + copy.at, Stream::snapshot);
   }
   if (whole.data != session_.parameters().buckets()[bucket].gradients.data) return;
-  // Other tensors are gathered there next, and then come the next step's gradients.
+  // Other tensors are gathered in this memory next, and then the next step's gradients are written there.
   gone_->record(Stream::snapshot);
   gone_->hold(Stream::compute);
 }
 
-/// The whole bucket on the rank that keeps it, none on others.
+/// Gathers a bucket. Returns the whole of it on the rank that keeps it, and none on others.
 Tensor Snapshot::gathered(size_t bucket, Tensor OwnedPart::*field) {
   const Bucket& b = session_.parameters().buckets()[bucket];
   const Tensor mine = of_bucket(b, field);

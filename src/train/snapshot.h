@@ -15,7 +15,7 @@ namespace strand {
 
 class Snapshot {
  public:
-  /// Takes the memory, so that a run that cannot have it fails before its first step.
+  /// Allocates the memory for the copy, so that a run without enough memory fails before its first step.
   explicit Snapshot(Session& session);
   Snapshot(const Snapshot&) = delete;
   Snapshot& operator=(const Snapshot&) = delete;
@@ -26,7 +26,7 @@ class Snapshot {
   /// Enqueues the copy, and has the next update come after it (Session::hold_update_until). All ranks call it, between
   /// two steps: gradients, spent by then, are where buckets are gathered. The copy before it has been waited for.
   void take();
-  /// Until the copy is there. Any thread may call it, before it reads the tensors.
+  /// Waits until the copy is there. Any thread may call it, before it reads the tensors.
   void wait() const { copied_->wait(); }
 
   /// Tensors over the copy, as model_tensors and optimizer_tensors name them; the same ones for the life of this.
@@ -35,7 +35,7 @@ class Snapshot {
   size_t bytes() const { return memory_.bytes(); }
 
  private:
-  /// A logical tensor in the copy.
+  /// Where a logical tensor lies in the copy.
   struct Copy {
     int64_t first;  ///< element of its bucket
     Shape shape;

@@ -15,7 +15,7 @@ void require_new_run(const std::string& run_directory, const std::string& checkp
           "{} already holds a run; continue it with --resume auto, or set another run.name", run_directory);
 }
 
-/// The checkpoint that the user named, if this directory's past agrees with that.
+/// Begins with the checkpoint that the user named. Throws Error when this directory holds a later one.
 Start start_from(const std::string& named, const std::string& run_directory, const std::string& own) {
   const Checkpoint checkpoint = open_checkpoint(named);
   std::error_code none;  // own may not exist
@@ -23,7 +23,7 @@ Start start_from(const std::string& named, const std::string& run_directory, con
   if (elsewhere) {
     require_new_run(run_directory, own);
   } else if (const std::optional<Checkpoint> newest = open_latest(own)) {
-    // Else the next --resume auto would jump to it, over steps that were never done again.
+    // Otherwise the next --resume auto would jump to a later checkpoint, over steps that were never done again.
     require(newest->state().step <= checkpoint.state().step,
             "cannot continue from {}: this run has a newer checkpoint, {}; move that one away, or set another run.name",
             checkpoint.path(), newest->path());

@@ -1,5 +1,5 @@
 #pragma once
-// Where a run begins: from nothing, or from which checkpoint.
+// Decides whether a run begins from nothing or from a checkpoint, and from which one.
 #include <string>
 
 #include "config/config.h"

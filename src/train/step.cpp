@@ -24,7 +24,7 @@ StepRunner::StepRunner(Session& session)
   const auto results = static_cast<size_t>(device.steps_ahead() + 1);
   for (size_t i = 0; i < results; ++i)
     requests_.push_back({{}, DeviceMemory(device, MemoryKind::staging, bytes), device.make_timed_event(), {}});
-  // The start of the next step is recorded with the end of the last one, whose own is still wanted.
+  // The start of a step is recorded with the end of the one before, whose own start is still needed.
   for (size_t i = 0; i < results + 1; ++i) starts_.push_back(device.make_timed_event());
   // A step in parts gives numbers twice: before its gradients and before its update.
   for (size_t i = 0; i < 2 * results; ++i)
@@ -61,7 +61,7 @@ void StepRunner::give(double target_share, double learning_rate, uint64_t sample
   given.taken->record(Stream::compute);
 }
 
-/// What the host gives the step before its gradients; they use no learning rate.
+/// Gives the device its numbers for the gradients of a step, which use no learning rate.
 void StepRunner::begin(const StepData& data, double learning_rate) {
   const int64_t rows = data.sequences() * data.tokens;
   require(static_cast<int64_t>(data.inputs.size()) == rows && static_cast<int64_t>(data.targets.size()) == rows,
@@ -77,12 +77,12 @@ void StepRunner::begin_training(const StepData& data, int64_t index, double lear
 
 // ---- gradients ----------------------------------------------------------------------------------------------------
 
-/// What is enqueued from now on, for the message of a fault.
+/// Names what is enqueued from now on, for the message of a fault.
 void StepRunner::part(const char* what) {
   if (WorkTrail* trail = session_.device().trail()) trail->part(what, -1);
 }
 
-/// Each micro-batch is sent when its turn comes.
+/// Sends each micro-batch when its turn comes.
 StepRunner::BatchAt StepRunner::staging(const StepData& data) {
   return [this, &data](int64_t first, int64_t sequences) {
     return session_.stage(sequences, data.tokens, data.inputs.data() + first, data.targets.data() + first);

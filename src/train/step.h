@@ -1,6 +1,6 @@
 #pragma once
-// One optimizer step: accumulate gradients over micro-steps, take the norm, clip, update. Training, benchmarks,
-// verification and the plan all run this.
+// One optimizer step: it accumulates gradients over micro-steps, takes their norm, clips and updates. Training,
+// benchmarks, verification and the plan all run this.
 //
 // A step is enqueued whole: the norm, the clip factor and whether the step is finite stay on the device, where they
 // guard the update, so that nothing in a step waits for the device. (Where experts are spread over ranks, the rows of
@@ -39,7 +39,7 @@ struct StepTerms {
 /// Selections by expert: [MoE layers][E].
 using ExpertCounts = std::vector<std::vector<double>>;
 
-/// What a step came to, all ranks.
+/// The result of a step, over all ranks.
 struct StepResult {
   StepTerms terms;
   double gradient_norm = 0;  ///< 2-norm before clipping; each logical parameter counts once
@@ -70,19 +70,19 @@ class StepRunner {
   void stop_clock() { clock_stopped_ = true; }
 
   // ---- the parts of a step, for verification, tests and the search for what was not finite
-  /// Enqueues: gradients zeroed, every micro-step, sums over ranks (terms everywhere, gradients on their owners).
+  /// Enqueues the zeroing of gradients, every micro-step, and the sums over ranks (of gradients, on their owners).
   void gradients(const StepData& data, const Objective& objective, int64_t index);
   /// Enqueues: the norm, the clip factor and the guard, AdamW on what this rank owns, whose weights then go to all who
   /// read them, and the aux-free biases.
   void update(const Update& update);
-  /// gradients(), and its terms. Waits.
+  /// Calls gradients() and returns its terms. Waits.
   StepTerms accumulate(const StepData& data, const Objective& objective, int64_t index);
   /// The 2-norm of the gradients that gradients() left behind. Waits.
   double gradient_norm();
-  /// The terms alone, no gradients. Waits.
+  /// Computes the terms alone, without gradients. Waits.
   StepTerms evaluate(const StepData& data, const Objective& objective);
-  /// The same, and `look` is given the logits [T, V] acc of each micro-step, on the device. They are there until it
-  /// returns.
+  /// Evaluates likewise, and calls `look` with the logits [T, V] acc of each micro-step. They lie on the device and are
+  /// there until `look` returns.
   StepTerms evaluate_with_logits(const StepData& data, const Objective& objective,
                                  const std::function<void(const Tensor& logits)>& look);
   /// Stages each micro-batch in turn; `sample` is SP's, its first_token is set here. The body runs the model.
@@ -100,7 +100,7 @@ class StepRunner {
   int64_t updates();
 
  private:
-  /// Where a step's numbers arrive.
+  /// Where the numbers of a step arrive.
   struct Request {
     Objective objective;
     DeviceMemory staging;            ///< terms, numbers and selection counts
@@ -109,7 +109,7 @@ class StepRunner {
   };
   /// The micro-batch of so many sequences that begins at token `first` of this rank's step.
   using BatchAt = std::function<Batch(int64_t first, int64_t sequences)>;
-  /// What the host gives a step; the first numbers of the device's vector.
+  /// What the host gives a step: the first numbers of the vector on the device.
   struct Given {
     DeviceMemory staging;  ///< [given_step_numbers] f64
     std::unique_ptr<Event> taken;

@@ -15,8 +15,8 @@ struct StepData {
   int64_t valid_targets() const;
 };
 
-/// Of a step whose micro-steps are those of all ranks together: rank `rank`'s, which takes that part of each (as in
-/// data_feed.h). Throws Error when a micro-step does not divide.
+/// The part of rank `rank` in a step whose micro-steps are given for all ranks together: its share of each micro-step
+/// (as in data_feed.h). Throws Error when a micro-step does not divide.
 StepData part_of_rank(const StepData& whole, int rank, int ranks);
 
 /// The sequences of a step's first micro-step.

@@ -1,6 +1,6 @@
 #pragma once
-// Recordings of training steps (Device::run), by what their operations depend on. A run has a few forms of a step: one
-// that is logged measures more terms than one that is not.
+// Keeps recordings of training steps (Device::run), by what their operations depend on. A run has a few forms of steps:
+// a step that is logged measures more terms than one that is not.
 #include <deque>
 #include <memory>
 #include <vector>
@@ -35,8 +35,8 @@ class StepRecordings {
  public:
   explicit StepRecordings(Device& device) : device_(device) {}
 
-  /// The recording of steps of this form: a new one the first time. When there are more forms than can be kept, the
-  /// oldest recording goes.
+  /// Returns the recording of steps of this form, which is new the first time. When there are more forms than can be
+  /// kept, the oldest recording goes.
   Device::Recording& of(const StepForm& form);
 
  private:

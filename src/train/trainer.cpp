@@ -31,7 +31,7 @@ namespace strand {
 namespace fs = std::filesystem;
 
 namespace {
-/// Stands among the numbers of signals for a batch that cannot be read.
+/// A number among those of signals which says that a batch cannot be read.
 constexpr int64_t unreadable_data = 1 << 20;
 
 std::string host_name() {
@@ -79,14 +79,14 @@ void Trainer::open_data() {
   check_config(config_);
   train_data_ = std::make_unique<DataFeed>(config_.data.train, config_);
   data_ = data_state(config_.data.train, train_data_->sampler());
-  // Hosts may have copies of their own under the same path.
+  // Several hosts may have different files under the same path.
   require_agreement(grid_.control(), "training data", to_text(data_));
   if (config_.train.eval_every == 0) return;
   require(!config_.data.val.empty(), "train.eval_every is {}, but data.val is empty", config_.train.eval_every);
   val_data_ = std::make_unique<DataFeed>(config_.data.val, config_);
 }
 
-/// Together: nobody allocates before everybody has looked at what is free.
+/// All ranks check together, so that no rank allocates before every rank has looked at what is free.
 void Trainer::check_memory_of_ranks(const SessionPlan& plan, const Device& device, int local_ranks) const {
   agreed(grid_.control(), [&] {
     check_memory(plan, available_to_rank(device, local_ranks), training_remedy());
@@ -103,7 +103,7 @@ void Trainer::check_layout() const {
   micro_steps_per_rank(config_.train, grid.ranks);  // throws unless the batch divides
 }
 
-/// On what the run is trained from here on.
+/// Says on which machine the run is trained from here on.
 std::string Trainer::environment_json() const {
   const nlohmann::ordered_json environment = {{"program", std::string("strand ") + program_version()},
                                               {"host", host_name()},
@@ -127,7 +127,7 @@ void Trainer::open_run_directory() {
   }
   metrics_->open(directory_);
   if (!first_rank()) return;
-  // The files of a run that is finished stay what it was trained with.
+  // The files of a finished run keep saying what it was trained with.
   const fs::path config = fs::path(directory_) / "config.yaml", environment = fs::path(directory_) / "environment.json";
   if (start_.step == config_.train.steps && fs::exists(config)) return;
   write_file_atomically(config.string(), to_yaml(config_));
@@ -170,7 +170,7 @@ void Trainer::take_steps(const StopSignals& signals) {
     const bool due = config_.train.checkpoint_every > 0 && done % config_.train.checkpoint_every == 0;
     checkpoints_->poll();
     if (data_error_.empty() && scan_) data_error_ = scan_->found();
-    // Whichever rank it reached. A batch that cannot be read outranks every signal.
+    // A signal counts for all, whichever rank it reached. A batch that cannot be read counts more than any signal.
     const int64_t signal = grid_.control().all_reduce_max(data_error_.empty() ? signals.received() : unreadable_data);
     const bool last = done == steps || signal != 0;
     if (due || last || validation_due(done)) end_steps(0);
@@ -204,7 +204,7 @@ void Trainer::end_by_fault(const DeviceFault& fault) {
 void Trainer::begin_step(int64_t index) {
   StepInFlight step{.index = index, .data = std::move(next_)};
   grid_.progress().step = index;
-  // What a row holds follows from its step alone, not from where this process began.
+  // What a row holds follows from its step alone, and not from the step where this process began.
   const int64_t number = index + 1;
   step.logged = number % config_.train.log_every == 0 || number == config_.train.steps || index == 0;
   step.learning_rate = learning_rate(config_.optimizer, config_.schedule, config_.train.steps, index);
@@ -285,16 +285,18 @@ void Trainer::write_last_row(const StepInFlight& step, const StepResult& result)
   write_report();
 }
 
-/// A report that cannot be written does not spoil a run that went well.
+/// A report that cannot be written is no failure of the run: it is made of what the run has left, and `strand report`
+/// makes it at any time. A log that cannot be written is one.
 void Trainer::write_report() {
+  metrics_->sync();
   if (!first_rank() || !config_.run.report) return;
   const std::string path = (fs::path(directory_) / run_report::report_file).string();
   try {
-    metrics_->sync();
     write_file_atomically(path, run_report::make_report({directory_}, 0));
     metrics_->news(fmt::format("report {}", path));
   } catch (const Error& error) {
-    log_warning(fmt::format("no report of this run: {}", error.what()));
+    log_warning(fmt::format("no report of this run: {}. Nothing of the run is lost; strand report {} makes it",
+                            error.what(), directory_));
   }
 }
 

@@ -9,8 +9,8 @@
 // they take every turn together; the first one alone writes files and to the console (of a checkpoint each writes its
 // share), and decides where the run begins.
 //
-// Here is the loop. Where a run begins is in resume.h, what it tells in run_metrics.h, its checkpoints in
-// run_checkpoints.h, a step in step.h.
+// This file has the loop. resume.h decides where a run begins, run_metrics.h says what it tells, run_checkpoints.h
+// keeps its checkpoints, and step.h runs a step.
 #include <deque>
 #include <memory>
 #include <optional>
@@ -60,17 +60,17 @@ class Trainer {
   /// Reads the results of the oldest steps until so many are left.
   void end_steps(size_t most_in_flight);
   void end_step(StepInFlight& step);
-  /// The step was not finite. Throws when the run is to stop.
+  /// Handles a step that was not finite. Throws Error when the run is to stop.
   void not_applied(const StepInFlight& step, const StepResult& result);
   void write_last_row(const StepInFlight& step, const StepResult& result);
   void write_report();
   Objective objective(const StepInFlight& step) const;
 
   bool validation_due(int64_t step) const;
-  /// None when some rank cannot read the data; data_error_ there says why.
+  /// Returns none when some rank cannot read the data. That rank's data_error_ says why.
   std::optional<Validation> validate();
 
-  /// Takes the batch of step `index`, if there is one. What goes wrong is kept in data_error_.
+  /// Reads the batch of step `index`, if there is one. An error is kept in data_error_.
   void fetch(int64_t index);
   std::vector<std::shared_ptr<const TokenFile>> all_files() const;  ///< of training and validation
   /// Saves what was trained and throws the error in the data that some rank has met.

@@ -42,7 +42,7 @@ bool VerifyReport::pass() const {
 
 namespace {
 
-/// Differences of one tensor or of a group.
+/// The differences between two sides of one tensor, or of a group of tensors.
 struct Difference {
   double max_difference = 0, max_got = 0, max_stored = 0;
   double squares = 0;
@@ -69,7 +69,7 @@ struct Difference {
   }
 };
 
-/// Collects comparisons into rows by group.
+/// Collects comparisons into rows, one for each group.
 class Comparison {
  public:
   explicit Comparison(VerifyTolerance::Measure measure) : measure_(measure) {}
@@ -86,7 +86,7 @@ class Comparison {
     Group& g = add_error(group, tensor, error, tolerance);
     g.whole.add(got, stored, origin);
   }
-  /// An error that is not of tensors.
+  /// Adds an error that is not of tensors.
   void add(const std::string& group, double error, double tolerance) {
     add_error(group, group, error, tolerance).share = true;
   }
@@ -158,7 +158,7 @@ class Replay {
   }
 
  private:
-  /// Every term has a weight, so that the memory suffices for any objective.
+  /// Every term gets a weight, so that the memory suffices for any objective.
   static Config session_config(Config config, Precision precision) {
     config.run.precision = precision;
     for (const TermRow& row : term_table)
@@ -205,8 +205,8 @@ class Replay {
   Comparison comparison_;
 };
 
-/// Logits and routing, micro-step by micro-step and in it rank by rank, which is the order of the reference; the terms
-/// and counts of the whole step.
+/// Compares logits and routing, micro-step by micro-step and within one rank by rank, which is the order of the
+/// reference. Then it compares the terms and counts of the whole step.
 void Replay::compare_outputs() {
   Ops& ops = session_.ops();
   Transformer& model = session_.transformer();
@@ -253,7 +253,7 @@ void Replay::compare_outputs() {
   }
 }
 
-/// Share of the slots whose expert is not among the stored ones of their token.
+/// The share of the slots whose expert is not among the stored ones of their token.
 double Replay::differing_choices(const std::vector<double>& selected) {
   const int64_t k = config_.moe.top_k, tokens = reference_.data().sequences() * reference_.data().tokens;
   const std::vector<double> stored =
@@ -273,7 +273,7 @@ void Replay::compare_gradients() {
     compare("grad", "grad." + name, shape.dims(), gradients.at(name), tolerance_.gradient);
 }
 
-/// Each term alone, with weight 1.
+/// Compares the gradients of each term alone, with weight 1.
 void Replay::compare_term_gradients() {
   for (const TermRow& row : term_table) {
     const std::string prefix = fmt::format("termgrad.{}.", row.name);

@@ -8,7 +8,7 @@
 
 namespace strand {
 
-/// How far a result may be off.
+/// How far a result may be from the stored one.
 /// fp64 and fp32: each tensor by itself; its error is the largest difference over the largest magnitude stored, and
 /// where that is below 1e-7 (exact zeros) the values themselves must stay below 1e-6. Parameters after the trajectory:
 /// 2-norm of (got − stored) over 2-norm of (stored − initial). Choices of experts must be equal. bf16: each group of
@@ -26,7 +26,7 @@ struct VerifyTolerance {
   static VerifyTolerance of(Precision precision);
 };
 
-/// One line of the report: the worst tensor of a group of quantities.
+/// One line of the report, on the worst tensor of a group of quantities.
 struct VerifyRow {
   std::string quantity;  ///< "grad (31 tensors)"
   std::string worst;     ///< the tensor with the largest error over its tolerance

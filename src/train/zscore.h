@@ -1,7 +1,7 @@
 #pragma once
-// How unusual is a number against its recent past? Keeps the last `window` values; score(x) is (x − mean) / standard
-// deviation of those, 0 until the window is full or while it is constant. Loss and gradient-norm spikes show here
-// first.
+// Says how unusual a number is against its recent past. It keeps the last `window` values, and score(x) is (x − mean) /
+// standard deviation of those, or 0 until the window is full and while it is constant. Loss and gradient-norm spikes
+// show here first.
 #include <cmath>
 #include <cstddef>
 #include <vector>
@@ -12,7 +12,7 @@ class ZScore {
  public:
   explicit ZScore(size_t window = 128) : window_(window) {}
 
-  /// The values in the window, oldest first; restore() takes them back, and scoring goes on as if never interrupted.
+  /// The values in the window, oldest first. restore() takes them back, and scoring continues as if never interrupted.
   std::vector<double> values() const {
     std::vector<double> ordered(values_.begin() + static_cast<std::ptrdiff_t>(next_), values_.end());
     ordered.insert(ordered.end(), values_.begin(), values_.begin() + static_cast<std::ptrdiff_t>(next_));
@@ -24,7 +24,8 @@ class ZScore {
     next_ = 0;
   }
 
-  /// The score of `x` against the values before it; then `x` joins them. Non-finite values are scored 0 and left out.
+  /// The score of `x` against the values before it, which it joins. A value that is not finite scores 0 and is left
+  /// out.
   double score(double x) {
     if (!std::isfinite(x)) return 0;
     const double z = values_.size() < window_ ? 0 : against_window(x);

@@ -1,4 +1,4 @@
-// The assignment against all permutations.
+// The assignment is compared with the best of all permutations.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -18,7 +18,7 @@ std::vector<double> random_weights(int64_t rows, int64_t columns, uint64_t seed,
   return weights;
 }
 
-/// The best total over all ways to give each of the fewer side one of the other.
+/// The best total over all ways in which each element of the smaller side gets one of the larger side.
 double best_by_trying(const std::vector<double>& weights, int64_t rows, int64_t columns) {
   const int64_t most = std::max(rows, columns), fewest = std::min(rows, columns);
   std::vector<int64_t> order(static_cast<size_t>(most));

@@ -16,7 +16,7 @@
 namespace strand::test {
 namespace {
 
-/// Keeps the routers' inputs and passes everything on.
+/// An observer that keeps the inputs of the routers and passes everything on.
 class Recorder final : public ForwardObserver {
  public:
   Recorder(Ops& ops, ForwardObserver& inner) : ops_(ops), inner_(inner) {}
@@ -261,7 +261,7 @@ TEST_CASE("Weights of experts are compared as whole vectors") {
 
 TEST_CASE("Weights that do not fit into one part, equal experts, opposite ones and one of zeros") {
   ReferenceOps ops;
-  // More numbers than are on the host at a time: the parts of rows have to add up.
+  // There are more numbers than lie on the host at a time, so the parts of rows have to add up.
   const int64_t rows = 700, columns = 1024;
   const size_t bytes = size_t(4 * rows * columns) * sizeof(float);
   const DeviceMemory first(ops.device(), MemoryKind::device, 2 * bytes),

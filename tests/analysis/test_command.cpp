@@ -33,7 +33,7 @@ Json analysis_in(const fs::path& folder) {
 }
 
 TEST_CASE("Two checkpoints, two domains, everything asked for: tables, files, and the same bytes again") {
-  // One run is the same run, however its path is written.
+  // A run is recognized as the same one, however its path is written.
   const std::string first = (space_with_run().root() / "runs" / "seen@2").string();
   const std::vector<std::string> arguments = {first,          "runs/seen@6", "--data", "one=val",    "--data",
                                               "other=train",  "--tokens",    "256",    "--clusters", "64",

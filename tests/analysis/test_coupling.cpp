@@ -12,7 +12,7 @@ using namespace strand;
 using namespace strand::test;
 
 namespace {
-/// Everything of Coupling from its definition, token by token; κ over all permutations.
+/// Computes all fields of Coupling from their definitions, token by token, and κ over all permutations.
 CouplingScalars by_definition(const Selections& lower, const Selections& upper) {
   const auto experts = static_cast<size_t>(lower.experts());
   const auto tokens = static_cast<double>(lower.tokens()), top_k = static_cast<double>(lower.top_k());

@@ -1,4 +1,4 @@
-// k-means on points whose clusters are known, and its rules against plain code.
+// k-means on points whose clusters are known, and its rules compared with plain code.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -66,7 +66,7 @@ TEST_CASE("As many clusters as there are different points: nothing is left over"
   CHECK(found.inertia == 0);
   CHECK(found.cluster_of[0] == found.cluster_of[2]);
   CHECK(found.cluster_of[1] == found.cluster_of[4]);
-  // More clusters than different points: still no point is far from its centre.
+  // With more clusters than different points, still no point is far from its centre.
   CHECK(k_means(points, 5).inertia == 0);
 }
 

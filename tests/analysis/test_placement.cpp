@@ -1,4 +1,4 @@
-// Placement on ranks: hand-made routings, and all placements by trying.
+// Placement on ranks, for routings made by hand and by trying all placements.
 #include <algorithm>
 #include <numeric>
 
@@ -11,7 +11,7 @@ using namespace strand;
 using namespace strand::test;
 
 namespace {
-/// J on one rank between two layers, from the definition.
+/// J on one rank between two layers, computed from its definition.
 int64_t together(const Trace& trace, const std::vector<int64_t>& lower, const std::vector<int64_t>& upper) {
   int64_t count = 0;
   for (int64_t t = 0; t < trace.token_count(); ++t)

@@ -1,4 +1,4 @@
-// Vocabulary and domains, on routings with known answers.
+// Vocabulary and domains, on routings for which the answers are known.
 #include <cmath>
 
 #include "analysis/domains.h"

@@ -1,4 +1,4 @@
-// Traces as files: what is written is read, and what is no trace is refused with a reason.
+// Traces as files: what was written is read, and a file that is no trace is refused with a reason.
 #include <unistd.h>
 
 #include <cstring>

@@ -1,5 +1,5 @@
 #pragma once
-// Traces that are made by hand.
+// Makes traces by hand.
 #include <algorithm>
 #include <functional>
 #include <numeric>

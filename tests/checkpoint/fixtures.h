@@ -1,10 +1,7 @@
 #pragma once
 // Helpers of the checkpoint tests: a directory that goes away, files made by hand, errors as text.
-#include <unistd.h>
-
-#include <atomic>
+#include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -12,35 +9,37 @@
 
 #include "checkpoint/safetensors.h"
 #include "core/error.h"
+#include "tests/temporary_directory.h"
 
 namespace strand::test {
 
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    static std::atomic<int> count{0};
-    path_ = std::filesystem::temp_directory_path() / fmt::format("strand_test_{}_{}", getpid(), count++);
-    std::filesystem::create_directories(path_);
-  }
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-
-  std::string path() const { return path_.string(); }
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-
- private:
-  std::filesystem::path path_;
-};
-
-/// The system without waiting for the disk, which is what these tests would otherwise spend their minute on. (A process
-/// that dies loses nothing that it did not sync; only a machine that dies does.)
+/// The system's calls without waiting for the disk, which would take most of these tests' time. (A process that dies
+/// loses nothing that it did not sync. Only a machine that dies loses it.)
 class UnsyncedLayer : public FileLayer {
  public:
   int fsync(int) override { return 0; }
+};
+
+/// The disk is full at call number `at` (from 0) that changes it, and at no other.
+class FailingLayer final : public UnsyncedLayer {
+ public:
+  explicit FailingLayer(int at) : at_(at) {}
+  bool reached() const { return calls_ > at_; }
+  int open(const std::string& p, int flags, mode_t mode) override {
+    return hit() ? -1 : FileLayer::open(p, flags, mode);
+  }
+  ssize_t write(int d, const void* b, size_t n) override { return hit() ? -1 : FileLayer::write(d, b, n); }
+  int fsync(int) override { return hit() ? -1 : 0; }
+  int rename(const std::string& a, const std::string& b) override { return hit() ? -1 : FileLayer::rename(a, b); }
+  int mkdir(const std::string& p, mode_t mode) override { return hit() ? -1 : FileLayer::mkdir(p, mode); }
+
+ private:
+  bool hit() {
+    errno = ENOSPC;
+    return calls_++ == at_;
+  }
+  int at_;
+  int calls_ = 0;
 };
 
 inline void put(const std::string& path, const std::string& bytes) {
@@ -70,7 +69,7 @@ std::string error_of(const Action& action) {
   return "";
 }
 
-/// A safetensors file by hand: the length, the header as it is, the data.
+/// Makes a safetensors file from its parts: the length, the header as it is given, and the data.
 inline std::string raw_file(const std::string& header, const std::string& data) {
   std::string bytes(8, '\0');
   for (size_t i = 0; i < 8; ++i) bytes[i] = static_cast<char>(header.size() >> (8 * i));

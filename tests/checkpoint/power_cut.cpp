@@ -216,7 +216,7 @@ void PowerCutLayer::promise(int64_t what) {
 
 // ---- what may be left ---------------------------------------------------------------------------------------------
 
-/// What is on the disk for certain, and what waits.
+/// What is on the disk for certain, and which calls are pending.
 struct PowerCut::Disk {
   using Call = PowerCutLayer::Call;
   using Node = PowerCutLayer::Node;

@@ -1,4 +1,4 @@
-// Checkpoints: whole or passed over, never half; the newest undamaged one is found; retention keeps what it must.
+// A checkpoint is whole or passed over. The newest undamaged one is found, and retention keeps what it must keep.
 #include <cmath>
 
 #include "checkpoint/checkpoint.h"
@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 namespace {
 const std::string tokenizer_bytes("\x0a\x00\xff tokenizer", 13);
 
-/// A checkpoint whose weights tell its step.
+/// A checkpoint whose weights say which step it is of.
 std::string save(const std::string& parent, int64_t step, uint64_t shard_bytes = default_shard_bytes) {
   const auto value = static_cast<float>(step);
   const std::vector<NamedTensor> model{tensor_of<float>("embed", {2, 2}, {value, 1, 2, 3}),

@@ -1,4 +1,4 @@
-// Durable files.
+// Files that survive a power cut once they are written.
 #include <sys/stat.h>
 
 #include <cerrno>

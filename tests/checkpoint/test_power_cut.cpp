@@ -45,7 +45,7 @@ void save_all(PowerCutLayer& layer, const std::string& parent, const std::vector
   }
 }
 
-/// The invariants, in a directory that was found again after the cut.
+/// Checks the invariants in a directory as it is found after the cut.
 void check_found(const std::string& parent, const std::vector<Saved>& saves, int64_t promise) {
   const LatestCheckpoint latest = find_latest(parent);
   for (const PassedOver& p : latest.passed_over) FAIL_CHECK(p.path << ": " << p.reason);

@@ -1,4 +1,4 @@
-// One checkpoint by several writers, here threads: what they leave is a checkpoint like any other, or none.
+// Several writers, here threads, write one checkpoint. What they leave is a checkpoint like any other, or none.
 #include "tests/catch.h"
 #include <exception>
 #include <thread>

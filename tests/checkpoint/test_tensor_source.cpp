@@ -1,4 +1,4 @@
-// Sets of tensors in one file or several.
+// Sets of tensors that lie in one file or in several.
 #include "checkpoint/tensor_source.h"
 #include "fixtures.h"
 #include "tests/catch.h"

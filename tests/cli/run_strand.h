@@ -19,7 +19,7 @@ struct Outcome {
 Outcome run_strand(const std::vector<std::string>& arguments, const std::string& directory = "",
                    const std::function<void(pid_t)>& meanwhile = {});
 
-/// The same with the words of any command, the program's path first.
+/// Runs any command in the same way. The first word is the path of its program.
 Outcome run_program(std::vector<std::string> words, const std::string& directory = "",
                     const std::function<void(pid_t)>& meanwhile = {});
 
@@ -30,7 +30,7 @@ struct Start {
   std::function<void(pid_t)> meanwhile;  ///< called here once the program is started
 };
 
-/// The same, started as `start` says. A program that in_child gives another standard output is not heard.
+/// Runs a command that is started as `start` says. When in_child redirects standard output, that output is not kept.
 Outcome run_started(std::vector<std::string> words, const Start& start);
 
 /// What a program wrote to a pseudo-terminal.

@@ -11,7 +11,7 @@ using Catch::StartsWith;
 namespace {
 const std::string quickstart = STRAND_SOURCE_DIR "/configs/quickstart.yaml";
 
-/// It failed with `status`, said so on one line of stderr, and printed no result.
+/// Checks that the program failed with `status`, said so on one line of stderr, and printed no result.
 void check_refused(const Outcome& outcome, int status) {
   CHECK(outcome.status == status);
   CHECK(outcome.out.empty());

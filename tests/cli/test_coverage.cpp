@@ -64,7 +64,7 @@ Words words_of(const std::string& path, const std::string& text) {
   return words;
 }
 
-/// The tests, but this one and data files.
+/// The text of all tests but this one, without data files.
 const std::vector<Source>& sources() {
   static const std::vector<Source> all = [] {
     std::vector<Source> read;
@@ -82,14 +82,14 @@ const std::vector<Source>& sources() {
   return all;
 }
 
-/// A test gives this option to this command.
+/// Whether a test gives this option to this command.
 bool is_used(const std::string& command, const std::string& option) {
   for (const Source& source : sources())
     if (source.words.contains(command) && source.words.contains(option)) return true;
   return false;
 }
 
-/// A test sets this key, other than to try how configurations are read: as an override, in YAML, or as a member.
+/// Whether a test sets this key, as an override, in YAML or as a member, other than to try how configurations are read.
 bool is_set(const std::string& group, const std::string& name) {
   const std::regex set("\\b" + group + R"(\.)" + name + R"(\b|\.)" + name + R"(\s*=[^=]|\b)" + name + ": ");
   for (const Source& source : sources())

@@ -1,6 +1,5 @@
-// What is made from the definition of the command line: help, the manual page, completion. What is expected is read
-// from
-// --help, line by line, or typed here; and bash itself completes.
+// What is made from the definition of the command line: help, the manual page and completion. What is expected is read
+// from --help, line by line, or typed here. Completion is what bash itself makes of the script.
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -18,7 +17,7 @@ using Catch::Contains;
 namespace {
 namespace fs = std::filesystem;
 
-/// What `strand ARGUMENTS...` prints; it is run once for each list of arguments.
+/// What `strand ARGUMENTS...` prints. It runs once for each list of arguments.
 const std::string& output_of(const std::vector<std::string>& arguments) {
   static std::map<std::vector<std::string>, std::string> known;
   if (const auto found = known.find(arguments); found != known.end()) return found->second;
@@ -123,7 +122,7 @@ TEST_CASE("the manual page has every command with all of its options, and every 
       INFO(command << " " << option);
       CHECK_THAT(part, Contains("\\fB" + in_roff(option) + "\\fR"));
     }
-    // And no others.
+    // The manual page has no other options.
     const std::regex head("(^|, )\\\\fB\\\\-\\\\-([a-z\\\\-]+)\\\\fR");
     for (const std::string& line : lines_of(part)) {
       std::smatch match;

@@ -1,4 +1,4 @@
-// Every option of every command that takes a number, with what is no number or out of range.
+// Gives every option that takes a number something that is no number or is out of range.
 #include <regex>
 #include <set>
 
@@ -20,7 +20,7 @@ std::vector<std::string> commands() {
   return names;
 }
 
-/// Options of `help` whose value is of this kind.
+/// The options in the text `help` whose value is of this kind.
 std::vector<std::string> options(const std::string& help, const std::string& kind) {
   std::vector<std::string> names;
   const std::regex line("(--[a-z-]+) " + kind + "\\b");
@@ -29,7 +29,7 @@ std::vector<std::string> options(const std::string& help, const std::string& kin
   return names;
 }
 
-/// The command line is wrong, and says which option and which value.
+/// Checks that the command line is refused, and that the message names the option and the value.
 void check_refused(const std::string& command, const std::string& option, const std::string& value) {
   const Outcome outcome = run_strand({command, option, value});
   INFO(command << " " << option << " '" << value << "': " << outcome.err);

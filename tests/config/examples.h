@@ -8,7 +8,7 @@
 
 namespace strand {
 
-/// Valid and short; the tests count on its line numbers.
+/// A short and valid configuration. The tests rely on its line numbers.
 inline const std::string valid_yaml =
     "model:\n"                  // 1
     "  vocab_size: 100\n"       // 2

@@ -1,4 +1,4 @@
-// Impossible combinations, from YAML (with the lines) and from configs made by hand (without).
+// Impossible combinations are refused, from YAML with their lines and from configurations made by hand without.
 #include <limits>
 
 #include "config/schema.h"

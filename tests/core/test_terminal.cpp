@@ -1,4 +1,4 @@
-// Widths of text on a terminal.
+// How wide text is on a terminal.
 #include <cstdlib>
 
 #include "core/terminal.h"

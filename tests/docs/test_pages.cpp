@@ -52,7 +52,7 @@ struct Fence {
   std::string text;
 };
 
-/// A page without its fenced blocks, and the blocks.
+/// A page, split into its text without fenced blocks and these blocks.
 struct Page {
   std::vector<std::string> prose;
   std::vector<Fence> fences;

@@ -31,8 +31,8 @@ Outcome two_hosts(const std::vector<std::string>& arguments) {
   return run_program(words, workspace().root());
 }
 
-/// Two hosts, for the life of this object. `hosts.made` is false, and the test has nothing to test, where the system
-/// does not let us make them.
+/// Two hosts, for the life of this object. Where the system does not let us make them, `hosts.made` is false and the
+/// test has nothing to test.
 class Hosts {
  public:
   Hosts() {

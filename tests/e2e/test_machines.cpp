@@ -23,7 +23,7 @@ std::string weights_of(const std::string& name) {
   return bytes_of(workspace().checkpoint(name, 4) / "model.safetensors");
 }
 
-/// Four steps on two threads, started by `wrapper`, whose words precede the program's.
+/// Trains four steps on two threads. The words of `wrapper` stand before those of the program.
 Outcome trained_by(const std::vector<std::string>& wrapper, const std::string& name) {
   const std::vector<std::string> training =
       workspace().train(name, {"--set", "train.steps=4", "--set", "train.eval_every=4", "--set", "run.threads=2"});
@@ -47,7 +47,7 @@ void check_same(const std::vector<std::string>& wrapper, const std::string& name
   CHECK(weights_of(name) == usual_weights());
 }
 
-/// In mounts of its own, `mounts` first. Says so and is false where the system allows none.
+/// Runs in mounts of its own, which `mounts` makes first. Where the system allows none, it says so and returns false.
 bool in_mounts(const std::string& mounts, std::vector<std::string>& wrapper) {
   if (run_program({"/usr/bin/unshare", "--mount", "true"}).status != 0) {
     WARN("SKIPPED: this user may not make mounts: " << mounts);

@@ -1,4 +1,4 @@
-// Options of the commands that no other test gives to the program: each changes what it says it changes.
+// Options that no other test gives to the program. Each changes what its help says that it changes.
 #include <algorithm>
 #include <fstream>
 #include <regex>

@@ -30,7 +30,7 @@ std::string text(Layout l) {
   return fmt::format("n{}ep{}", l.ranks, l.expert_parallel);
 }
 
-/// mpirun with what one host with few cores, and root in a container, need.
+/// mpirun with the options that a host with few cores, and root in a container, need.
 std::vector<std::string> mpirun(int ranks) {
   return {"/usr/bin/env",
           "OMPI_ALLOW_RUN_AS_ROOT=1",
@@ -82,7 +82,7 @@ std::string at_step(const std::string& name, int64_t step) {
   return workspace().checkpoint(name, step).string();
 }
 
-/// The row of one step.
+/// The row of the log for one step.
 json row(const std::string& name, int64_t step) {
   for (const json& r : workspace().log(name))
     if (r["step"] == step) return r;
@@ -98,7 +98,7 @@ void check_row(const json& got, const json& expected, double tolerance) {
   }
 }
 
-/// 2-norm of the difference of all weights over that of the weights.
+/// The 2-norm of the difference of all weights, over the 2-norm of the weights.
 double weights_apart(const std::string& one, const std::string& other, int64_t step) {
   const TensorSource a(at_step(one, step), "model"), b(at_step(other, step), "model");
   REQUIRE(a.items().size() == b.items().size());
@@ -117,7 +117,7 @@ double weights_apart(const std::string& one, const std::string& other, int64_t s
   return std::sqrt(difference / size);
 }
 
-/// A row without what depends on the clock.
+/// A row of the log without what depends on the clock.
 json timeless(json r) {
   for (const char* key : {"tokens_per_second", "mfu", "step_seconds_by_rank", "comm_seconds"}) r.erase(key);
   return r;

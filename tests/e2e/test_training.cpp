@@ -16,7 +16,7 @@ using Catch::StartsWith;
 using nlohmann::json;
 
 namespace {
-/// A row without what depends on the clock.
+/// A row of the log without what depends on the clock.
 json timeless(json row) {
   row.erase("tokens_per_second");
   row.erase("mfu");

@@ -26,7 +26,7 @@ class Workspace {
   Outcome strand(const std::vector<std::string>& arguments) const;
   /// `strand train tiny.yaml --set run.name=NAME MORE...`
   std::vector<std::string> train(const std::string& name, const std::vector<std::string>& more = {}) const;
-  /// Runs it and throws Error unless it succeeded.
+  /// Runs this command and throws Error unless it succeeded.
   void trained(const std::string& name, const std::vector<std::string>& more = {}) const;
 
   std::filesystem::path root() const { return root_; }
@@ -39,7 +39,7 @@ class Workspace {
   std::filesystem::path root_;
 };
 
-/// The one that all cases share.
+/// The workspace that all cases share.
 const Workspace& workspace();
 
 std::string bytes_of(const std::filesystem::path& file);

@@ -302,28 +302,6 @@ TEST_CASE("A checkpoint of another model than its configuration says is refused"
 }
 
 namespace {
-/// Fails system call number `at`.
-class FailingLayer : public UnsyncedLayer {
- public:
-  explicit FailingLayer(int at) : at_(at) {}
-  bool reached() const { return calls_ > at_; }
-  int open(const std::string& p, int flags, mode_t mode) override {
-    return hit() ? -1 : FileLayer::open(p, flags, mode);
-  }
-  ssize_t write(int d, const void* b, size_t n) override { return hit() ? -1 : FileLayer::write(d, b, n); }
-  int fsync(int) override { return hit() ? -1 : 0; }
-  int rename(const std::string& a, const std::string& b) override { return hit() ? -1 : FileLayer::rename(a, b); }
-  int mkdir(const std::string& p, mode_t mode) override { return hit() ? -1 : FileLayer::mkdir(p, mode); }
-
- private:
-  bool hit() {
-    errno = ENOSPC;
-    return calls_++ == at_;
-  }
-  int at_;
-  int calls_ = 0;
-};
-
 std::set<std::string> files_in(const std::string& directory) {
   std::set<std::string> names;
   for (const auto& entry : fs::directory_iterator(directory)) names.insert(entry.path().filename().string());

@@ -239,30 +239,6 @@ TEST_CASE("A large tensor passes through memory in pieces of whole rows") {
   CHECK(fs::file_size(dir / "large.gguf") > 5 * 1000 * 992 / 32 * 34);
 }
 
-namespace {
-/// Fails system call number `at`.
-class FailingLayer : public UnsyncedLayer {
- public:
-  explicit FailingLayer(int at) : at_(at) {}
-  bool reached() const { return calls_ > at_; }
-  int open(const std::string& p, int flags, mode_t mode) override {
-    return hit() ? -1 : FileLayer::open(p, flags, mode);
-  }
-  ssize_t write(int d, const void* b, size_t n) override { return hit() ? -1 : FileLayer::write(d, b, n); }
-  int fsync(int) override { return hit() ? -1 : 0; }
-  int rename(const std::string& a, const std::string& b) override { return hit() ? -1 : FileLayer::rename(a, b); }
-  int mkdir(const std::string& p, mode_t mode) override { return hit() ? -1 : FileLayer::mkdir(p, mode); }
-
- private:
-  bool hit() {
-    errno = ENOSPC;
-    return calls_++ == at_;
-  }
-  int at_;
-  int calls_ = 0;
-};
-}  // namespace
-
 TEST_CASE("A disk that fails at any call leaves no file of that name, or the whole one") {
   const TemporaryDirectory dir;
   const Config config = config_of(class_cases[0]);

@@ -1,4 +1,4 @@
-// Arbitrary text as a configuration.
+// Reads arbitrary text as a configuration.
 #include "config/schema.h"
 #include "fuzz.h"
 

@@ -1,4 +1,4 @@
-// Arbitrary text as manifest.json, in a directory that holds one other file.
+// Reads arbitrary text as manifest.json, in a directory that holds one other file.
 #include "checkpoint/manifest.h"
 #include "fuzz.h"
 

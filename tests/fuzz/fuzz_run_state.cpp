@@ -1,4 +1,4 @@
-// Arbitrary text as state.json.
+// Reads arbitrary text as state.json.
 #include "checkpoint/run_state.h"
 #include "fuzz.h"
 

@@ -1,4 +1,4 @@
-// Arbitrary bytes as a safetensors file.
+// Reads arbitrary bytes as a safetensors file.
 #include "checkpoint/safetensors_header.h"
 #include "fuzz.h"
 

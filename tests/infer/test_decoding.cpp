@@ -84,7 +84,7 @@ Config config_of(const Variant& variant, Precision precision) {
 
 constexpr int64_t positions = 24;
 
-/// The same random model twice: for whole texts, and with a prefix cache.
+/// Two sessions of the same random model: one for whole texts, and one with a prefix cache.
 class Twins {
  public:
   Twins(Ops& ops, const Config& config, int64_t sequences, int64_t context = positions)
@@ -100,7 +100,7 @@ class Twins {
 
   /// Logits [V] of the token that follows `text`, by one pass over all of it.
   Values predict(const Ids& text) { return whole_.logits_after(text); }
-  /// Likewise, for a new text in the cache.
+  /// The same logits, by a pass over a new text in the cache.
   Values prefill(const Ids& text, int32_t sequence) {
     std::vector<PlacedToken> tokens;
     for (int32_t id : text) tokens.push_back({id, sequence, static_cast<int32_t>(tokens.size())});
@@ -114,7 +114,7 @@ class Twins {
     cached_.decoder().decode(cached_.stage(tokens), logits);
     return download_values(ops_, logits);
   }
-  /// The greedy continuation, each token by one pass over the whole text before it.
+  /// The greedy continuation. Each token comes from one pass over the whole text before it.
   Ids greedy(Ids text, int64_t count) {
     Ids added;
     for (int64_t i = 0; i < count; ++i) {

@@ -1,4 +1,4 @@
-// The choice of the next token, against cases by hand. Logits are logarithms, so that likelihoods are round numbers.
+// The choice of the next token, in cases worked out by hand. Logits are logarithms, so that likelihoods are round.
 #include <cmath>
 #include <limits>
 #include <map>

@@ -16,7 +16,7 @@ namespace {
 using Ids = std::vector<int32_t>;
 constexpr int64_t positions = 24;
 
-/// The same random model for whole texts, and for scoring with a cache of so many sequences.
+/// Two sessions of the same random model: for whole texts, and for scoring with a cache of so many sequences.
 class Twins {
  public:
   Twins(Ops& ops, const Config& config, int64_t sequences)

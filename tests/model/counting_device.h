@@ -24,9 +24,9 @@ class CountingDevice final : public Device {
   HostRequests requests;
   /// How far the host may be ahead, whatever the device behind says: results are then read so many steps late.
   std::optional<int> ahead;
-  /// The arithmetic limit to tell, in place of a measurement.
+  /// The arithmetic limit that is told in place of a measured one.
   std::optional<PeakRate> peak;
-  /// Who is told what is enqueued.
+  /// The trail that is told what is enqueued.
   WorkTrail* told = nullptr;
 
   const char* name() const override { return behind_.name(); }

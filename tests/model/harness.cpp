@@ -57,6 +57,20 @@ Objective only(const Config& config, Term term) {
   return objective;
 }
 
+Config every_part_config(Precision precision) {
+  Config c = tiny_config(precision);
+  c.model.num_layers = 3;
+  c.model.dense_layers = 1;
+  c.model.dense_ffn = 9;
+  c.moe.num_experts = 8;
+  c.moe.top_k = 3;
+  c.moe.shared_experts = 1;
+  c.moe.bias_rate = 1e-3;
+  for (const TermRow& row : term_table)
+    if (row.weight != nullptr) c.losses.*row.weight = 0.1;
+  return c;
+}
+
 StepData random_batch(const Config& config, int64_t sequences, int64_t tokens, uint64_t seed) {
   StepData data;
   data.tokens = tokens;

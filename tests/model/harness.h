@@ -25,10 +25,13 @@ void use_yarn(Config& config);
 /// The objective of a config; one term of it alone, with weight 1, while the values of all are measured.
 Objective whole_objective(const Config& config);
 Objective only(const Config& config, Term term);
+/// tiny_config with every kind of layer and of term: L 3, of which the first is dense and 9 wide, E 8, K 3, a shared
+/// expert, a selection bias, and the weight 0.1 for every term.
+Config every_part_config(Precision precision);
 
 /// Random tokens and targets, a pure function of the seed; no target is ignored.
 StepData random_batch(const Config& config, int64_t sequences, int64_t tokens, uint64_t seed);
-/// The same sequences in other micro-steps.
+/// The same sequences, cut into other micro-steps.
 StepData cut(StepData data, std::vector<int64_t> micro_batches);
 /// Sequences [begin, end) as a step of one micro-step.
 StepData sequences_of(const StepData& data, int64_t begin, int64_t end);
@@ -80,7 +83,7 @@ double dot(const Values& x, const Values& y);
 double cosine(const Values& x, const Values& y);
 /// Largest difference over the largest magnitude of `want`; where that is 0, the largest magnitude of `got`.
 double relative_error(const Values& got, const Values& want);
-/// The worst of all tensors, which must have the same names.
+/// The largest relative error of all tensors, which must have the same names.
 double relative_error(const NamedValues& got, const NamedValues& want);
 
 }  // namespace strand::test

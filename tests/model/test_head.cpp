@@ -38,7 +38,7 @@ struct Outputs {
   Values logits, dhidden, dweight;
 };
 
-/// CE summed with weight `share` a target, and its gradients.
+/// CE as a sum in which each target has the weight `share`, and its gradients.
 Outputs textbook(const Inputs& in, double share) {
   Outputs out{.dhidden = Values(in.hidden.size()), .dweight = in.dweight};
   for (int64_t t = 0; t < in.rows; ++t) {

@@ -97,7 +97,7 @@ TEST_CASE("Sequence scope: a step is the same however it is cut into micro-steps
   }
 }
 
-/// The mean over `parts` of terms and gradients, each part a step of its own.
+/// The mean of terms and gradients over `parts`, each of which is a step of its own.
 Outcome mean_outcome(TestModel& model, const std::vector<StepData>& parts) {
   Outcome mean;
   const double share = 1.0 / static_cast<double>(parts.size());
@@ -131,7 +131,7 @@ TEST_CASE("Micro-step scope: LB, V and CP's batch form are means over the micro-
               Approx(mean.terms.value[size_t(i)]).epsilon(backend.tolerance).margin(0));
       }
       CHECK(relative_error(halves.gradients, mean.gradients) <= backend.tolerance);
-      // And these three do depend on the cut.
+      // These three depend on how the step is cut.
       for (Term term : {Term::lb, Term::v, Term::cp}) {
         INFO(term_name(term));
         CHECK(std::abs(halves.terms[term] - whole.terms[term]) > 1e-4 * std::abs(whole.terms[term]));

@@ -33,7 +33,7 @@ Ended run_with(const std::string& fault) {
   return ended;
 }
 
-/// Of the lines of strand, not of mpirun.
+/// How many of these lines are strand's and not mpirun's.
 int lines_with(const std::string& text, const std::string& what) {
   int count = 0;
   for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++count;

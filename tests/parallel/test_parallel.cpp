@@ -12,7 +12,7 @@ namespace {
 
 // ---- counts, against the formulas of communicator.h worked by hand --------------------------------------------------
 
-/// Memory that nobody touches.
+/// An address whose memory nobody touches.
 Tensor paper(DType type, Shape shape) {
   static int64_t somewhere = 0;
   return {&somewhere, type, shape};

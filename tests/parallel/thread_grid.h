@@ -23,7 +23,7 @@
 
 namespace strand::test {
 
-/// When a collective takes place.
+/// The moment at which a collective takes place.
 enum class Happens : uint8_t { at_begin, at_wait };
 
 /// What the threads of one grid share: one lock for all, and whether one of them has failed.
@@ -39,7 +39,7 @@ struct ThreadMeetings {
   }
 };
 
-/// The meeting place of one group.
+/// Where the ranks of one group meet.
 class ThreadGroup {
  public:
   ThreadGroup(ThreadMeetings& meetings, int size) : meetings_(meetings), size_(size), slots_(size_t(size)) {}

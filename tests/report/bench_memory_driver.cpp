@@ -1,5 +1,5 @@
-// bench_memory_driver CONFIG [KEY=VALUE...]: runs `bench` in this process and prints "PLANNED PEAK", the bytes that were
-// planned and the peak of the process's resident memory (VmHWM).
+// bench_memory_driver CONFIG [KEY=VALUE...]: runs `bench` in this process and prints "PROGRAM PLANNED PEAK", in bytes: what
+// the process held before the model, what was planned, and the peak of its resident memory (VmHWM).
 #include <cstdio>
 #include <fstream>
 #include <string>
@@ -28,12 +28,13 @@ int main(int argc, char** argv) {
     const Config config = load_config(words[0], {words.begin() + 1, words.end()});
     CpuDevice cpu(static_cast<int>(config.run.threads));
     test::CountingDevice device(cpu);
-    // The arithmetic limit is not measured: where oneDNN does that, it works on memory of its own before the session
-    // has any, and the baseline alone would hold it.
+    // The arithmetic limit is not measured: that takes seconds, and the memory it works on is free again before the
+    // session has any.
     device.peak = PeakRate{.flops = 1e18, .instruction = "not measured"};
     ProcessGrid self;
     const BenchReport report = cli::run_bench(config, {.steps = 1, .warmup = 0, .profiled = 1}, device, self);
-    std::printf("%llu %llu\n", static_cast<unsigned long long>(report.planned_bytes),
+    std::printf("%llu %llu %llu\n", static_cast<unsigned long long>(report.program_bytes),
+                static_cast<unsigned long long>(report.planned_bytes),
                 static_cast<unsigned long long>(peak_resident_bytes()));
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());

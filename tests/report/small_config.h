@@ -17,7 +17,7 @@ inline strand::Config small_config() {
   return c;
 }
 
-/// The same as the program reads it.
+/// The configuration as the program reads it.
 inline constexpr const char* small_yaml = R"(
 model: {vocab_size: 16, hidden_size: 8, num_layers: 2, num_heads: 2}
 moe: {num_experts: 4, top_k: 2, expert_ffn: 16}

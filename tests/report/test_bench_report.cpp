@@ -24,6 +24,7 @@ BenchReport example() {
   r.peak_used = "fp32";
   r.step_seconds = {0.4, 0.2, 0.8, 0.3};
   r.profile = {0.5, {{"attention", 0.125, 10, 1e4, 2e4}, {"norm", 0.25, 20, 0, 3e4}}};
+  r.program_bytes = 3 << 18;
   r.planned_bytes = 1 << 20;
   r.peak_resident_bytes = 2 << 20;
   return r;

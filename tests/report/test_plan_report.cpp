@@ -88,7 +88,7 @@ TEST_CASE("FLOPs of a step by family") {
   CHECK(report.micro_steps == 2);
   CHECK(report.tokens_per_step == 32);
   const double layers = 2, tokens = 32, slots = 64, sequences = 4;
-  // A product and its two gradients, 2 FLOP a multiply-add.
+  // A product and its two gradients, with 2 FLOP for each multiply-add.
   CHECK(family_flops(report, OpFamily::expert_gemm) == layers * 3 * 2 * slots * (32 * 8 + 8 * 16));
   CHECK(family_flops(report, OpFamily::dense_gemm) == layers * 3 * 2 * tokens * (24 * 8 + 8 * 8));
   CHECK(family_flops(report, OpFamily::head_loss) == 3 * 2 * tokens * 16 * 8);

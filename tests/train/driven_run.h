@@ -45,10 +45,10 @@ class DrivenRun {
   /// Throws Error with the run's own words unless it ended well.
   void complete(const std::string& resume = "auto");
 
-  /// Removes what was trained.
+  /// Removes everything that was trained.
   void start_over();
 
-  /// For the calls that follow; the directory stays.
+  /// The configuration of the calls that follow. The directory stays the same.
   Config& config() { return config_; }
   std::string directory() const { return root_.string(); }
   std::filesystem::path run() const { return root_ / "runs" / "tiny"; }

@@ -84,7 +84,7 @@ class FaultLayer : public FileLayer {
  private:
   enum class Call { takes_space, other };
 
-  /// Counts a call that the fault is about; true from the chosen one on.
+  /// Counts a call that the fault is about. Returns true from the chosen call on.
   bool hit() {
     const std::lock_guard<std::mutex> lock(mutex_);
     const long call = calls_++;
@@ -110,7 +110,7 @@ class FaultLayer : public FileLayer {
     kill(getpid(), SIGKILL);
     for (;;) pause();
   }
-  /// Kills at the chosen call; true when the call is to fail.
+  /// Kills the process at the chosen call. Returns true when the call is to fail.
   bool refused(Call call) {
     if (kind_ == "kill" && hit()) die();
     if (kind_ != "full" || call != Call::takes_space || !hit()) return false;

@@ -1,9 +1,6 @@
 #pragma once
 // The reference files of tests/data, and copies of them with something changed.
-#include <unistd.h>
-
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <string>
@@ -11,6 +8,7 @@
 
 #include "checkpoint/safetensors.h"
 #include "core/error.h"
+#include "tests/temporary_directory.h"
 
 namespace strand::test {
 
@@ -26,27 +24,7 @@ inline std::vector<std::string> all_reference_files() {
   return files;
 }
 
-/// A directory that goes away.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    static std::atomic<int> count{0};
-    path_ = std::filesystem::temp_directory_path() / fmt::format("strand_train_{}_{}", getpid(), count++);
-    std::filesystem::create_directories(path_);
-  }
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-
- private:
-  std::filesystem::path path_;
-};
-
-/// The content of a safetensors file, to be changed and written elsewhere.
+/// The content of a safetensors file, which tests change and write elsewhere.
 struct EditableFile {
   struct Entry {
     TensorSpec spec;

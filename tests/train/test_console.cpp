@@ -45,7 +45,7 @@ OnTerminal train_on_terminal(const std::string& name, int columns, const std::st
       {.directory = workspace().root(), .in_child = [kind] { setenv("TERM", kind.c_str(), 1); }, .meanwhile = {}});
 }
 
-/// Standard output of this process is a terminal while it lives.
+/// While such an object lives, standard output of this process is a terminal.
 class TerminalAsOutput {
  public:
   TerminalAsOutput() : before_(dup(STDOUT_FILENO)) {

@@ -74,7 +74,7 @@ TEST_CASE("A file that changed under its path is refused on resume, or accepted 
   INFO(accepted.errors);
   CHECK(accepted.status == 0);
   CHECK(run.steps().back() == 6);
-  // The new checkpoint knows the new data.
+  // The new checkpoint holds the fingerprint of the new data.
   run.config().train.steps = 8;
   run.complete();
 }

@@ -23,17 +23,8 @@ constexpr int64_t sequences = 4;  // in each of two micro-steps
 
 /// Every term has a weight; one shared expert, one dense layer, a selection bias; no dimension is a multiple of 32.
 Config every_term() {
-  Config c = tiny_config(Precision::fp64);
-  c.model.num_layers = 3;
-  c.model.dense_layers = 1;
-  c.model.dense_ffn = 7;
+  Config c = every_part_config(Precision::fp64);
   c.model.init_std = 0.4;
-  c.moe.num_experts = 8;
-  c.moe.top_k = 3;
-  c.moe.shared_experts = 1;
-  c.moe.bias_rate = 1e-3;
-  for (const TermRow& row : term_table)
-    if (row.weight != nullptr) c.losses.*row.weight = 0.1;
   return c;
 }
 
@@ -123,7 +114,7 @@ TEST_CASE("With experts spread over ranks, the host reads the counts of each lay
     const StepData data = part_of_rank(whole_step(config, 0), grid.rank(), grid.ranks());
     device.requests = {};
     runner.step(data, {.losses = config.losses}, 0, {.optimizer = config.optimizer, .learning_rate = 1e-3});
-    // They are copied by a stream of their own, whose event the host waits for.
+    // The counts are copied on a stream of their own, and the host waits for its event.
     const int64_t micro_steps = 2;
     CHECK(device.requests.waits == micro_steps * session.transformer().moe_layers());
     CHECK(device.requests.uploads + device.requests.downloads == 0);

@@ -12,7 +12,7 @@ namespace {
 namespace fs = std::filesystem;
 using Catch::Contains;
 
-/// Two checkpoints, the second of which retires the first; few tensors, because every call meets a fault.
+/// A run with two checkpoints, of which the second retires the first. It has few tensors, as every call meets a fault.
 Config two_checkpoints(bool background) {
   Config config = smallest_config();
   config.moe.num_experts = 2;
@@ -22,8 +22,8 @@ Config two_checkpoints(bool background) {
   return config;
 }
 
-/// All of `expected`. A kill after the last save may leave an older checkpoint that was to go: nothing comes after it
-/// that would remove it.
+/// Checks that all of `expected` is there. A kill after the last save may leave an older checkpoint that should have
+/// been removed, as nothing comes after it that would remove it.
 void check_all_there(const Remains& found, const Remains& expected) {
   CHECK(found.rows == expected.rows);
   for (const auto& [name, bytes] : expected.checkpoints) {
@@ -51,7 +51,7 @@ int at_every_call(const std::string& fault, const Config& config, const Look& lo
       return at;
     }
     look(ended);
-    // Nothing that bears the name of a checkpoint is less than one: the next start passes over none.
+    // Whatever has the name of a checkpoint is a whole one, so the next start passes over none.
     const Ended continued = run.train();
     INFO(continued.errors);
     REQUIRE(continued.status == 0);
@@ -103,6 +103,39 @@ TEST_CASE("A checkpoint that the disk has no room for leaves the one before it")
   CHECK(run.remains().checkpoints == before.checkpoints);
   run.complete();
   CHECK(run.steps() == std::vector<int64_t>{4});
+}
+
+TEST_CASE("A disk that has no room for the report alone: the run is whole and says how to make the report") {
+  Config config = two_checkpoints(false);
+  config.run.report = true;
+  const Remains expected = undisturbed(config);
+  DrivenRun run(config);
+  const auto train_with_space_for = [&](int calls) {
+    run.start_over();
+    return run.train("full:" + std::to_string(calls));
+  };
+  // All calls of a run that need space: as many as it takes to meet no fault.
+  int too_few = 0, enough = 1024;
+  REQUIRE_FALSE(train_with_space_for(enough).fault);
+  while (enough - too_few > 1) {
+    const int middle = (too_few + enough) / 2;
+    (train_with_space_for(middle).fault ? too_few : enough) = middle;
+  }
+  // The last of them, an open and at least one write, are the report's.
+  int of_report = 0;
+  for (;; ++of_report) {
+    const Ended ended = train_with_space_for(enough - 1 - of_report);
+    INFO(ended.errors);
+    REQUIRE(ended.fault);
+    if (ended.status == 1) break;  // this one was the run's own
+    CHECK(ended.status == 0);
+    CHECK_THAT(ended.errors, Contains("warning") && Contains("no report of this run") &&
+                                 Contains("No space left on device") && Contains("strand report runs/tiny"));
+    CHECK(run.remains() == expected);
+    for (const auto& entry : fs::directory_iterator(run.run()))
+      CHECK_THAT(entry.path().filename().string(), !Contains("report"));
+  }
+  CHECK(of_report >= 2);
 }
 
 TEST_CASE("Interrupted and short writes change nothing") {

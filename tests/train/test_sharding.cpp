@@ -234,7 +234,7 @@ TEST_CASE("A bucket is filled to its size and not past it") {
   CHECK(buckets(std::vector<int64_t>(5, limit / 2)) == 3);
 }
 
-/// Values by name of everything that a checkpoint holds.
+/// The values of everything that a checkpoint holds, by name.
 struct Everything {
   NamedValues master, m, v, biases;
   bool operator==(const Everything&) const = default;
