@@ -4,8 +4,6 @@
 //
 // Source: modeling_deepseek.py and configuration_deepseek.py of deepseek-ai/deepseek-moe-16b-base, and
 // models/deepseek_v2 of transformers.
-#include <algorithm>
-
 #include "core/error.h"
 #include "export/family_tables.h"
 
@@ -174,11 +172,6 @@ Keys choice_of_experts() {
 Family deepseek_v2() {
   const Requirement heads_divide_width = {"model.hidden_size divisible by num_heads",
                                           [](const Config& c) { return c.model.hidden_size % c.model.num_heads == 0; }};
-  const ConfigKey shared = {"n_shared_experts",
-                            [](const Config& c) { return ordered_json(std::max<int64_t>(c.moe.shared_experts, 1)); },
-                            [](const json& v, Config& c) { c.moe.shared_experts = whole_number(v); },
-                            "2",
-                            {}};
   Family f{"DeepseekV2ForCausalLM", "deepseek_v2", {}, {}, {}};
   f.requirements = {attention_of_latents, plain_mscales, no_groups,      score(RouterScore::softmax),
                     not_renormalized,     no_bias,       some_moe_layer, heads_divide_width};
@@ -186,7 +179,7 @@ Family deepseek_v2() {
               dead_shared_expert("mlp.shared_experts", Size::expert_ffn, has_no_shared);
   f.keys = keys_of_latent_model() + latent_sizes() + rope_keys({.theta = 1e4}) +
            expert_keys("n_routed_experts", {"num_experts"}, "num_experts_per_tok", {}, "moe_intermediate_size") +
-           Keys{shared,
+           Keys{shared_count_at_least_one("2"),
                 dense_width("11008", width_of_active_experts),
                 integer<m, &M::dense_layers>("first_k_dense_replace", "0"),
                 fixed("moe_layer_freq", 1, "1"),
@@ -194,12 +187,7 @@ Family deepseek_v2() {
                 fixed("mlp_bias", false, "false")} +
            choice_of_experts() + balance_loss();
   f.implies = [](Config& c) { c.model.attention = AttentionKind::mla; };
-  f.settle = [](Config& c, const AllZero& all_zero) {
-    if (c.moe.shared_experts == 1 && all_zero("model.layers.{n}.mlp.shared_experts.gate_proj.weight") &&
-        all_zero("model.layers.{n}.mlp.shared_experts.up_proj.weight") &&
-        all_zero("model.layers.{n}.mlp.shared_experts.down_proj.weight"))
-      c.moe.shared_experts = 0;
-  };
+  f.settle = settle_dead_shared_expert;
   return f;
 }
 

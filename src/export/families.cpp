@@ -227,16 +227,11 @@ Family glm4_moe() {
                         [](const json& v, Config& c) { c.model.qk_norm = truth(v) ? QkNorm::head : QkNorm::none; },
                         "false",
                         {}};
-  const ConfigKey shared = {"n_shared_experts",
-                            [](const Config& c) { return ordered_json(std::max<int64_t>(c.moe.shared_experts, 1)); },
-                            [](const json& v, Config& c) { c.moe.shared_experts = whole_number(v); },
-                            "1",
-                            {}};
   f.keys = common_keys({.tied = "false", .norm_eps = "1e-5", .kv_heads = "8", .positions = "131072"}) +
            rope_keys({.partial = PartialRotary::yes, .theta = 1e4, .factor = 0.5}) +
            expert_keys("n_routed_experts", {"num_local_experts", "num_experts"}, "num_experts_per_tok", {},
                        "moe_intermediate_size") +
-           Keys{shared,
+           Keys{shared_count_at_least_one("1"),
                 dense_width("10944", width_of_active_experts),
                 integer<m, &M::dense_layers>("first_k_dense_replace", "1"),
                 boolean<e, &E::renormalize>("norm_topk_prob", "true"),
@@ -250,10 +245,7 @@ Family glm4_moe() {
   f.implies = [](Config& c) { c.moe.score = RouterScore::sigmoid; };
   f.settle = [](Config& c, const AllZero& all_zero) {
     c.moe.bias_rate = all_zero("model.layers.{n}.mlp.gate.e_score_correction_bias") ? 0.0 : usual_bias_rate;
-    if (c.moe.shared_experts == 1 && all_zero("model.layers.{n}.mlp.shared_experts.gate_proj.weight") &&
-        all_zero("model.layers.{n}.mlp.shared_experts.up_proj.weight") &&
-        all_zero("model.layers.{n}.mlp.shared_experts.down_proj.weight"))
-      c.moe.shared_experts = 0;
+    settle_dead_shared_expert(c, all_zero);
   };
   return f;
 }

@@ -1,5 +1,7 @@
 #include "export/family_tables.h"
 
+#include <algorithm>
+
 namespace strand::hf {
 
 using nlohmann::json;
@@ -45,6 +47,21 @@ ConfigKey shared_count(std::string name, std::string absent) {
           [](const json& v, Config& c) { c.moe.shared_experts = v.is_null() ? 0 : whole_number(v); },
           std::move(absent),
           {}};
+}
+
+ConfigKey shared_count_at_least_one(std::string absent) {
+  return {"n_shared_experts",
+          [](const Config& c) { return ordered_json(std::max<int64_t>(c.moe.shared_experts, 1)); },
+          [](const json& v, Config& c) { c.moe.shared_experts = whole_number(v); },
+          std::move(absent),
+          {}};
+}
+
+void settle_dead_shared_expert(Config& c, const AllZero& all_zero) {
+  const std::string expert = "model.layers.{n}.mlp.shared_experts.";
+  if (c.moe.shared_experts == 1 && all_zero(expert + "gate_proj.weight") && all_zero(expert + "up_proj.weight") &&
+      all_zero(expert + "down_proj.weight"))
+    c.moe.shared_experts = 0;
 }
 
 }  // namespace strand::hf

@@ -30,6 +30,11 @@ Keys expert_keys(const std::string& count, std::vector<std::string> count_aliase
 /// The number of shared experts, which files may give as null for none.
 ConfigKey shared_count(std::string name, std::string absent);
 
+/// n_shared_experts of a class that always has one: a model without one leaves with one that is zero, ...
+ConfigKey shared_count_at_least_one(std::string absent);
+/// ... and loses it again when it is imported.
+void settle_dead_shared_expert(Config& c, const AllZero& all_zero);
+
 Family bailing_moe_v2();
 Family deepseek();
 Family deepseek_v2();
