@@ -1,6 +1,9 @@
 // Attention over a prefix cache. A task is one token and one key/value head, with all query heads that share that head,
-// so that keys and values are read from memory once. There are few queries and many keys, so the lanes of vectors are
+// so that keys and values are read from memory once; or with some of them, where there are fewer tasks than threads.
+// There are few queries and many keys, so the lanes of vectors are
 // elements of a head: scores are dot products, and outputs are sums of rows of values.
+#include <omp.h>
+
 #include <cmath>
 #include <limits>
 
@@ -85,14 +88,15 @@ struct Cached {
   int64_t value_stride, count;
 };
 
-/// All query heads of one token and key/value head. q and out at the first of them, heads `q_stride` and U apart;
+/// `heads` query heads of one token and key/value head. q and out at the first of them, heads `q_stride` and U apart;
 /// `buffer` holds max(A, U) + count floats.
 template <typename T>
-void attend(const HeadLayout& l, const T* q, int64_t q_stride, const Cached<T>& cached, float* buffer, T* out) {
+void attend(const HeadLayout& l, int64_t heads, const T* q, int64_t q_stride, const Cached<T>& cached, float* buffer,
+            T* out) {
   const int64_t dim = l.head_dim, value_dim = l.value_width(), count = cached.count;
   const float scale = log2_e / std::sqrt(static_cast<float>(dim)) * static_cast<float>(l.score_factor);
   float *row = buffer, *scores = buffer + std::max(dim, value_dim);
-  for (int64_t h = 0; h < l.heads / l.kv_heads; ++h, q += q_stride, out += value_dim) {
+  for (int64_t h = 0; h < heads; ++h, q += q_stride, out += value_dim) {
     simd::for_lanes(dim, [&](int64_t a, auto lanes) { store(row + a, scale * load(q + a, lanes), lanes); });
     for (int64_t j = 0; j < count; ++j) scores[j] = simd::dot(row, cached.keys + j * dim, dim);
     const float total = softmax(scores, count);
@@ -118,13 +122,17 @@ void attend_all(const CacheAttention& op, const Buffers& buffers) {
   // Without values, they are the beginnings of the keys.
   const T* const values = op.values ? op.values.as<T>() : op.keys.as<T>();
   const int64_t value_stride = op.values ? l.value_width() : dim;
-  for_blocks(l.sequences * l.tokens * l.kv_heads, 1, [&](int64_t item, int64_t, int64_t) {
-    const int64_t token = item / l.kv_heads, g = item % l.kv_heads;
+  const int64_t pairs = l.sequences * l.tokens * l.kv_heads;  // of a token and a key/value head
+  const int64_t wanted = std::min(group, blocks_of(omp_get_max_threads(), pairs));
+  const int64_t part = blocks_of(group, wanted), parts = blocks_of(group, part);  // of the heads of a group
+  for_blocks(pairs * parts, 1, [&](int64_t item, int64_t, int64_t) {
+    const int64_t pair = item / parts, token = pair / l.kv_heads, g = pair % l.kv_heads;
+    const int64_t first = item % parts * part, head = g * group + first;
     const int64_t row = (places.sequence[token] * l.kv_heads + g) * positions;
     const Cached<T> cached{op.keys.as<T>() + row * dim, values + row * value_stride, value_stride,
                            places.position[token] + int64_t{1}};
-    attend(l, op.q.as<T>() + head_row(l, l.heads, token, g * group) * dim, l.tokens * dim, cached, buffers.rows.mine(),
-           op.out.as<T>() + (token * l.heads + g * group) * l.value_width());
+    attend(l, std::min(part, group - first), op.q.as<T>() + head_row(l, l.heads, token, head) * dim, l.tokens * dim,
+           cached, buffers.rows.mine(), op.out.as<T>() + (token * l.heads + head) * l.value_width());
   });
 }
 }  // namespace

@@ -14,6 +14,8 @@ namespace strand::gpu {
 constexpr int most_head_dim = 256;
 
 struct AttentionShape {
+  bool one_width() const { return head_dim == value_dim; }
+
   int sequences, tokens;  ///< B, S
   int heads, kv_heads;    ///< H, G
   int head_dim;           ///< A

@@ -4,8 +4,6 @@
 //
 // P_ij = exp(s q_i·k_j − lse_i), dP = dO Vᵀ, dS = P ⊙ (dP − Δ), s = f/√A. P and dS stay in registers; they enter the
 // next product as bf16.
-#include <algorithm>
-
 #include "kernels/cuda/attention_mma.cuh"
 
 namespace strand::gpu {
@@ -15,6 +13,10 @@ namespace {
 using bf16 = __nv_bfloat16;
 
 constexpr int warps = 4, threads = 32 * warps;
+/// Blocks on a multiprocessor, for the compiler's choice of registers; 0: it sees to that itself. With 2, none is
+/// spilled.
+template <int WIDTH, int VALUES>
+constexpr int blocks = WIDTH == VALUES ? 0 : 2;
 constexpr float log2_e = 1.4426950408889634f;
 
 // ---- dk and dv ------------------------------------------------------------------------------------------------------
@@ -34,9 +36,11 @@ struct KeysTiles {
 // next q, dout, lse and delta into the other of two stages meanwhile. It reads k, v once, and q, dout once for each
 // block of keys before them (from L2), and writes dk, dv once.
 template <int WIDTH, int VALUES, int PARTS, int QUERIES>
-__global__ void __launch_bounds__(threads) keys_kernel(AttentionBackwardTensors<bf16> tensors, AttentionShape shape) {
+__global__ void __launch_bounds__(threads, blocks<WIDTH, VALUES>)
+    keys_kernel(AttentionBackwardTensors<bf16> tensors, AttentionShape shape) {
   using Tiles = KeysTiles<WIDTH, VALUES, PARTS, QUERIES>;
   constexpr int stride = Tiles::stride;
+  const int values = value_dim<WIDTH, VALUES>(shape);
   GPU_DYN_SHARED(bf16, shared);
   bf16* const k_tile = shared;
   bf16* const v_tile = k_tile + Tiles::keys * stride;
@@ -61,7 +65,7 @@ __global__ void __launch_bounds__(threads) keys_kernel(AttentionBackwardTensors<
       begin_tile_copy<QUERIES, WIDTH, threads>(stage,
                                                head_rows(tensors.q, shape, shape.head_dim, sequence_head, query));
       begin_tile_copy<QUERIES, VALUES, threads>(stage + QUERIES * stride,
-                                                token_rows(tensors.dout, shape, sequence, head, query));
+                                                token_rows(tensors.dout, shape, values, sequence, head, query));
       float* const to = statistics + step % 2 * 2 * QUERIES;
       for (int i = static_cast<int>(threadIdx.x); i < QUERIES; i += threads) {
         const int64_t at = static_cast<int64_t>(sequence_head) * shape.tokens + query + i;
@@ -73,8 +77,7 @@ __global__ void __launch_bounds__(threads) keys_kernel(AttentionBackwardTensors<
     ptx::cp_async_commit();
   };
   begin_tile_copy<Tiles::keys, WIDTH, threads>(k_tile, head_rows(tensors.k, shape, shape.head_dim, kv_head, first_key));
-  begin_tile_copy<Tiles::keys, VALUES, threads>(v_tile,
-                                                head_rows(tensors.v, shape, shape.value_dim, kv_head, first_key));
+  begin_tile_copy<Tiles::keys, VALUES, threads>(v_tile, head_rows(tensors.v, shape, values, kv_head, first_key));
   fetch(0);
 
   float dk[1][Tiles::columns / 8][4] = {}, dv[1][Tiles::value_columns / 8][4] = {};
@@ -115,7 +118,7 @@ __global__ void __launch_bounds__(threads) keys_kernel(AttentionBackwardTensors<
   ptx::cp_async_wait<0>();
   const float scales[2] = {shape.scale, shape.scale}, ones[2] = {1, 1};
   store_strip(head_rows(tensors.dk, shape, shape.head_dim, kv_head, first_key + strip), dk[0], scales, column);
-  store_strip(head_rows(tensors.dv, shape, shape.value_dim, kv_head, first_key + strip), dv[0], ones, value_column);
+  store_strip(head_rows(tensors.dv, shape, values, kv_head, first_key + strip), dv[0], ones, value_column);
 }
 
 // ---- dq -------------------------------------------------------------------------------------------------------------
@@ -134,10 +137,11 @@ struct QueriesTiles {
 // and v into the other of two stages meanwhile. It reads q, dout once, and k, v once for each block of queries behind
 // them (from L2), and writes dq once.
 template <int WIDTH, int VALUES, int PARTS, int STRIPS, int KEYS>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, blocks<WIDTH, VALUES>)
     queries_kernel(AttentionBackwardTensors<bf16> tensors, AttentionShape shape) {
   using Tiles = QueriesTiles<WIDTH, VALUES, PARTS, STRIPS, KEYS>;
   constexpr int stride = Tiles::stride;
+  const int values = value_dim<WIDTH, VALUES>(shape);
   GPU_DYN_SHARED(bf16, shared);
   bf16* const q_tile = shared;
   bf16* const dout_tile = q_tile + Tiles::queries * stride;
@@ -156,15 +160,14 @@ __global__ void __launch_bounds__(threads)
       bf16* const stage = stages + step % 2 * Tiles::stage_elements;
       const int key = step * KEYS;
       begin_tile_copy<KEYS, WIDTH, threads>(stage, head_rows(tensors.k, shape, shape.head_dim, kv_head, key));
-      begin_tile_copy<KEYS, VALUES, threads>(stage + KEYS * stride,
-                                             head_rows(tensors.v, shape, shape.value_dim, kv_head, key));
+      begin_tile_copy<KEYS, VALUES, threads>(stage + KEYS * stride, head_rows(tensors.v, shape, values, kv_head, key));
     }
     ptx::cp_async_commit();
   };
   begin_tile_copy<Tiles::queries, WIDTH, threads>(
       q_tile, head_rows(tensors.q, shape, shape.head_dim, sequence_head, first_query));
-  begin_tile_copy<Tiles::queries, VALUES, threads>(dout_tile,
-                                                   token_rows(tensors.dout, shape, sequence, head, first_query));
+  begin_tile_copy<Tiles::queries, VALUES, threads>(
+      dout_tile, token_rows(tensors.dout, shape, values, sequence, head, first_query));
   fetch(0);
 
   float lse[STRIPS][2], delta[STRIPS][2];
@@ -245,13 +248,15 @@ void launch(const AttentionBackwardTensors<bf16>& tensors, const AttentionShape&
 
 void attention_backward(const AttentionBackwardTensors<bf16>& tensors, const AttentionShape& shape,
                         cudaStream_t stream) {
-  const int width = std::max(shape.head_dim, shape.value_dim);
-  if (width <= 32) return launch<32, 32, 1, 64, 2, 64>(tensors, shape, stream);
-  if (width <= 64) return launch<64, 64, 1, 64, 2, 64>(tensors, shape, stream);
-  if (width <= 96) return launch<96, 96, 1, 64, 1, 64>(tensors, shape, stream);
-  if (width <= 128) return launch<128, 128, 1, 64, 1, 64>(tensors, shape, stream);
-  if (shape.head_dim <= 192 && shape.value_dim <= 128) return launch<192, 128, 2, 32, 1, 32>(tensors, shape, stream);
-  return launch<most_head_dim, most_head_dim, 2, 32, 1, 32>(tensors, shape, stream);
+  if (shape.one_width()) {
+    if (shape.head_dim <= 32) return launch<32, 32, 1, 64, 2, 64>(tensors, shape, stream);
+    if (shape.head_dim <= 64) return launch<64, 64, 1, 64, 2, 64>(tensors, shape, stream);
+    if (shape.head_dim <= 96) return launch<96, 96, 1, 64, 1, 64>(tensors, shape, stream);
+    if (shape.head_dim <= 128) return launch<128, 128, 1, 64, 1, 64>(tensors, shape, stream);
+  } else if (shape.head_dim <= 192 && shape.value_dim <= 128) {
+    return launch<192, 128, 2, 32, 1, 32>(tensors, shape, stream);
+  }
+  launch<most_head_dim, most_head_dim, 2, 32, 1, 32>(tensors, shape, stream);
 }
 
 }  // namespace strand::gpu

@@ -17,6 +17,15 @@ namespace {
 constexpr int rows = 32, threads = 256;
 constexpr int score_stride = rows + 1;  // columns of scores are read, too
 
+/// Kernels are made for WIDTHS widths: 1 where values are as wide as keys, so that they need no second one, or 2.
+template <int WIDTHS>
+__device__ inline int value_dim(const AttentionShape& shape) {
+  return WIDTHS == 1 ? shape.head_dim : shape.value_dim;
+}
+/// Blocks of the backward on a multiprocessor, for the compiler's choice of registers; 0: it sees to that itself.
+template <int WIDTHS>
+constexpr int backward_blocks = WIDTHS == 1 ? 0 : 1;
+
 /// Rows of A elements in shared memory lie an odd number of elements apart: 32 rows in 32 banks.
 template <int C>
 constexpr int stride = C * 16 + 1;
@@ -37,10 +46,10 @@ __device__ inline Rows head_rows(const float* tensor, const AttentionShape& shap
 }
 
 /// Of out and dout.
-__device__ inline Rows token_rows(const float* tensor, const AttentionShape& shape, int sequence, int head, int first) {
-  const int stride = shape.heads * shape.value_dim;
-  return {const_cast<float*>(tensor) + (static_cast<int64_t>(sequence) * shape.tokens + first) * stride +
-              head * shape.value_dim,
+__device__ inline Rows token_rows(const float* tensor, const AttentionShape& shape, int width, int sequence, int head,
+                                  int first) {
+  const int stride = shape.heads * width;
+  return {const_cast<float*>(tensor) + (static_cast<int64_t>(sequence) * shape.tokens + first) * stride + head * width,
           stride, shape.tokens - first};
 }
 
@@ -117,8 +126,9 @@ __device__ inline float row_sum(float x) {
 
 // ---- Forward. Block (sequence and head, block of queries, the longest first) ---------------------------------------
 
-template <int C>
+template <int C, int WIDTHS>
 __global__ void __launch_bounds__(threads, 2) forward_kernel(AttentionForwardTensors<float> t, AttentionShape shape) {
+  const int values = value_dim<WIDTHS>(shape);
   GPU_DYN_SHARED(float, shared);
   float* const q = shared;
   float* const kv = q + tile_elements<C>;  // k, then v
@@ -154,12 +164,12 @@ __global__ void __launch_bounds__(threads, 2) forward_kernel(AttentionForwardTen
     }
     store_scores(scores, c, at);
     __syncthreads();
-    load_tile<C>(kv, head_rows(t.v, shape, shape.value_dim, kv_head, key), shape.value_dim);
+    load_tile<C>(kv, head_rows(t.v, shape, values, kv_head, key), values);
     __syncthreads();
     multiply_scores<Scores::as_they_are>(out, scores, kv, at);
   }
   const float factor[2] = {1 / sum[0], 1 / sum[1]};
-  store_rows(token_rows(t.out, shape, sequence, head, first_query), out, factor, shape.value_dim, at);
+  store_rows(token_rows(t.out, shape, values, sequence, head, first_query), out, factor, values, at);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const int query = first_query + at.y + 16 * i;
@@ -207,8 +217,10 @@ template <int C>
 constexpr size_t backward_bytes = sizeof(float) * (4 * tile_elements<C> + 2 * rows * score_stride);
 
 // dk, dv of 32 keys: the block goes through the queries of all heads of its group that see them.
-template <int C>
-__global__ void __launch_bounds__(threads) keys_kernel(AttentionBackwardTensors<float> t, AttentionShape shape) {
+template <int C, int WIDTHS>
+__global__ void __launch_bounds__(threads, backward_blocks<WIDTHS>)
+    keys_kernel(AttentionBackwardTensors<float> t, AttentionShape shape) {
+  const int values = value_dim<WIDTHS>(shape);
   GPU_DYN_SHARED(float, shared);
   float* const k = shared;
   float* const v = k + tile_elements<C>;
@@ -223,14 +235,14 @@ __global__ void __launch_bounds__(threads) keys_kernel(AttentionBackwardTensors<
   const Place at;
 
   load_tile<C>(k, head_rows(t.k, shape, shape.head_dim, kv_head, first_key), shape.head_dim);
-  load_tile<C>(v, head_rows(t.v, shape, shape.value_dim, kv_head, first_key), shape.value_dim);
+  load_tile<C>(v, head_rows(t.v, shape, values, kv_head, first_key), values);
   float dk[2][C] = {}, dv[2][C] = {};
   for (int head = first_head; head < first_head + heads_of_group; ++head) {
     const int sequence_head = sequence * shape.heads + head;
     for (int query = first_key; query < shape.tokens; query += rows) {
       __syncthreads();
       load_tile<C>(q, head_rows(t.q, shape, shape.head_dim, sequence_head, query), shape.head_dim);
-      load_tile<C>(dout, token_rows(t.dout, shape, sequence, head, query), shape.value_dim);
+      load_tile<C>(dout, token_rows(t.dout, shape, values, sequence, head, query), values);
       float lse[2], delta[2];
       load_statistics(lse, delta, t, shape, sequence_head, query, at);
       __syncthreads();
@@ -242,12 +254,14 @@ __global__ void __launch_bounds__(threads) keys_kernel(AttentionBackwardTensors<
   }
   const float scales[2] = {shape.scale, shape.scale}, ones[2] = {1, 1};
   store_rows(head_rows(t.dk, shape, shape.head_dim, kv_head, first_key), dk, scales, shape.head_dim, at);
-  store_rows(head_rows(t.dv, shape, shape.value_dim, kv_head, first_key), dv, ones, shape.value_dim, at);
+  store_rows(head_rows(t.dv, shape, values, kv_head, first_key), dv, ones, values, at);
 }
 
 // dq of 32 queries: the block goes through the keys that they see.
-template <int C>
-__global__ void __launch_bounds__(threads) queries_kernel(AttentionBackwardTensors<float> t, AttentionShape shape) {
+template <int C, int WIDTHS>
+__global__ void __launch_bounds__(threads, backward_blocks<WIDTHS>)
+    queries_kernel(AttentionBackwardTensors<float> t, AttentionShape shape) {
+  const int values = value_dim<WIDTHS>(shape);
   GPU_DYN_SHARED(float, shared);
   float* const q = shared;
   float* const dout = q + tile_elements<C>;
@@ -263,13 +277,13 @@ __global__ void __launch_bounds__(threads) queries_kernel(AttentionBackwardTenso
   const Place at;
 
   load_tile<C>(q, head_rows(t.q, shape, shape.head_dim, sequence_head, first_query), shape.head_dim);
-  load_tile<C>(dout, token_rows(t.dout, shape, sequence, head, first_query), shape.value_dim);
+  load_tile<C>(dout, token_rows(t.dout, shape, values, sequence, head, first_query), values);
   float lse[2], delta[2], dq[2][C] = {};
   load_statistics(lse, delta, t, shape, sequence_head, first_query, at);
   for (int key = 0; key < behind_keys; key += rows) {
     __syncthreads();
     load_tile<C>(k, head_rows(t.k, shape, shape.head_dim, kv_head, key), shape.head_dim);
-    load_tile<C>(v, head_rows(t.v, shape, shape.value_dim, kv_head, key), shape.value_dim);
+    load_tile<C>(v, head_rows(t.v, shape, values, kv_head, key), values);
     __syncthreads();
     probabilities<C>(p, ds, q, k, dout, v, lse, delta, shape.scale, first_query - key, at);
     __syncthreads();
@@ -279,44 +293,49 @@ __global__ void __launch_bounds__(threads) queries_kernel(AttentionBackwardTenso
   store_rows(head_rows(t.dq, shape, shape.head_dim, sequence_head, first_query), dq, scales, shape.head_dim, at);
 }
 
-int max_width(const AttentionShape& shape) {
-  return std::max(shape.head_dim, shape.value_dim);
-}
-
 dim3 grid(int heads, const AttentionShape& shape) {
   return {static_cast<unsigned>(shape.sequences * heads), static_cast<unsigned>(ceil_div(shape.tokens, rows))};
 }
 
-template <int C>
+template <int C, int WIDTHS>
 void launch_forward(const AttentionForwardTensors<float>& tensors, const AttentionShape& shape, cudaStream_t stream) {
   const size_t shared_bytes = sizeof(float) * (2 * tile_elements<C> + rows * score_stride);
-  GPU_LAUNCH(forward_kernel<C>, grid(shape.heads, shape), dim3(threads), shared_bytes, stream, tensors, shape);
+  GPU_LAUNCH((forward_kernel<C, WIDTHS>), grid(shape.heads, shape), dim3(threads), shared_bytes, stream, tensors,
+             shape);
 }
 
-template <int C>
+template <int C, int WIDTHS>
 void launch_backward(const AttentionBackwardTensors<float>& tensors, const AttentionShape& shape, cudaStream_t stream) {
-  GPU_LAUNCH(keys_kernel<C>, grid(shape.kv_heads, shape), dim3(threads), backward_bytes<C>, stream, tensors, shape);
-  GPU_LAUNCH(queries_kernel<C>, grid(shape.heads, shape), dim3(threads), backward_bytes<C>, stream, tensors, shape);
+  GPU_LAUNCH((keys_kernel<C, WIDTHS>), grid(shape.kv_heads, shape), dim3(threads), backward_bytes<C>, stream, tensors,
+             shape);
+  GPU_LAUNCH((queries_kernel<C, WIDTHS>), grid(shape.heads, shape), dim3(threads), backward_bytes<C>, stream, tensors,
+             shape);
 }
 
 }  // namespace
 
 void attention_forward(const AttentionForwardTensors<float>& tensors, const AttentionShape& shape,
                        cudaStream_t stream) {
-  const int width = max_width(shape);
-  if (width <= 32) return launch_forward<2>(tensors, shape, stream);
-  if (width <= 64) return launch_forward<4>(tensors, shape, stream);
-  if (width <= 128) return launch_forward<8>(tensors, shape, stream);
-  launch_forward<most_head_dim / 16>(tensors, shape, stream);
+  if (!shape.one_width()) {
+    if (std::max(shape.head_dim, shape.value_dim) <= 64) return launch_forward<4, 2>(tensors, shape, stream);
+    return launch_forward<most_head_dim / 16, 2>(tensors, shape, stream);
+  }
+  if (shape.head_dim <= 32) return launch_forward<2, 1>(tensors, shape, stream);
+  if (shape.head_dim <= 64) return launch_forward<4, 1>(tensors, shape, stream);
+  if (shape.head_dim <= 128) return launch_forward<8, 1>(tensors, shape, stream);
+  launch_forward<most_head_dim / 16, 1>(tensors, shape, stream);
 }
 
 void attention_backward(const AttentionBackwardTensors<float>& tensors, const AttentionShape& shape,
                         cudaStream_t stream) {
-  const int width = max_width(shape);
-  if (width <= 32) return launch_backward<2>(tensors, shape, stream);
-  if (width <= 64) return launch_backward<4>(tensors, shape, stream);
-  if (width <= 128) return launch_backward<8>(tensors, shape, stream);
-  launch_backward<most_head_dim / 16>(tensors, shape, stream);
+  if (!shape.one_width()) {
+    if (std::max(shape.head_dim, shape.value_dim) <= 64) return launch_backward<4, 2>(tensors, shape, stream);
+    return launch_backward<most_head_dim / 16, 2>(tensors, shape, stream);
+  }
+  if (shape.head_dim <= 32) return launch_backward<2, 1>(tensors, shape, stream);
+  if (shape.head_dim <= 64) return launch_backward<4, 1>(tensors, shape, stream);
+  if (shape.head_dim <= 128) return launch_backward<8, 1>(tensors, shape, stream);
+  launch_backward<most_head_dim / 16, 1>(tensors, shape, stream);
 }
 
 }  // namespace strand::gpu

@@ -5,8 +5,6 @@
 // through the keys up to its last query. It reads q once and k, v of the group once (from L2 after the first of its
 // heads), and writes out and lse once. cp.async fetches v while q kᵀ is computed, and the next k during the product
 // with v. Blocks with the most keys come first in the grid.
-#include <algorithm>
-
 #include "kernels/cuda/attention_mma.cuh"
 
 namespace strand::gpu {
@@ -83,6 +81,7 @@ __device__ inline void scale_and_mask(float (&scores)[SCORES][4], float scale, i
 template <int WIDTH, int VALUES, int STRIPS, int KEYS>
 __global__ void __launch_bounds__(threads) forward_kernel(AttentionForwardTensors<bf16> tensors, AttentionShape shape) {
   using Tiles = Forward<WIDTH, VALUES, STRIPS, KEYS>;
+  const int values = value_dim<WIDTH, VALUES>(shape);
   GPU_DYN_SHARED(bf16, shared);
   bf16* const q_tile = shared;
   bf16* const k_tile = q_tile + Tiles::queries * Tiles::stride;
@@ -100,7 +99,7 @@ __global__ void __launch_bounds__(threads) forward_kernel(AttentionForwardTensor
     ptx::cp_async_commit();
   };
   const auto fetch_values = [&](int key) {
-    begin_tile_copy<KEYS, VALUES, threads>(v_tile, head_rows(tensors.v, shape, shape.value_dim, kv_head, key));
+    begin_tile_copy<KEYS, VALUES, threads>(v_tile, head_rows(tensors.v, shape, values, kv_head, key));
     ptx::cp_async_commit();
   };
   begin_tile_copy<Tiles::queries, WIDTH, threads>(
@@ -135,7 +134,7 @@ __global__ void __launch_bounds__(threads) forward_kernel(AttentionForwardTensor
     softmax[s].finish();
     const int query = first_query + strip + s * 16;
     const float factor[2] = {1 / softmax[s].sum[0], 1 / softmax[s].sum[1]};
-    store_strip(token_rows(tensors.out, shape, sequence, head, query), out[s], factor);
+    store_strip(token_rows(tensors.out, shape, values, sequence, head, query), out[s], factor);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = query + half * 8 + lane / 4;
@@ -158,13 +157,15 @@ void launch(const AttentionForwardTensors<bf16>& tensors, const AttentionShape& 
 }  // namespace
 
 void attention_forward(const AttentionForwardTensors<bf16>& tensors, const AttentionShape& shape, cudaStream_t stream) {
-  const int width = std::max(shape.head_dim, shape.value_dim);
-  if (width <= 32) return launch<32, 32, 2, 64>(tensors, shape, stream);
-  if (width <= 64) return launch<64, 64, 2, 64>(tensors, shape, stream);
-  if (width <= 96) return launch<96, 96, 2, 64>(tensors, shape, stream);
-  if (width <= 128) return launch<128, 128, 2, 64>(tensors, shape, stream);
-  if (shape.head_dim <= 192 && shape.value_dim <= 128) return launch<192, 128, 1, 64>(tensors, shape, stream);
-  return launch<most_head_dim, most_head_dim, 1, 32>(tensors, shape, stream);
+  if (shape.one_width()) {
+    if (shape.head_dim <= 32) return launch<32, 32, 2, 64>(tensors, shape, stream);
+    if (shape.head_dim <= 64) return launch<64, 64, 2, 64>(tensors, shape, stream);
+    if (shape.head_dim <= 96) return launch<96, 96, 2, 64>(tensors, shape, stream);
+    if (shape.head_dim <= 128) return launch<128, 128, 2, 64>(tensors, shape, stream);
+  } else if (shape.head_dim <= 192 && shape.value_dim <= 128) {
+    return launch<192, 128, 1, 64>(tensors, shape, stream);
+  }
+  launch<most_head_dim, most_head_dim, 1, 32>(tensors, shape, stream);
 }
 
 }  // namespace strand::gpu

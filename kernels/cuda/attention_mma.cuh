@@ -9,6 +9,12 @@
 
 namespace strand::gpu {
 
+/// U. Square tiles of less than 256 columns are for keys and values of one width, so that kernels need no second one.
+template <int WIDTH, int VALUES>
+__device__ inline int value_dim(const AttentionShape& shape) {
+  return WIDTH == VALUES && WIDTH < most_head_dim ? shape.head_dim : shape.value_dim;
+}
+
 /// Of one head S rows of `width` elements, one after the other: A for q, k and their gradients, U for v and dv. The
 /// window over rows [first, S).
 __device__ inline Window head_rows(const __nv_bfloat16* tensor, const AttentionShape& shape, int width, int head,
@@ -21,13 +27,13 @@ __device__ inline Window head_rows(const __nv_bfloat16* tensor, const AttentionS
 }
 
 /// out, dout of one head: S rows, H·U elements apart. The window over rows [first, S).
-__device__ inline Window token_rows(const __nv_bfloat16* tensor, const AttentionShape& shape, int sequence, int head,
-                                    int first) {
-  const int stride = shape.heads * shape.value_dim;
-  return {.data = tensor + (static_cast<int64_t>(sequence) * shape.tokens + first) * stride + head * shape.value_dim,
+__device__ inline Window token_rows(const __nv_bfloat16* tensor, const AttentionShape& shape, int width, int sequence,
+                                    int head, int first) {
+  const int stride = shape.heads * width;
+  return {.data = tensor + (static_cast<int64_t>(sequence) * shape.tokens + first) * stride + head * width,
           .stride = stride,
           .rows = shape.tokens - first,
-          .columns = shape.value_dim,
+          .columns = width,
           .whole_chunks = shape.whole_chunks};
 }
 

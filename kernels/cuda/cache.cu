@@ -90,7 +90,8 @@ struct CacheParts {
 // keys (values is nullptr), once in all. Block (token, key/value head and some of its query heads, part of the
 // positions).
 template <typename T, int LANES, int ELEMENTS, int HEADS>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, ELEMENTS > 8 ? 1 : 0)  // 1: none of its registers is spilled
+
     cache_attention_kernel(const T* __restrict__ q, const T* __restrict__ keys, const T* __restrict__ values,
                            T* __restrict__ out, CacheParts partial, Places places, AttentionShape shape) {
   constexpr int groups = threads / LANES, width = LANES * ELEMENTS;

@@ -197,7 +197,7 @@ void latent_attention_cached(Context& c, const Batch& batch, const LayerTensors&
   c.ops(heads);
   append(c, cached, heads.row, places, cache);
   if (absorbs) {
-    const Tensor found = c.step.allocate("found", act, heads.absorbed.shape);
+    const Tensor found = heads.absorbed;  // its place: nobody reads it any more
     c.ops(CacheAttention{
         .layout = cached, .q = heads.q, .places = places, .keys = cache.keys, .values = {}, .out = found});
     c.ops(ExpandValues{.layout = l, .found = found, .weight = w.kv_b, .out = kept.out});
