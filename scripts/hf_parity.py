@@ -16,6 +16,7 @@ import pathlib
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import chat_parity
 import hf_backbones
 import hf_defaults
 import hf_training
@@ -573,6 +574,7 @@ def cases(bench, tokenizers):
     yield "defaults of absent keys", defaults_case
     yield "the comparison can fail", lambda: comparison_can_fail(bench)
     yield "lm_eval on an export", lambda: lm_eval_parity.run(bench, check)
+    yield from chat_parity.cases(bench)
     for model in [bench.model, *tokenizers]:
         yield f"tokenizer {pathlib.Path(model).name}", lambda model=model: tokenizer_case(bench, model)
 

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "checkpoint/carried_files.h"
 #include "checkpoint/run_state.h"
 #include "core/error.h"
 #include "core/temporary_path.h"
@@ -194,6 +195,9 @@ Checkpoint::Checkpoint(const std::string& path, Verification verification) : pat
   config_yaml_ = read_file(join(path, config_name), max_text_bytes);
   for (const char* name : tokenizer_names)
     if (fs::exists(join(path, name))) tokenizer_.emplace(name, read_file(join(path, name), max_tokenizer_bytes));
+  if (!tokenizer_.empty())
+    for (const auto& [name, digest] : read_manifest(path))
+      if (is_carried(name)) tokenizer_.emplace(name, read_file(join(path, name), max_text_bytes));
   model_ = std::make_unique<TensorSource>(path, model_stem);
   if (TensorSource::exists(path, optimizer_stem)) optimizer_ = std::make_unique<TensorSource>(path, optimizer_stem);
 }

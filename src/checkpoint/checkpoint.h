@@ -4,8 +4,8 @@
 //   model.safetensors       weights by logical name (several files past a size, see tensor_source.h)
 //   optimizer.safetensors   moments, "m.<parameter>" and "v.<parameter>"; absent when only weights are kept
 //   config.yaml             the resolved configuration
-//   tokenizer.model         the tokenizer, verbatim (or tokenizer.json and perhaps tokenizer_config.json); absent when
-//                           the run has none
+//   tokenizer.model         the tokenizer, verbatim (or tokenizer.json and perhaps tokenizer_config.json), and beside it
+//                           chat templates and generation_config.json (carried_files.h); absent when there is none
 //   state.json              RunState
 //   manifest.json           sizes and digests of the others (manifest.h)
 // A checkpoint is written as `.step_00001000.tmp`. When it is complete and every file and directory is synced, it is
@@ -57,7 +57,7 @@ struct RunState {
 struct CheckpointContents {
   RunState state;
   std::string config_yaml;
-  NamedFiles tokenizer;  ///< its files by their usual names; empty = none
+  NamedFiles tokenizer;  ///< its files by their usual names, and those of carried_files.h; empty = none
   std::span<const NamedTensor> model;
   std::span<const NamedTensor> optimizer;  ///< empty = none
 };

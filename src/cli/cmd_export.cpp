@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/number_option.h"
 #include "cli/place_locks.h"
+#include "cli/template_option.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/standard_streams.h"
@@ -26,6 +27,7 @@ struct Arguments {
   Format format = Format::hf;
   std::string out;
   std::string class_name;
+  std::string chat_template;
   gguf::Encoding type = gguf::Encoding::f32;
   uint64_t shard_megabytes = default_shard_bytes >> 20;
   bool shard_size_given = false;
@@ -48,13 +50,13 @@ DType hf_type(gguf::Encoding type) {
 }
 
 Summary export_hf(const Arguments& a, const Checkpoint& checkpoint, const Config& config) {
-  const hf::ExportSummary s =
-      hf::export_model(checkpoint, config, a.out, {hf_type(a.type), a.shard_megabytes << 20, a.class_name});
+  const hf::ExportSummary s = hf::export_model(
+      checkpoint, config, a.out, {hf_type(a.type), a.shard_megabytes << 20, a.class_name, a.chat_template});
   return {s.class_name, s.tensors, s.parameters, s.bytes, s.has_tokenizer, s.caveats};
 }
 
 Summary export_gguf(const Arguments& a, const Checkpoint& checkpoint, const Config& config) {
-  const gguf::ExportSummary s = gguf::export_model(checkpoint, config, a.out, {a.type});
+  const gguf::ExportSummary s = gguf::export_model(checkpoint, config, a.out, {a.type, a.chat_template});
   return {"GGUF of architecture " + s.architecture, s.tensors, s.parameters, s.bytes, s.has_tokenizer, s.caveats};
 }
 
@@ -104,6 +106,8 @@ void add_export_command(CLI::App& app) {
       *command, "--type,--dtype", a->type,
       {{"f32", Encoding::f32}, {"bf16", Encoding::bf16}, {"f16", Encoding::f16}, {"q8_0", Encoding::q8_0}},
       "Type of the weights; router weights stay f32; f16 and q8_0 with gguf (default f32)");
+  add_template_option(*command, a->chat_template,
+                      "Chat template to write, by name or a .yaml file (default: that of the imported model)");
   CLI::Option* shard_size = add_number(*command, "--shard-size", a->shard_megabytes, uint64_t{1}, uint64_t{1} << 40,
                                        "MiB in a file of weights at most, with hf (default 5120)");
   command->callback([a, shard_size] {

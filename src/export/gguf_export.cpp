@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/file_io.h"
 #include "data/tokenizer.h"
+#include "export/chat_files.h"
 #include "export/gguf_architectures.h"
 #include "export/gguf_file.h"
 #include "export/gguf_vocabulary.h"
@@ -136,6 +137,22 @@ std::vector<std::string> add_vocabulary(const Checkpoint& checkpoint, const Conf
   return remarks;
 }
 
+/// Adds the chat templates, and the id that ends a turn of a conversation where it is not EOS.
+void add_chat(const hf::ChatPart& chat, Metadata& metadata) {
+  const ExportedTemplates& templates = chat.templates;
+  if (!templates.jinja.empty()) metadata.add_string("tokenizer.chat_template", templates.jinja);
+  std::vector<std::string> names;
+  for (const auto& [name, program] : templates.further) {
+    names.push_back(name);
+    metadata.add_string("tokenizer.chat_template." + name, program);
+  }
+  if (!names.empty()) metadata.add_strings("tokenizer.chat_templates", names);
+  if (chat.tokenizer_eos < 0) return;
+  const auto other =
+      std::find_if(chat.eos_ids.begin(), chat.eos_ids.end(), [&](int32_t id) { return id != chat.tokenizer_eos; });
+  if (other != chat.eos_ids.end()) metadata.add_u32("tokenizer.ggml.eot_token_id", static_cast<uint32_t>(*other));
+}
+
 void require_free(const std::string& path) {
   const fs::path file(path);
   require(file.has_filename() && file.filename() != "." && file.filename() != "..", "{} is no name for a new file",
@@ -158,6 +175,9 @@ ExportSummary export_model(const Checkpoint& checkpoint, const Config& config, c
 
   ExportSummary summary{.architecture = architecture.name, .has_tokenizer = !checkpoint.tokenizer().empty()};
   summary.caveats = add_vocabulary(checkpoint, config, metadata);
+  const hf::ChatPart chat = hf::chat_part(checkpoint, options.chat_template, config.model.vocab_size);
+  add_chat(chat, metadata);
+  summary.caveats.insert(summary.caveats.end(), chat.remarks.begin(), chat.remarks.end());
   std::vector<StoredTensor> tensors;
   for (const Stack& stack : stacks_of(architecture, config, checkpoint.model()))
     tensors.push_back(stored(stack, config, options.encoding));

@@ -14,6 +14,7 @@ struct ExportOptions {
   /// Of matrices. Vectors, routers and selection biases are f32 in any case. Matrices whose rows are no multiple of 32
   /// are f16 where the others are q8_0.
   Encoding encoding = Encoding::f32;
+  std::string chat_template = {};  ///< to write in place of the carried one (TemplateSources::choice)
 };
 
 struct ExportSummary {

@@ -3,10 +3,12 @@
 #include <filesystem>
 #include <optional>
 
+#include "checkpoint/carried_files.h"
 #include "core/error.h"
 #include "core/file_io.h"
 #include "core/temporary_path.h"
 #include "data/tokenizer.h"
+#include "export/chat_files.h"
 #include "export/model_config.h"
 #include "export/tensor_map.h"
 #include "export/tokenizer_files.h"
@@ -47,8 +49,10 @@ class PendingDirectory {
   PendingDirectory& operator=(const PendingDirectory&) = delete;
 
   const std::string& path() const { return temporary_; }
-  void write(const char* name, std::string_view bytes) const {
-    write_file_atomically((fs::path(temporary_) / name).string(), bytes);
+  void write(const std::string& name, std::string_view bytes) const {
+    const std::string path = (fs::path(temporary_) / name).string();
+    make_directories(parent_directory(path));
+    write_file_atomically(path, bytes);
   }
   void publish() {
     rename_path(temporary_, final_.string());  // its files and their names in it are synced
@@ -77,7 +81,8 @@ struct TokenizerPart {
 
 TokenizerPart tokenizer_part(const Checkpoint& checkpoint, const Config& config) {
   if (checkpoint.tokenizer().empty()) return {};
-  const auto tokenizer = Tokenizer::from_files(checkpoint.tokenizer(), checkpoint.tokenizer_path());
+  const auto tokenizer =
+      Tokenizer::from_files(without_carried_files(checkpoint.tokenizer()), checkpoint.tokenizer_path());
   return {tokenizer->special(), exported_tokenizer(*tokenizer, config.data.sequence_length)};
 }
 
@@ -97,13 +102,16 @@ ExportSummary export_model(const Checkpoint& checkpoint, const Config& config, c
   const Family& family = options.class_name.empty() ? family_for(config, origin_of(checkpoint))
                                                     : requested_family(config, options.class_name);
   const TokenizerPart tokenizer = tokenizer_part(checkpoint, config);
+  const ChatPart chat = chat_part(checkpoint, options.chat_template, config.model.vocab_size);
   const std::vector<NamedTensor> tensors = tensors_for_export(family, config, checkpoint.model(), options.dtype);
 
   PendingDirectory out(directory);
   write_sharded(out.path(), "model", tensors, options.max_shard_bytes);
   out.write("config.json", config_json(family, config, tokenizer.special, options.dtype));
-  out.write("generation_config.json", generation_config_json(tokenizer.special));
-  for (const auto& [name, bytes] : tokenizer.exported.files) out.write(name.c_str(), bytes);
+  out.write("generation_config.json", with_eos_ids(generation_config_json(tokenizer.special), chat.eos_ids));
+  for (const auto& [name, program] : template_files(chat.templates)) out.write(name, program);
+  for (const auto& [name, bytes] : tokenizer.exported.files)
+    out.write(name, name == tokenizer_config_file ? with_templates(bytes, chat.templates) : bytes);
   out.publish();
 
   ExportSummary summary{.class_name = family.class_name, .has_tokenizer = !checkpoint.tokenizer().empty()};
@@ -113,6 +121,7 @@ ExportSummary export_model(const Checkpoint& checkpoint, const Config& config, c
     summary.parameters += static_cast<int64_t>(bytes_of(tensor) / size_of(tensor.dtype));
   }
   if (family.caveats) summary.caveats = family.caveats(config);
+  summary.caveats.insert(summary.caveats.end(), chat.remarks.begin(), chat.remarks.end());
   if (!tokenizer.exported.reason.empty())
     summary.caveats.push_back(fmt::format(
         "no tokenizer.json was written, because it would give other ids than {}: {}; use tokenizer.model with "

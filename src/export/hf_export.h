@@ -4,8 +4,9 @@
 //   model.safetensors                     or shards with an index; one 2-D tensor an expert
 //   the tokenizer's files                 verbatim; absent when the checkpoint has none
 //   tokenizer.json, tokenizer_config.json beside a tokenizer.model that is of SentencePiece, made of it; absent when
-//   they
-//                                         would not give the same ids from every text
+//                                         they would not give the same ids from every text
+//   chat_template.jinja                   the chat template (chat_files.h), which tokenizer_config.json has too; absent
+//                                         when the checkpoint has none
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -18,7 +19,8 @@ namespace strand::hf {
 struct ExportOptions {
   DType dtype = DType::f32;  ///< or bf16; router weights and biases are f32 in any case
   uint64_t max_shard_bytes = default_shard_bytes;
-  std::string class_name = {};  ///< one of written_classes(); "" = as family_for chooses
+  std::string class_name = {};     ///< one of written_classes(); "" = as family_for chooses
+  std::string chat_template = {};  ///< to write in place of the carried one (TemplateSources::choice)
 };
 
 struct ExportSummary {

@@ -5,12 +5,14 @@
 #include <filesystem>
 #include <optional>
 
+#include "chat/named_templates.h"
 #include "checkpoint/checkpoint.h"
 #include "config/schema.h"
 #include "core/error.h"
 #include "core/file_io.h"
 #include "core/place_lock.h"
 #include "data/tokenizer.h"
+#include "export/chat_files.h"
 #include "export/model_config.h"
 #include "export/tensor_import.h"
 
@@ -86,6 +88,16 @@ NamedFiles tokenizer_files(const std::string& directory, const Config& config, I
                     config.model.vocab_size, tokenizer->name(), tokenizer->vocab_size()));
   return tokenizer->files();
 }
+
+/// What the carried chat template is; "" when there is none.
+std::string note_about_template(const NamedFiles& carried) {
+  const auto program = carried.find(jinja_file);
+  if (program == carried.end()) return "";
+  if (const ChatTemplate* known = recognize_jinja(program->second))
+    return fmt::format("the chat template is {}", known->name);
+  return "the chat template is none of those that strand knows; it is carried along for exports, and generate --chat "
+         "needs --template";
+}
 }  // namespace
 
 ImportSummary import_model(const std::string& directory, const std::string& out, const ImportOptions& options) {
@@ -116,6 +128,11 @@ ImportSummary import_model(const std::string& directory, const std::string& out,
   contents.state.versions = {{RunState::origin, family->class_name}};
   contents.config_yaml = to_yaml(config);
   contents.tokenizer = tokenizer_files(directory, config, summary);
+  if (!contents.tokenizer.empty()) {
+    const NamedFiles carried = files_to_carry(directory, config.model.vocab_size);
+    contents.tokenizer.insert(carried.begin(), carried.end());
+    if (const std::string note = note_about_template(carried); !note.empty()) summary.notes.push_back(note);
+  }
   contents.model = imported.tensors;
   summary.checkpoint = save_checkpoint(parent, contents);
   summary.config = config;

@@ -1,6 +1,8 @@
 #include "infer/generate.h"
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "core/error.h"
 #include "kernels/staging.h"
@@ -17,6 +19,14 @@ double seconds_of(const std::function<void()>& work) {
 
 int64_t usable_ids(const Session& session, const GenerationOptions& options) {
   return options.usable_ids > 0 ? options.usable_ids : session.config().model.vocab_size;
+}
+
+/// log softmax(logits)[id]
+double log_probability(const std::vector<double>& logits, int32_t id) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const double logit : logits) sum += std::exp(logit - largest);
+  return logits[static_cast<size_t>(id)] - largest - std::log(sum);
 }
 
 /// A text in progress. `tokens` holds the prompt and the new tokens; all of them but the last are in the cache.
@@ -59,7 +69,7 @@ class Generation {
         logits = download_values(session_.ops(), out);
       });
       speed_.prompt_tokens += static_cast<int64_t>(tokens.size());
-      if (advance(text, std::move(logits))) texts_.push_back(std::move(text));
+      if (advance(text, logits)) texts_.push_back(std::move(text));
     }
     return next_ > before;
   }
@@ -88,17 +98,21 @@ class Generation {
   }
 
   /// Chooses the next token. Returns false when the text has ended, and its place in the cache is free again.
-  bool advance(Text& text, std::vector<double> logits) {
+  bool advance(Text& text, const std::vector<double>& logits) {
     Continuation& result = results_[text.prompt];
     SamplingOptions sampling = options_.sampling;
     sampling.seed += text.prompt;
     const auto added = static_cast<int64_t>(result.ids.size());
-    logits.resize(static_cast<size_t>(usable_ids(session_, options_)));
-    const int32_t id = sample_token(std::move(logits), sampling, text.tokens, added);
-    if (id == options_.stop_id) return end(text, Ending::stop_id);
+    std::vector<double> usable(logits.begin(), logits.begin() + usable_ids(session_, options_));
+    const int32_t id = sample_token(std::move(usable), sampling, text.tokens, added);
+    if (std::find(options_.stop_ids.begin(), options_.stop_ids.end(), id) != options_.stop_ids.end()) {
+      result.stop_id = id;
+      return end(text, Ending::stop_id);
+    }
     text.tokens.push_back(id);
     result.ids.push_back(id);
-    if (on_token_) on_token_(text.prompt, id);
+    if (options_.log_probs) result.log_probs.push_back(log_probability(logits, id));
+    if (on_token_ && on_token_(text.prompt, id) == AfterToken::end_text) return end(text, Ending::caller);
     if (added + 1 == options_.max_tokens) return end(text, Ending::max_tokens);
     if (static_cast<int64_t>(text.tokens.size()) > session_.shape().tokens) return end(text, Ending::context_full);
     return true;

@@ -13,18 +13,24 @@ namespace strand {
 struct GenerationOptions {
   SamplingOptions sampling;  ///< prompt i draws with seed + i, so that a text does not depend on its batch
   int64_t max_tokens = 128;
-  int32_t stop_id = -1;  ///< end of text; -1 = none
+  std::vector<int32_t> stop_ids;  ///< each ends a text
+  bool log_probs = false;         ///< results have the log-probabilities of their tokens
   /// Only ids below this one are drawn, and allowed in prompts. Where the model's vocabulary has more rows than the
   /// tokenizer has pieces, it is the number of pieces. 0 = the whole vocabulary.
   int64_t usable_ids = 0;
 };
 
-/// Why a text ended: it has as many tokens as it may have, the stop id was drawn, or the cache has no position left.
-enum class Ending : uint8_t { max_tokens, stop_id, context_full };
+/// Why a text ended: it has as many tokens as it may have, a stop id was drawn, the caller ended it (OnToken), or the
+/// cache has no position left.
+enum class Ending : uint8_t { max_tokens, stop_id, caller, context_full };
 
 struct Continuation {
   std::vector<int32_t> ids;  ///< the new tokens, without the stop id
+  /// The logarithm of the probability that the model gave to each of them: over its whole vocabulary, before
+  /// temperature and filters. Empty unless they were asked for.
+  std::vector<double> log_probs;
   Ending ending = Ending::max_tokens;
+  int32_t stop_id = -1;  ///< the id that ended the text; -1 = none did
 };
 
 /// How many tokens were computed, and how long it took.
@@ -33,8 +39,10 @@ struct GenerationSpeed {
   double prefill_seconds = 0, decode_seconds = 0;
 };
 
-/// Called with each token as it is chosen. `prompt` is the number of its text.
-using OnToken = std::function<void(size_t prompt, int32_t id)>;
+/// Called with each token as it is chosen. `prompt` is the number of its text. It says whether the text ends with this
+/// token.
+enum class AfterToken : uint8_t { go_on, end_text };
+using OnToken = std::function<AfterToken(size_t prompt, int32_t id)>;
 
 /// Continues every prompt. A prompt has at least one id, and at most as many as the cache has positions. The session is
 /// one for generation. When there are more prompts than sequences in its cache, the next prompt takes the place of the

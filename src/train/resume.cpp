@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include "checkpoint/carried_files.h"
 #include "config/schema.h"
 #include "core/error.h"
 #include "train/agreed.h"
@@ -30,7 +31,7 @@ Config require_same_model(const RunSetting& run, const Checkpoint& checkpoint) {
 NamedFiles tokenizer_of(const RunSetting& run, const Checkpoint& checkpoint) {
   const NamedFiles& theirs = checkpoint.tokenizer();
   if (theirs.empty()) return run.tokenizer;
-  require(run.tokenizer.empty() || run.tokenizer == theirs,
+  require(run.tokenizer.empty() || run.tokenizer == without_carried_files(theirs),
           "cannot continue from {}: data.tokenizer {} is not the tokenizer that its model was trained with, {}",
           checkpoint.path(), run.config.data.tokenizer, checkpoint.tokenizer_path());
   return theirs;

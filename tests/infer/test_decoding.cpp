@@ -253,12 +253,29 @@ TEST_CASE("texts end at the stop id, after max_tokens, or when the context is fu
   SECTION("the stop id is not part of the text") {
     for (int32_t stop = 0; stop < config.model.vocab_size; ++stop) {
       GenerationOptions options = greedy_options(9);
-      options.stop_id = stop;
+      options.stop_ids = {99, stop};
       const auto first = std::find(all.begin(), all.end(), stop);
       const Continuation text = run(options);
       CHECK(text.ids == Ids(all.begin(), first));
       CHECK(text.ending == (first == all.end() ? Ending::max_tokens : Ending::stop_id));
+      CHECK(text.stop_id == (first == all.end() ? -1 : stop));
     }
+  }
+  SECTION("of several stop ids, the first that comes ends the text") {
+    GenerationOptions options = greedy_options(9);
+    options.stop_ids = {all[4], all[2]};
+    const Continuation text = run(options);
+    const auto first = std::find_first_of(all.begin(), all.end(), options.stop_ids.begin(), options.stop_ids.end());
+    CHECK(text.ids == Ids(all.begin(), first));
+    CHECK(text.stop_id == *first);
+  }
+  SECTION("the caller ends a text with the token that it was told") {
+    size_t told = 0;
+    const Continuation text = generate(twins.cached(), {prompt}, greedy_options(9), [&](size_t, int32_t) {
+      return ++told == 3 ? AfterToken::end_text : AfterToken::go_on;
+    })[0];
+    CHECK(text.ids == Ids(all.begin(), all.begin() + 3));
+    CHECK(text.ending == Ending::caller);
   }
   SECTION("a prompt may fill the cache, not overflow it") {
     const Ids full = random_text(config, 12, 5), more = random_text(config, 13, 5);
@@ -314,11 +331,42 @@ TEST_CASE("tokens are told as they are chosen, and counted") {
   std::vector<Ids> told(3);
   GenerationSpeed speed;
   const auto texts = generate(
-      twins.cached(), prompts, greedy_options(6), [&](size_t prompt, int32_t id) { told[prompt].push_back(id); },
+      twins.cached(), prompts, greedy_options(6),
+      [&](size_t prompt, int32_t id) {
+        told[prompt].push_back(id);
+        return AfterToken::go_on;
+      },
       &speed);
   CHECK(told == ids_of(texts));
   CHECK(speed.prompt_tokens == 16);
   CHECK(speed.new_tokens == 15);  // the first of each came with its prompt
+}
+
+// Whatever is drawn: over the whole vocabulary, also where part of it is not in use, before temperature and filters.
+TEST_CASE("log-probabilities are those of the model for the whole text") {
+  ReferenceOps ops;
+  const Config config = tiny_config(Precision::fp64);
+  Twins twins(ops, config, 2);
+  const std::vector<Ids> prompts = {{1, 3, 0, 2}, {5, 9}};
+  GenerationOptions options{.sampling = {.temperature = 1.7, .top_k = 9, .repetition_penalty = 1.3, .seed = 4},
+                            .max_tokens = 8,
+                            .log_probs = true,
+                            .usable_ids = config.model.vocab_size - 3};
+  const std::vector<Continuation> texts = generate(twins.cached(), prompts, options);
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    REQUIRE(texts[i].log_probs.size() == texts[i].ids.size());
+    Ids text = prompts[i];
+    for (size_t t = 0; t < texts[i].ids.size(); ++t) {
+      const Values logits = twins.predict(text);
+      double sum = 0;
+      for (const double logit : logits) sum += std::exp(logit);
+      const double expected = logits[static_cast<size_t>(texts[i].ids[t])] - std::log(sum);
+      CHECK(texts[i].log_probs[t] == Approx(expected).margin(1e-9));  // sums of fp64 in another order
+      text.push_back(texts[i].ids[t]);
+    }
+  }
+  options.log_probs = false;
+  CHECK(generate(twins.cached(), prompts, options)[0].log_probs.empty());
 }
 
 // On the reference, rows of a batch are computed one by one: the same bits alone and in company.

@@ -1,7 +1,7 @@
 // The layer rule, on the #include lines of every source file: core ← kernels ← model ← train ← cli; config, data,
-// parallel and checkpoint stand on core (parallel also on kernels), and export on config, data and checkpoint; eval,
-// infer, analysis and report stand on model, and tasks on infer; run_report on core and config. Nothing includes
-// upwards.
+// parallel and checkpoint stand on core (parallel also on kernels), chat on data, and export on config, chat and
+// checkpoint; eval, infer, analysis and report stand on model, and tasks on infer; run_report on core and config.
+// Nothing includes upwards.
 #include <algorithm>
 #include "tests/catch.h"
 #include <filesystem>
@@ -23,12 +23,13 @@ const std::map<std::string, Rooms>& allowed() {
     r["core"] = {};
     r["kernels"] = {"core"};
     r["config"] = r["data"] = r["checkpoint"] = {"core"};
+    r["chat"] = {"core", "data"};
     r["parallel"] = {"core", "kernels"};
-    r["export"] = {"core", "config", "data", "checkpoint"};
+    r["export"] = {"core", "config", "data", "chat", "checkpoint"};
     r["model"] = {"core", "kernels", "config", "parallel"};
     r["eval"] = r["infer"] = r["analysis"] = r["report"] = {"core", "kernels", "config", "parallel", "model", "data", "checkpoint"};
     r["tasks"] = {"core", "kernels", "config", "parallel", "model", "data", "checkpoint", "infer"};
-    r["train"] = {"core", "kernels", "config", "parallel", "model", "data", "checkpoint", "eval", "infer", "analysis", "report"};
+    r["train"] = {"core", "kernels", "config", "parallel", "model", "data", "chat", "checkpoint", "eval", "infer", "analysis", "report"};
     r["run_report"] = {"core", "config"};
     r["train"].insert("run_report");
     r["data_tools"] = {"core", "data"};
