@@ -1,5 +1,5 @@
-// bench_memory_driver CONFIG [KEY=VALUE...]: runs `bench` in this process and prints "PROGRAM PLANNED PEAK", in bytes: what
-// the process held before the model, what was planned, and the peak of its resident memory (VmHWM).
+// bench_memory_driver CONFIG [KEY=VALUE...]: runs `bench` in this process and prints "PROGRAM PLANNED PEAK", in bytes:
+// what the process held before the model, what was planned, and the peak of its resident memory (VmHWM).
 #include <cstdio>
 #include <fstream>
 #include <string>

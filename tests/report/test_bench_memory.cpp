@@ -1,6 +1,6 @@
-// The memory that `bench` takes is the memory that was planned, on top of what the process held before there was a model
-// (the program, its libraries, heap and stacks, as it measures itself): the peak of the resident memory of a process of
-// its own.
+// The memory that `bench` takes is the memory that was planned, on top of what the process held before there was a
+// model (the program, its libraries, heap and stacks, as it measures itself). What it takes is the peak of the resident
+// memory of a process of its own.
 #include <sstream>
 #include <string>
 #include <vector>
