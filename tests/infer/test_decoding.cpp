@@ -198,7 +198,10 @@ TEST_CASE("cached logits are those of whole passes, on the CPU") {
 }
 
 // bf16 keeps 8 bits: a rounding is 0.4 %, and several lie between an embedding and a logit. Where two experts are
-// nearly even, another rounding chooses another expert, so only a model that uses all of them can be compared.
+// nearly even, another rounding chooses another expert, so only a model that uses all of them can be compared. With
+// latent attention the two passes round different numbers: keys and values in one, queries in the space of latents and
+// what they found there in the other. Their errors are independent and those of scores larger, as sums over latents
+// cancel; both forms agree to 1e-12 in double precision (above).
 TEST_CASE("cached logits are close to those of whole passes, in bf16") {
   const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
   Ops& ops = *cpu_ops;
@@ -206,7 +209,7 @@ TEST_CASE("cached logits are close to those of whole passes, in bf16") {
     Config config = config_of(variant, Precision::bf16);
     config.moe.top_k = config.moe.num_experts;
     INFO(variant.name);
-    CHECK(worst_difference(ops, config) < 0.04);
+    CHECK(worst_difference(ops, config) < (config.model.latent() ? 0.12 : 0.04));
   }
 }
 
@@ -401,9 +404,10 @@ TEST_CASE("the plan of a generation session is what it takes, and the cache is m
     return static_cast<double>(
         plan_session(config, {Purpose::generation, sequences, tokens}, {.row_alignment = 16}).model.bytes);
   };
-  // 2 layers, numbers of 2 bytes; rotary rows, ids and places besides.
-  const double cache = 2 * numbers_a_token * 2 * 64.0 * 1000;
-  CHECK(model_bytes(64, 1100) - model_bytes(64, 100) == Approx(cache).epsilon(0.01));
+  // 2 layers, numbers of 2 bytes; besides, a rotary row of 6 numbers of 4 bytes and an id and two places of a new
+  // token.
+  const double growth = 2 * numbers_a_token * 2 * 64.0 * 1000 + (6 + 3) * 4 * 1000;
+  CHECK(model_bytes(64, 1100) - model_bytes(64, 100) == Approx(growth).epsilon(0.001));
   const std::unique_ptr<Ops> cpu_ops = make_cpu_ops();
   Ops& ops = *cpu_ops;
   ProcessGrid self;
