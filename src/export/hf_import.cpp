@@ -1,5 +1,7 @@
 #include "export/hf_import.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <optional>
 
