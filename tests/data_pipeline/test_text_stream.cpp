@@ -19,7 +19,7 @@ std::unique_ptr<const Tokenizer> trained(const TemporaryDirectory& dir, Tokenize
   options.type = type;
   options.inputs = {dir / "corpus.txt"};
   options.output = dir / "tokenizer.json";
-  options.vocab_size = 350;
+  options.vocab_size = 330;
   train_tokenizer(options);
   return Tokenizer::load(options.output);
 }
