@@ -69,7 +69,7 @@ TokenizerTraining training(const TemporaryDirectory& dir, const std::string& out
   options.type = TokenizerType::bpe_bytes;
   options.inputs = {dir / "corpus.txt"};
   options.output = dir / output;
-  options.vocab_size = 400;
+  options.vocab_size = 330;
   return options;
 }
 }  // namespace
@@ -87,7 +87,7 @@ TEST_CASE("a trained tokenizer begins texts with BOS, keeps every text, and is t
   const TemporaryDirectory dir;
   write_file(dir / "corpus.txt", small_document(1, 3000));
   const TokenizerTrainingSummary summary = train_tokenizer(training(dir, "one/tokenizer.json"));
-  CHECK(summary.vocab_size == 400);
+  CHECK(summary.vocab_size == 330);
   CHECK(summary.every_line);
   const auto tokenizer = Tokenizer::load(dir / "one/tokenizer.json");
   CHECK(tokenizer->bos_id() == 0);
@@ -112,7 +112,7 @@ TEST_CASE("what cannot be trained is refused, and leaves nothing") {
   const TemporaryDirectory dir;
   write_file(dir / "corpus.txt", "tiny tiny text");
   check_error([&] { train_tokenizer(training(dir, "tokenizer.json")); },
-              {"400 pieces", "14 bytes", "found more than once", "261 pieces"});
+              {"330 pieces", "14 bytes", "found more than once", "261 pieces"});
   check_error([&] { train_tokenizer(training(dir, "mine.model")); }, {"mine.model", "must be tokenizer.json"});
   TokenizerTraining small = training(dir, "tokenizer.json");
   small.vocab_size = 258;
