@@ -255,6 +255,7 @@ TEST_CASE("RoPE's numbers lie beside rope_parameters or inside it, or in rope_sc
     CHECK(theta(3e3, with(4e3), type) == 3e3);
     CHECK(theta(3e3, with(4e3), json::object()) == 4e3);
     json nested = whole;
+    nested.erase("rope_scaling");
     nested["rope_parameters"] = {{"full_attention", with(4e3)}, {"sliding_attention", with(5e3)}};
     CHECK_THAT(read(nested).error, Contains("rope_parameters") && Contains("full_attention"));
   }

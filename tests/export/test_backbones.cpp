@@ -395,7 +395,9 @@ TEST_CASE("DeepSeek-V2: a shared expert without effect, groups that are all kept
 
 TEST_CASE("DeepSeek-V2: configurations that our models cannot follow, by key") {
   const Foreign foreign(config_of({"DeepseekV2ForCausalLM", set_deepseek_v2}));
-  const json whole = read_json(foreign.dir / "hf/config.json");
+  json whole = read_json(foreign.dir / "hf/config.json");
+  whole["n_group"] = 5;  // to which greedy pays no attention
+  whole["topk_group"] = 2;
   const auto refuses = [&](const char* key, const json& value, const std::string& says) {
     INFO(key << " = " << value);
     json changed = whole;
@@ -403,7 +405,7 @@ TEST_CASE("DeepSeek-V2: configurations that our models cannot follow, by key") {
     put(foreign.dir / "hf/config.json", changed.dump());
     CHECK_THAT(foreign.refusal(), Contains("config.json: " + std::string(key)) && Contains(says));
   };
-  refuses("topk_method", "group_limited_greedy", "two best experts");  // with n_group and topk_group below
+  refuses("topk_method", "group_limited_greedy", "two best experts");
   refuses("topk_method", "noaux_tc", "greedy");
   refuses("norm_topk_prob", true, "ignores it");
   refuses("num_key_value_heads", 2, "each of the 4 heads");

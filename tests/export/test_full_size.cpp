@@ -94,11 +94,17 @@ TEST_CASE("Every tensor of a backbone has its place, and reading them takes litt
     const uint64_t before = anonymous_bytes();
     const hf::ImportedTensors imported = hf::tensors_for_import(foreign, source);
     int64_t weights = 0;
-    std::vector<char> piece(1 << 20);
+    const std::string last_layer = fmt::format("layers.{}.", model.config.model.num_layers - 1);
     for (const NamedTensor& t : imported.tensors) {
       if (!t.name.ends_with("router.bias")) weights += static_cast<int64_t>(byte_size(t) / 4);
-      t.read(piece.data(), byte_size(t) - 4, 4);  // the last element
-      if (t.name.find(".experts.") == std::string::npos) t.read(piece.data(), 0, std::min(byte_size(t), piece.size()));
+      // Reading a hole costs milliseconds, so not every tensor is read.
+      const bool in_between =
+          t.name.starts_with("layers.") && !t.name.starts_with("layers.0.") && !t.name.starts_with(last_layer);
+      const bool one_of_many = t.name.find(".experts.") != t.name.npos && t.name.find(".experts.0.") == t.name.npos;
+      if (in_between || one_of_many) continue;
+      float element = 1;
+      t.read(&element, byte_size(t) - sizeof(element), sizeof(element));
+      CHECK(element == 0);
     }
     CHECK(weights == model_size(model.config).parameters);
     CHECK(anonymous_bytes() - before < uint64_t{256} << 20);

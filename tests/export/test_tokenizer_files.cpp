@@ -109,7 +109,8 @@ class Replayed {
 };
 
 /// SentencePiece's own trainer, whose defaults differ from those of strand train-tokenizer.
-std::unique_ptr<const Tokenizer> trained_with(const TemporaryDirectory& dir, std::unordered_map<std::string, std::string> options) {
+std::unique_ptr<const Tokenizer> trained_with(const TemporaryDirectory& dir,
+                                              std::unordered_map<std::string, std::string> options) {
   put(dir / "corpus.txt", strand_test::small_document(1, 2000));
   options.insert({{"input", dir / "corpus.txt"},
                   {"model_prefix", dir / "made"},
@@ -175,7 +176,8 @@ TEST_CASE("The exported tokenizer gives SentencePiece's ids") {
     const std::unique_ptr<const Tokenizer> owner_of_tokenizer = trained_with(dir, options);
     const Tokenizer& tokenizer = *owner_of_tokenizer;
     INFO(options["remove_extra_whitespaces"] << options["add_dummy_prefix"]);
-    CHECK(hf::reason_against_tokenizer_json(SentencePieceModel::parse(tokenizer.files().at(sentencepiece_file), "m")) == "");
+    CHECK(hf::reason_against_tokenizer_json(SentencePieceModel::parse(tokenizer.files().at(sentencepiece_file), "m")) ==
+          "");
     const Replayed replayed(files_of(tokenizer).tokenizer_json);
     for (const std::string& text : texts) {
       INFO('"' << text << '"');
