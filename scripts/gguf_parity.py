@@ -374,6 +374,16 @@ def without_tokenizer_case(bench):
     return f"logits within {worst:.1e} of the largest"
 
 
+def chat_template_case(bench):
+    """A named template stands in the file as the program that chat_parity.py compares with transformers."""
+    run = bench.train(file_name("chat template"), RENORMALIZED)
+    path = bench.folder / "chat_template.gguf"
+    bench.run("export", run, "--format", "gguf", "--template", "llama2", "--out", path)
+    program = gguf.GGUFReader(path).fields["tokenizer.chat_template"].contents()
+    check(program == (ROOT / "tests/chat/exported/llama2.jinja").read_text(), f"another program: {program}")
+    return "llama2"
+
+
 def readme_lines():
     """The lines of the README that export a run and serve it."""
     blocks = (ROOT / "README.md").read_text().split("```console\n")[1:]
@@ -453,6 +463,7 @@ def cases(bench, tokenizers):
     yield "types, rows of other lengths", lambda: types_case(bench, "types rows", SIGMOID | HEAD_NORM, "glm4moe")
     yield "pieces of large tensors", lambda: pieces_case(bench)
     yield "serve", lambda: serve_case(bench)
+    yield "chat template", lambda: chat_template_case(bench)
     yield "no tokenizer", lambda: without_tokenizer_case(bench)
     yield "the comparison can fail", lambda: comparison_can_fail(bench)
     byte_level = bench.folder / "bytes" / "tokenizer.json"

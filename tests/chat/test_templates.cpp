@@ -143,7 +143,7 @@ TEST_CASE("a template that cannot be read is refused with file, line and key") {
   CHECK_THAT(yaml_refusal(small_yaml + "\nsystem: here\n"), Contains("own.yaml:6: system: 'here' is neither"));
   CHECK_THAT(yaml_refusal(small_yaml + "system_prefix: [x]\n"), Contains("own.yaml:5: system_prefix: expected a text"));
   CHECK_THAT(yaml_refusal(small_yaml + "system_prefix:\n"), Contains("own.yaml:5: system_prefix: expected a text"));
-  CHECK_THAT(yaml_refusal(small_yaml + "system_prefix: \"x\n"), Contains("own.yaml:"));
+  CHECK_THAT(yaml_refusal(small_yaml + "system_prefix: [x\n"), Contains("own.yaml:"));
   CHECK_THAT(yaml_refusal(small_yaml + "system_prefix: \xFF\n"), Contains("own.yaml: not UTF-8"));
   CHECK_THAT(yaml_refusal("user_prefix: x\nuser_suffix: x\nassistant_prefix: x\n"),
              Contains("own.yaml: assistant_suffix: is missing"));

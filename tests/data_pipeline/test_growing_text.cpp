@@ -21,7 +21,7 @@ std::unique_ptr<const Tokenizer> trained(TokenizerType type) {
   options.type = type;
   options.inputs = {directory / "corpus.txt"};
   options.output = directory / "tokenizer.json";
-  options.vocab_size = 400;
+  options.vocab_size = 330;
   train_tokenizer(options);
   return Tokenizer::load(options.output);
 }

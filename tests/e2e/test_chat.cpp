@@ -62,6 +62,15 @@ json only(const std::vector<std::string>& arguments) {
   return objects[0];
 }
 
+/// Three letters or signs somewhere after the begin of a text.
+std::string some_letters(const std::string& text) {
+  const auto is_plain = [](char c) { return c >= ' ' && c <= '~'; };
+  for (size_t i = 5; i + 3 <= text.size(); ++i)
+    if (is_plain(text[i]) && is_plain(text[i + 1]) && is_plain(text[i + 2])) return text.substr(i, 3);
+  FAIL("no letters in '" << text << "'");
+  return "";
+}
+
 const std::string talk =
     R"({"messages": [{"role": "user", "content": "The river"}, {"role": "assistant", "content": "lost"}, )"
     R"({"role": "user", "content": "A bird"}]})"
@@ -83,7 +92,7 @@ TEST_CASE("a text ends before a stop text or at a stop id, and says so") {
   CHECK(whole["log_probs"].size() == 30);
   CHECK(whole["prompt_ids"].size() > 1);
 
-  const std::string stop = text.substr(7, 3);
+  const std::string stop = some_letters(text);
   const json stopped = with({"--stop", "#never#", "--stop", stop});
   CHECK(stopped["text"] == text.substr(0, text.find(stop)));
   CHECK(stopped["ending"] == "stop");
@@ -110,16 +119,23 @@ TEST_CASE("a text ends before a stop text or at a stop id, and says so") {
 
 TEST_CASE("log-probabilities of new tokens add up to what score says of their text") {
   train_whole();
-  const json line =
-      only(generate("runs/whole", {"--prompt", "The river", "--max-tokens", "12", "--precision", "fp32"}));
-  double sum = 0;
-  for (const double log_prob : line["log_probs"]) sum += log_prob;
-  write("pairs.jsonl", json{{"context", "The river"}, {"continuation", line["text"]}}.dump());
-  const json score = json::parse(succeeded({"score", "runs/whole", "pairs.jsonl", "--precision", "fp32"}).out);
-  // The greedy tokens are those of SentencePiece for the text, or this would be another sum. fp32, in another order.
-  CHECK(score["greedy"] == true);
-  CHECK(score["log_likelihood"].get<double>() == Approx(sum).epsilon(1e-4));
+  int compared = 0;
+  for (const char* count : {"1", "2", "3", "5", "8", "12"}) {
+    const json made =
+        only(generate("runs/whole", {"--prompt", "The river", "--max-tokens", count, "--precision", "fp32"}));
+    double sum = 0;
+    for (const double log_prob : made["log_probs"]) sum += log_prob;
+    write("pairs.jsonl", json{{"context", "The river"}, {"continuation", made["text"]}}.dump());
+    const json score = json::parse(succeeded({"score", "runs/whole", "pairs.jsonl", "--precision", "fp32"}).out);
+    // Where all tokens of the text are the most likely ones, they are those that were generated. Elsewhere the
+    // tokenizer cuts the text in another way.
+    if (score["greedy"] != true) continue;
+    ++compared;
+    CHECK(score["log_likelihood"].get<double>() == Approx(sum).epsilon(1e-4));  // fp32, sums in another order
+  }
+  CHECK(compared > 0);
 
+  const json line = only(generate("runs/whole", {"--prompt", "The river", "--max-tokens", "12"}));
   const std::string table =
       succeeded(generate("runs/whole", {"--prompt", "The river", "--max-tokens", "12", "--log-probs"})).out;
   CHECK_THAT(table, Contains("log prob"));
@@ -220,7 +236,9 @@ TEST_CASE("what a model was imported with goes through training into exports, by
       json::array({{{"name", "default"}, {"template", program}}, {{"name", "tool_use"}, {"template", tools}}});
   std::ofstream(theirs / "tokenizer_config.json") << config.dump();
   json generation = json::parse(bytes_of(theirs / "generation_config.json"));
-  generation["eos_token_id"] = {2, 300, 301};
+  std::vector<int> ends = {2};
+  for (int id = 300; id < Workspace::vocab_size; ++id) ends.push_back(id);
+  generation["eos_token_id"] = ends;
   generation["temperature"] = 0.6;
   std::ofstream(theirs / "generation_config.json") << generation.dump();
 
@@ -238,7 +256,7 @@ TEST_CASE("what a model was imported with goes through training into exports, by
   CHECK(bytes_of(tuned / "chat_template.jinja") == program);
   CHECK(bytes_of(tuned / "additional_chat_templates/tool_use.jinja") == tools);
   CHECK(json::parse(bytes_of(tuned / "tokenizer_config.json"))["chat_template"] == config["chat_template"]);
-  CHECK(json::parse(bytes_of(tuned / "generation_config.json"))["eos_token_id"] == json({2, 300, 301}));
+  CHECK(json::parse(bytes_of(tuned / "generation_config.json"))["eos_token_id"] == json(ends));
   const Outcome replaced = succeeded({"export", "runs/tuned", "--template", "alpaca", "--out", "replaced-hf"});
   CHECK_THAT(replaced.err, Contains("alpaca is exported, and not"));
   CHECK(bytes_of(workspace().root() / "replaced-hf/chat_template.jinja") != program);
@@ -246,13 +264,12 @@ TEST_CASE("what a model was imported with goes through training into exports, by
   CHECK_THAT(bytes_of(workspace().root() / "tuned.gguf"),
              Contains("tokenizer.chat_template") && Contains(program) && Contains("tokenizer.chat_template.tool_use"));
 
-  // Each of the ids ends a text.
+  // Each of the ids ends a text; at this temperature all are about as likely, and one of them comes soon.
   const std::vector<std::string> texts = {"generate",      "runs/theirs", "--prompt",     "The river",
                                           "--context",     "200",         "--max-tokens", "150",
                                           "--temperature", "20",          "--json"};
   const json line = json::parse(succeeded(texts).out);
   CHECK(line["ending"] == "stop_id");
-  const std::vector<int> ends = {2, 300, 301};
   CHECK(std::count(ends.begin(), ends.end(), line["stop_id"].get<int>()) == 1);
 
   generation["eos_token_id"] = {2, 320};
