@@ -88,7 +88,7 @@ TEST_CASE("cache", "[case]") {
 }
 
 // Values are narrower than keys: 24 of 40 elements, or 40 of 136, for which there are tiles of two widths.
-TEST_CASE("attention, narrow values", "[case]") {
+TEST_CASE("attention with narrow values", "[case]") {
   struct Widths {
     int64_t tokens, head_dim, value_dim;
   };
