@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<|role_end|>", "<role>", "</role>"]
 ENDS = {"chatml": "<|im_end|>", "ling": "<|role_end|>"}  # the others end a turn with EOS
 OPTIONS = {"moe.renormalize": True, "model.hidden_size": 40, "model.num_heads": 2, "moe.expert_ffn": 16,
-           "model.num_layers": 1, "data.sequence_length": 512, "train.steps": 1, "train.global_batch_size": 1,
+           "model.num_layers": 1, "data.sequence_length": 512, "train.steps": 2, "train.global_batch_size": 1,
            "train.micro_batch_size": 1}
 OWN = """bos: true
 default_system: "it's \\"brief\\" \\\\ \\t."

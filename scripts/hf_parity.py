@@ -21,6 +21,7 @@ import hf_backbones
 import hf_defaults
 import hf_training
 import lm_eval_parity
+import numpy as np
 import torch
 import transformers
 from parity_bench import (ODD_LINES, ROOT, SEQUENCE, Bench, Failure, check, file_name, random_lines, run_program,

@@ -18,10 +18,11 @@ namespace strand {
 struct VerifyTolerance {
   enum class Measure : uint8_t { each_tensor, whole_group };
   Measure measure = Measure::each_tensor;
-  double output = 0;     ///< out.*, traj.{loss, ce, lr, grad_norm}
-  double gradient = 0;   ///< grad.*, termgrad.*
-  double movement = 0;   ///< traj.param.*
-  double selection = 0;  ///< share of choices that may differ
+  double output = 0;         ///< out.*, traj.{loss, ce, lr}
+  double gradient = 0;       ///< grad.*, termgrad.*
+  double gradient_norm = 0;  ///< traj.grad_norm
+  double movement = 0;       ///< traj.param.*
+  double selection = 0;      ///< share of choices that may differ
 
   static VerifyTolerance of(Precision precision);
 };
