@@ -49,7 +49,7 @@ TEST_CASE("a byte-level tokenizer is trained, makes token files, goes with its m
   std::ofstream(root / "bytes/requests.jsonl") << R"({"context": "The river", "continuation": " carried"})"
                                                << "\n";
   const json score = json::parse(succeeded({"score", "runs/bytes", "bytes/requests.jsonl"}).out);
-  CHECK(score["loglikelihood"] < 0);
+  CHECK(score["log_likelihood"] < 0);
 
   succeeded({"export", "runs/bytes", "--out", "bytes/hf"});
   for (const char* file : {"tokenizer.json", "tokenizer_config.json"})
