@@ -49,7 +49,7 @@ TEST_CASE("a byte-level tokenizer is trained, makes token files, goes with its m
   std::ofstream(root / "bytes/requests.jsonl") << R"({"context": "The river", "continuation": " carried"})"
                                                << "\n";
   const json score = json::parse(succeeded({"score", "runs/bytes", "bytes/requests.jsonl"}).out);
-  CHECK(score["loglikelihood"] < 0);
+  CHECK(score["log_likelihood"] < 0);
 
   succeeded({"export", "runs/bytes", "--out", "bytes/hf"});
   for (const char* file : {"tokenizer.json", "tokenizer_config.json"})
@@ -65,10 +65,10 @@ TEST_CASE("a byte-level tokenizer is trained, makes token files, goes with its m
 }
 
 TEST_CASE("a model keeps its tokenizer: another one is refused when training goes on") {
-  workspace().trained("kept", {"--set", "train.steps=2"});
+  workspace().trained("kept", {"--set", "train.steps=4"});
   succeeded({"train-tokenizer", "text", "--type", "bpe-bytes", "--vocab-size", "320", "--out", "kept/tokenizer.json"});
   const Outcome outcome = workspace().strand(workspace().train(
-      "kept", {"--set", "train.steps=3", "--resume", "auto", "--set", "data.tokenizer=kept/tokenizer.json"}));
+      "kept", {"--set", "train.steps=5", "--resume", "auto", "--set", "data.tokenizer=kept/tokenizer.json"}));
   CHECK(outcome.status == 1);
   CHECK_THAT(outcome.err, Contains("kept/tokenizer.json") && Contains("is not the tokenizer"));
 }
