@@ -47,6 +47,11 @@ double number_or(const json& object, const char* name, double absent) {
   return value == 0 ? absent : value;
 }
 
+/// What the file says under this name, for a message; "null" where it says nothing.
+std::string text_of(const json& object, const char* name) {
+  return object.value(name, json(nullptr)).dump();
+}
+
 void read_magnitudes(const json& value, ModelConfig& model) {
   const double mscale = number_or(value, "mscale", 0), all_dim = number_or(value, "mscale_all_dim", 0);
   const bool written_zero = value.contains("mscale") && value["mscale"] == 0;
@@ -55,7 +60,7 @@ void read_magnitudes(const json& value, ModelConfig& model) {
   require(both || neither,
           "mscale {} and mscale_all_dim {}: of two numbers of which one is zero, transformers and other programs mean "
           "different things; give both above 0, or none",
-          value.value("mscale", json(nullptr)).dump(), value.value("mscale_all_dim", json(nullptr)).dump());
+          text_of(value, "mscale"), text_of(value, "mscale_all_dim"));
   require(mscale >= 0 && all_dim >= 0, "mscale {} and mscale_all_dim {}: a number below 0", mscale, all_dim);
   model.yarn_mscale = both ? mscale : 1;
   model.yarn_mscale_all_dim = both ? all_dim : 0;
@@ -82,9 +87,9 @@ void read_yarn(const json& value, ModelConfig& model) {
       !value.contains("attention_factor") || value["attention_factor"].is_null(),
       "YaRN with attention_factor {}: our models take the magnitude from factor, mscale and mscale_all_dim; take it "
       "out if it says the same",
-      value["attention_factor"].dump());
+      text_of(value, "attention_factor"));
   require(!value.contains("truncate") || value["truncate"].is_null() || value["truncate"] == true,
-          "YaRN with truncate {}, but our models round the bounds of the ramp", value["truncate"].dump());
+          "YaRN with truncate {}, but our models round the bounds of the ramp", text_of(value, "truncate"));
   for (const char* name : {"factor", "original_max_position_embeddings"})
     require(value.contains(name) && !value[name].is_null(), "YaRN without {}", name);
   model.rope_scaling = RopeScaling::yarn;

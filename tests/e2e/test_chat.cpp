@@ -250,7 +250,7 @@ TEST_CASE("what a model was imported with goes through training into exports, by
              .out.empty());
 
   const fs::path imported = workspace().checkpoint("theirs", 0);
-  workspace().trained("tuned", {"--resume", imported.string(), "--weights-only", "--set", "train.steps=2"});
+  workspace().trained("tuned", {"--resume", imported.string(), "--weights-only", "--set", "train.steps=4"});
   succeeded({"export", "runs/tuned", "--out", "tuned-hf"});
   const fs::path tuned = workspace().root() / "tuned-hf";
   CHECK(bytes_of(tuned / "chat_template.jinja") == program);

@@ -89,7 +89,13 @@ Accepted accepted_for_a_reason() {
   STRAND_FREE(SwigluBackward, dz_pairs, "dimension 0");
   STRAND_FREE(ArrivalMap, arrival_of_packed, "dimension 0");
   STRAND_FREE(SortSlots, map.slot_of_row, "dimension 0");
+  // Projections that lie side by side in one matrix, of which an operation sees its own columns.
+  STRAND_FREE(LatentNorm, x, "dimension 1");
+  STRAND_FREE(SplitLatentHeads, shared_key, "dimension 1");
   // Tables that may be longer than a sequence.
+  STRAND_FREE(SplitLatentHeads, rotary, "dimension 0");
+  STRAND_FREE(SplitLatentHeadsBackward, rotary, "dimension 0");
+  STRAND_FREE(LatentCacheHeads, rotary, "dimension 0");
   STRAND_FREE(SplitHeads, rotary, "dimension 0");
   STRAND_FREE(SplitHeadsBackward, rotary, "dimension 0");
 #undef STRAND_FREE
@@ -110,6 +116,11 @@ TEST_CASE("No operation accepts a tensor with one wrong dimension or of another 
     train(batch, ranks, seen);
   }
   continue_text(config, seen);
+  Config latent = config;
+  latent.model.qk_norm = QkNorm::none;
+  use_latent_attention(latent, 3);
+  train(latent, 1, seen);
+  continue_text(latent, seen);
   const Accepted expected = accepted_for_a_reason();
   for (const std::string& change : seen.accepted) {
     INFO("accepted: " << change);
