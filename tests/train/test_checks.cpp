@@ -91,7 +91,16 @@ Accepted accepted_for_a_reason() {
   STRAND_FREE(SortSlots, map.slot_of_row, "dimension 0");
   // Projections that lie side by side in one matrix, of which an operation sees its own columns.
   STRAND_FREE(LatentNorm, x, "dimension 1");
+  STRAND_FREE(SplitLatentHeads, queries, "dimension 1");
   STRAND_FREE(SplitLatentHeads, shared_key, "dimension 1");
+  STRAND_FREE(SplitLatentHeadsBackward, dqueries, "dimension 1");
+  STRAND_FREE(SplitLatentHeadsBackward, dshared_key, "dimension 1");
+  STRAND_FREE(AbsorbKeys, queries, "dimension 1");
+  STRAND_FREE(LatentCacheHeads, queries, "dimension 1");
+  STRAND_FREE(LatentCacheHeads, shared_key, "dimension 1");
+  // Sequences and positions of a cache that has no values. Of one that has, `values` is still held to them.
+  STRAND_FREE(CacheAppend, keys, "dimension 0", "dimension 2");
+  STRAND_FREE(CacheAttention, keys, "dimension 0", "dimension 2");
   // Tables that may be longer than a sequence.
   STRAND_FREE(SplitLatentHeads, rotary, "dimension 0");
   STRAND_FREE(SplitLatentHeadsBackward, rotary, "dimension 0");
