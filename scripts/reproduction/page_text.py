@@ -16,7 +16,7 @@ the plan ([plan.json](reproduction/plan.json)) and the results in `docs/reproduc
 
 - **Model** (`configs/reproduction.yaml`): 16 experts of which a token uses 2, as in the paper's small model; 4 layers, width 128,
   expert width 192, 4,096 tokens in the vocabulary; 5.5 million parameters, 1.4 million of them active.
-- **Why so small.** What limits a campaign on two cores is the number of runs. In 5 to 10 minutes a quiet core trains this
+- **Why so small.** What limits a campaign on two cores is the number of runs. In some four minutes a quiet core trains this
   model on 4.9 million tokens, which are 3.6 tokens an active parameter; the quickstart's shape would get less than 1 in the
   same time. Two runs of one thread each go on side by side, which is faster than one run after the other with two threads.
 - **Text**: a dictionary and a book of essays from Debian packages (`data_tools/fetch_text.sh`, gcide and anarchism), 13.0 million
