@@ -83,6 +83,14 @@ struct PeakRate {
   const char* instruction = "";  ///< what was measured, for people
 };
 
+/// How many rows of hidden states the head takes at a time (model/head.h).
+struct HeadChunk {
+  int64_t logits = int64_t{1} << 23;  ///< as many rows as have at most so many logits: 32 MiB in f32
+  /// But no fewer than these: each chunk reads and writes the whole gradient of the head, V·D values in f32, which
+  /// costs more than its products where a large vocabulary leaves few rows.
+  int64_t least_rows = 256;
+};
+
 /// What a plan has to know of a device that need not be there.
 struct DeviceTraits {
   /// The row blocks of experts start at multiples of this (padding rows are zero), as products like it.
@@ -91,6 +99,7 @@ struct DeviceTraits {
   std::shared_ptr<const OpWorkspaces> workspaces = nullptr;
   /// Device memory that libraries are given once, or take for themselves, whatever runs.
   size_t library_bytes = 0;
+  HeadChunk head_chunk{};
 };
 
 class Device {

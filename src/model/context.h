@@ -36,8 +36,7 @@ struct Context {
   const ModelConfig& model;
   const MoeConfig& moe;
   const ParallelConfig& parallel;
-  /// The head computes at most so many logits at a time: 32 MiB of f32. Tests lower it, for several chunks.
-  int64_t head_logits = int64_t{1} << 23;
+  HeadChunk head_chunk;  ///< the device's (DeviceTraits); tests lower it, for several chunks
 
   /// Names the part of the step that all that is enqueued from now on belongs to, for the message of a fault.
   void part(const char* what, int64_t layer = -1) const {

@@ -6,15 +6,15 @@
 
 namespace strand {
 
-int64_t head_chunk_rows(int64_t rows, int64_t vocab_size, int64_t chunk_logits) {
-  return std::clamp<int64_t>(chunk_logits / vocab_size, 1, rows);
+int64_t head_chunk_rows(int64_t rows, int64_t vocab_size, const HeadChunk& chunk) {
+  return std::min(std::max(chunk.logits / vocab_size, chunk.least_rows), rows);
 }
 
 void head_loss(Context& c, const Tensor& weight, const Tensor& hidden, const Tensor& targets, const LossContext& loss,
                const Tensor& dhidden, const Tensor& dweight, const Tensor& logits_out) {
   const FamilyScope family(c.ops, OpFamily::head_loss);
   const int64_t rows = hidden.dim(0), vocab = weight.dim(0);
-  const int64_t chunk = head_chunk_rows(rows, vocab, c.head_logits);
+  const int64_t chunk = head_chunk_rows(rows, vocab, c.head_chunk);
   const bool train = static_cast<bool>(dhidden);
   for (int64_t begin = 0; begin < rows; begin += chunk) {
     const Arena::Scope scope(c.scratch);

@@ -7,8 +7,8 @@
 
 namespace strand {
 
-/// How many rows a chunk has: as many as have at most `chunk_logits` logits (Context::head_logits), and at least one.
-int64_t head_chunk_rows(int64_t rows, int64_t vocab_size, int64_t chunk_logits);
+/// How many of `rows` rows are taken at a time.
+int64_t head_chunk_rows(int64_t rows, int64_t vocab_size, const HeadChunk& chunk);
 
 /// Adds CE to the terms. With dhidden [T, D] acc, also writes the gradient of hidden [T, D] act and adds to dweight [V,
 /// D]. `logits_out` [T, V] acc, when given, receives the logits (verification, evaluation).

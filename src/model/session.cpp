@@ -14,9 +14,10 @@ namespace {
 constexpr int64_t scored_logits = int64_t{1} << 22;  ///< that scoring computes at a time
 
 /// Rows of the prediction buffer of a cached purpose.
-int64_t predictions(const Config& config, const SessionShape& shape) {
+int64_t predictions(const Device& device, const Config& config, const SessionShape& shape) {
   if (shape.purpose == Purpose::scoring)
-    return head_chunk_rows(shape.pass_tokens(), config.model.vocab_size, scored_logits);
+    return head_chunk_rows(shape.pass_tokens(), config.model.vocab_size,
+                           {.logits = scored_logits, .least_rows = device.traits().head_chunk.least_rows});
   return shape.sequences;
 }
 }  // namespace
@@ -38,7 +39,7 @@ SessionBuffers SessionBuffers::allocate(Device& device, Arena& arena, const Conf
   b.number = arena.allocate("number", DType::f64, {1});
   if (shape.cached())
     b.prediction = arena.allocate("prediction", NumberTypes::of(config.run.precision).acc,
-                                  {predictions(config, shape), config.model.vocab_size});
+                                  {predictions(device, config, shape), config.model.vocab_size});
   if (shape.purpose == Purpose::scoring)
     b.rows = arena.allocate("rows to predict from", DType::i32, {b.prediction.dim(0)});
   return b;

@@ -74,8 +74,16 @@ Outputs by_head_loss(Ops& ops, const Inputs& in, Precision precision, Mode mode)
   Arena step("step", memory[0].data(), room), scratch("scratch", memory[1].data(), room);
   const NumberTypes types = NumberTypes::of(precision);
   const std::unique_ptr<Dispatcher> dispatcher = make_dispatcher(self, ops.device(), config.moe.num_experts);
-  Context c{
-      ops, self, *dispatcher, step, scratch, types, config.model, config.moe, config.parallel, chunk * vocabulary + 3};
+  Context c{ops,
+            self,
+            *dispatcher,
+            step,
+            scratch,
+            types,
+            config.model,
+            config.moe,
+            config.parallel,
+            HeadChunk{.logits = chunk * vocabulary + 3, .least_rows = 1}};
   const auto tensor = [&](const char* name, DType type, const Shape& shape, const Values& values) {
     const Tensor t = step.allocate(name, type, shape);
     upload_values(ops, t, values);
@@ -106,10 +114,13 @@ Outputs by_head_loss(Ops& ops, const Inputs& in, Precision precision, Mode mode)
 
 }  // namespace
 
-TEST_CASE("A chunk has at most so many logits, and at least one row") {
-  CHECK(head_chunk_rows(1000, 32000, int64_t{1} << 23) == 262);
-  CHECK(head_chunk_rows(100, 32000, int64_t{1} << 23) == 100);
-  CHECK(head_chunk_rows(100, 32000, 31999) == 1);
+TEST_CASE("A chunk has at most so many logits, and at least so many rows") {
+  const HeadChunk chunk{.logits = int64_t{1} << 23, .least_rows = 256};
+  CHECK(head_chunk_rows(1000, 32000, chunk) == 262);
+  CHECK(head_chunk_rows(100, 32000, chunk) == 100);
+  CHECK(head_chunk_rows(1000, 151936, chunk) == 256);
+  CHECK(head_chunk_rows(100, 151936, chunk) == 100);
+  CHECK(head_chunk_rows(100, 32000, {.logits = 31999, .least_rows = 1}) == 1);
 }
 
 TEST_CASE("The head in chunks is the head at once: loss, logits, gradients") {
