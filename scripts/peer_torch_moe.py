@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The peer that strand's CPU speed is measured against: one Mixture-of-Experts training step in plain PyTorch.
+"""The peer that strand's speed is measured against: one Mixture-of-Experts training step in plain PyTorch.
 
 It is what a careful user would write: tokens sorted by expert and one GEMM an expert, PyTorch's fused attention and
 RMSNorm, cross-entropy in row chunks that never hold all logits, fused AdamW, gradient clipping. The model is that of
@@ -8,6 +8,10 @@ configs/bench_tiny.yaml and configs/bench_small.yaml: softmax router with renorm
 Runs timed steps on random tokens and prints one JSON line. `--dtype fp32` computes everything in fp32, `--dtype
 autocast` keeps fp32 weights and runs matrix products in bf16 (torch.autocast). `--mode compiled` runs everything but the
 products of experts and the cross-entropy, which are written by hand, through torch.compile; it needs a C++ compiler.
+
+`--device cuda` runs on a GPU as a careful user would there: the experts' bf16 products are one call of PyTorch's
+grouped_mm, which reads the number of rows on the GPU, and cross-entropy is PyTorch's own, so that torch.compile sees the
+whole step.
 """
 import argparse
 import json
@@ -34,6 +38,7 @@ CE_CHUNK_ROWS = 512
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="tiny")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=["fp32", "autocast"], default="fp32")
     parser.add_argument("--mode", choices=["eager", "compiled"], default="eager")
     parser.add_argument("--batch", type=int, default=4, help="sequences")
@@ -107,6 +112,12 @@ grouped_linear = torch.compiler.disable(GroupedLinear.apply)
 chunked_cross_entropy = torch.compiler.disable(ChunkedCrossEntropy.apply)
 
 
+def grouped_mm(x, weight, rows_per_expert):
+    """The same in one call, for bf16 on a GPU."""
+    ends = torch.cumsum(rows_per_expert, 0).to(torch.int32)
+    return F.grouped_mm(x, weight.transpose(-2, -1), offs=ends)
+
+
 def normal(*shape, std=0.02):
     return nn.Parameter(torch.randn(*shape) * std)
 
@@ -141,11 +152,12 @@ class Layer(nn.Module):
         gates = gates / gates.sum(dim=-1, keepdim=True)
         expert_of_slot = chosen.reshape(-1)
         slot_of_row = torch.argsort(expert_of_slot, stable=True)
-        row_of_slot = torch.empty_like(slot_of_row).scatter_(0, slot_of_row, torch.arange(tokens * k))
-        rows = torch.zeros(e, dtype=torch.int64).scatter_add_(0, expert_of_slot, torch.ones_like(expert_of_slot))
-        gate_up = grouped_linear(h[slot_of_row // k].to(self.compute), self.gate_up.to(self.compute), rows)
+        row_of_slot = torch.empty_like(slot_of_row).scatter_(0, slot_of_row, torch.arange(tokens * k, device=x.device))
+        rows = torch.zeros(e, dtype=torch.int64, device=x.device).scatter_add_(0, expert_of_slot, torch.ones_like(expert_of_slot))
+        product = grouped_mm if x.is_cuda and self.compute == torch.bfloat16 else grouped_linear
+        gate_up = product(h[slot_of_row // k].to(self.compute), self.gate_up.to(self.compute), rows)
         z = F.silu(gate_up[:, :w]) * gate_up[:, w:]
-        y = grouped_linear(z, self.down.to(self.compute), rows)[row_of_slot].view(tokens, k, d)
+        y = product(z, self.down.to(self.compute), rows)[row_of_slot].view(tokens, k, d)
         load_balance = e / (k * tokens) * (rows * p.mean(dim=0)).sum()
         return (y * gates[..., None].to(y.dtype)).sum(dim=1), load_balance
 
@@ -174,7 +186,10 @@ class Model(nn.Module):
             x, load_balance = layer(x, self.rope, inputs.shape[0])
             auxiliary = auxiliary + LB_WEIGHT * load_balance
         x = F.rms_norm(x, (self.shape["D"],), self.norm, NORM_EPS).to(self.compute)
-        return chunked_cross_entropy(x, self.embed.to(self.compute), targets.reshape(-1)) + auxiliary
+        head = self.embed.to(self.compute)
+        if x.is_cuda:
+            return F.cross_entropy((x @ head.t()).float(), targets.reshape(-1)) + auxiliary
+        return chunked_cross_entropy(x, head, targets.reshape(-1)) + auxiliary
 
 
 def make_optimizer(model):
@@ -189,6 +204,7 @@ def main():
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(1)
+    torch.set_default_device(args.device)
     shape = SHAPES[args.shape]
     autocast = args.dtype == "autocast"
     model = Model(shape, torch.bfloat16 if autocast else torch.float32, args.tokens)
@@ -202,7 +218,7 @@ def main():
     def timed_step():
         inputs, targets = torch.randint(shape["V"], (2, args.batch, args.tokens))
         begin = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        with torch.autocast(args.device, torch.bfloat16, enabled=autocast):
             loss = run_model(inputs, targets)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
@@ -219,6 +235,7 @@ def main():
     tokens = args.batch * args.tokens
     print(json.dumps({
         "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if args.device == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "shape": args.shape,
         "dtype": args.dtype,
@@ -227,6 +244,7 @@ def main():
         "step_seconds": seconds,
         "tokens_per_second": {"best": tokens / min(seconds), "median": tokens / statistics.median(seconds)},
         "peak_resident_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        **({"peak_device_bytes": torch.cuda.max_memory_allocated()} if args.device == "cuda" else {}),
     }))
 
 
