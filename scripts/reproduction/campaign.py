@@ -22,6 +22,8 @@ import threading
 import time
 from pathlib import Path
 
+import routing
+import tables
 from plan import Plan, PlanError, decide
 
 TENTHS = 10
@@ -58,6 +60,11 @@ def write_whole(path, text):
         file.flush()
         os.fsync(file.fileno())
     os.replace(new, path)
+
+
+def in_lines(content):
+    """As JSON with a line for each key, which is short, and readable where it changes."""
+    return "{\n" + ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items()) + "\n}\n"
 
 
 def processor():
@@ -135,9 +142,12 @@ class Campaign:
     # ---- one run ----------------------------------------------------------------------------------------------------
 
     def do(self, run):
+        of_routing = self.plan.experiment(run.experiment).get("routing")
         settings = self.set_arguments([*run.settings, f"run.name={run.name}"])
         resolved = self.output("config", self.config, *settings)
         steps = int(self.value(resolved, "train", "steps"))
+        if of_routing:  # its checkpoints stay until it is analysed
+            settings += ["--set", f"train.keep_every={self.value(resolved, 'train', 'checkpoint_every')}"]
         endpoint = self.plan.content["endpoint"]
         at = [round(share * steps) for share in endpoint["evaluate_at"]]
         directory = self.runs_directory / run.name
@@ -151,7 +161,10 @@ class Campaign:
         tokens = evaluations[steps]["tokens"]
         if tokens < endpoint["least_tokens"]:
             raise PlanError(f"{self.validation}: {tokens} tokens are fewer than the plan's {endpoint['least_tokens']}")
-        write_whole(self.plan.result_file(run), self.result(run, rows, evaluations, resolved, log))
+        measured = self.result(run, rows, evaluations, resolved, log)
+        if of_routing:
+            measured["routing"] = self.analyse(directory, self.plan.experiment(run.experiment), steps)
+        write_whole(self.plan.result_file(run), in_lines(measured))
         for checkpoint in sorted((directory / "checkpoints").glob("step_*"))[:-1]:
             shutil.rmtree(checkpoint)
 
@@ -171,6 +184,22 @@ class Campaign:
             write_whole(kept, self.output("eval", str(checkpoint), "--data", self.validation, "--batch-size", "16", "--json"))
         return json.loads(kept.read_text(encoding="utf-8"))
 
+    def analyse(self, directory, experiment, steps):
+        """The routing at the stages that the plan names, on held-out text; clusters of tokens where it asks for them."""
+        what, kept = self.plan.content["routing"], directory / "analysis"
+        stages = [[round(share * steps) for share in pair] for pair in what["stages"]]
+        clusters = what["cluster_tokens"] if experiment.get("clusters") else 0
+        if not (kept / "complete").exists():
+            checkpoints = sorted({step for pair in stages for step in pair})
+            self.output("analyse", *[f"{directory}@{step}" for step in checkpoints], "--data", f"held-out={self.validation}",
+                        "--tokens", str(what["tokens"]), "--out", str(kept))
+            if clusters:
+                self.output("analyse", f"{directory}@{steps}", "--data", f"held-out={self.validation}", "--tokens",
+                            str(what["tokens"]), "--clusters", str(clusters), "--out", str(kept / "clusters"))
+            write_whole(kept / "complete", "")
+        return routing.summary(json.loads((kept / "analysis.json").read_text(encoding="utf-8")), stages,
+                               json.loads((kept / "clusters/analysis.json").read_text(encoding="utf-8")) if clusters else None)
+
     def result(self, run, rows, evaluations, resolved, log):
         measured = [row for row in rows if "expert_load" in row]
         names = [key for key in ("ce", "lb", "z", "sp", "cp", "o", "v", "entropy") if key in measured[-1]]
@@ -179,25 +208,25 @@ class Campaign:
         for tenth in range(TENTHS):
             part = [r for r in measured if tenth * steps < r["step"] * TENTHS <= (tenth + 1) * steps]
             for name in names:
-                tenths[name].append(sum(r[name] for r in part) / len(part) if part else None)
+                tenths[name].append(tables.rounded(sum(r[name] for r in part) / len(part)) if part else None)
         last = evaluations[max(evaluations)]
         losses = {str(step): evaluation["ce"] for step, evaluation in evaluations.items()}
         trained = [row for row in rows if row["step"] > 0]
         seconds = sum((b["tokens"] - a["tokens"]) / b["tokens_per_second"] for a, b in zip([{"tokens": 0}, *trained], trained))
-        device = re.search(r"^.*(?:threads|instructions).*$", log.read_text(encoding="utf-8", errors="replace"), re.M)
-        return json.dumps({
+        device = re.search(r"^(?:instructions of the kernels|device): .*$", log.read_text(encoding="utf-8", errors="replace"), re.M)
+        return {
             "run": run.name, "experiment": run.experiment, "protocol": run.protocol, "arm": run.arm, "seed": run.seed,
             "twin": run.twin, "settings": [*self.sets, *run.settings],
             "endpoint": {"loss": sum(losses.values()) / len(losses), "losses": losses, "tokens": last["tokens"]},
-            "terms_on_validation": {name: last[name] for name in names if name in last},
+            "terms_on_validation": {name: tables.rounded(last[name]) for name in names if name in last},
             "worst_expert_load": last["worst_expert_load"],
             "terms_by_tenth_of_training": tenths,
-            "training": {"steps": steps, "tokens": trained[-1]["tokens"], "seconds": round(seconds, 1),
+            "training": {"steps": steps, "tokens": trained[-1]["tokens"], "seconds": round(seconds, 3),
                          "skipped": sum(1 for row in trained if row["loss"] is None)},
             "place": {**self.place, "device": device.group(0).strip() if device else ""},
             "configuration_sha256": hashlib.sha256(resolved.encode()).hexdigest(),
             "finished": time.strftime("%Y-%m-%d", time.gmtime()),
-        }, indent=1) + "\n"
+        }
 
     # ---- all of them ------------------------------------------------------------------------------------------------
 

@@ -8,22 +8,11 @@ import math
 import sys
 from pathlib import Path
 
+import routing
 import student
 from page_text import CONTRADICTIONS, HEAD, NOT_RUN, PAPER_TABLES, PROBE
 from plan import Plan, noise, seeds_for
-
-
-def table(head, rows):
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
-def number(x, digits=4):
-    return "–" if x is None or not math.isfinite(x) else f"{x:+.{digits}f}".replace("-", "−")
-
-
-def plain(x, digits=4):
-    return "–" if x is None or not math.isfinite(x) else f"{x:.{digits}f}".replace("-", "−")
+from tables import number, plain, table
 
 
 def verdict(differences, effect):
@@ -163,7 +152,7 @@ def comparison(plan, name):
 def late_mean(result, term):
     """Over the second half of training, on training batches."""
     tenths = result["terms_by_tenth_of_training"][term]
-    return student.mean(tenths[len(tenths) // 2:])
+    return student.mean([tenth for tenth in tenths[len(tenths) // 2:] if tenth is not None])
 
 
 def mechanism(plan):
@@ -216,6 +205,8 @@ def make(plan):
         parts += [f"## {name}: {what['what']}\n", f"In the paper: {what['paper']}.\n", body or "Not run yet.", ""]
         if name == "R2" and mechanism(plan):
             parts += [mechanism(plan), ""]
+        if what.get("routing"):
+            parts += [routing.section(losses_of(plan, name), what["arms"], what.get("clusters")), ""]
     parts += ["## The paper's numbers\n", PAPER_TABLES, "", "## Where the paper contradicts itself\n", CONTRADICTIONS, "",
               "## What was not run\n", NOT_RUN]
     return "\n".join(parts).rstrip() + "\n"

@@ -117,7 +117,7 @@ class Miniature(unittest.TestCase):
                     "--val-fraction", "0.1")
         content = json.loads((SOURCES / "docs/reproduction/plan.json").read_text())
         content["endpoint"].update(data="val", least_tokens=100)
-        content["protocols"] = {"only": {"cost": 1, "set": ["train.steps=40", "train.checkpoint_every=1"]}}
+        content["protocols"] = {"only": {"what": "the only one", "cost": 1, "set": ["train.steps=40", "train.checkpoint_every=1"]}}
         content["experiments"]["R0"].update(protocols=["only"], seeds=[1])
         content["power"].update(least_seeds=1, most_seeds=1)
         self.plan_file = self.folder / "plan.json"
@@ -160,6 +160,27 @@ class Miniature(unittest.TestCase):
         subprocess.run(self.command("stopped", "R0"), cwd=self.folder, check=True)
         self.assertEqual(self.losses(), calm)
         self.assertEqual(self.plan.decision(), decision)
+
+    def test_routing_of_the_arms_is_analysed_and_shown(self):
+        content = json.loads(self.plan_file.read_text())
+        content["experiments"]["R2"]["arms"] = ["lb", "lb,sp,cp"]
+        content["power"].update(least_seeds=2, most_seeds=2)
+        self.plan_file.write_text(json.dumps(content))
+        plan = plan_module.Plan(self.plan_file)
+        subprocess.run(self.command("routing", "R0", "R2"), cwd=self.folder, check=True)
+        found = make_page.losses_of(plan, "R2")
+        self.assertEqual({arm: len(runs) for arm, runs in found.items()}, {"lb": 2, "lb,sp,cp": 2})
+        measured = found["lb"][101]["routing"]
+        self.assertEqual([stage["steps"] for stage in measured["stages"]],
+                         [[1, 2], [2, 3], [4, 5], [8, 9], [20, 21], [39, 40]])
+        # What strand says of the last pair, on its own; the checkpoints of earlier stages are gone.
+        kept = json.loads((self.folder / "routing/R2_only_lb_s101/analysis/analysis.json").read_text())
+        last = [entry for entry in kept["stability"] if entry["steps"] == [39, 40]][0]["top_1"]
+        self.assertAlmostEqual(measured["stages"][-1]["stability"]["top_1"], sum(last) / len(last), delta=1e-12)
+        self.assertEqual(len(list((self.folder / "routing/R2_only_lb_s101/checkpoints").glob("step_*"))), 1)
+        page = make_page.make(plan)
+        for words in ("| arm | steps 1 to 2 |", "**Figure 8**", "gain of `lb,sp,cp`"):
+            self.assertIn(words, page)
 
     def strand_says(self, checkpoint, loss):
         said = subprocess.run([STRAND, "eval", checkpoint, "--data", "val", "--batch-size", "16", "--json"],
