@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # Repeats experiments of arXiv 2602.14159 at a size that two cores afford, and makes docs/reproduction.md of the results.
 #
-#   scripts/reproduce.sh [EXPERIMENT...]     without a word: all of docs/reproduction/plan.json, in its order
-#   scripts/reproduce.sh --page              only makes the page again
+#   scripts/reproduce.sh [OPTION...] [EXPERIMENT...]     without a word: all of docs/reproduction/plan.json, in its order
+#   scripts/reproduce.sh --page                          only makes the page again
+#
+#   --set KEY=VALUE       in every run: run.device=cuda computes on a GPU
+#   --jobs N              runs at a time; without it as many as there are cores
+#   --priority ordinary   not the lowest
 #
 # It takes hours to days at the lowest priority, and can be stopped at any point and started again: a run goes on from
 # its newest checkpoint, and a run whose result lies in docs/reproduction/results/ is done. The number of seeds, the
@@ -18,6 +22,7 @@ page() { python3 scripts/reproduction/make_page.py; }
 case "${1:-}" in
   -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' scripts/reproduce.sh; exit 0 ;;
   --page) page; exit ;;
+  --set | --jobs | --priority) [ $# -ge 2 ] || { echo "reproduce.sh: $1 needs a value" >&2; exit 2; } ;;
   -*) echo "reproduce.sh: unknown option '$1'; see --help" >&2; exit 2 ;;
 esac
 

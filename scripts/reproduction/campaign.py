@@ -213,7 +213,7 @@ class Campaign:
         losses = {str(step): evaluation["ce"] for step, evaluation in evaluations.items()}
         trained = [row for row in rows if row["step"] > 0]
         seconds = sum((b["tokens"] - a["tokens"]) / b["tokens_per_second"] for a, b in zip([{"tokens": 0}, *trained], trained))
-        device = re.search(r"^(?:instructions of the kernels|device): .*$", log.read_text(encoding="utf-8", errors="replace"), re.M)
+        device = re.search(r"^(?:instructions of the kernels: .*|.* multiprocessors, .*)$", log.read_text(encoding="utf-8", errors="replace"), re.M)
         return {
             "run": run.name, "experiment": run.experiment, "protocol": run.protocol, "arm": run.arm, "seed": run.seed,
             "twin": run.twin, "settings": [*self.sets, *run.settings],

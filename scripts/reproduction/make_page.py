@@ -3,6 +3,7 @@
 
     make_page.py [PLAN [OUT]]
 """
+import collections
 import json
 import math
 import sys
@@ -57,9 +58,29 @@ def places(plan):
         return "No run is finished yet."
     rows = [[*key[:3], f"`{key[3]}`", str(len(speeds)), f"{min(speeds):.0f} to {max(speeds):.0f}"]
             for key, speeds in found.items()]
-    return (table(["CPU", "kernels", "program", "SHA-256 of it", "runs", "tokens/s"], rows) +
-            "\n\nThe speeds are those of runs at the lowest priority beside other work, and no benchmark. Results repeat bit by "
-            "bit on the same kind of processor and build only.")
+    return (table(["CPU", "device", "program", "SHA-256 of it", "runs", "tokens/s"], rows) +
+            "\n\nThe speeds are those of runs beside other runs, and no benchmark. Results repeat bit by bit on the same kind of "
+            "device and build only.")
+
+
+def on_a_cpu(plan):
+    """Runs of R0 that were also made on CPUs, in docs/reproduction/cpu: the same seeds, text and settings."""
+    files = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in sorted((plan.path.parent / "cpu").glob("*.json"))}
+    rows = []
+    for protocol in plan.experiment("R0")["protocols"]:
+        here = {run.name: plan.result(run) for run in plan.runs("R0") if run.protocol == protocol and plan.result(run)}
+        pairs = [(result["endpoint"]["loss"], files[f"{name}.json"]["endpoint"]["loss"])
+                 for name, result in here.items() if f"{name}.json" in files]
+        if len(pairs) < 2:
+            continue
+        row = student.interval([a - b for a, b in pairs])
+        rows.append([f"`{protocol}`", str(row.n), *(plain(student.mean([p[i] for p in pairs])) for i in (0, 1)),
+                     number(row.mean), f"{number(row.low)} to {number(row.high)}"])
+    if not rows:
+        return ""
+    cpus = sorted({f"{row['place']['cpu']}, {row['place']['device']}" for row in files.values()})
+    return ("\n\nThe same seeds on a GPU, and on a CPU (" + "; ".join(cpus) + "):\n\n" +
+            table(["protocol", "pairs", "GPU, nats", "CPU, nats", "difference", "95 % interval"], rows))
 
 
 def power(plan):
@@ -91,6 +112,7 @@ def noise_section(plan):
                      plain(1e6 * row.sd ** 2 * cost, 1)])
     text = table(["protocol", "what it is", "runs", "mean, nats", "sd of a run", "sd, last checkpoint alone", "twins",
                   "s_AA: rms of twins", "largest of twins", "cost", "variance × cost, 10⁻⁶"], rows)
+    text += on_a_cpu(plan)
     decision = plan.decision()
     if decision is None:
         done = sum(plan.result(run) is not None for run in plan.runs("R0"))
@@ -146,6 +168,9 @@ def comparison(plan, name):
     least = min(len(found.get(arm, {})) for arm in what["arms"])
     if least < planned:
         text += f"\n\n**Not complete: {least} of {planned} seeds.** The words of the last column may change."
+    devices = collections.Counter(result["place"]["device"] for arm in found.values() for result in arm.values())
+    if len(devices) > 1:
+        text += "\n\nRuns of this table by device: " + "; ".join(f"{n} on {device}" for device, n in devices.most_common()) + "."
     return text
 
 
@@ -206,7 +231,8 @@ def make(plan):
         if name == "R2" and mechanism(plan):
             parts += [mechanism(plan), ""]
         if what.get("routing"):
-            parts += [routing.section(losses_of(plan, name), what["arms"], what.get("clusters")), ""]
+            found = routing.section(losses_of(plan, name), what["arms"], what.get("clusters"))
+            parts += [found, ""] if found else []
     parts += ["## The paper's numbers\n", PAPER_TABLES, "", "## Where the paper contradicts itself\n", CONTRADICTIONS, "",
               "## What was not run\n", NOT_RUN]
     return "\n".join(parts).rstrip() + "\n"
