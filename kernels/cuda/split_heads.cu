@@ -21,20 +21,20 @@ constexpr int most_threads = 256;
 struct Heads {
   int tokens;  ///< S
   int heads, kv_heads, head_dim, half;
-  HeadNorm norm;
+  QkNorm norm;
 
   __device__ int normalized() const { return heads + kv_heads; }  ///< q and k
   __device__ int all() const { return heads + 2 * kv_heads; }
   __device__ int64_t width() const { return static_cast<int64_t>(all()) * head_dim; }
   __device__ bool is_q(int head) const { return head < heads; }
-  /// Columns that share one rstd, and which rstd of the block that is (per_head: one a head; full: q, then k).
+  /// Columns that share one rstd, and which rstd of the block that is (head: one a head; full: q, then k).
   __device__ int norm_of(int head) const {
-    if (norm == HeadNorm::per_head) return head;
+    if (norm == QkNorm::head) return head;
     return is_q(head) ? 0 : 1;
   }
 };
 
-Heads heads_of(const HeadLayout& l, HeadNorm norm) {
+Heads heads_of(const HeadLayout& l, QkNorm norm) {
   return {static_cast<int>(l.tokens),   static_cast<int>(l.heads),          static_cast<int>(l.kv_heads),
           static_cast<int>(l.head_dim), static_cast<int>(l.rotary_dim / 2), norm};
 }
@@ -68,10 +68,10 @@ struct Norms {
   __device__ const float* weight(const Heads& l, int head) const {
     const float* weight = l.is_q(head) ? q_weight : k_weight;
     const int index = l.is_q(head) ? head : head - l.heads;
-    return l.norm == HeadNorm::full ? weight + static_cast<int64_t>(index) * l.head_dim : weight;
+    return l.norm == QkNorm::full ? weight + static_cast<int64_t>(index) * l.head_dim : weight;
   }
   __device__ float* rstd(const Heads& l, int64_t token, int norm) const {
-    if (l.norm == HeadNorm::full) return (norm == 0 ? q_rstd : k_rstd) + token;
+    if (l.norm == QkNorm::full) return (norm == 0 ? q_rstd : k_rstd) + token;
     return norm < l.heads ? q_rstd + token * l.heads + norm : k_rstd + token * l.kv_heads + norm - l.heads;
   }
 };
@@ -112,7 +112,7 @@ __device__ void sum_by_norm(const Heads& l, float* sums, const Term& term) {
     if (lane == 0) sums[head] = sum;
   }
   __syncthreads();
-  if (l.norm != HeadNorm::full) return;
+  if (l.norm != QkNorm::full) return;
   float total = 0;
   if (threadIdx.x < 2) {
     const int begin = threadIdx.x == 0 ? 0 : l.heads, end = threadIdx.x == 0 ? l.heads : l.normalized();
@@ -125,7 +125,7 @@ __device__ void sum_by_norm(const Heads& l, float* sums, const Term& term) {
 
 /// Columns behind one sum.
 __device__ inline float norm_width(const Heads& l, int head) {
-  if (l.norm == HeadNorm::per_head) return static_cast<float>(l.head_dim);
+  if (l.norm == QkNorm::head) return static_cast<float>(l.head_dim);
   return static_cast<float>(l.head_dim) * static_cast<float>(l.is_q(head) ? l.heads : l.kv_heads);
 }
 
@@ -137,7 +137,7 @@ __global__ void __launch_bounds__(most_threads)
   GPU_DYN_SHARED(float, rstds);  // [H + G]
   const int64_t token = blockIdx.x;
   const T* row = qkv + token * l.width();
-  const bool normalized = l.norm != HeadNorm::none;
+  const bool normalized = l.norm != QkNorm::none;
   if (normalized) {
     sum_by_norm<N>(l, rstds, [&](int head, int column) {
       float x[N], squares = 0;
@@ -146,9 +146,9 @@ __global__ void __launch_bounds__(most_threads)
       for (int j = 0; j < N; ++j) squares += x[j] * x[j];
       return squares;
     });
-    const int count = l.norm == HeadNorm::full ? 2 : l.normalized();
+    const int count = l.norm == QkNorm::full ? 2 : l.normalized();
     for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) {
-      const int head = l.norm == HeadNorm::full && i == 1 ? l.heads : i;
+      const int head = l.norm == QkNorm::full && i == 1 ? l.heads : i;
       rstds[i] = 1.0f / sqrtf(rstds[i] / norm_width(l, head) + eps);
       *norms.rstd(l, token, i) = rstds[i];
     }
@@ -188,7 +188,7 @@ __global__ void __launch_bounds__(most_threads)
                       Norms norms, int64_t count, T* __restrict__ dqkv, float* partial, int64_t partial_width,
                       float* dweight_in_memory) {
   GPU_DYN_SHARED(float, shared);
-  const bool normalized = l.norm != HeadNorm::none;
+  const bool normalized = l.norm != QkNorm::none;
   float* means = shared;  // [H + G]
   // Where the gradients do not fit into shared memory, they are the block's own in device memory.
   const int columns = l.normalized() * l.head_dim;
@@ -258,7 +258,7 @@ __global__ void __launch_bounds__(most_threads)
   if (!normalized) return;
   float* out = partial + blockIdx.x * partial_width;
   for (int64_t c = threadIdx.x; c < partial_width; c += blockDim.x) {
-    if (l.norm == HeadNorm::full) {
+    if (l.norm == QkNorm::full) {
       out[c] = dweight[c];
       continue;
     }
@@ -301,7 +301,7 @@ void CudaOps::run(const SplitHeadsBackward& op) {
   const Norms norms{data<float>(op.q_weight), data<float>(op.k_weight), data<float>(op.q_rstd), data<float>(op.k_rstd)};
   const JoinShape shape(op);
   const int64_t count = l.sequences * l.tokens, grid = shape.grid, weights = shape.weights();
-  const bool normalized = op.norm != HeadNorm::none;
+  const bool normalized = op.norm != QkNorm::none;
   float* partial = normalized ? workspace_of<float>(op, shape.workspace()) : nullptr;
   float* in_memory = normalized && !shape.in_shared ? partial + grid * shape.sums_floats() : nullptr;
   dispatch_act(op.dqkv.dtype, [&](auto tag) {

@@ -110,16 +110,16 @@ Shape statistics(const HeadLayout& l) {
   return {l.sequences, l.heads, l.tokens};
 }
 
-int64_t norm_width(const HeadLayout& l, HeadNorm norm, int64_t heads) {
-  return norm == HeadNorm::full ? heads * l.head_dim : l.head_dim;
+int64_t norm_width(const HeadLayout& l, QkNorm norm, int64_t heads) {
+  return norm == QkNorm::full ? heads * l.head_dim : l.head_dim;
 }
-Shape rstd_shape(const HeadLayout& l, HeadNorm norm, int64_t heads) {
-  return {l.sequences * l.tokens, norm == HeadNorm::full ? 1 : heads};
+Shape rstd_shape(const HeadLayout& l, QkNorm norm, int64_t heads) {
+  return {l.sequences * l.tokens, norm == QkNorm::full ? 1 : heads};
 }
 
-SplitHeads split_heads(Stage& s, const HeadLayout& l, HeadNorm norm) {
+SplitHeads split_heads(Stage& s, const HeadLayout& l, QkNorm norm) {
   SplitHeads op{.layout = l, .qkv = s.act("qkv", fused(l)), .rotary = rotary_table(s, l), .norm = norm, .eps = eps};
-  if (norm != HeadNorm::none) {
+  if (norm != QkNorm::none) {
     op.q_weight = s.acc("q weight", {norm_width(l, norm, l.heads)});
     op.k_weight = s.acc("k weight", {norm_width(l, norm, l.kv_heads)});
     op.q_rstd = s.acc_out(rstd_shape(l, norm, l.heads));
@@ -135,7 +135,7 @@ SplitHeads split_heads(Stage& s, const HeadLayout& l, HeadNorm norm) {
 
 TEST_CASE("SplitHeads: each norm, partial rotation, grouped heads") {
   for (const HeadLayout& l : layouts) {
-    for (HeadNorm norm : {HeadNorm::none, HeadNorm::per_head, HeadNorm::full}) {
+    for (QkNorm norm : {QkNorm::none, QkNorm::head, QkNorm::full}) {
       INFO(describe(l) << " norm " << int(norm));
       compare_all([&](Stage& s) {
         const SplitHeads op = split_heads(s, l, norm);
@@ -143,7 +143,7 @@ TEST_CASE("SplitHeads: each norm, partial rotation, grouped heads") {
         s.report("q", op.q, {.terms = terms});
         s.report("k", op.k, {.terms = terms});
         s.report("v", op.v);
-        if (norm == HeadNorm::none) return;
+        if (norm == QkNorm::none) return;
         s.report("q_rstd", op.q_rstd, {.terms = terms});
         s.report("k_rstd", op.k_rstd, {.terms = terms});
       });
@@ -153,8 +153,8 @@ TEST_CASE("SplitHeads: each norm, partial rotation, grouped heads") {
 
 TEST_CASE("SplitHeadsBackward: each norm, partial rotation, grouped heads") {
   for (const HeadLayout& l : layouts) {
-    for (HeadNorm norm : {HeadNorm::none, HeadNorm::per_head, HeadNorm::full}) {
-      if (norm != HeadNorm::none && l.head_dim == 1) continue;  // the gradient of x/|x| is 0: nothing but rounding
+    for (QkNorm norm : {QkNorm::none, QkNorm::head, QkNorm::full}) {
+      if (norm != QkNorm::none && l.head_dim == 1) continue;  // the gradient of x/|x| is 0: nothing but rounding
       INFO(describe(l) << " norm " << int(norm));
       compare_all([&](Stage& s) {
         SplitHeadsBackward op{.layout = l,
@@ -163,7 +163,7 @@ TEST_CASE("SplitHeadsBackward: each norm, partial rotation, grouped heads") {
                               .dv = s.act("dv", kv_shape(l)),
                               .rotary = rotary_table(s, l),
                               .norm = norm};
-        if (norm != HeadNorm::none) {
+        if (norm != QkNorm::none) {
           const std::vector<Values> rstd = reference_values(s, [&](Stage& r) {
             const SplitHeads forward = split_heads(r, l, norm);
             r.report("q", forward.q_rstd);
@@ -180,7 +180,7 @@ TEST_CASE("SplitHeadsBackward: each norm, partial rotation, grouped heads") {
         op.dqkv = s.act_out(fused(l));
         s.run(op);
         s.report("dqkv", op.dqkv, {.terms = norm_width(l, norm, l.heads)});
-        if (norm == HeadNorm::none) return;
+        if (norm == QkNorm::none) return;
         s.report("dq_weight", op.dq_weight, {.terms = l.sequences * l.tokens * l.heads});
         s.report("dk_weight", op.dk_weight, {.terms = l.sequences * l.tokens * l.kv_heads});
       });
