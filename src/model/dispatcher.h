@@ -47,6 +47,13 @@ struct ExpertsKept {
   Tensor dz_pairs;  ///< [packed home rows, F] act, SP's gradient of z; there when SP has one and rows travel
 };
 
+/// Gram matrices of the rows of each token's experts, for the terms that look at pairs of them. None where K = 1 or no
+/// such term is measured. They are small and kept under every kind of recomputation.
+struct PairGrams {
+  Tensor z;  ///< [T, K, K] acc, of the experts' z (SP)
+  Tensor y;  ///< [T, K, K] acc, of their outputs (O)
+};
+
 /// The experts of one layer in one micro-step, as all passes over them need them.
 struct ExpertLayer {
   const LayerTensors& w;
@@ -54,6 +61,7 @@ struct ExpertLayer {
   const ExpertsKept& kept;
   const FeedForwardKept& shared;      ///< of the shared expert; its tensor is none where there is no such expert
   Tensor x;                           ///< [T, D] act
+  PairGrams grams;                    ///< none in generation
   const LossContext* loss = nullptr;  ///< none in generation
 };
 
@@ -120,7 +128,7 @@ class Dispatcher {
   /// z [R, F] and y of the part are there and begin their journey home.
   virtual void return_z(Context& c, const ForwardRows& rows, size_t part, const Tensor& z) = 0;
   virtual void return_y(Context& c, const ForwardRows& rows, size_t part, const Tensor& y) = 0;
-  /// Waits for all that comes home; then Routing::gram_z is there and, where rows travel, SP's gradient of z.
+  /// Waits for all that comes home; then PairGrams::z is there and, where rows travel, SP's gradient of z.
   virtual void finish(Context& c, const ForwardRows& rows) = 0;
 
   // ---- backward: begin, then for each part in turn receive, return_dx and x_again, then finish

@@ -48,6 +48,10 @@ const Routing& Transformer::routing(int64_t moe_layer) const {
   return kept_.at(static_cast<size_t>(moe_layer + config_.model.dense_layers)).routing;
 }
 
+const PairGrams& Transformer::pair_grams(int64_t moe_layer) const {
+  return kept_.at(static_cast<size_t>(moe_layer + config_.model.dense_layers)).grams;
+}
+
 std::vector<std::pair<std::string, Tensor>> Transformer::residual_streams() const {
   std::vector<std::pair<std::string, Tensor>> streams;
   for (size_t layer = 0; layer < kept_.size(); ++layer) {
@@ -117,6 +121,7 @@ ExpertLayer Transformer::expert_layer(int64_t layer, const LossContext& loss) co
           .kept = kept.experts,
           .shared = kept.feed_forward,
           .x = kept.ffn_normed,
+          .grams = kept.grams,
           .loss = &loss};
 }
 
@@ -157,7 +162,10 @@ void Transformer::forward(const Batch& batch, const LossContext& loss, Recompute
     if (layer == 0) context_.part("embedding (forward)");
     if (layer == 0)
       context_.ops(Embedding{.tokens = batch.inputs, .table = parameters_.weights().embed, .x = kept.x_in});
-    if (is_moe(layer)) kept.routing = Routing::allocate(context_, batch, loss);
+    if (is_moe(layer)) {
+      kept.routing = Routing::allocate(context_, batch, loss);
+      kept.grams = allocate_pair_grams(context_, t, loss);
+    }
     std::optional<Arena::Scope> block, experts;
     if (recompute == Recompute::block) block.emplace(step);
     allocate_block(kept, batch);
