@@ -52,6 +52,20 @@ struct Foreign {
   }
 };
 
+/// The imported checkpoint holds the tensors and options of the model that was exported.
+inline void require_same_model(const Foreign& foreign, const hf::ImportSummary& summary) {
+  const Checkpoint before(foreign.dir / "run/step_00000000"), after(summary.checkpoint);
+  REQUIRE(before.model().items().size() == after.model().items().size());
+  for (const auto& [name, item] : before.model().items()) {
+    INFO(name);
+    CHECK(after.model().at(name).entry->shape == item.entry->shape);
+    CHECK(numbers(after.model(), name) == numbers(before.model(), name));
+  }
+  const Config read = checkpoint_config(after);
+  CHECK(read.model == foreign.config.model);
+  CHECK(read.moe == foreign.config.moe);
+}
+
 inline NamedTensor& named(std::vector<NamedTensor>& tensors, const std::string& name) {
   for (NamedTensor& t : tensors)
     if (t.name == name) return t;
