@@ -27,7 +27,7 @@ struct Heads {
   __device__ int all() const { return heads + 2 * kv_heads; }
   __device__ int64_t width() const { return static_cast<int64_t>(all()) * head_dim; }
   __device__ bool is_q(int head) const { return head < heads; }
-  /// Columns that share one rstd, and which rstd of the block that is (head: one a head; full: q, then k).
+  /// Which of the token's norms normalizes a head: its own, or 0 for all of q and 1 for all of k.
   __device__ int norm_of(int head) const {
     if (norm == QkNorm::head) return head;
     return is_q(head) ? 0 : 1;
@@ -59,7 +59,7 @@ struct Parts {
   }
 };
 
-/// Weights and statistics of the two norms; nullptr without.
+/// Weights and statistics of the norms of q and k. All are nullptr in a model without them.
 struct Norms {
   const float *q_weight, *k_weight;
   float *q_rstd, *k_rstd;
@@ -76,7 +76,8 @@ struct Norms {
   }
 };
 
-/// Where a group of columns stands in the rotation: sign is that of the partner's sine, 0 for columns that stay.
+/// Where a group of columns stands in the rotation. `sign` is that of the partner's sine; columns that are not rotated
+/// have 0.
 struct Turn {
   int partner, angle;
   float sign;
@@ -87,7 +88,7 @@ __device__ inline Turn turn_of(const Heads& l, int column) {
   return {column, 0, 0.0f};
 }
 
-/// x turned by the angles of a position: x cos + sign partner sin.
+/// Turns x by the angles of a position: x cos + sign partner sin.
 template <int N>
 __device__ void turn(const Heads& l, const float* rotary, int position, const Turn& t, float sign,
                      const float (&partner)[N], float (&x)[N]) {
@@ -99,8 +100,9 @@ __device__ void turn(const Heads& l, const float* rotary, int position, const Tu
   for (int j = 0; j < N; ++j) x[j] = x[j] * cosine[j] + sign * partner[j] * sine[j];
 }
 
-/// Per-head or full sums of `term(head, column)` (a group of columns summed), into `sums`, one for each norm. A warp
-/// owns a head; for a norm over all heads, the first warp then adds what the heads have, in order. All threads call it.
+/// Writes to `sums` the sum of `term(head, column)`, which sums over a group of columns, for each norm: one a head, or
+/// one over all heads of q and one of k. A warp owns a head; for a norm over all heads, two threads then add what the
+/// heads have, in order. All threads of the block call it.
 template <int N, typename Term>
 __device__ void sum_by_norm(const Heads& l, float* sums, const Term& term) {
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
@@ -123,13 +125,13 @@ __device__ void sum_by_norm(const Heads& l, float* sums, const Term& term) {
   __syncthreads();
 }
 
-/// Columns behind one sum.
+/// How many columns share the norm of a head.
 __device__ inline float norm_width(const Heads& l, int head) {
   if (l.norm == QkNorm::head) return static_cast<float>(l.head_dim);
   return static_cast<float>(l.head_dim) * static_cast<float>(l.is_q(head) ? l.heads : l.kv_heads);
 }
 
-// Reads a row of qkv (its q and k a second and third time from cache) and writes each element once.
+// A block reads a row of qkv, whose q and k it reads again from cache, and writes each element once.
 template <typename T, int N>
 __global__ void __launch_bounds__(most_threads)
     split_heads_kernel(Heads l, const T* __restrict__ qkv, const float* __restrict__ rotary, Norms norms, float eps,
@@ -179,9 +181,10 @@ __global__ void __launch_bounds__(most_threads)
   }
 }
 
-// A block walks tokens with the stride of the grid; its part of the gradients of the norms' weights is `dweight`
-// [H + G, A] in shared memory, each element of it a thread's own, and goes to `partial` at the end, for a norm of each
-// head the sum over heads. Reads qkv, dq, dk and dv once from memory and once from cache, writes dqkv once.
+// A block walks tokens with the stride of the grid. It sums its part of the gradients of the norms' weights in
+// `dweight` [H + G, A] in shared memory, where each element belongs to one thread, and writes it to `partial` at the
+// end; where all heads share their weights, it sums over heads first. It reads qkv, dq, dk and dv once from memory and
+// once from cache, and writes dqkv once.
 template <typename T, int N>
 __global__ void __launch_bounds__(most_threads)
     join_heads_kernel(Heads l, Parts<const T> from, const float* __restrict__ rotary, const T* __restrict__ qkv,
@@ -252,7 +255,7 @@ __global__ void __launch_bounds__(most_threads)
       }
       store(dqkv + token * l.width() + head * l.head_dim + column, dy);
     }
-    __syncthreads();  // the next token's means
+    __syncthreads();  // `means` is free for the next token
   }
 
   if (!normalized) return;
@@ -271,7 +274,8 @@ __global__ void __launch_bounds__(most_threads)
   }
 }
 
-/// body(Count<8>) where heads and half rotary widths are multiples of 8 and addresses allow it, else body(Count<1>).
+/// Calls body(Count<8>) where heads and half rotary widths are multiples of 8 and addresses allow it, else
+/// body(Count<1>).
 template <typename Body>
 void with_head_access(const HeadLayout& l, std::initializer_list<const Tensor*> tensors, const Body& body) {
   if (l.rotary_dim % 16 == 0) return with_access<8>(l.head_dim, tensors, body);
