@@ -1,5 +1,5 @@
 #pragma once
-// An exported model whose files a test may spoil before it is imported.
+// A model in Hugging Face's format, for tests of import.
 #include <algorithm>
 
 #include "export/hf_export.h"

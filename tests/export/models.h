@@ -105,7 +105,7 @@ inline void set_deepseek_v2(Config& c) {
   c.moe.routed_scale = 1.5;
 }
 
-/// The class has neither groups of experts below its default nor norms by default.
+/// Ling 2.0 has groups of experts. Its norms of heads are off here, because they are on by default.
 inline void set_bailing(Config& c) {
   set_glm4(c);
   c.moe.num_experts = 16;

@@ -129,7 +129,7 @@ TEST_CASE("Tensors that do not fit are named") {
   }
   SECTION("with two names") {
     foreign.edit_tensors([](auto& t) {
-      t.push_back(tensor_of<float>("model.layers.1.mlp.experts.down_proj", {1}, {1}));  // stacked, and one by one
+      t.push_back(tensor_of<float>("model.layers.1.mlp.experts.down_proj", {1}, {1}));  // the experts are there stacked and one by one
     });
     CHECK_THAT(foreign.refusal(), Contains("model.layers.1.mlp.experts.down_proj"));
   }
@@ -238,7 +238,7 @@ TEST_CASE("A tied model and the two names of its one matrix") {
     CHECK(numbers(untied.model(), "lm_head.weight").back() == Approx(values.back() + 1e-3));
     CHECK(numbers(untied.model(), "lm_head.weight").front() == values.front());
 
-    // The head's name alone.
+    // The head is there, and the embedding is not.
     add_head(0);
     foreign.edit_tensors([&](auto& t) { std::erase_if(t, [&](auto& x) { return x.name == embedding; }); });
     const hf::ImportSummary alone = hf::import_model(foreign.dir / "hf", foreign.dir / "alone");
@@ -246,7 +246,7 @@ TEST_CASE("A tied model and the two names of its one matrix") {
     CHECK(count_of(alone.notes, head) == 1);
     CHECK(numbers(Checkpoint(alone.checkpoint).model(), "embed_tokens.weight") == values);
 
-    // Neither; and a model that is not tied needs both.
+    // Without both there is no model, and one that is not tied needs both.
     foreign.edit_tensors([&](auto& t) { std::erase_if(t, [&](auto& x) { return x.name == head; }); });
     CHECK_THAT(foreign.refusal("neither"), Contains("missing") && Contains(embedding));
     add_head(0);

@@ -21,7 +21,8 @@ const std::vector<HeadLayout> layouts = [] {
       {.sequences = 1, .tokens = 64, .heads = 2, .kv_heads = 2, .head_dim = 64, .rotary_dim = 64},
       {.sequences = 2, .tokens = 200, .heads = 3, .kv_heads = 1, .head_dim = 20, .rotary_dim = 10},
       {.sequences = 1, .tokens = 129, .heads = 1, .kv_heads = 1, .head_dim = 33, .rotary_dim = 2},
-      // The widths that GPU kernels have tiles for, and between them; sequences beyond one block of queries.
+      // Heads of the widths that GPU kernels have tiles for, and of widths between these; sequences of more than one
+      // block of queries.
       {.sequences = 1, .tokens = 133, .heads = 2, .kv_heads = 1, .head_dim = 32, .rotary_dim = 32},
       {.sequences = 1, .tokens = 70, .heads = 4, .kv_heads = 2, .head_dim = 96, .rotary_dim = 96},
       {.sequences = 2, .tokens = 130, .heads = 2, .kv_heads = 1, .head_dim = 128, .rotary_dim = 64},
@@ -37,11 +38,11 @@ const std::vector<HeadLayout> layouts = [] {
   tokens_of_one_head(block_sizes::attention);
   tokens_of_one_head(block_sizes::norm_rows);
   tokens_of_one_head(block_sizes::split_tokens);
-  // Heads that are cut into parts, and as many as are not (on one thread; on more, more of these are cut).
+  // The backward pass cuts heads into parts where there are few of them for its threads: numbers about that limit.
   for (int64_t heads : around(block_sizes::whole_heads_per_thread)) {
     all.push_back({.sequences = 1, .tokens = 66, .heads = 2 * heads, .kv_heads = heads, .head_dim = 3});
   }
-  // Columns of a norm over all heads.
+  // A norm over all heads, about the number of columns that are summed at a time.
   for (int64_t heads : around(block_sizes::norm_columns / 8)) {
     all.push_back({.sequences = 1, .tokens = 35, .heads = heads, .kv_heads = heads, .head_dim = 8, .rotary_dim = 8});
   }
@@ -242,7 +243,8 @@ TEST_CASE("AttentionBackward") {
       const Tolerance tolerance{.terms = (l.tokens + std::max(l.head_dim, l.value_width())) * (l.heads / l.kv_heads),
                                 .roundings = 2};
       s.report("dv", op.dv, tolerance, Bits::same_on_as_many_threads);
-      if (l.tokens == 1) return;  // one key: its probability is 1 whatever q and k are, dq = dk = 0 but for rounding
+      if (l.tokens == 1)
+        return;  // the probability of one key is 1 whatever q and k are: dq and dk are nothing but rounding
       s.report("dq", op.dq, tolerance);
       s.report("dk", op.dk, tolerance, Bits::same_on_as_many_threads);
     });
