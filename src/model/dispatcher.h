@@ -102,10 +102,11 @@ class Dispatcher {
  public:
   virtual ~Dispatcher() = default;
 
-  // ---- routing: the phases count and sort
-  /// Fills Routing::map and the counts of rows, from the selection that `r` holds.
+  // ---- routing
+  /// Allocates Routing::map and, where rows travel, what counts them.
   virtual void allocate_maps(Context& c, Routing& r) = 0;
-  /// The counts of rows begin their journey to the ranks of their experts.
+  /// Fills Routing::map from the selection that `r` holds. Where rows travel, it also counts them, and the counts begin
+  /// their journey to the ranks of their experts.
   virtual void sort(Context& c, const TokenSample& sample, const Routing& r) = 0;
   /// Learns how many rows come to this rank. Where rows travel, this is the only time that the host reads what the
   /// device computed: it waits for the copy of the counts, which goes by a stream of its own, and not for what was
