@@ -178,6 +178,31 @@ inline std::string make_checkpoint(const Config& config, const std::string& pare
   return save_checkpoint(parent, contents);
 }
 
+/// The model of the first class, in a checkpoint beside which a test may write.
+struct StoredModel {
+  TemporaryDirectory dir;
+  Config config = config_of(class_cases[0]);
+  Checkpoint checkpoint{make_checkpoint(config, dir / "run")};
+};
+
+/// Runs `action` with a disk that is full at the first call that changes it, then at the second, and so on up to the
+/// last. Each run must fail but for one more at the end, which meets no full disk. `look` is called after each run.
+/// Returns the number of runs.
+template <typename Action, typename Look>
+int fail_at_each_call(const Action& action, const Look& look) {
+  int calls = 0;
+  for (bool reached = true; reached; ++calls) {
+    FailingLayer layer(calls);
+    const InterposedFileLayer interposed(layer);
+    const std::string error = error_of(action);
+    reached = layer.reached();
+    INFO("call " << calls << ": " << error);
+    CHECK(error.empty() != reached);
+    look();
+  }
+  return calls;
+}
+
 /// A tensor's elements as numbers, whatever their type.
 inline std::vector<double> numbers(const TensorSource& source, const std::string& name) {
   const auto& item = source.at(name);
