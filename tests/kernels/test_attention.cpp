@@ -250,3 +250,31 @@ TEST_CASE("AttentionBackward") {
     });
   }
 }
+
+TEST_CASE("an error about a gradient of attention names the gradient") {
+  double memory[64] = {};
+  const auto tensor = [&](const Shape& shape) { return Tensor{memory, DType::f64, shape}; };
+  const HeadLayout layout{.sequences = 1, .tokens = 2, .heads = 2, .kv_heads = 1, .head_dim = 2};
+  const Tensor q = tensor({1, 2, 2, 2}), k = tensor({1, 1, 2, 2}), wrong = tensor({1, 2, 2, 3}), rows = tensor({2, 4});
+  SplitHeadsBackward split{.layout = layout, .dq = q, .dk = k, .dv = k, .dqkv = tensor({2, 8})};
+  CHECK_NOTHROW(split.check());
+  split.dq = wrong;
+  CHECK_THROWS_WITH(split.check(), Catch::StartsWith("SplitHeadsBackward: dq is"));
+  AttentionBackward attention{.layout = layout,
+                              .q = q,
+                              .k = k,
+                              .v = k,
+                              .out = rows,
+                              .lse = tensor({1, 2, 2}),
+                              .dout = rows,
+                              .delta = tensor({1, 2, 2}),
+                              .dq = q,
+                              .dk = k,
+                              .dv = k};
+  CHECK_NOTHROW(attention.check());
+  attention.dv = wrong;
+  CHECK_THROWS_WITH(attention.check(), Catch::StartsWith("AttentionBackward: dv is"));
+  attention.dv = k;
+  attention.delta = tensor({1, 2});
+  CHECK_THROWS_WITH(attention.check(), Catch::StartsWith("AttentionBackward: delta is"));
+}
