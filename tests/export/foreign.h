@@ -66,6 +66,15 @@ inline void require_same_model(const Foreign& foreign, const hf::ImportSummary& 
   CHECK(read.moe == foreign.config.moe);
 }
 
+/// Puts `value` at a key of a config.json that is fine otherwise. The import must be refused by that key, and say why.
+inline void check_refused(const Foreign& foreign, nlohmann::json config, const std::string& key,
+                          const nlohmann::json& value, const std::string& why) {
+  INFO(key << " = " << value);
+  config[key] = value;
+  put(foreign.dir / "hf/config.json", config.dump());
+  CHECK_THAT(foreign.refusal(), Catch::Contains("config.json: " + key) && Catch::Contains(why));
+}
+
 inline NamedTensor& named(std::vector<NamedTensor>& tensors, const std::string& name) {
   for (NamedTensor& t : tensors)
     if (t.name == name) return t;

@@ -79,12 +79,8 @@ TEST_CASE("DeepSeek-MoE: without shared experts, with renormalized weights, with
 TEST_CASE("DeepSeek-MoE: configurations that our models cannot follow, by key") {
   const Foreign foreign(config_of({"DeepseekForCausalLM", set_deepseek}), "", "DeepseekForCausalLM");
   const json whole = read_json(foreign.dir / "hf/config.json");
-  const auto refuses = [&](const char* key, const json& value, const std::string& says) {
-    INFO(key << " = " << value);
-    json changed = whole;
-    changed[key] = value;
-    put(foreign.dir / "hf/config.json", changed.dump());
-    CHECK_THAT(foreign.refusal(), Contains("config.json: " + std::string(key)) && Contains(says));
+  const auto refuses = [&](const char* key, const json& value, const std::string& why) {
+    check_refused(foreign, whole, key, value, why);
   };
   refuses("moe_layer_freq", 2, "only know 1");
   refuses("scoring_func", "sigmoid", "softmax");
@@ -178,12 +174,8 @@ TEST_CASE("DeepSeek-V2: configurations that our models cannot follow, by key") {
   json whole = read_json(foreign.dir / "hf/config.json");
   whole["n_group"] = 5;  // to which greedy pays no attention
   whole["topk_group"] = 2;
-  const auto refuses = [&](const char* key, const json& value, const std::string& says) {
-    INFO(key << " = " << value);
-    json changed = whole;
-    changed[key] = value;
-    put(foreign.dir / "hf/config.json", changed.dump());
-    CHECK_THAT(foreign.refusal(), Contains("config.json: " + std::string(key)) && Contains(says));
+  const auto refuses = [&](const char* key, const json& value, const std::string& why) {
+    check_refused(foreign, whole, key, value, why);
   };
   refuses("topk_method", "group_limited_greedy", "two best experts");
   refuses("topk_method", "noaux_tc", "greedy");

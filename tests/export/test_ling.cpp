@@ -190,12 +190,8 @@ TEST_CASE("Ling 2.0: files that are damaged or quantized, by tensor") {
 
 TEST_CASE("Ling 2.0: configurations that our models cannot follow, by key") {
   const LingModel foreign;
-  const auto refuses = [&](const char* key, const json& value, const std::string& says) {
-    INFO(key << " = " << value);
-    json changed = ling_json();
-    changed[key] = value;
-    put(foreign.dir / "hf/config.json", changed.dump());
-    CHECK_THAT(foreign.refusal(), Contains("config.json: " + std::string(key)) && Contains(says));
+  const auto refuses = [&](const char* key, const json& value, const std::string& why) {
+    check_refused(foreign, ling_json(), key, value, why);
   };
   refuses("use_qkv_bias", true, "false");
   refuses("use_bias", true, "false");
