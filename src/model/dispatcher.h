@@ -65,7 +65,7 @@ struct ExpertLayer {
   const LossContext* loss = nullptr;  ///< none in generation
 };
 
-/// The first forward pass of a layer, or the second one under recomputation, of what backward needs.
+/// The first forward pass of a layer, or a second one that recomputes what backward needs.
 enum class ForwardPass : uint8_t { first, again };
 
 /// One forward pass of a layer. The tensors that only this pass needs come from scratch, in the scope of the caller.

@@ -79,7 +79,6 @@ class Transformer {
     FeedForwardKept feed_forward;  ///< of a dense layer, or the shared expert of a MoE layer
     ExpertsKept experts;
   };
-  enum class Pass : uint8_t { first, again };
 
   bool is_moe(int64_t layer) const { return layer >= config_.model.dense_layers; }
   bool has_feed_forward(int64_t layer) const {
@@ -92,7 +91,7 @@ class Transformer {
   void forward(const Batch& batch, const LossContext& loss, Recompute recompute);
   void allocate_block(LayerKept& kept, const Batch& batch);
   void allocate_feed_forward(LayerKept& kept, int64_t layer, const Batch& batch);
-  void attention_half(int64_t layer, const Batch& batch, Pass pass);
+  void attention_half(int64_t layer, const Batch& batch, ForwardPass pass);
   void ffn_half(int64_t layer, const LossContext& loss);
   /// The experts of a MoE layer, with what their passes need.
   ExpertLayer expert_layer(int64_t layer, const LossContext& loss) const;
