@@ -10,6 +10,7 @@ import sys
 
 import torch
 import yaml
+from hf_models import BACKBONES, IMPORTS, backbone_model, randomize
 from parity_bench import ROOT, Failure, check
 from safetensors.torch import load_file, save_file
 
@@ -184,3 +185,43 @@ def training_case(bench, name, model, import_model):
     except Failure:
         return f"{len(gradients)} gradients, {STEPS} steps of AdamW; smallest gap of a choice {gap:.1e}"
     raise Failure(f"{one} is 1 % larger in the file, and strand verify passes")
+
+
+# The classes whose training is compared: every one of transformers, and those that it does not have.
+TRAINED = [name for name in IMPORTS if "," not in name] + ["import qwen2_moe, zero biases and shared experts",
+                                                           "import glm4_moe, groups of experts",
+                                                           "import deepseek_v2, yarn", "import qwen3_moe, yarn",
+                                                           "import deepseek_v2, yarn, latent of queries, tied"]
+
+
+def train_case(bench, name):
+    """Gradients and steps against autograd through the class."""
+    if name in BACKBONES:
+        model, renamed = backbone_model(name), BACKBONES[name][1]
+    else:
+        model, renamed = IMPORTS[name](), None
+        randomize(model)
+    for parameter, t in model.named_parameters():  # what strand does not have, or does not train
+        if "mlp.shared_expert" in parameter and "shared_experts" not in parameter or parameter.endswith("bias"):
+            t.requires_grad_(False)
+
+    def import_model(model, short):
+        folder = bench.folder / f"{short}_model"
+        with torch.no_grad():
+            for parameter, t in model.named_parameters():
+                if "shared_expert_gate" in parameter:
+                    t.fill_(1.0)
+        model.save_pretrained(folder)
+        if renamed:
+            renamed(folder, bench.folder / f"{short}_renamed")
+            folder = bench.folder / f"{short}_renamed"
+        checkpoint = bench.folder / f"{short}_checkpoint" / "step_00000000"
+        bench.run("import", folder, "--out", checkpoint)
+        return checkpoint
+
+    return training_case(bench, f"train {name}", model, import_model)
+
+
+def cases(bench):
+    for name in [*TRAINED, *BACKBONES]:
+        yield f"train {name}", lambda name=name: train_case(bench, name)

@@ -29,6 +29,10 @@ BASE = {
     "train": {"steps": 3, "global_batch_size": 4, "micro_batch_size": 4},
 }
 
+# Options of a model with latent attention. Nothing is 2 or 4 wide, where reordering rows would be its own inverse.
+LATENT = {"model.attention": "mla", "model.kv_latent": 34, "model.nope_head_dim": 14, "model.rope_head_dim": 10,
+          "model.value_head_dim": 18, "model.num_kv_heads": 4, "model.head_dim": 24}
+
 ODD_LINES = [
     "Hello, world!", " leading space", "  two leading spaces", "trailing space ", "trailing spaces   ", "a", " ", "  ",
     "   ", "tab\there", "\ttab first", "two\t\ttabs", "line\nbreak", "\nnewline first", "newline last\n", "a\n\n\nb",

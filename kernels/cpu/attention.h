@@ -79,7 +79,7 @@ inline void transpose_rows(const float* from, int64_t wide, float scale, float* 
   }
 }
 
-/// The first `rows` columns of from [padded(A), 64], scaled by column, as rows of `to`.
+/// Writes the first `rows` columns of from [padded(A), 64], each times its scale, as rows of `to`.
 template <typename T>
 void unpack_columns(const float* from, const float* scale, int64_t rows, int64_t head_dim, T* to, int64_t to_stride) {
   using namespace simd;
@@ -98,7 +98,7 @@ void unpack_columns(const float* from, const float* scale, int64_t rows, int64_t
   }
 }
 
-/// Keys or values as f32: the tensor itself, or `rows` rows of it widened into `buffer`.
+/// Returns `count` elements of keys or values as f32: the tensor itself, or a copy of it, widened, in `buffer`.
 inline const float* widened(const float* from, int64_t /*count*/, float* /*buffer*/) {
   return from;
 }
@@ -112,7 +112,7 @@ inline const float* widened(const bf16* from, int64_t count, float* buffer) {
 template <typename T>
 constexpr bool needs_widening = !std::is_same_v<T, float>;
 
-/// Lanes before key `row` of a 16 x 16 square on the diagonal are queries that may not see it.
+/// A mask of the lanes before lane `row`: in a 16 x 16 square on the diagonal, the queries that may not see key `row`.
 inline simd::vint before(int64_t row) {
   constexpr int32_t numbers[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   simd::vint lane;
@@ -134,7 +134,8 @@ void for_each_band(bool diagonal, int64_t keys, const Body& body) {
   }
 }
 
-/// out [keys, 64] = rows · packed, band by band: S^T from keys and packed queries, dP^T from values and packed dO.
+/// out [keys, 64] = rows · packed, band by band. It gives S^T from keys and packed queries, and dP^T from values and
+/// packed dO.
 inline void scores(const float* rows, int64_t head_dim, const float* packed, bool diagonal, int64_t keys, float* out) {
   for_each_band(diagonal, keys, [&](const Band& band) {
     const int64_t column = band.first_vector * simd::width;

@@ -46,7 +46,7 @@ struct KeySums {
   float *dk, *dv;
 };
 
-/// The scores of the tile become probabilities, and dP^T becomes dS^T = P (dP − Δ).
+/// Turns the scores of the tile into probabilities, and dP^T into dS^T = P (dP − Δ).
 void softmax_backward(const Tiles& t, bool diagonal, int64_t keys) {
   using namespace simd;
   for (int64_t v = 0; v < block_vectors; ++v) {
@@ -97,7 +97,7 @@ void pair_of_blocks(const Tiles& t, const HeadLayout& l, const float* keys, cons
   });
 }
 
-/// The tensors of one query head, at its first row; out and dout at its columns, rows H·U apart.
+/// Where the tensors of one query head begin. Rows of out and dout lie H·U elements apart.
 template <typename T>
 struct Head {
   const T *q, *out, *dout;
@@ -168,7 +168,7 @@ struct Partition {
     const bool even = kv_heads % threads == 0 || kv_heads >= block_sizes::whole_heads_per_thread * threads;
     parts = even ? 1 : std::min(units, (4 * threads + kv_heads - 1) / kv_heads);
   }
-  /// First unit of a part: unit u costs u mod blocks + 1 pairs of blocks.
+  /// The first unit of a part. Unit u costs u mod blocks + 1 pairs of blocks.
   int64_t begin(int64_t part) const {
     if (part == parts) return units;
     const int64_t whole = blocks * (blocks + 1) / 2;
@@ -183,7 +183,7 @@ struct Buffers {
   Buffers(Workspace& memory, const AttentionBackward& op)
       : Buffers(memory, op, Partition(op.layout, omp_get_max_threads())) {}
   ThreadBuffers worker;
-  float* part_sums;  ///< [key/value heads, parts, S · (Ap + Up)]: dk, then dv; none where no head is cut into parts
+  float* part_sums;  ///< [key/value heads, parts, S · (Ap + Up)]: dk, then dv; nullptr where no head is cut into parts
 
  private:
   Buffers(Workspace& memory, const AttentionBackward& op, const Partition& cut)

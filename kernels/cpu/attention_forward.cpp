@@ -59,7 +59,7 @@ void softmax_lanes(const Tiles& t, int64_t vector, int64_t keys) {
   store(t.total + vector * width, load(t.total + vector * width) * factor + total);
 }
 
-/// In the squares on the diagonal, gives no weight to keys that come after a query.
+/// Sets the scores of keys that come after their query to −∞, in the squares on the diagonal.
 void mask_diagonal(float* scores, int64_t keys) {
   for (int64_t k = 0; k < keys; ++k) {
     float* square = scores + k * block + k / width * width;
@@ -90,8 +90,8 @@ void attend(const Tiles& t, const float* keys, const float* values, const HeadLa
   });
 }
 
-/// One block of queries of one head. q, k, v at the head's first row, out at the head's columns in the sequence's first
-/// row.
+/// Computes one block of queries of one head. q, k and v point to the head's first row, and out to the head's columns
+/// in the first row of the sequence.
 template <typename T>
 void query_block(const Tiles& t, const HeadLayout& l, int64_t index, const T* q, const T* k, const T* v, T* out,
                  float* lse) {

@@ -3,11 +3,12 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <vector>
+
+#include "core/clock.h"
 
 #ifdef __AVX512BF16__
 #include <immintrin.h>
@@ -67,11 +68,6 @@ float bf16_loop() {
   return total;
 }
 #endif
-
-double now() {
-  using namespace std::chrono;
-  return duration<double>(steady_clock::now().time_since_epoch()).count();
-}
 
 /// What one thread did in a round.
 struct alignas(64) Part {

@@ -1,4 +1,4 @@
-// Attention: choice of kernels, and Δ of the backward.
+// Attention: the choice of kernels by type, and Δ, which the backward pass computes first.
 #include <algorithm>
 #include <cmath>
 

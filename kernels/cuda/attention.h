@@ -14,8 +14,6 @@ namespace strand::gpu {
 constexpr int most_head_dim = 256;
 
 struct AttentionShape {
-  bool one_width() const { return head_dim == value_dim; }
-
   int sequences, tokens;  ///< B, S
   int heads, kv_heads;    ///< H, G
   int head_dim;           ///< A
@@ -24,6 +22,7 @@ struct AttentionShape {
   bool whole_chunks;      ///< rows of heads begin at multiples of 16 bytes (bf16 only)
 
   static AttentionShape of(const HeadLayout& layout, bool whole);
+  bool one_width() const { return head_dim == value_dim; }
 };
 
 /// The tensors of ops/attention.h. lse is in natural logarithms.
@@ -46,7 +45,7 @@ void attention_forward(const AttentionForwardTensors<__nv_bfloat16>& tensors, co
                        cudaStream_t stream);
 void attention_forward(const AttentionForwardTensors<float>& tensors, const AttentionShape& shape, cudaStream_t stream);
 
-/// delta is given; the three gradients are written.
+/// Writes dq, dk and dv. The caller has computed delta (ops/attention.h).
 void attention_backward(const AttentionBackwardTensors<__nv_bfloat16>& tensors, const AttentionShape& shape,
                         cudaStream_t stream);
 void attention_backward(const AttentionBackwardTensors<float>& tensors, const AttentionShape& shape,

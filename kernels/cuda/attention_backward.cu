@@ -13,8 +13,8 @@ namespace {
 using bf16 = __nv_bfloat16;
 
 constexpr int warps = 4, threads = 32 * warps;
-/// Blocks on a multiprocessor, for the compiler's choice of registers; 0: it sees to that itself. With 2, none is
-/// spilled.
+/// How many blocks the compiler leaves registers for on a multiprocessor. 0 leaves the choice to it; where it would
+/// spill registers, 2 prevents that.
 template <int WIDTH, int VALUES>
 constexpr int blocks = WIDTH == VALUES ? 0 : 2;
 constexpr float log2_e = 1.4426950408889634f;
@@ -151,8 +151,8 @@ __global__ void __launch_bounds__(threads, blocks<WIDTH, VALUES>)
   const int sequence = sequence_head / shape.heads, head = sequence_head % shape.heads;
   const int kv_head = sequence * shape.kv_heads + head / (shape.heads / shape.kv_heads);
   const int first_query = static_cast<int>(gridDim.y - 1 - blockIdx.y) * Tiles::queries;  // the longest first
-  const int behind_keys = min(first_query + Tiles::queries, shape.tokens);
-  const int steps = ceil_div(behind_keys, KEYS);
+  const int end_of_keys = min(first_query + Tiles::queries, shape.tokens);
+  const int steps = ceil_div(end_of_keys, KEYS);
   const int lane = static_cast<int>(threadIdx.x) % 32, strip = static_cast<int>(threadIdx.x) / 32 * STRIPS * 16;
 
   const auto fetch = [&](int step) {
@@ -191,8 +191,8 @@ __global__ void __launch_bounds__(threads, blocks<WIDTH, VALUES>)
     __syncthreads();
     const bf16* const k_tile = stages + step % 2 * Tiles::stage_elements;
     const bf16* const v_tile = k_tile + KEYS * stride;
-    const int behind = first_query - step * KEYS + strip;  // query − key
-    if (behind + STRIPS * 16 > 0) {                        // some query of this warp sees some key
+    const int ahead = first_query - step * KEYS + strip;  // of the warp's first query over the first key
+    if (ahead + STRIPS * 16 > 0) {                        // some query of this warp sees some key
       float p[STRIPS][KEYS / 8][4] = {}, ds[STRIPS][KEYS / 8][4] = {};
       multiply_rows<WIDTH>(p, q_tile, strip, k_tile);
       multiply_rows<VALUES>(ds, dout_tile, strip, v_tile);
@@ -203,7 +203,7 @@ __global__ void __launch_bounds__(threads, blocks<WIDTH, VALUES>)
 #pragma unroll
           for (int e = 0; e < 4; ++e) {
             const int query = s * 16 + lane / 4 + e / 2 * 8, key = j * 8 + lane % 4 * 2 + e % 2;
-            const float x = key <= query + behind ? exp2f(p[s][j][e] * scale - lse[s][e / 2]) : 0.0f;
+            const float x = key <= query + ahead ? exp2f(p[s][j][e] * scale - lse[s][e / 2]) : 0.0f;
             ds[s][j][e] = x * (ds[s][j][e] - delta[s][e / 2]);
           }
       multiply_registers<WIDTH>(dq, ds, k_tile, column);

@@ -1,11 +1,12 @@
-// Attention in fp32 by fused multiply-add: the form for f32 activations, of any head widths up to 256.
+// Attention in fp32 by fused multiply-add, for f32 activations and heads of any width up to 256.
 //
 // A block of 256 threads works on 32 queries against 32 keys at a time, all of it in shared memory. Of a 32 x 32 matrix
 // of scores, thread (ty, tx), ty = thread / 16 and tx = thread % 16, owns rows ty, ty + 16 and columns tx, tx + 16; of
 // a 32 x A matrix, rows ty, ty + 16 and columns tx, tx + 16, tx + 32, …, which are C columns in registers. Tiles of
-// values, which are U wide, are the same: C is enough for the wider of the two.
-// Each gradient has one owner, and every sum one order.
+// values, which are U wide, have the same form: C is enough for the wider of the two. Each gradient has one owner, and
+// every sum one order.
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/gpu.cuh"
@@ -15,14 +16,15 @@ namespace strand::gpu {
 namespace {
 
 constexpr int rows = 32, threads = 256;
-constexpr int score_stride = rows + 1;  // columns of scores are read, too
+constexpr int score_stride = rows + 1;  // odd, so that columns of scores are read without bank conflicts too
 
 /// Kernels are made for WIDTHS widths: 1 where values are as wide as keys, so that they need no second one, or 2.
 template <int WIDTHS>
 __device__ inline int value_dim(const AttentionShape& shape) {
   return WIDTHS == 1 ? shape.head_dim : shape.value_dim;
 }
-/// Blocks of the backward on a multiprocessor, for the compiler's choice of registers; 0: it sees to that itself.
+/// How many blocks of the backward pass the compiler leaves registers for on a multiprocessor. 0 leaves the choice to
+/// it.
 template <int WIDTHS>
 constexpr int backward_blocks = WIDTHS == 1 ? 0 : 1;
 
@@ -33,19 +35,19 @@ constexpr int stride = C * 16 + 1;
 template <int C>
 constexpr int tile_elements = rows* stride<C>;
 
-/// 32 rows of a matrix in global memory, from `data` on; what lies outside of `count` rows counts as zero.
+/// 32 rows of a matrix in global memory, from `data` on. Rows from `count` on do not exist and count as zero.
 struct Rows {
   float* data;
   int stride, count;
 };
 
-/// Of q, k and their gradients (width A), or of v and dv (width U).
+/// Rows of one head, from row `first` on, of q, k or their gradients (width A), or of v or dv (width U).
 __device__ inline Rows head_rows(const float* tensor, const AttentionShape& shape, int width, int head, int first) {
   return {const_cast<float*>(tensor) + (static_cast<int64_t>(head) * shape.tokens + first) * width, width,
           shape.tokens - first};
 }
 
-/// Of out and dout.
+/// Rows of one head, from row `first` on, of out or dout.
 __device__ inline Rows token_rows(const float* tensor, const AttentionShape& shape, int width, int sequence, int head,
                                   int first) {
   const int stride = shape.heads * width;
@@ -84,8 +86,8 @@ __device__ inline void store_scores(float* scores, const float (&c)[2][2], const
     for (int j = 0; j < 2; ++j) scores[(at.y + 16 * i) * score_stride + at.x + 16 * j] = c[i][j];
 }
 
-/// sums[i][c] += Σ_k scores[y + 16 i][k] b[k][x + 16 c], or with the scores transposed.
 enum class Scores { as_they_are, transposed };
+/// sums[i][c] += Σ_k scores[y + 16 i][k] b[k][x + 16 c], or with the scores transposed.
 template <Scores SCORES, int C>
 __device__ void multiply_scores(float (&sums)[2][C], const float* scores, const float* b, const Place& at) {
   for (int k = 0; k < rows; ++k) {
@@ -114,7 +116,7 @@ __device__ void store_rows(const Rows& to, const float (&sums)[2][C], const floa
   }
 }
 
-/// Over the 16 threads that share rows.
+// The maximum and the sum over the 16 threads that share rows.
 __device__ inline float row_max(float x) {
   for (int offset = 8; offset > 0; offset /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, offset));
   return x;
@@ -137,12 +139,12 @@ __global__ void __launch_bounds__(threads, 2) forward_kernel(AttentionForwardTen
   const int sequence = sequence_head / shape.heads, head = sequence_head % shape.heads;
   const int kv_head = sequence * shape.kv_heads + head / (shape.heads / shape.kv_heads);
   const int first_query = static_cast<int>(gridDim.y - 1 - blockIdx.y) * rows;
-  const int behind_keys = min(first_query + rows, shape.tokens);
+  const int end_of_keys = min(first_query + rows, shape.tokens);
   const Place at;
 
   load_tile<C>(q, head_rows(t.q, shape, shape.head_dim, sequence_head, first_query), shape.head_dim);
   float out[2][C] = {}, largest[2] = {-INFINITY, -INFINITY}, sum[2] = {};
-  for (int key = 0; key < behind_keys; key += rows) {
+  for (int key = 0; key < end_of_keys; key += rows) {
     __syncthreads();
     load_tile<C>(kv, head_rows(t.k, shape, shape.head_dim, kv_head, key), shape.head_dim);
     __syncthreads();
@@ -200,7 +202,8 @@ __device__ void probabilities(float* p, float* ds, const float* q, const float* 
   store_scores(ds, dp, at);
 }
 
-/// lse and Δ of this thread's two queries; those behind the sequence have dout = 0, and any finite lse does.
+/// Loads lse and Δ of this thread's two queries. Queries past the end of the sequence have dout = 0, so that any finite
+/// lse gives them no gradient.
 __device__ inline void load_statistics(float (&lse)[2], float (&delta)[2], const AttentionBackwardTensors<float>& t,
                                        const AttentionShape& shape, int sequence_head, int first_query,
                                        const Place& at) {
@@ -216,7 +219,7 @@ __device__ inline void load_statistics(float (&lse)[2], float (&delta)[2], const
 template <int C>
 constexpr size_t backward_bytes = sizeof(float) * (4 * tile_elements<C> + 2 * rows * score_stride);
 
-// dk, dv of 32 keys: the block goes through the queries of all heads of its group that see them.
+// A block owns dk and dv of 32 keys and goes through the queries of all heads of its group that see them.
 template <int C, int WIDTHS>
 __global__ void __launch_bounds__(threads, backward_blocks<WIDTHS>)
     keys_kernel(AttentionBackwardTensors<float> t, AttentionShape shape) {
@@ -257,7 +260,7 @@ __global__ void __launch_bounds__(threads, backward_blocks<WIDTHS>)
   store_rows(head_rows(t.dv, shape, values, kv_head, first_key), dv, ones, values, at);
 }
 
-// dq of 32 queries: the block goes through the keys that they see.
+// A block owns dq of 32 queries and goes through the keys that they see.
 template <int C, int WIDTHS>
 __global__ void __launch_bounds__(threads, backward_blocks<WIDTHS>)
     queries_kernel(AttentionBackwardTensors<float> t, AttentionShape shape) {
@@ -273,14 +276,14 @@ __global__ void __launch_bounds__(threads, backward_blocks<WIDTHS>)
   const int sequence = sequence_head / shape.heads, head = sequence_head % shape.heads;
   const int kv_head = sequence * shape.kv_heads + head / (shape.heads / shape.kv_heads);
   const int first_query = static_cast<int>(gridDim.y - 1 - blockIdx.y) * rows;
-  const int behind_keys = min(first_query + rows, shape.tokens);
+  const int end_of_keys = min(first_query + rows, shape.tokens);
   const Place at;
 
   load_tile<C>(q, head_rows(t.q, shape, shape.head_dim, sequence_head, first_query), shape.head_dim);
   load_tile<C>(dout, token_rows(t.dout, shape, values, sequence, head, first_query), values);
   float lse[2], delta[2], dq[2][C] = {};
   load_statistics(lse, delta, t, shape, sequence_head, first_query, at);
-  for (int key = 0; key < behind_keys; key += rows) {
+  for (int key = 0; key < end_of_keys; key += rows) {
     __syncthreads();
     load_tile<C>(k, head_rows(t.k, shape, shape.head_dim, kv_head, key), shape.head_dim);
     load_tile<C>(v, head_rows(t.v, shape, values, kv_head, key), values);
@@ -312,30 +315,37 @@ void launch_backward(const AttentionBackwardTensors<float>& tensors, const Atten
              shape);
 }
 
+template <int VALUE>
+using Constant = std::integral_constant<int, VALUE>;
+
+/// Calls body(C, WIDTHS), both as constants, with the smallest tiles that hold keys and values.
+template <typename Body>
+void with_tiles(const AttentionShape& shape, const Body& body) {
+  constexpr int most = most_head_dim / 16;
+  if (!shape.one_width()) {
+    if (std::max(shape.head_dim, shape.value_dim) <= 64) return body(Constant<4>{}, Constant<2>{});
+    return body(Constant<most>{}, Constant<2>{});
+  }
+  if (shape.head_dim <= 32) return body(Constant<2>{}, Constant<1>{});
+  if (shape.head_dim <= 64) return body(Constant<4>{}, Constant<1>{});
+  if (shape.head_dim <= 128) return body(Constant<8>{}, Constant<1>{});
+  body(Constant<most>{}, Constant<1>{});
+}
+
 }  // namespace
 
 void attention_forward(const AttentionForwardTensors<float>& tensors, const AttentionShape& shape,
                        cudaStream_t stream) {
-  if (!shape.one_width()) {
-    if (std::max(shape.head_dim, shape.value_dim) <= 64) return launch_forward<4, 2>(tensors, shape, stream);
-    return launch_forward<most_head_dim / 16, 2>(tensors, shape, stream);
-  }
-  if (shape.head_dim <= 32) return launch_forward<2, 1>(tensors, shape, stream);
-  if (shape.head_dim <= 64) return launch_forward<4, 1>(tensors, shape, stream);
-  if (shape.head_dim <= 128) return launch_forward<8, 1>(tensors, shape, stream);
-  launch_forward<most_head_dim / 16, 1>(tensors, shape, stream);
+  with_tiles(shape, [&](auto c, auto widths) {
+    launch_forward<decltype(c)::value, decltype(widths)::value>(tensors, shape, stream);
+  });
 }
 
 void attention_backward(const AttentionBackwardTensors<float>& tensors, const AttentionShape& shape,
                         cudaStream_t stream) {
-  if (!shape.one_width()) {
-    if (std::max(shape.head_dim, shape.value_dim) <= 64) return launch_backward<4, 2>(tensors, shape, stream);
-    return launch_backward<most_head_dim / 16, 2>(tensors, shape, stream);
-  }
-  if (shape.head_dim <= 32) return launch_backward<2, 1>(tensors, shape, stream);
-  if (shape.head_dim <= 64) return launch_backward<4, 1>(tensors, shape, stream);
-  if (shape.head_dim <= 128) return launch_backward<8, 1>(tensors, shape, stream);
-  launch_backward<most_head_dim / 16, 1>(tensors, shape, stream);
+  with_tiles(shape, [&](auto c, auto widths) {
+    launch_backward<decltype(c)::value, decltype(widths)::value>(tensors, shape, stream);
+  });
 }
 
 }  // namespace strand::gpu

@@ -16,7 +16,7 @@ using bf16 = __nv_bfloat16;
 constexpr int warps = 4, threads = 32 * warps;
 constexpr float log2_e = 1.4426950408889634f, ln_2 = 0.6931471805599453f;
 
-/// Tiles for heads of up to WIDTH elements, and VALUES elements of a value; what is wider than A or U is zero.
+/// Tiles for keys of up to WIDTH elements and values of up to VALUES elements. Columns past A or U are zero.
 template <int WIDTH, int VALUES, int STRIPS, int KEYS>
 struct Forward {
   static constexpr int queries = warps * STRIPS * 16, key_pairs = KEYS / 16, value_pairs = VALUES / 16;
@@ -24,7 +24,8 @@ struct Forward {
   static constexpr size_t shared_bytes = sizeof(bf16) * (stride * (queries + KEYS) + value_stride * KEYS);
 };
 
-/// The running softmax of one strip; index 0 and 1: the rows lane / 4 and lane / 4 + 8. Scores are in units of log 2.
+/// The running softmax of one strip. A lane holds two of its rows: row lane / 4 has index 0, row lane / 4 + 8 index 1.
+/// Scores are in units of log 2.
 struct Softmax {
   float largest[2] = {-INFINITY, -INFINITY};
   float sum[2] = {};  ///< of this lane's columns
@@ -63,7 +64,8 @@ struct Softmax {
   }
 };
 
-/// Scales the scores of a strip that starts at query `query` against keys from `key` on; −∞ where a key is later.
+/// Scales the scores of a strip whose first query is `query`, against keys from `key` on. A key that is later than the
+/// query gets −∞.
 template <int SCORES>
 __device__ inline void scale_and_mask(float (&scores)[SCORES][4], float scale, int query, int key) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -90,7 +92,7 @@ __global__ void __launch_bounds__(threads) forward_kernel(AttentionForwardTensor
   const int sequence = sequence_head / shape.heads, head = sequence_head % shape.heads;
   const int kv_head = sequence * shape.kv_heads + head / (shape.heads / shape.kv_heads);
   const int first_query = static_cast<int>(gridDim.y - 1 - blockIdx.y) * Tiles::queries;
-  const int behind_keys = min(first_query + Tiles::queries, shape.tokens);
+  const int end_of_keys = min(first_query + Tiles::queries, shape.tokens);
   const int strip = static_cast<int>(threadIdx.x) / 32 * STRIPS * 16;  // this warp's first query within the tile
   const int last_query = first_query + strip + STRIPS * 16 - 1;
 
@@ -108,7 +110,7 @@ __global__ void __launch_bounds__(threads) forward_kernel(AttentionForwardTensor
 
   float out[STRIPS][2 * Tiles::value_pairs][4] = {};
   Softmax softmax[STRIPS];
-  for (int key = 0; key < behind_keys; key += KEYS) {
+  for (int key = 0; key < end_of_keys; key += KEYS) {
     float scores[STRIPS][2 * Tiles::key_pairs][4] = {};
     const bool seen = key <= last_query;  // by some query of this warp
     ptx::cp_async_wait<0>();
@@ -124,7 +126,7 @@ __global__ void __launch_bounds__(threads) forward_kernel(AttentionForwardTensor
     }
     ptx::cp_async_wait<0>();
     __syncthreads();  // v is there, and everybody has left k
-    if (key + KEYS < behind_keys) fetch_keys(key + KEYS);
+    if (key + KEYS < end_of_keys) fetch_keys(key + KEYS);
     if (seen) multiply_registers<VALUES>(out, scores, v_tile);
   }
 

@@ -9,14 +9,15 @@
 
 namespace strand::gpu {
 
-/// U. Square tiles of less than 256 columns are for keys and values of one width, so that kernels need no second one.
+/// Returns U. Where tiles of keys and values are equal and have less than 256 columns, U is A: those kernels are only
+/// launched for one width, and need no second one.
 template <int WIDTH, int VALUES>
 __device__ inline int value_dim(const AttentionShape& shape) {
   return WIDTH == VALUES && WIDTH < most_head_dim ? shape.head_dim : shape.value_dim;
 }
 
-/// Of one head S rows of `width` elements, one after the other: A for q, k and their gradients, U for v and dv. The
-/// window over rows [first, S).
+/// The window over rows [first, S) of one head, whose S rows of `width` elements lie one after the other. The width is
+/// A for q, k and their gradients, and U for v and dv.
 __device__ inline Window head_rows(const __nv_bfloat16* tensor, const AttentionShape& shape, int width, int head,
                                    int first) {
   return {.data = tensor + (static_cast<int64_t>(head) * shape.tokens + first) * width,
@@ -26,7 +27,7 @@ __device__ inline Window head_rows(const __nv_bfloat16* tensor, const AttentionS
           .whole_chunks = shape.whole_chunks};
 }
 
-/// out, dout of one head: S rows, H·U elements apart. The window over rows [first, S).
+/// The window over rows [first, S) of one head of out or dout, whose rows lie H·U elements apart.
 __device__ inline Window token_rows(const __nv_bfloat16* tensor, const AttentionShape& shape, int width, int sequence,
                                     int head, int first) {
   const int stride = shape.heads * width;

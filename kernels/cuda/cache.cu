@@ -27,7 +27,8 @@ struct Places {
   }
 };
 
-// rows[sequence, g, position, a] = from[b, g, s, a], rows and from of `width` elements: a thread moves one element.
+// rows[sequence, g, position, a] = from[b, g, s, a]. Rows of both have `width` elements, and a thread moves one
+// element.
 template <typename T>
 __global__ void __launch_bounds__(threads)
     append_kernel(const T* __restrict__ from, T* __restrict__ rows, Places places, AttentionShape shape, int width,
@@ -40,7 +41,8 @@ __global__ void __launch_bounds__(threads)
   rows[(places.first_row(token, g, shape.kv_heads) + places.position[token]) * width + a] = from[i];
 }
 
-/// The elements of one row that belong to a lane; 0 behind the `width` of the row.
+/// Loads the ELEMENTS elements of a row from `first` on, which belong to one lane. Those past the `width` of the row
+/// are zero.
 template <typename T, int ELEMENTS>
 __device__ inline void load_elements(float (&x)[ELEMENTS], const T* row, int first, int width, bool whole_chunks) {
 #pragma unroll
@@ -76,22 +78,21 @@ struct Running {
   }
 };
 
-/// What the blocks that share a token and head hand to merge_kernel: sums relative to their largest score.
+/// What the blocks that share a token and head hand to merge_kernel. Sums are relative to the block's largest score.
 struct CacheParts {
   float* largest;  ///< [B·S, H, parts]
   float* sum;      ///< [B·S, H, parts]
   float* value;    ///< [B·S, H, parts, U]
 };
 
-// A block owns one token, up to HEADS query heads of one key/value head, and part blockIdx.z of the token's positions.
-// LANES lanes share a key, ELEMENTS elements each, so 256 / LANES keys are worked on at a time; every group of lanes
-// keeps a running softmax of its own over keys group, group + groups, …; at the end they are merged in the order of the
-// groups. Reads the keys and values up to the token's position once for HEADS heads; where values are the beginnings of
-// keys (values is nullptr), once in all. Block (token, key/value head and some of its query heads, part of the
-// positions).
+// A block owns one token, up to HEADS query heads of one key/value head, and a part of the token's positions: the grid
+// is (token, key/value head and block of its query heads, part of the positions). LANES lanes share a key, ELEMENTS
+// elements each, so the block works on 256 / LANES keys at a time. Each group of lanes keeps a running softmax of its
+// own over the keys group, group + groups, …, and at the end the groups are merged in their order. The block reads each
+// of its keys and values once for HEADS heads. Where a value is the beginning of its key (`values` is nullptr), it
+// reads the key alone.
 template <typename T, int LANES, int ELEMENTS, int HEADS>
-__global__ void __launch_bounds__(threads, ELEMENTS > 8 ? 1 : 0)  // 1: none of its registers is spilled
-
+__global__ void __launch_bounds__(threads, ELEMENTS > 8 ? 1 : 0)  // with 1, no register is spilled
     cache_attention_kernel(const T* __restrict__ q, const T* __restrict__ keys, const T* __restrict__ values,
                            T* __restrict__ out, CacheParts partial, Places places, AttentionShape shape) {
   constexpr int groups = threads / LANES, width = LANES * ELEMENTS;
@@ -105,7 +106,7 @@ __global__ void __launch_bounds__(threads, ELEMENTS > 8 ? 1 : 0)  // 1: none of 
   const int first_head = kv_head * heads_of_group + first_of_group;
   const int thread = static_cast<int>(threadIdx.x), group = thread / LANES, first = thread % LANES * ELEMENTS;
   const int positions = places.position[token] + 1, share = ceil_div(positions, static_cast<int>(gridDim.z));
-  const int begin = static_cast<int>(blockIdx.z) * share, behind = min(begin + share, positions);
+  const int begin = static_cast<int>(blockIdx.z) * share, end = min(begin + share, positions);
   const int64_t cache = places.first_row(token, kv_head, shape.kv_heads);
 
   float query[HEADS][ELEMENTS];
@@ -116,9 +117,9 @@ __global__ void __launch_bounds__(threads, ELEMENTS > 8 ? 1 : 0)  // 1: none of 
     load_elements(query[h], q + (head * shape.tokens + s) * shape.head_dim, first, shape.head_dim, shape.whole_chunks);
     running[h] = {.largest = -INFINITY, .sum = 0, .value = {}};
   }
-  for (int round = begin; round < behind; round += groups) {  // all lanes of a warp, for the shuffles
+  for (int round = begin; round < end; round += groups) {  // all lanes of a warp take part, for the shuffles
     const int key = round + group;
-    const int64_t row = cache + min(key, behind - 1);
+    const int64_t row = cache + min(key, end - 1);
     float k[ELEMENTS], v[ELEMENTS];
     load_elements(k, keys + row * shape.head_dim, first, shape.head_dim, shape.whole_chunks);
     if (values != nullptr) {
@@ -134,7 +135,7 @@ __global__ void __launch_bounds__(threads, ELEMENTS > 8 ? 1 : 0)  // 1: none of 
       for (int i = 0; i < ELEMENTS; ++i) score += query[h][i] * k[i];
 #pragma unroll
       for (int offset = LANES / 2; offset > 0; offset /= 2) score += __shfl_xor_sync(all_lanes, score, offset);
-      if (key < behind) running[h].add(score * shape.scale, v);
+      if (key < end) running[h].add(score * shape.scale, v);
     }
   }
 
@@ -165,7 +166,7 @@ __global__ void __launch_bounds__(threads, ELEMENTS > 8 ? 1 : 0)  // 1: none of 
   }
 }
 
-// out = what all parts of a token and head make together, in their order. A thread owns one element.
+// Merges the parts of each token and head, in their order. A thread owns one element of `out`.
 template <typename T>
 __global__ void __launch_bounds__(threads)
     merge_kernel(CacheParts partial, T* __restrict__ out, int parts, int value_dim, int64_t elements) {

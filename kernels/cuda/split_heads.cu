@@ -21,20 +21,20 @@ constexpr int most_threads = 256;
 struct Heads {
   int tokens;  ///< S
   int heads, kv_heads, head_dim, half;
-  HeadNorm norm;
+  QkNorm norm;
 
   __device__ int normalized() const { return heads + kv_heads; }  ///< q and k
   __device__ int all() const { return heads + 2 * kv_heads; }
   __device__ int64_t width() const { return static_cast<int64_t>(all()) * head_dim; }
   __device__ bool is_q(int head) const { return head < heads; }
-  /// Columns that share one rstd, and which rstd of the block that is (per_head: one a head; full: q, then k).
+  /// Which of the token's norms normalizes a head: its own, or 0 for all of q and 1 for all of k.
   __device__ int norm_of(int head) const {
-    if (norm == HeadNorm::per_head) return head;
+    if (norm == QkNorm::head) return head;
     return is_q(head) ? 0 : 1;
   }
 };
 
-Heads heads_of(const HeadLayout& l, HeadNorm norm) {
+Heads heads_of(const HeadLayout& l, QkNorm norm) {
   return {static_cast<int>(l.tokens),   static_cast<int>(l.heads),          static_cast<int>(l.kv_heads),
           static_cast<int>(l.head_dim), static_cast<int>(l.rotary_dim / 2), norm};
 }
@@ -59,7 +59,7 @@ struct Parts {
   }
 };
 
-/// Weights and statistics of the two norms; nullptr without.
+/// Weights and statistics of the norms of q and k. All are nullptr in a model without them.
 struct Norms {
   const float *q_weight, *k_weight;
   float *q_rstd, *k_rstd;
@@ -68,15 +68,16 @@ struct Norms {
   __device__ const float* weight(const Heads& l, int head) const {
     const float* weight = l.is_q(head) ? q_weight : k_weight;
     const int index = l.is_q(head) ? head : head - l.heads;
-    return l.norm == HeadNorm::full ? weight + static_cast<int64_t>(index) * l.head_dim : weight;
+    return l.norm == QkNorm::full ? weight + static_cast<int64_t>(index) * l.head_dim : weight;
   }
   __device__ float* rstd(const Heads& l, int64_t token, int norm) const {
-    if (l.norm == HeadNorm::full) return (norm == 0 ? q_rstd : k_rstd) + token;
+    if (l.norm == QkNorm::full) return (norm == 0 ? q_rstd : k_rstd) + token;
     return norm < l.heads ? q_rstd + token * l.heads + norm : k_rstd + token * l.kv_heads + norm - l.heads;
   }
 };
 
-/// Where a group of columns stands in the rotation: sign is that of the partner's sine, 0 for columns that stay.
+/// Where a group of columns stands in the rotation. `sign` is that of the partner's sine; columns that are not rotated
+/// have 0.
 struct Turn {
   int partner, angle;
   float sign;
@@ -87,7 +88,7 @@ __device__ inline Turn turn_of(const Heads& l, int column) {
   return {column, 0, 0.0f};
 }
 
-/// x turned by the angles of a position: x cos + sign partner sin.
+/// Turns x by the angles of a position: x cos + sign partner sin.
 template <int N>
 __device__ void turn(const Heads& l, const float* rotary, int position, const Turn& t, float sign,
                      const float (&partner)[N], float (&x)[N]) {
@@ -99,8 +100,9 @@ __device__ void turn(const Heads& l, const float* rotary, int position, const Tu
   for (int j = 0; j < N; ++j) x[j] = x[j] * cosine[j] + sign * partner[j] * sine[j];
 }
 
-/// Per-head or full sums of `term(head, column)` (a group of columns summed), into `sums`, one for each norm. A warp
-/// owns a head; for a norm over all heads, the first warp then adds what the heads have, in order. All threads call it.
+/// Writes to `sums` the sum of `term(head, column)`, which sums over a group of columns, for each norm: one a head, or
+/// one over all heads of q and one of k. A warp owns a head; for a norm over all heads, two threads then add what the
+/// heads have, in order. All threads of the block call it.
 template <int N, typename Term>
 __device__ void sum_by_norm(const Heads& l, float* sums, const Term& term) {
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
@@ -112,7 +114,7 @@ __device__ void sum_by_norm(const Heads& l, float* sums, const Term& term) {
     if (lane == 0) sums[head] = sum;
   }
   __syncthreads();
-  if (l.norm != HeadNorm::full) return;
+  if (l.norm != QkNorm::full) return;
   float total = 0;
   if (threadIdx.x < 2) {
     const int begin = threadIdx.x == 0 ? 0 : l.heads, end = threadIdx.x == 0 ? l.heads : l.normalized();
@@ -123,13 +125,13 @@ __device__ void sum_by_norm(const Heads& l, float* sums, const Term& term) {
   __syncthreads();
 }
 
-/// Columns behind one sum.
+/// How many columns share the norm of a head.
 __device__ inline float norm_width(const Heads& l, int head) {
-  if (l.norm == HeadNorm::per_head) return static_cast<float>(l.head_dim);
+  if (l.norm == QkNorm::head) return static_cast<float>(l.head_dim);
   return static_cast<float>(l.head_dim) * static_cast<float>(l.is_q(head) ? l.heads : l.kv_heads);
 }
 
-// Reads a row of qkv (its q and k a second and third time from cache) and writes each element once.
+// A block reads a row of qkv, whose q and k it reads again from cache, and writes each element once.
 template <typename T, int N>
 __global__ void __launch_bounds__(most_threads)
     split_heads_kernel(Heads l, const T* __restrict__ qkv, const float* __restrict__ rotary, Norms norms, float eps,
@@ -137,7 +139,7 @@ __global__ void __launch_bounds__(most_threads)
   GPU_DYN_SHARED(float, rstds);  // [H + G]
   const int64_t token = blockIdx.x;
   const T* row = qkv + token * l.width();
-  const bool normalized = l.norm != HeadNorm::none;
+  const bool normalized = l.norm != QkNorm::none;
   if (normalized) {
     sum_by_norm<N>(l, rstds, [&](int head, int column) {
       float x[N], squares = 0;
@@ -146,9 +148,9 @@ __global__ void __launch_bounds__(most_threads)
       for (int j = 0; j < N; ++j) squares += x[j] * x[j];
       return squares;
     });
-    const int count = l.norm == HeadNorm::full ? 2 : l.normalized();
+    const int count = l.norm == QkNorm::full ? 2 : l.normalized();
     for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) {
-      const int head = l.norm == HeadNorm::full && i == 1 ? l.heads : i;
+      const int head = l.norm == QkNorm::full && i == 1 ? l.heads : i;
       rstds[i] = 1.0f / sqrtf(rstds[i] / norm_width(l, head) + eps);
       *norms.rstd(l, token, i) = rstds[i];
     }
@@ -179,16 +181,17 @@ __global__ void __launch_bounds__(most_threads)
   }
 }
 
-// A block walks tokens with the stride of the grid; its part of the gradients of the norms' weights is `dweight`
-// [H + G, A] in shared memory, each element of it a thread's own, and goes to `partial` at the end, for a norm of each
-// head the sum over heads. Reads qkv, dq, dk and dv once from memory and once from cache, writes dqkv once.
+// A block walks tokens with the stride of the grid. It sums its part of the gradients of the norms' weights in
+// `dweight` [H + G, A] in shared memory, where each element belongs to one thread, and writes it to `partial` at the
+// end; where all heads share their weights, it sums over heads first. It reads qkv, dq, dk and dv once from memory and
+// once from cache, and writes dqkv once.
 template <typename T, int N>
 __global__ void __launch_bounds__(most_threads)
     join_heads_kernel(Heads l, Parts<const T> from, const float* __restrict__ rotary, const T* __restrict__ qkv,
                       Norms norms, int64_t count, T* __restrict__ dqkv, float* partial, int64_t partial_width,
                       float* dweight_in_memory) {
   GPU_DYN_SHARED(float, shared);
-  const bool normalized = l.norm != HeadNorm::none;
+  const bool normalized = l.norm != QkNorm::none;
   float* means = shared;  // [H + G]
   // Where the gradients do not fit into shared memory, they are the block's own in device memory.
   const int columns = l.normalized() * l.head_dim;
@@ -252,13 +255,13 @@ __global__ void __launch_bounds__(most_threads)
       }
       store(dqkv + token * l.width() + head * l.head_dim + column, dy);
     }
-    __syncthreads();  // the next token's means
+    __syncthreads();  // `means` is free for the next token
   }
 
   if (!normalized) return;
   float* out = partial + blockIdx.x * partial_width;
   for (int64_t c = threadIdx.x; c < partial_width; c += blockDim.x) {
-    if (l.norm == HeadNorm::full) {
+    if (l.norm == QkNorm::full) {
       out[c] = dweight[c];
       continue;
     }
@@ -271,7 +274,8 @@ __global__ void __launch_bounds__(most_threads)
   }
 }
 
-/// body(Count<8>) where heads and half rotary widths are multiples of 8 and addresses allow it, else body(Count<1>).
+/// Calls body(Count<8>) where heads and half rotary widths are multiples of 8 and addresses allow it, else
+/// body(Count<1>).
 template <typename Body>
 void with_head_access(const HeadLayout& l, std::initializer_list<const Tensor*> tensors, const Body& body) {
   if (l.rotary_dim % 16 == 0) return with_access<8>(l.head_dim, tensors, body);
@@ -301,7 +305,7 @@ void CudaOps::run(const SplitHeadsBackward& op) {
   const Norms norms{data<float>(op.q_weight), data<float>(op.k_weight), data<float>(op.q_rstd), data<float>(op.k_rstd)};
   const JoinShape shape(op);
   const int64_t count = l.sequences * l.tokens, grid = shape.grid, weights = shape.weights();
-  const bool normalized = op.norm != HeadNorm::none;
+  const bool normalized = op.norm != QkNorm::none;
   float* partial = normalized ? workspace_of<float>(op, shape.workspace()) : nullptr;
   float* in_memory = normalized && !shape.in_shared ? partial + grid * shape.sums_floats() : nullptr;
   dispatch_act(op.dqkv.dtype, [&](auto tag) {

@@ -18,12 +18,12 @@ constexpr size_t scalar_sums = most_scalar_blocks * sizeof(double);
 
 JoinShape::JoinShape(const SplitHeadsBackward& op)
     : grid(std::min(op.layout.sequences * op.layout.tokens, most_head_blocks)),
-      q_weights(op.norm == HeadNorm::none ? 0 : op.q_weight.elements()),
-      k_weights(op.norm == HeadNorm::none ? 0 : op.k_weight.elements()),
+      q_weights(op.norm == QkNorm::none ? 0 : op.q_weight.elements()),
+      k_weights(op.norm == QkNorm::none ? 0 : op.k_weight.elements()),
       columns((op.layout.heads + op.layout.kv_heads) * op.layout.head_dim),
       shared_bytes(bytes_of<float>(pieces_of(op.layout.heads + op.layout.kv_heads, 4) * 4)),
       in_shared(shared_bytes + bytes_of<float>(columns) <= dynamic_shared_bytes) {
-  if (op.norm != HeadNorm::none && in_shared) shared_bytes += bytes_of<float>(columns);
+  if (op.norm != QkNorm::none && in_shared) shared_bytes += bytes_of<float>(columns);
 }
 
 CacheShape::CacheShape(const CacheAttention& op, int multiprocessors)

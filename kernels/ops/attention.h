@@ -1,13 +1,10 @@
 #pragma once
 // Causal grouped-query attention: heads are split off the fused projection (norm of q and k, rotary embedding and the
 // change to head-major layout in one pass), then attended in blocks, so that memory stays linear in the sequence.
+#include "core/model_kinds.h"
 #include "core/tensor.h"
 
 namespace strand {
-
-/// RMSNorm of q and k before the rotation: over each head's A values, or over all H·A (q) and G·A (k) values of a
-/// token.
-enum class HeadNorm : uint8_t { none, per_head, full };
 
 struct HeadLayout {
   int64_t sequences = 0;    ///< B
@@ -27,12 +24,12 @@ struct SplitHeads {
   HeadLayout layout;
   Tensor qkv;     ///< [B·S, (H + 2G)·A] act: columns of q, then k, then v
   Tensor rotary;  ///< [≥ S, rotary_dim] acc: row p is cos of the rotary_dim/2 angles of position p, then their sin
-  HeadNorm norm = HeadNorm::none;
-  Tensor q_weight, k_weight;  ///< norm weights, acc: [A] each for per_head, [H·A] and [G·A] for full, none without
+  QkNorm norm = QkNorm::none;  ///< over the A values of each head, or all H·A (q) and G·A (k) values of a token
+  Tensor q_weight, k_weight;   ///< norm weights, acc: [A] each for head, [H·A] and [G·A] for full, none without
   double eps = 0;
   Tensor q;               ///< [B, H, S, A] act
   Tensor k, v;            ///< [B, G, S, A] act
-  Tensor q_rstd, k_rstd;  ///< acc: [B·S, H] and [B·S, G] for per_head, [B·S, 1] for full, none without
+  Tensor q_rstd, k_rstd;  ///< acc: [B·S, H] and [B·S, G] for head, [B·S, 1] for full, none without
   void check() const;
 };
 
@@ -42,7 +39,7 @@ struct SplitHeadsBackward {
   HeadLayout layout;
   Tensor dq, dk, dv;  ///< as q, k, v
   Tensor rotary;
-  HeadNorm norm = HeadNorm::none;
+  QkNorm norm = QkNorm::none;
   Tensor qkv;  ///< as in forward
   Tensor q_weight, k_weight;
   Tensor q_rstd, k_rstd;

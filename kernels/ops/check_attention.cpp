@@ -15,15 +15,15 @@ void check_layout(const OpCheck& c, const HeadLayout& l) {
   c.holds(l.score_factor > 0, "score_factor is not above 0");
 }
 
-void check_head_norm(const OpCheck& c, const HeadLayout& l, HeadNorm norm, DType acc, const Tensor& q_weight,
+void check_head_norm(const OpCheck& c, const HeadLayout& l, QkNorm norm, DType acc, const Tensor& q_weight,
                      const Tensor& k_weight, const Tensor& q_rstd, const Tensor& k_rstd) {
   const int64_t t = l.sequences * l.tokens;
-  if (norm == HeadNorm::none) {
+  if (norm == QkNorm::none) {
     c.absent("q_weight", q_weight);
     c.absent("k_weight", k_weight);
     return;
   }
-  const bool full = norm == HeadNorm::full;
+  const bool full = norm == QkNorm::full;
   c.tensor("q_weight", q_weight, acc, {full ? l.heads * l.head_dim : l.head_dim});
   c.tensor("k_weight", k_weight, acc, {full ? l.kv_heads * l.head_dim : l.head_dim});
   c.tensor("q_rstd", q_rstd, acc, {t, full ? 1 : l.heads});
@@ -37,67 +37,73 @@ void check_rotary(const OpCheck& c, int64_t rotary_dim, int64_t tokens, const Te
   c.holds(rotary.dim(0) >= tokens, "the rotary table is shorter than the sequence");
 }
 
-void check_one_width(const OpCheck& c, const HeadLayout& l) {
-  c.holds(l.value_width() == l.head_dim, "values have another width than keys");
-}
+/// Names of the fields that hold the heads, and of the matrix from which they are split.
+struct HeadFields {
+  const char *q, *k, *v, *fused;
+};
+constexpr HeadFields of_heads = {"q", "k", "v", "qkv"}, of_gradients = {"dq", "dk", "dv", "dqkv"};
 
-void check_qkv(const OpCheck& c, const HeadLayout& l, DType act, const Tensor& q, const Tensor& k, const Tensor& v) {
-  c.tensor("q", q, act, {l.sequences, l.heads, l.tokens, l.head_dim});
-  c.tensor("k", k, act, {l.sequences, l.kv_heads, l.tokens, l.head_dim});
-  c.tensor("v", v, act, {l.sequences, l.kv_heads, l.tokens, l.value_width()});
+void check_qkv(const OpCheck& c, const HeadLayout& l, DType act, const HeadFields& names, const Tensor& q,
+               const Tensor& k, const Tensor& v) {
+  c.tensor(names.q, q, act, {l.sequences, l.heads, l.tokens, l.head_dim});
+  c.tensor(names.k, k, act, {l.sequences, l.kv_heads, l.tokens, l.head_dim});
+  c.tensor(names.v, v, act, {l.sequences, l.kv_heads, l.tokens, l.value_width()});
 }
 
 Shape fused_shape(const HeadLayout& l) {
   return {l.sequences * l.tokens, (l.heads + 2 * l.kv_heads) * l.head_dim};
 }
+
+/// What SplitHeads and SplitHeadsBackward have in common: heads, the matrix from which they are split, norm, rotation.
+template <typename Op>
+void check_split(const OpCheck& c, const Op& op, const HeadFields& names, const Tensor& fused, const Tensor& q,
+                 const Tensor& k, const Tensor& v) {
+  const HeadLayout& l = op.layout;
+  check_layout(c, l);
+  c.holds(l.value_width() == l.head_dim, "values have another width than keys");
+  const DType act = c.act(names.fused, fused), acc = acc_of(act);
+  c.tensor(names.fused, fused, act, fused_shape(l));
+  check_rotary(c, l.rotary_dim, l.tokens, op.rotary, acc);
+  check_head_norm(c, l, op.norm, acc, op.q_weight, op.k_weight, op.q_rstd, op.k_rstd);
+  check_qkv(c, l, act, names, q, k, v);
+}
+
+/// What Attention and AttentionBackward have in common: the heads, what comes out of them, and lse. Returns act.
+template <typename Op>
+DType check_attended(const OpCheck& c, const Op& op) {
+  const HeadLayout& l = op.layout;
+  check_layout(c, l);
+  const DType act = c.act("q", op.q);
+  check_qkv(c, l, act, of_heads, op.q, op.k, op.v);
+  c.tensor("out", op.out, act, {l.sequences * l.tokens, l.heads * l.value_width()});
+  c.tensor("lse", op.lse, acc_of(act), {l.sequences, l.heads, l.tokens});
+  return act;
+}
 }  // namespace
 
 void SplitHeads::check() const {
-  const OpCheck c("SplitHeads");
-  check_layout(c, layout);
-  check_one_width(c, layout);
-  const DType act = c.act("qkv", qkv), acc = acc_of(act);
-  c.tensor("qkv", qkv, act, fused_shape(layout));
-  check_rotary(c, layout.rotary_dim, layout.tokens, rotary, acc);
-  check_head_norm(c, layout, norm, acc, q_weight, k_weight, q_rstd, k_rstd);
-  check_qkv(c, layout, act, q, k, v);
+  check_split(OpCheck("SplitHeads"), *this, of_heads, qkv, q, k, v);
 }
 
 void SplitHeadsBackward::check() const {
   const OpCheck c("SplitHeadsBackward");
-  check_layout(c, layout);
-  check_one_width(c, layout);
-  const DType act = c.act("dqkv", dqkv), acc = acc_of(act);
-  c.tensor("dqkv", dqkv, act, fused_shape(layout));
-  check_rotary(c, layout.rotary_dim, layout.tokens, rotary, acc);
-  check_head_norm(c, layout, norm, acc, q_weight, k_weight, q_rstd, k_rstd);
-  check_qkv(c, layout, act, dq, dk, dv);
-  if (norm == HeadNorm::none) return;
-  c.tensor("qkv", qkv, act, fused_shape(layout));
-  c.tensor("dq_weight", dq_weight, acc, q_weight.shape);
-  c.tensor("dk_weight", dk_weight, acc, k_weight.shape);
+  check_split(c, *this, of_gradients, dqkv, dq, dk, dv);
+  if (norm == QkNorm::none) return;
+  c.tensor("qkv", qkv, dqkv.dtype, dqkv.shape);
+  c.tensor("dq_weight", dq_weight, q_weight.dtype, q_weight.shape);
+  c.tensor("dk_weight", dk_weight, k_weight.dtype, k_weight.shape);
 }
 
 void Attention::check() const {
-  const OpCheck c("Attention");
-  check_layout(c, layout);
-  const DType act = c.act("q", q);
-  check_qkv(c, layout, act, q, k, v);
-  c.tensor("out", out, act, {layout.sequences * layout.tokens, layout.heads * layout.value_width()});
-  c.tensor("lse", lse, acc_of(act), {layout.sequences, layout.heads, layout.tokens});
+  check_attended(OpCheck("Attention"), *this);
 }
 
 void AttentionBackward::check() const {
   const OpCheck c("AttentionBackward");
-  check_layout(c, layout);
-  const DType act = c.act("q", q), acc = acc_of(act);
-  check_qkv(c, layout, act, q, k, v);
-  check_qkv(c, layout, act, dq, dk, dv);
-  const Shape rows{layout.sequences * layout.tokens, layout.heads * layout.value_width()};
-  c.tensor("out", out, act, rows);
-  c.tensor("dout", dout, act, rows);
-  c.tensor("lse", lse, acc, {layout.sequences, layout.heads, layout.tokens});
-  c.tensor("delta", delta, acc, {layout.sequences, layout.heads, layout.tokens});
+  const DType act = check_attended(c, *this);
+  check_qkv(c, layout, act, of_gradients, dq, dk, dv);
+  c.tensor("dout", dout, act, out.shape);
+  c.tensor("delta", delta, lse.dtype, lse.shape);
 }
 
 // ---- cache.h ------------------------------------------------------------------------------------------------------

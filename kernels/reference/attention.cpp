@@ -77,8 +77,8 @@ void rotate(Row& row, const HeadLayout& l, const Tensor& rotary, int64_t positio
 }
 
 /// A norm runs over groups of `width` values of a row: every head, or the row as a whole.
-int64_t norm_width(HeadNorm norm, const HeadLayout& l, const Row& row) {
-  return norm == HeadNorm::per_head ? l.head_dim : static_cast<int64_t>(row.size());
+int64_t norm_width(QkNorm norm, const HeadLayout& l, const Row& row) {
+  return norm == QkNorm::head ? l.head_dim : static_cast<int64_t>(row.size());
 }
 
 void normalize(Row& row, int64_t width, double eps, const Tensor& weight, const Tensor& rstd, int64_t token) {
@@ -118,7 +118,7 @@ void ReferenceOps::run(const SplitHeads& op) {
   const HeadLayout& l = op.layout;
   const auto normalized_and_rotated = [&](const Part& part, const Tensor& weight, const Tensor& rstd, int64_t token) {
     Row row = load_row(op.qkv, token, part, l.head_dim);
-    if (op.norm != HeadNorm::none) normalize(row, norm_width(op.norm, l, row), op.eps, weight, rstd, token);
+    if (op.norm != QkNorm::none) normalize(row, norm_width(op.norm, l, row), op.eps, weight, rstd, token);
     rotate(row, l, op.rotary, token % l.tokens, Rotate::forth);
     return row;
   };
@@ -137,7 +137,7 @@ void ReferenceOps::run(const SplitHeadsBackward& op) {
   const auto backward = [&](Row dy, const Part& part, const Tensor& weight, const Tensor& rstd, const Tensor& dweight,
                             int64_t token) {
     rotate(dy, l, op.rotary, token % l.tokens, Rotate::back);
-    if (op.norm != HeadNorm::none) {
+    if (op.norm != QkNorm::none) {
       const Row row = load_row(op.qkv, token, part, l.head_dim);
       normalize_backward(dy, row, norm_width(op.norm, l, row), weight, rstd, dweight, token);
     }

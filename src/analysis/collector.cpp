@@ -167,9 +167,9 @@ void RoutingCollector::predicted(int64_t first, const Tensor& logits) {
 
 void RoutingCollector::end_micro_step() {
   for (int64_t l = 0; l < layers_ && top_k_ > 1; ++l) {
-    const Routing& routing = session_.transformer().routing(l);
-    const std::vector<double> z = download_values(session_.ops(), routing.gram_z);
-    const std::vector<double> y = download_values(session_.ops(), routing.gram_y);
+    const PairGrams& grams = session_.transformer().pair_grams(l);
+    const std::vector<double> z = download_values(session_.ops(), grams.z);
+    const std::vector<double> y = download_values(session_.ops(), grams.y);
     Layer& sums = layer_[static_cast<size_t>(l)];
     for (int64_t row = 0; row < rows_; ++row) {
       sums.z.add(chosen_by(l, row), row_of(z, row, top_k_ * top_k_));

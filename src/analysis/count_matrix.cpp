@@ -34,12 +34,6 @@ std::vector<int64_t> expert_counts(const Selections& selections) {
   return counts;
 }
 
-std::vector<int64_t> top_1_counts(const Selections& selections) {
-  std::vector<int64_t> counts(static_cast<size_t>(selections.experts()));
-  for (int64_t t = 0; t < selections.tokens(); ++t) ++counts[static_cast<size_t>(selections.top_1(t))];
-  return counts;
-}
-
 namespace {
 void require_same_tokens(const Selections& lower, const Selections& upper) {
   require(lower.tokens() == upper.tokens(), "routings of {} and of {} tokens are compared", lower.tokens(),

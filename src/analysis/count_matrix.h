@@ -22,8 +22,6 @@ struct CountMatrix {
 
 /// n [E]: how many tokens use each expert.
 std::vector<int64_t> expert_counts(const Selections& selections);
-/// [E]: of how many tokens each expert is the first one.
-std::vector<int64_t> top_1_counts(const Selections& selections);
 /// J [E, E']: how many tokens have expert e of `lower` and ν of `upper`, in all K·K' pairs. Both have the same tokens.
 CountMatrix joint_counts(const Selections& lower, const Selections& upper);
 /// N [E, E']: how many tokens have e as the first expert of `lower` and ν as the first one of `upper`.

@@ -6,87 +6,6 @@
 namespace strand {
 
 namespace {
-/// Of OpenAI; Qwen and many others.
-ChatTemplate chatml() {
-  ChatTemplate t;
-  t.name = "chatml";
-  t.system_prefix = "<|im_start|>system\n";
-  t.user_prefix = "<|im_start|>user\n";
-  t.assistant_prefix = t.generation_prompt = "<|im_start|>assistant\n";
-  t.system_suffix = t.user_suffix = t.assistant_suffix = "<|im_end|>\n";
-  return t;
-}
-
-/// Of DeepSeek-MoE-chat and DeepSeek-V2-Chat, the second of which has system messages.
-ChatTemplate deepseek() {
-  ChatTemplate t;
-  t.name = "deepseek";
-  t.bos = true;
-  t.system_suffix = "\n\n";
-  t.user_prefix = "User: ";
-  t.user_suffix = "\n\n";
-  t.assistant_prefix = "Assistant: ";
-  t.assistant_suffix = "{eos}";
-  t.generation_prompt = "Assistant:";
-  return t;
-}
-
-/// Of Ling 2.0, which answers without a chain of thought when the system message says so.
-ChatTemplate ling() {
-  ChatTemplate t;
-  t.name = "ling";
-  t.default_system = "detailed thinking off";
-  t.system_prefix = "<role>SYSTEM</role>";
-  t.user_prefix = "<role>HUMAN</role>";
-  t.assistant_prefix = t.generation_prompt = "<role>ASSISTANT</role>";
-  t.system_suffix = t.user_suffix = t.assistant_suffix = "<|role_end|>";
-  return t;
-}
-
-/// Of Llama-2-chat. Each turn of a user begins a new text.
-ChatTemplate llama2() {
-  ChatTemplate t;
-  t.name = "llama2";
-  t.system_place = SystemPlace::first_user_turn;
-  t.trim = true;
-  t.system_prefix = "<<SYS>>\n";
-  t.system_suffix = "\n<</SYS>>\n\n";
-  t.user_prefix = "{bos}[INST] ";
-  t.user_suffix = " [/INST]";
-  t.assistant_prefix = " ";
-  t.assistant_suffix = " {eos}";
-  return t;
-}
-
-/// Of Mistral-7B-Instruct 0.1 and 0.2 and of Mixtral-8x7B-Instruct.
-ChatTemplate mistral() {
-  ChatTemplate t;
-  t.name = "mistral";
-  t.bos = true;
-  t.system_place = SystemPlace::first_user_turn;
-  t.system_suffix = "\n\n";
-  t.user_prefix = " [INST] ";
-  t.user_suffix = " [/INST]";
-  t.assistant_prefix = " ";
-  t.assistant_suffix = "{eos}";
-  return t;
-}
-
-/// Of Stanford Alpaca, and of base models that are fine-tuned on instructions.
-ChatTemplate alpaca() {
-  ChatTemplate t;
-  t.name = "alpaca";
-  t.bos = true;
-  t.default_system =
-      "Below is an instruction that describes a task. Write a response that appropriately completes the request.";
-  t.system_suffix = "\n\n";
-  t.user_prefix = "### Instruction:\n";
-  t.user_suffix = "\n\n";
-  t.assistant_prefix = t.generation_prompt = "### Response:\n";
-  t.assistant_suffix = "{eos}\n\n";
-  return t;
-}
-
 /// Programs of published models, by the XXH3-64 of their normalized text. tests/chat holds the programs.
 struct Published {
   const char* digest;
@@ -116,7 +35,78 @@ std::string digest_of(const std::string& text) {
 }  // namespace
 
 const std::vector<ChatTemplate>& named_templates() {
-  static const std::vector<ChatTemplate> all = {chatml(), deepseek(), ling(), llama2(), mistral(), alpaca()};
+  static const std::vector<ChatTemplate> all = {
+      // Of OpenAI; Qwen and many others.
+      {
+          .name = "chatml",
+          .system_prefix = "<|im_start|>system\n",
+          .system_suffix = "<|im_end|>\n",
+          .user_prefix = "<|im_start|>user\n",
+          .user_suffix = "<|im_end|>\n",
+          .assistant_prefix = "<|im_start|>assistant\n",
+          .assistant_suffix = "<|im_end|>\n",
+          .generation_prompt = "<|im_start|>assistant\n",
+      },
+      // Of DeepSeek-MoE-chat and DeepSeek-V2-Chat, the second of which has system messages.
+      {
+          .name = "deepseek",
+          .bos = true,
+          .system_suffix = "\n\n",
+          .user_prefix = "User: ",
+          .user_suffix = "\n\n",
+          .assistant_prefix = "Assistant: ",
+          .assistant_suffix = "{eos}",
+          .generation_prompt = "Assistant:",
+      },
+      // Of Ling 2.0, which answers without a chain of thought when the system message says so.
+      {
+          .name = "ling",
+          .default_system = "detailed thinking off",
+          .system_prefix = "<role>SYSTEM</role>",
+          .system_suffix = "<|role_end|>",
+          .user_prefix = "<role>HUMAN</role>",
+          .user_suffix = "<|role_end|>",
+          .assistant_prefix = "<role>ASSISTANT</role>",
+          .assistant_suffix = "<|role_end|>",
+          .generation_prompt = "<role>ASSISTANT</role>",
+      },
+      // Of Llama-2-chat. Each turn of a user begins a new text.
+      {
+          .name = "llama2",
+          .system_place = SystemPlace::first_user_turn,
+          .trim = true,
+          .system_prefix = "<<SYS>>\n",
+          .system_suffix = "\n<</SYS>>\n\n",
+          .user_prefix = "{bos}[INST] ",
+          .user_suffix = " [/INST]",
+          .assistant_prefix = " ",
+          .assistant_suffix = " {eos}",
+      },
+      // Of Mistral-7B-Instruct 0.1 and 0.2 and of Mixtral-8x7B-Instruct.
+      {
+          .name = "mistral",
+          .bos = true,
+          .system_place = SystemPlace::first_user_turn,
+          .system_suffix = "\n\n",
+          .user_prefix = " [INST] ",
+          .user_suffix = " [/INST]",
+          .assistant_prefix = " ",
+          .assistant_suffix = "{eos}",
+      },
+      // Of Stanford Alpaca, and of base models that are fine-tuned on instructions.
+      {
+          .name = "alpaca",
+          .bos = true,
+          .default_system = "Below is an instruction that describes a task. Write a response that appropriately "
+                            "completes the request.",
+          .system_suffix = "\n\n",
+          .user_prefix = "### Instruction:\n",
+          .user_suffix = "\n\n",
+          .assistant_prefix = "### Response:\n",
+          .assistant_suffix = "{eos}\n\n",
+          .generation_prompt = "### Response:\n",
+      },
+  };
   return all;
 }
 

@@ -14,7 +14,6 @@ using nlohmann::json;
 
 namespace {
 constexpr uint64_t max_index_bytes = 256'000'000;
-constexpr size_t max_listed = 5;  // names that one message lists at most
 
 std::string join(const std::string& directory, const std::string& name) {
   return (fs::path(directory) / name).string();
@@ -37,12 +36,6 @@ void refuse_strangers(const std::string& directory, const std::string& stem, con
     require(!is_part_of_set(name, stem) || own.contains(name),
             "{} holds {}, which readers would take for part of what is written now; remove it first", directory, name);
   }
-}
-
-std::string listed(const std::vector<std::string>& names) {
-  std::string text;
-  for (size_t i = 0; i < std::min(names.size(), max_listed); ++i) text += (i > 0 ? ", " : "") + names[i];
-  return names.size() > max_listed ? fmt::format("{} and {} more", text, names.size() - max_listed) : text;
 }
 
 bool matches(const TensorEntry& entry, const TensorSpec& spec) {
@@ -191,29 +184,6 @@ Tensor TensorSource::tensor(const TensorSpec& spec) const {
                 : s.size() == 3 ? Shape{s[0], s[1], s[2]}
                                 : Shape{s[0], s[1], s[2], s[3]};
   return {const_cast<std::byte*>(bytes.data()), spec.dtype, shape};
-}
-
-void TensorSource::require_exactly(std::span<const TensorSpec> specs) const {
-  std::vector<std::string> missing, different, extra;
-  std::set<std::string> wanted;
-  for (const TensorSpec& spec : specs) {
-    wanted.insert(spec.name);
-    const auto found = items_.find(spec.name);
-    if (found == items_.end()) {
-      missing.push_back(spec.name);
-    } else if (const TensorEntry& entry = *found->second.entry; !matches(entry, spec)) {
-      different.push_back(fmt::format("{} (is {} {}, should be {} {})", spec.name, entry.dtype, shape_text(entry.shape),
-                                      safetensors_name(spec.dtype), shape_text(spec.shape)));
-    }
-  }
-  for (const auto& [name, item] : items_) {
-    if (!wanted.contains(name)) extra.push_back(name);
-  }
-  std::string problems;
-  if (!missing.empty()) problems += "; missing: " + listed(missing);
-  if (!extra.empty()) problems += "; not part of this model: " + listed(extra);
-  if (!different.empty()) problems += "; different: " + listed(different);
-  require(problems.empty(), "{} does not fit{}", where_, problems);
 }
 
 }  // namespace strand

@@ -64,8 +64,6 @@ class TensorSource {
   /// most 4, and the address aligned to the element. In files of this program it always is; of other files, copy the
   /// bytes.
   Tensor tensor(const TensorSpec& spec) const;
-  /// Throws one Error that lists what is missing, what is there beyond `specs`, and what has another type or shape.
-  void require_exactly(std::span<const TensorSpec> specs) const;
 
  private:
   void add_shards(const std::string& directory, const std::string& index_path);

@@ -3,11 +3,10 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <chrono>
-
 #include "cli/choice_option.h"
 #include "cli/errors.h"
 #include "cli/number_option.h"
+#include "core/clock.h"
 #include "core/log.h"
 #include "core/standard_streams.h"
 #include "core/terminal.h"
@@ -24,23 +23,20 @@ constexpr double watchdog_seconds = 30.0 * 24 * 3600;
 /// How far scoring is: a line that is rewritten on a terminal, and elsewhere a line every minute.
 class ProgressLine {
  public:
-  using Clock = std::chrono::steady_clock;
-
   ProgressLine() : terminal_(rewrites_lines(STDERR_FILENO)) {}
   ~ProgressLine() { clear(); }
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
 
   void show(const ScoringProgress& progress) {
-    const Clock::time_point now = Clock::now();
-    const std::chrono::duration<double> since_shown = now - shown_, since_start = now - start_;
-    if (since_shown.count() < (terminal_ ? 0.2 : 60.0)) return;
-    shown_ = now;
-    const double left = since_start.count() / static_cast<double>(progress.tokens) *
-                        static_cast<double>(progress.all_tokens - progress.tokens);
+    const double time = now(), since_start = time - start_;
+    if (time - shown_ < (terminal_ ? 0.2 : 60.0)) return;
+    shown_ = time;
+    const double left =
+        since_start / static_cast<double>(progress.tokens) * static_cast<double>(progress.all_tokens - progress.tokens);
     const std::string line =
         fmt::format("scored {} of {} requests | {:.0f} tok/s | {} left", progress.requests, progress.all_requests,
-                    static_cast<double>(progress.tokens) / since_start.count(), format_duration(left));
+                    static_cast<double>(progress.tokens) / since_start, format_duration(left));
     if (!terminal_) return log_info(line);
     write_error("\r\x1b[2K" + fit_columns(line, terminal_columns(STDERR_FILENO)));
     written_ = true;
@@ -52,8 +48,8 @@ class ProgressLine {
   }
 
   const bool terminal_;
-  const Clock::time_point start_ = Clock::now();
-  Clock::time_point shown_ = start_;
+  const double start_ = now();
+  double shown_ = start_;
   bool written_ = false;
 };
 

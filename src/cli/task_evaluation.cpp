@@ -4,13 +4,13 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 
 #include "cli/choice_option.h"
 #include "cli/number_option.h"
 #include "cli/place_locks.h"
 #include "config/schema.h"
+#include "core/clock.h"
 #include "core/error.h"
 #include "core/standard_streams.h"
 #include "report/table.h"
@@ -107,7 +107,7 @@ void evaluate_on_tasks(const ModelArguments& model_arguments, const TaskArgument
                        Processes& processes) {
   const std::vector<std::string> names = chosen_tasks(a.tasks);
   if (a.directory.empty()) throw UsageError("--tasks needs --task-data DIR, with the data of the benchmarks");
-  const auto start = std::chrono::steady_clock::now();
+  const double start = now();
   std::optional<PlaceLock> lock;
   if (!a.out.empty() && processes.rank() == 0)
     lock.emplace(PlaceLock::of_directory(a.out, {.command = "strand eval", .otherwise = "choose another place"}));
@@ -115,14 +115,13 @@ void evaluate_on_tasks(const ModelArguments& model_arguments, const TaskArgument
   ScoringModel model(model_arguments, a.scoring, processes);
   const std::vector<TaskResult> results = evaluate_tasks(tasks, model.scorer());
   if (!model.speaks()) return;
-  const EvaluationSetting setting{
-      .checkpoint = model.model().checkpoint().path(),
-      .precision = to_string(model.model().config().run.precision),
-      .bos = model.begin() == BeginText::with_bos,
-      .max_length = model.max_length(),
-      .cut = model.cut(),
-      .limit = static_cast<size_t>(a.limit),
-      .seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()};
+  const EvaluationSetting setting{.checkpoint = model.model().checkpoint().path(),
+                                  .precision = to_string(model.model().config().run.precision),
+                                  .bos = model.begin() == BeginText::with_bos,
+                                  .max_length = model.max_length(),
+                                  .cut = model.cut(),
+                                  .limit = static_cast<size_t>(a.limit),
+                                  .seconds = now() - start};
   if (!a.out.empty()) write_results(results, setting, a.out);
   if (format == ResultFormat::json)
     print_out("{}\n", results_json(results, setting).dump(2));

@@ -13,7 +13,6 @@ namespace strand {
 enum class DeviceKind { cpu, reference, cuda, plan };
 enum class Precision { fp64, fp32, bf16 };  ///< of weights and activations in the GEMMs; fp64 belongs to `reference`
 enum class AttentionKind { heads, mla };    ///< mla: multi-head latent attention
-enum class QkNorm { none, head, full };
 enum class RopeScaling { none, yarn };
 enum class StatisticsScope { sequence, microbatch };
 enum class CouplingPaths { token, batch };

@@ -71,10 +71,6 @@ constexpr bool rows_are_in_order() {
 }
 static_assert(rows_are_in_order(), "a row of the table is not at the place of its term");
 
-constexpr const char* term_name(Term term) {
-  return term_table[static_cast<size_t>(term)].name;
-}
-
 /// "lb_weight", of the group losses.
 inline std::string weight_key(const TermRow& row) {
   return std::string(row.name) + "_weight";

@@ -22,9 +22,6 @@ void log_info(const std::string& message) {
 void log_warning(const std::string& message) {
   logger().warn("warning: {}", message);
 }
-void log_error(const std::string& message) {
-  logger().error("error: {}", message);
-}
 void log_quiet() {
   logger().set_level(spdlog::level::err);
 }

@@ -6,7 +6,6 @@ namespace strand {
 
 void log_info(const std::string& message);
 void log_warning(const std::string& message);
-void log_error(const std::string& message);
 /// From now on only errors are printed. Ranks other than 0 call it, because all ranks would print the same.
 void log_quiet();
 

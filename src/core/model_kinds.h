@@ -5,6 +5,10 @@
 
 namespace strand {
 
+/// RMSNorm of queries and keys before their rotation: none, over the values of each head, or over those of all heads of
+/// a token (kernels/ops/attention.h).
+enum class QkNorm : uint8_t { none, head, full };
+
 /// How router logits become scores (kernels/ops/router.h).
 enum class RouterScore : uint8_t { softmax, sigmoid };
 

@@ -1,7 +1,6 @@
 #include "data/tokenize.h"
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <future>
 #include <memory>
@@ -9,6 +8,7 @@
 #include <span>
 #include <thread>
 
+#include "core/clock.h"
 #include "core/error.h"
 #include "core/random.h"
 #include "data/bounded_queue.h"
@@ -246,14 +246,11 @@ void require_both_sides(const TokenizeOptions& options, int64_t train, int64_t v
           train, options.val_fraction);
 }
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 }  // namespace
 
 TokenizeSummary tokenize(const TokenizeOptions& options, const Tokenizer& tokenizer,
                          const std::function<void(const TokenizeSummary&)>& progress) {
-  const auto start = std::chrono::steady_clock::now();
+  const double start = now();
   check(options, tokenizer);
   const TextFiles files = list_text_files(options.inputs);
   warn_of_left_out(files);
@@ -275,7 +272,7 @@ TokenizeSummary tokenize(const TokenizeOptions& options, const Tokenizer& tokeni
           write_part(part, train, summary.train);
         }
       }
-      summary.seconds = seconds_since(start);
+      summary.seconds = now() - start;
       if (progress) progress(summary);
     }
     summary.empty_documents = pipeline.empty_documents();
@@ -292,7 +289,7 @@ TokenizeSummary tokenize(const TokenizeOptions& options, const Tokenizer& tokeni
     val->publish();
   }
   train.publish();
-  summary.seconds = seconds_since(start);
+  summary.seconds = now() - start;
   return summary;
 }
 

@@ -3,13 +3,13 @@
 #include <sentencepiece_trainer.h>
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <optional>
 #include <queue>
 #include <string_view>
 #include <unordered_map>
 
+#include "core/clock.h"
 #include "core/error.h"
 #include "core/random.h"
 #include "data/bpe/bpe_training.h"
@@ -212,7 +212,7 @@ void check(const TokenizerTraining& options, const Trainer& trainer) {
 
 TokenizerTrainingSummary train_tokenizer(const TokenizerTraining& options,
                                          const std::function<void(uint64_t bytes)>& progress) {
-  const auto start = std::chrono::steady_clock::now();
+  const double start = now();
   const Trainer trainer = trainer_of(options.type);
   check(options, trainer);
 
@@ -259,7 +259,7 @@ TokenizerTrainingSummary train_tokenizer(const TokenizerTraining& options,
   output.seal();
   if (config) config->publish();
   output.publish();
-  summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  summary.seconds = now() - start;
   return summary;
 }
 

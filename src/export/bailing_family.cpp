@@ -14,11 +14,6 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 
 namespace {
-constexpr auto m = &Config::model;
-constexpr auto e = &Config::moe;
-using M = ModelConfig;
-using E = MoeConfig;
-
 /// One of the parts of attention.query_key_value, whose rows are those of all queries, all keys, all values.
 TensorRule part_of_attention(const std::string& ours, Size rows, std::vector<Size> above, std::vector<Size> below) {
   return {.scope = Scope::every_layer,
@@ -36,8 +31,7 @@ Tensors attention_and_embeddings() {
   std::erase_if(tensors, [](const TensorRule& rule) { return rule.ours.find("_proj") != std::string::npos; });
   for (TensorRule& rule : tensors)
     if (rule.ours == "embed_tokens.weight") rule.theirs = "model.word_embeddings.weight";
-  const auto has_norm = [](const Config& c) { return c.model.qk_norm == QkNorm::head; };
-  Tensors norms = qk_norms(Size::head, Size::head, has_norm);
+  Tensors norms = qk_norms(Size::head, Size::head, has_head_norms);
   norms[0].theirs = "model.layers.{n}.attention.query_layernorm.weight";
   norms[1].theirs = "model.layers.{n}.attention.key_layernorm.weight";
   return tensors + norms +
@@ -97,10 +91,10 @@ Keys keys() {
               shared_count("num_shared_experts", "1"),
               shared_width(),
               dense_width("5120", width_of_active_experts),
-              integer<m, &M::dense_layers>("first_k_dense_replace", "1"),
-              real<e, &E::routed_scale>("routed_scaling_factor", "1.0"),
-              integer<e, &E::groups>("n_group", "8"),
-              integer<e, &E::groups_kept>("topk_group", "4"),
+              setting<&ModelConfig::dense_layers>("first_k_dense_replace", "1"),
+              setting<&MoeConfig::routed_scale>("routed_scaling_factor", "1.0"),
+              setting<&MoeConfig::groups>("n_group", "8"),
+              setting<&MoeConfig::groups_kept>("topk_group", "4"),
               qk_norm,
               fixed("use_qkv_bias", false, "false"),
               fixed("use_bias", false, "false"),

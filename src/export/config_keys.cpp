@@ -53,9 +53,6 @@ std::vector<ConfigKey> operator+(std::vector<ConfigKey> keys, std::vector<Config
 }
 
 namespace {
-constexpr auto m = &Config::model;
-using M = ModelConfig;
-
 void read_sizes_of_heads(const json& value, Config& c) {
   if (value.is_null()) return;  // resolve_derived then sets hidden_size / num_heads
   c.model.head_dim = whole_number(value);
@@ -64,7 +61,7 @@ void read_sizes_of_heads(const json& value, Config& c) {
 
 /// With YaRN, programs that do not look at its factor take the quotient of this number and the original length for it.
 ConfigKey longest_sequence(std::string absent) {
-  ConfigKey key = integer<&Config::data, &DataConfig::sequence_length>("max_position_embeddings", std::move(absent));
+  ConfigKey key = setting<&DataConfig::sequence_length>("max_position_embeddings", std::move(absent));
   key.write = [](const Config& c) {
     const double extended = c.model.yarn_factor * static_cast<double>(c.model.yarn_original_length);
     return ordered_json(c.model.yarn() ? std::max<int64_t>(c.data.sequence_length, std::llround(extended))
@@ -82,10 +79,10 @@ ConfigKey refused(std::string name, std::string what) {
 
 std::vector<ConfigKey> common_keys(const CommonDefaults& absent) {
   return {
-      integer<m, &M::vocab_size>("vocab_size"),
-      integer<m, &M::hidden_size>("hidden_size"),
-      integer<m, &M::num_layers>("num_hidden_layers"),
-      integer<m, &M::num_heads>("num_attention_heads"),
+      setting<&ModelConfig::vocab_size>("vocab_size"),
+      setting<&ModelConfig::hidden_size>("hidden_size"),
+      setting<&ModelConfig::num_layers>("num_hidden_layers"),
+      setting<&ModelConfig::num_heads>("num_attention_heads"),
       {"num_key_value_heads",
        [](const Config& c) { return ordered_json(c.model.num_kv_heads); },
        [](const json& v, Config& c) { c.model.num_kv_heads = v.is_null() ? c.model.num_heads : whole_number(v); },
@@ -98,9 +95,9 @@ std::vector<ConfigKey> common_keys(const CommonDefaults& absent) {
        {}},
       fixed("hidden_act", "silu", "\"silu\""),
       longest_sequence(absent.positions),
-      real<m, &M::norm_eps>("rms_norm_eps", absent.norm_eps),
-      boolean<m, &M::tied_embeddings>("tie_word_embeddings", absent.tied),
-      real<m, &M::init_std>("initializer_range", "0.02"),
+      setting<&ModelConfig::norm_eps>("rms_norm_eps", absent.norm_eps),
+      setting<&ModelConfig::tied_embeddings>("tie_word_embeddings", absent.tied),
+      setting<&ModelConfig::init_std>("initializer_range", "0.02"),
       remark("attention_dropout", 0.0),
       remark("use_cache", true),
       refused("quantization_config", "quantized weights (take the files of the model in bf16)"),

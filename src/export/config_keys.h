@@ -8,41 +8,44 @@
 
 namespace strand::hf {
 
-/// References to settings of our configuration, in the groups model and moe.
-template <typename T, auto Group, auto Member>
-struct Setting {
-  static T& of(Config& c) { return (c.*Group).*Member; }
-  static const T& of(const Config& c) { return (c.*Group).*Member; }
-};
-
 int64_t whole_number(const nlohmann::json& value);
 double real_number(const nlohmann::json& value);
 bool truth(const nlohmann::json& value);
 
-template <auto Group, auto Member>
-ConfigKey integer(std::string name, std::string absent = "", std::vector<std::string> aliases = {}) {
-  using S = Setting<int64_t, Group, Member>;
+inline void read_value(const nlohmann::json& value, int64_t& to) {
+  to = whole_number(value);
+}
+inline void read_value(const nlohmann::json& value, double& to) {
+  to = real_number(value);
+}
+inline void read_value(const nlohmann::json& value, bool& to) {
+  to = truth(value);
+}
+
+/// The group of our configuration that has this type.
+template <typename Group>
+inline constexpr auto group_of_type = nullptr;
+template <>
+inline constexpr auto group_of_type<ModelConfig> = &Config::model;
+template <>
+inline constexpr auto group_of_type<MoeConfig> = &Config::moe;
+template <>
+inline constexpr auto group_of_type<DataConfig> = &Config::data;
+
+template <auto Member>
+struct Setting;
+template <typename Group, typename T, T Group::*Member>
+struct Setting<Member> {
+  static T& of(Config& c) { return (c.*group_of_type<Group>) .*Member; }
+  static const T& of(const Config& c) { return (c.*group_of_type<Group>) .*Member; }
+};
+
+/// A key that says the same as one of our settings: setting<&ModelConfig::num_layers>("num_hidden_layers").
+template <auto Member>
+ConfigKey setting(std::string name, std::string absent = "", std::vector<std::string> aliases = {}) {
+  using S = Setting<Member>;
   return {std::move(name), [](const Config& c) { return nlohmann::ordered_json(S::of(c)); },
-          [](const nlohmann::json& v, Config& c) { S::of(c) = whole_number(v); }, std::move(absent),
-          std::move(aliases)};
-}
-template <auto Group, auto Member>
-ConfigKey real(std::string name, std::string absent = "") {
-  using S = Setting<double, Group, Member>;
-  return {std::move(name),
-          [](const Config& c) { return nlohmann::ordered_json(S::of(c)); },
-          [](const nlohmann::json& v, Config& c) { S::of(c) = real_number(v); },
-          std::move(absent),
-          {}};
-}
-template <auto Group, auto Member>
-ConfigKey boolean(std::string name, std::string absent = "") {
-  using S = Setting<bool, Group, Member>;
-  return {std::move(name),
-          [](const Config& c) { return nlohmann::ordered_json(S::of(c)); },
-          [](const nlohmann::json& v, Config& c) { S::of(c) = truth(v); },
-          std::move(absent),
-          {}};
+          [](const nlohmann::json& v, Config& c) { read_value(v, S::of(c)); }, std::move(absent), std::move(aliases)};
 }
 
 /// A key that can have one value only, because our model has nothing else. `absent` is JSON text.

@@ -13,11 +13,6 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 
 namespace {
-constexpr auto m = &Config::model;
-constexpr auto e = &Config::moe;
-using M = ModelConfig;
-using E = MoeConfig;
-
 /// The balance loss with which the class trains: lb_weight is its aux_loss_alpha, and lb_scope: sequence its seq_aux.
 Keys balance_loss() {
   return {computed_remark("aux_loss_alpha", [](const Config& c) { return ordered_json(c.losses.lb_weight); }),
@@ -56,7 +51,7 @@ Family deepseek() {
            expert_keys("n_routed_experts", {}, "num_experts_per_tok", {}, "moe_intermediate_size") +
            Keys{shared_count("n_shared_experts", "null"),
                 dense_width("11008", width_of_active_experts),
-                integer<m, &M::dense_layers>("first_k_dense_replace", "0"),
+                setting<&ModelConfig::dense_layers>("first_k_dense_replace", "0"),
                 fixed("moe_layer_freq", 1, "1"),
                 fixed("scoring_func", "softmax", "\"softmax\""),
                 renormalize(),
@@ -73,16 +68,6 @@ Family deepseek() {
 }
 
 namespace {
-bool has_query_latent(const Config& c) {
-  return c.model.q_latent > 0;
-}
-bool has_no_query_latent(const Config& c) {
-  return c.model.q_latent == 0;
-}
-bool has_no_shared(const Config& c) {
-  return c.moe.shared_experts == 0;
-}
-
 TensorRule of_attention(const std::string& ours, const std::string& theirs, Size rows, Size columns,
                         Layout layout = Layout::same, bool (*applies)(const Config&) = nullptr) {
   return {.scope = Scope::every_layer,
@@ -132,10 +117,10 @@ Keys latent_sizes() {
   const auto write = [](const Config& c) { return c.model.q_latent > 0 ? ordered_json(c.model.q_latent) : nullptr; };
   const auto read = [](const json& v, Config& c) { c.model.q_latent = v.is_null() ? 0 : whole_number(v); };
   return {{"q_lora_rank", write, read, "1536", {}},
-          integer<m, &M::kv_latent>("kv_lora_rank", "512"),
-          integer<m, &M::nope_head_dim>("qk_nope_head_dim", "128"),
-          integer<m, &M::rope_head_dim>("qk_rope_head_dim", "64"),
-          integer<m, &M::value_head_dim>("v_head_dim", "128")};
+          setting<&ModelConfig::kv_latent>("kv_lora_rank", "512"),
+          setting<&ModelConfig::nope_head_dim>("qk_nope_head_dim", "128"),
+          setting<&ModelConfig::rope_head_dim>("qk_rope_head_dim", "64"),
+          setting<&ModelConfig::value_head_dim>("v_head_dim", "128")};
 }
 
 /// transformers pays no attention to the key, and other programs do.
@@ -156,16 +141,16 @@ Keys choice_of_experts() {
     c.moe.groups = c.moe.groups_kept = 1;
   };
   const auto write_one = [](const Config&) { return ordered_json(1); };
-  const auto group_key = [&](const char* name, int64_t E::*member) {
+  const auto group_key = [&](const char* name, int64_t MoeConfig::*member) {
     const auto read = [member](const json& v, Config& c) { c.moe.*member = v.is_null() ? 1 : whole_number(v); };
     return ConfigKey{name, write_one, read, "null", {}};
   };
-  return {group_key("n_group", &E::groups),
-          group_key("topk_group", &E::groups_kept),
+  return {group_key("n_group", &MoeConfig::groups),
+          group_key("topk_group", &MoeConfig::groups_kept),
           {"topk_method", [](const Config&) { return ordered_json("greedy"); }, check_method, "\"greedy\"", {}},
           fixed("scoring_func", "softmax", "\"softmax\""),
           never_renormalized(),
-          real<e, &E::routed_scale>("routed_scaling_factor", "1.0")};
+          setting<&MoeConfig::routed_scale>("routed_scaling_factor", "1.0")};
 }
 }  // namespace
 
@@ -181,7 +166,7 @@ Family deepseek_v2() {
            expert_keys("n_routed_experts", {"num_experts"}, "num_experts_per_tok", {}, "moe_intermediate_size") +
            Keys{shared_count_at_least_one("2"),
                 dense_width("11008", width_of_active_experts),
-                integer<m, &M::dense_layers>("first_k_dense_replace", "0"),
+                setting<&ModelConfig::dense_layers>("first_k_dense_replace", "0"),
                 fixed("moe_layer_freq", 1, "1"),
                 no_attention_bias(),
                 fixed("mlp_bias", false, "false")} +

@@ -13,11 +13,6 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 
 namespace {
-constexpr auto m = &Config::model;
-constexpr auto e = &Config::moe;
-using M = ModelConfig;
-using E = MoeConfig;
-
 // ---- Keys of config.json --------------------------------------------------------------------------------------------
 
 const Keys no_sliding_window = {fixed("use_sliding_window", false, "false"), remark("sliding_window", nullptr)};
@@ -186,9 +181,9 @@ Family ernie4_5_moe() {
   f.keys = common_keys({.tied = "true", .norm_eps = "1e-5", .kv_heads = "4", .positions = "131072"}) +
            rope_keys({.theta = 5e5}) +
            expert_keys("moe_num_experts", {"num_experts"}, "moe_k", {"num_experts_per_tok"}, "moe_intermediate_size") +
-           Keys{integer<e, &E::shared_experts>("moe_num_shared_experts", "2"),
+           Keys{setting<&MoeConfig::shared_experts>("moe_num_shared_experts", "2"),
                 dense_width("12288", shared_width_times_keys),
-                integer<m, &M::dense_layers>("moe_layer_start_index", "1"),
+                setting<&ModelConfig::dense_layers>("moe_layer_start_index", "1"),
                 {"moe_layer_end_index", last_layer, read_last, "-1", {}},
                 fixed("moe_layer_interval", 1, "1"),
                 {"moe_norm_min", write_min, read_min, "1e-12", {}},
@@ -210,16 +205,11 @@ Family ernie4_5_moe() {
   return f;
 }
 
-bool has_no_shared(const Config& c) {
-  return c.moe.shared_experts == 0;
-}
-
 Family glm4_moe() {
   Family f{"Glm4MoeForCausalLM", "glm4_moe", {}, {}, {}};
   f.requirements = {attention_of_heads, plain_mscales, score(RouterScore::sigmoid),
                     qk_norm_not_full,   two_experts,   some_moe_layer};
-  const auto has_norm = [](const Config& c) { return c.model.qk_norm == QkNorm::head; };
-  f.tensors = llama_tensors() + qk_norms(Size::head, Size::head, has_norm) + dense_layers() + experts() +
+  f.tensors = llama_tensors() + qk_norms(Size::head, Size::head, has_head_norms) + dense_layers() + experts() +
               shared_experts() + dead_shared_expert("mlp.shared_experts", Size::expert_ffn, has_no_shared) +
               selection_bias("mlp.gate.e_score_correction_bias", Layout::same);
   const ConfigKey qk = {"use_qk_norm",
@@ -233,11 +223,11 @@ Family glm4_moe() {
                        "moe_intermediate_size") +
            Keys{shared_count_at_least_one("1"),
                 dense_width("10944", width_of_active_experts),
-                integer<m, &M::dense_layers>("first_k_dense_replace", "1"),
-                boolean<e, &E::renormalize>("norm_topk_prob", "true"),
-                real<e, &E::routed_scale>("routed_scaling_factor", "1.0"),
-                integer<e, &E::groups>("n_group", "1"),
-                integer<e, &E::groups_kept>("topk_group", "1"),
+                setting<&ModelConfig::dense_layers>("first_k_dense_replace", "1"),
+                setting<&MoeConfig::renormalize>("norm_topk_prob", "true"),
+                setting<&MoeConfig::routed_scale>("routed_scaling_factor", "1.0"),
+                setting<&MoeConfig::groups>("n_group", "1"),
+                setting<&MoeConfig::groups_kept>("topk_group", "1"),
                 qk,
                 no_attention_bias(),
                 remark("num_nextn_predict_layers", 0)};

@@ -7,17 +7,12 @@ namespace strand::hf {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-namespace {
-constexpr auto e = &Config::moe;
-using E = MoeConfig;
-}  // namespace
-
 ConfigKey no_attention_bias() {
   return fixed("attention_bias", false, "false");
 }
 
 ConfigKey norm_topk_prob() {
-  return boolean<e, &E::renormalize>("norm_topk_prob", "false");
+  return setting<&MoeConfig::renormalize>("norm_topk_prob", "false");
 }
 
 ConfigKey dense_width(std::string absent, int64_t (*unused)(const Config&)) {
@@ -37,8 +32,8 @@ int64_t width_of_active_experts(const Config& c) {
 
 Keys expert_keys(const std::string& count, std::vector<std::string> count_aliases, const std::string& used,
                  std::vector<std::string> used_aliases, const std::string& width) {
-  return {integer<e, &E::num_experts>(count, "", std::move(count_aliases)),
-          integer<e, &E::top_k>(used, "", std::move(used_aliases)), integer<e, &E::expert_ffn>(width)};
+  return {setting<&MoeConfig::num_experts>(count, "", std::move(count_aliases)),
+          setting<&MoeConfig::top_k>(used, "", std::move(used_aliases)), setting<&MoeConfig::expert_ffn>(width)};
 }
 
 ConfigKey shared_count(std::string name, std::string absent) {

@@ -19,35 +19,6 @@ using hf::Tensors;
 namespace {
 // ---- Tensors --------------------------------------------------------------------------------------------------------
 
-bool has_head(const Config& c) {
-  return !c.model.tied_embeddings;
-}
-bool has_no_head(const Config& c) {
-  return c.model.tied_embeddings;
-}
-bool has_shared(const Config& c) {
-  return c.moe.shared_experts > 0;
-}
-bool has_no_shared(const Config& c) {
-  return c.moe.shared_experts == 0;
-}
-bool has_bias(const Config& c) {
-  return c.moe.bias_rate > 0;
-}
-bool has_no_bias(const Config& c) {
-  return c.moe.bias_rate == 0;
-}
-bool has_head_norms(const Config& c) {
-  return c.model.qk_norm == QkNorm::head;
-}
-
-bool has_query_latent(const Config& c) {
-  return c.model.q_latent > 0;
-}
-bool has_no_query_latent(const Config& c) {
-  return c.model.q_latent == 0;
-}
-
 TensorRule tensor(Scope scope, const std::string& ours, const std::string& theirs, Size rows, Size columns = Size::none,
                   Layout layout = Layout::same) {
   return {.scope = scope, .ours = ours, .theirs = theirs, .rows = rows, .columns = columns, .layout = layout};
@@ -67,8 +38,8 @@ Tensors embeddings(TiedHead tied) {
                  tensor(Scope::model, "norm.weight", "output_norm.weight", Size::hidden)};
   const Tensors head = {tensor(Scope::model, "lm_head.weight", "output.weight", Size::vocab, Size::hidden)};
   const Tensors copy = {tensor(Scope::model, "embed_tokens.weight", "output.weight", Size::vocab, Size::hidden)};
-  out = out + only_if(has_head, head);
-  return tied == TiedHead::written_twice ? out + only_if(has_no_head, copy) : out;
+  out = out + only_if(hf::has_head, head);
+  return tied == TiedHead::written_twice ? out + only_if(hf::has_no_head, copy) : out;
 }
 
 Tensors attention(Layout rotary, const std::string& ffn_norm = "ffn_norm") {
@@ -97,8 +68,8 @@ Tensors latent_attention() {
   const Tensors from_latent = {rule("attn.q_a_proj", "attn_q_a", Size::query_latent, Size::hidden),
                                rule("attn.q_a_norm", "attn_q_a_norm", Size::query_latent, Size::none),
                                rule("attn.q_b_proj", "attn_q_b", Size::queries, Size::query_latent, queries)};
-  return Tensors{rule("attn_norm", "attn_norm", Size::hidden, Size::none)} + only_if(has_no_query_latent, from_input) +
-         only_if(has_query_latent, from_latent) +
+  return Tensors{rule("attn_norm", "attn_norm", Size::hidden, Size::none)} +
+         only_if(hf::has_no_query_latent, from_input) + only_if(hf::has_query_latent, from_latent) +
          Tensors{rule("attn.kv_a_proj", "attn_kv_a_mqa", Size::latent_and_key, Size::hidden, Layout::latent_and_key),
                  rule("attn.kv_a_norm", "attn_kv_a_norm", Size::key_latent, Size::none),
                  rule("attn.kv_b_proj", "attn_k_b", Size::keys_and_values, Size::key_latent, Layout::latent_keys),
@@ -132,7 +103,7 @@ Tensors dense_layers() {
   return swiglu(Scope::dense_layer, "mlp", "", Size::dense_ffn);
 }
 Tensors shared_expert() {
-  return only_if(has_shared, swiglu(Scope::moe_layer, "moe.shared", "_shexp", Size::shared_ffn));
+  return only_if(hf::has_shared, swiglu(Scope::moe_layer, "moe.shared", "_shexp", Size::shared_ffn));
 }
 
 /// Constants for tensors that an architecture needs and our model does not have.
@@ -150,7 +121,7 @@ Tensors dead_shared_expert(Size width) {
 
 /// The bias of expert selection: [E].
 Tensors selection_bias() {
-  return only_if(has_bias,
+  return only_if(hf::has_bias,
                  {tensor(Scope::moe_layer, "layers.{n}.moe.router.bias", "blk.{n}.exp_probs_b.bias", Size::experts)});
 }
 
@@ -281,9 +252,9 @@ Architecture ernie() {
 Architecture glm4moe() {
   return {"glm4moe", ExpertWidth::expert_feed_forward_length, of_heads() + Requirements{hf::qk_norm_not_full},
           embeddings(TiedHead::absent) + attention(Layout::same, "post_attention_norm") +
-              only_if(has_head_norms, query_and_key_norms(Size::head, Size::head)) + dense_layers() + experts() +
-              shared_expert() + only_if(has_no_shared, dead_shared_expert(Size::expert_ffn)) + selection_bias() +
-              only_if(has_no_bias, constants(selection_bias(), 0)),
+              only_if(hf::has_head_norms, query_and_key_norms(Size::head, Size::head)) + dense_layers() + experts() +
+              shared_expert() + only_if(hf::has_no_shared, dead_shared_expert(Size::expert_ffn)) + selection_bias() +
+              only_if(hf::has_no_bias, constants(selection_bias(), 0)),
           add_router_keys};
 }
 
@@ -304,7 +275,7 @@ Architecture deepseek2() {
                                   {"model.norm_eps: 1e-6", [](const Config& c) { return c.model.norm_eps == 1e-6; }},
                                   {"model.num_layers: 26 or 27 with q_latent: 0, and another number without", lite}},
           embeddings(TiedHead::absent) + latent_attention() + dense_layers() + experts() + shared_expert() +
-              only_if(has_no_shared, dead_shared_expert(Size::expert_ffn)) + selection_bias(),
+              only_if(hf::has_no_shared, dead_shared_expert(Size::expert_ffn)) + selection_bias(),
           [](const Config& c, const std::string& prefix, Metadata& out) {
             const ModelConfig& m = c.model;
             add_router_keys(c, prefix, out);

@@ -14,9 +14,6 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 
 namespace {
-constexpr auto m = &Config::model;
-using M = ModelConfig;
-
 /// R / A, rounded so that a reader who multiplies it by A and truncates gets R and not R - 1.
 double rotary_factor(const ModelConfig& model) {
   const auto wanted = static_cast<double>(model.rotary_dim()), width = static_cast<double>(model.head_dim);
@@ -151,7 +148,7 @@ std::vector<ConfigKey> rope_keys(const RopeTraits& traits) {
   // The keys are read in this order: first the one beside rope_parameters, and then those inside, which take
   // precedence. (When a file has both rope_scaling and rope_parameters, only the former is left at this point.)
   std::vector<ConfigKey> keys = {
-      real<m, &M::rope_theta>("rope_theta", fmt::format("{:.1f}", traits.theta)),
+      setting<&ModelConfig::rope_theta>("rope_theta", fmt::format("{:.1f}", traits.theta)),
       {"rope_scaling",
        rope_scaling,
        [traits](const json& v, Config& c) { read_rope_parameters(v, c, traits); },

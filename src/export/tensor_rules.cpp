@@ -9,22 +9,6 @@
 namespace strand::hf {
 
 namespace {
-bool has_head(const Config& c) {
-  return !c.model.tied_embeddings;
-}
-bool has_no_head(const Config& c) {
-  return c.model.tied_embeddings;
-}
-bool has_shared(const Config& c) {
-  return c.moe.shared_experts > 0;
-}
-bool has_bias(const Config& c) {
-  return c.moe.bias_rate > 0;
-}
-bool has_no_bias(const Config& c) {
-  return c.moe.bias_rate == 0;
-}
-
 TensorRule embedding(bool (*applies)(const Config&), std::vector<std::string> aliases) {
   return {.scope = Scope::model,
           .ours = "embed_tokens.weight",

@@ -1,11 +1,40 @@
 #pragma once
-// Functions with which the tables of families.cpp describe tensors. This header is private to export/.
+// Functions with which the tables of classes and architectures describe tensors. This header is private to export/.
 #include <string>
 #include <vector>
 
 #include "export/family.h"
 
 namespace strand::hf {
+
+// What a model has, for TensorRule::applies.
+inline bool has_head(const Config& c) {
+  return !c.model.tied_embeddings;
+}
+inline bool has_no_head(const Config& c) {
+  return c.model.tied_embeddings;
+}
+inline bool has_shared(const Config& c) {
+  return c.moe.shared_experts > 0;
+}
+inline bool has_no_shared(const Config& c) {
+  return c.moe.shared_experts == 0;
+}
+inline bool has_bias(const Config& c) {
+  return c.moe.bias_rate > 0;
+}
+inline bool has_no_bias(const Config& c) {
+  return c.moe.bias_rate == 0;
+}
+inline bool has_head_norms(const Config& c) {
+  return c.model.qk_norm == QkNorm::head;
+}
+inline bool has_query_latent(const Config& c) {
+  return c.model.q_latent > 0;
+}
+inline bool has_no_query_latent(const Config& c) {
+  return c.model.q_latent == 0;
+}
 
 using Tensors = std::vector<TensorRule>;
 

@@ -1,9 +1,9 @@
 #include "infer/generate.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
+#include "core/clock.h"
 #include "core/error.h"
 #include "kernels/staging.h"
 
@@ -11,10 +11,9 @@ namespace strand {
 
 namespace {
 double seconds_of(const std::function<void()>& work) {
-  using namespace std::chrono;
-  const auto start = steady_clock::now();
+  const double start = now();
   work();
-  return duration<double>(steady_clock::now() - start).count();
+  return now() - start;
 }
 
 int64_t usable_ids(const Session& session, const GenerationOptions& options) {

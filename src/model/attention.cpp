@@ -9,18 +9,6 @@
 namespace strand {
 
 namespace {
-HeadNorm head_norm(QkNorm kind) {
-  switch (kind) {
-    case QkNorm::none:
-      return HeadNorm::none;
-    case QkNorm::head:
-      return HeadNorm::per_head;
-    case QkNorm::full:
-      return HeadNorm::full;
-  }
-  return HeadNorm::none;
-}
-
 int64_t fused_width(const ModelConfig& m) {
   return (m.num_heads + 2 * m.num_kv_heads) * m.head_dim;
 }
@@ -90,7 +78,7 @@ void project_heads(Context& c, const HeadLayout& layout, const LayerTensors& w, 
   c.ops(SplitHeads{.layout = layout,
                    .qkv = qkv,
                    .rotary = rotary,
-                   .norm = head_norm(c.model.qk_norm),
+                   .norm = c.model.qk_norm,
                    .q_weight = w.q_norm,
                    .k_weight = w.k_norm,
                    .eps = c.model.norm_eps,
@@ -111,7 +99,7 @@ void project_heads_backward(Context& c, const HeadLayout& layout, const LayerTen
                            .dk = heads.dk,
                            .dv = heads.dv,
                            .rotary = rotary,
-                           .norm = head_norm(c.model.qk_norm),
+                           .norm = c.model.qk_norm,
                            .qkv = kept.qkv,
                            .q_weight = w.q_norm,
                            .k_weight = w.k_norm,

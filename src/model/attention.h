@@ -1,6 +1,6 @@
 #pragma once
 // The attention half of a layer: a = o_proj(attention(rmsnorm(x))). Forward and backward side by side. How heads are
-// made from x and what a cache holds, is here for ordinary attention and in latent_attention.h for latent attention.
+// made from x, and what a cache holds, is here for ordinary attention and in latent_attention.h for latent attention.
 #include "model/context.h"
 #include "model/parameters.h"
 

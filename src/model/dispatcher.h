@@ -47,6 +47,13 @@ struct ExpertsKept {
   Tensor dz_pairs;  ///< [packed home rows, F] act, SP's gradient of z; there when SP has one and rows travel
 };
 
+/// Gram matrices of the rows of each token's experts, for the terms that look at pairs of them. None where K = 1 or no
+/// such term is measured. They are small and kept under every kind of recomputation.
+struct PairGrams {
+  Tensor z;  ///< [T, K, K] acc, of the experts' z (SP)
+  Tensor y;  ///< [T, K, K] acc, of their outputs (O)
+};
+
 /// The experts of one layer in one micro-step, as all passes over them need them.
 struct ExpertLayer {
   const LayerTensors& w;
@@ -54,10 +61,11 @@ struct ExpertLayer {
   const ExpertsKept& kept;
   const FeedForwardKept& shared;      ///< of the shared expert; its tensor is none where there is no such expert
   Tensor x;                           ///< [T, D] act
+  PairGrams grams;                    ///< none in generation
   const LossContext* loss = nullptr;  ///< none in generation
 };
 
-/// The first forward pass of a layer, or the second one under recomputation, of what backward needs.
+/// The first forward pass of a layer, or a second one that recomputes what backward needs.
 enum class ForwardPass : uint8_t { first, again };
 
 /// One forward pass of a layer. The tensors that only this pass needs come from scratch, in the scope of the caller.
@@ -94,10 +102,11 @@ class Dispatcher {
  public:
   virtual ~Dispatcher() = default;
 
-  // ---- routing: the phases count and sort
-  /// Fills Routing::map and the counts of rows, from the selection that `r` holds.
+  // ---- routing
+  /// Allocates Routing::map and, where rows travel, what counts them.
   virtual void allocate_maps(Context& c, Routing& r) = 0;
-  /// The counts of rows begin their journey to the ranks of their experts.
+  /// Fills Routing::map from the selection that `r` holds. Where rows travel, it also counts them, and the counts begin
+  /// their journey to the ranks of their experts.
   virtual void sort(Context& c, const TokenSample& sample, const Routing& r) = 0;
   /// Learns how many rows come to this rank. Where rows travel, this is the only time that the host reads what the
   /// device computed: it waits for the copy of the counts, which goes by a stream of its own, and not for what was
@@ -120,7 +129,7 @@ class Dispatcher {
   /// z [R, F] and y of the part are there and begin their journey home.
   virtual void return_z(Context& c, const ForwardRows& rows, size_t part, const Tensor& z) = 0;
   virtual void return_y(Context& c, const ForwardRows& rows, size_t part, const Tensor& y) = 0;
-  /// Waits for all that comes home; then Routing::gram_z is there and, where rows travel, SP's gradient of z.
+  /// Waits for all that comes home; then PairGrams::z is there and, where rows travel, SP's gradient of z.
   virtual void finish(Context& c, const ForwardRows& rows) = 0;
 
   // ---- backward: begin, then for each part in turn receive, return_dx and x_again, then finish

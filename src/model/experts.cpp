@@ -10,6 +10,16 @@ ExpertsKept allocate_experts(Context& c, const Routing& r, const LossContext& lo
   return kept;
 }
 
+PairGrams allocate_pair_grams(Context& c, int64_t tokens, const LossContext& loss) {
+  PairGrams grams;
+  const int64_t k = c.moe.top_k;
+  if (k == 1) return grams;  // no pairs: SP = O = 0
+  const Shape shape{tokens, k, k};
+  if (loss.needs(TermInput::pairs_of_z)) grams.z = c.step.allocate("experts.gram_z", c.types.acc, shape);
+  if (loss.needs(TermInput::pairs_of_y)) grams.y = c.step.allocate("experts.gram_y", c.types.acc, shape);
+  return grams;
+}
+
 namespace {
 Write write_beside(const FeedForwardKept& shared) {
   return shared.gate_up ? Write::accumulate : Write::overwrite;
@@ -48,12 +58,12 @@ void compute(Context& c, const ForwardRows& rows) {
   c.dispatcher.finish(c, rows);
 }
 
-void add_terms(Context& c, const Routing& r, const LossContext& loss) {
-  if (r.gram_z)
+void add_terms(Context& c, const PairGrams& grams, const LossContext& loss) {
+  if (grams.z)
     c.ops(SpecializationTerm{
-        .gram = r.gram_z, .sample = loss.sample, .sp_scale = loss.scale[Term::sp].value, .sp = loss.value(Term::sp)});
-  if (r.gram_y)
-    c.ops(OrthogonalityTerm{.gram = r.gram_y, .o_scale = loss.scale[Term::o].value, .o = loss.value(Term::o)});
+        .gram = grams.z, .sample = loss.sample, .sp_scale = loss.scale[Term::sp].value, .sp = loss.value(Term::sp)});
+  if (grams.y)
+    c.ops(OrthogonalityTerm{.gram = grams.y, .o_scale = loss.scale[Term::o].value, .o = loss.value(Term::o)});
 }
 }  // namespace
 
@@ -68,8 +78,8 @@ void experts_forward(Context& c, const ExpertLayer& layer, const Tensor& out) {
                     .gates = r.gates,
                     .write = write_beside(layer.shared),
                     .out = out,
-                    .gram = r.gram_y});
-  if (layer.loss != nullptr) add_terms(c, r, *layer.loss);
+                    .gram = layer.grams.y});
+  if (layer.loss != nullptr) add_terms(c, layer.grams, *layer.loss);
 }
 
 void experts_recompute(Context& c, const ExpertLayer& layer) {
@@ -100,7 +110,7 @@ BackwardRows begin_backward(Context& c, const ExpertLayer& layer, const Tensor& 
                           .y = layer.kept.y,
                           .map = r.map,
                           .gates = r.gates,
-                          .gram = r.gram_y,
+                          .gram = layer.grams.y,
                           .o_scale = layer.loss->scale[Term::o].gradient,
                           .dy = rows.dy,
                           .dgates = dgates});

@@ -9,6 +9,9 @@ namespace strand {
 /// Allocates what the layer keeps for its backward pass in this step. To be called after Dispatcher::count.
 ExpertsKept allocate_experts(Context& c, const Routing& r, const LossContext& loss);
 
+/// Allocates the Gram matrices that the measured terms need. `tokens` is T.
+PairGrams allocate_pair_grams(Context& c, int64_t tokens, const LossContext& loss);
+
 /// out [T, D] acc = Σ_k g_k expert_k(x), plus the shared expert where there is one. Adds sp and o to the terms.
 void experts_forward(Context& c, const ExpertLayer& layer, const Tensor& out);
 

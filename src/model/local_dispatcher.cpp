@@ -31,7 +31,7 @@ class LocalDispatcher final : public Dispatcher {
 
   void begin(Context&, ForwardRows&) override {}
   PartRows receive(Context&, const ForwardRows& rows, size_t) override {
-    return {.x = rows.x, .y = rows.y, .gram = rows.pass == ForwardPass::first ? rows.layer.routing.gram_z : Tensor{}};
+    return {.x = rows.x, .y = rows.y, .gram = rows.pass == ForwardPass::first ? rows.layer.grams.z : Tensor{}};
   }
   void return_z(Context&, const ForwardRows&, size_t, const Tensor&) override {}
   void return_y(Context&, const ForwardRows&, size_t, const Tensor&) override {}
@@ -43,12 +43,13 @@ class LocalDispatcher final : public Dispatcher {
   PartGradients receive(Context&, const BackwardRows& rows, size_t) override {
     const Routing& r = rows.layer.routing;
     const LossContext& loss = *rows.layer.loss;
+    const Tensor& gram = rows.layer.grams.z;
     return {.dy = rows.dy,
             .dx = rows.dx,
             .swiglu = {.map = r.map,
                        .gates = rows.dgates ? r.gates : Tensor{},
-                       .gram = r.gram_z,
-                       .sp_scale = r.gram_z ? loss.scale[Term::sp].gradient : 0.0,
+                       .gram = gram,
+                       .sp_scale = gram ? loss.scale[Term::sp].gradient : 0.0,
                        .sample = loss.sample,
                        .dgates = rows.dgates}};
   }

@@ -93,7 +93,7 @@ struct LayerTensors {
   Tensor q_b;                   ///< [H·A, q_latent]; none without
   Tensor kv_b;                  ///< [H·(n + v), c]: latent attention only
   Tensor o_proj;                ///< [D, H·U], U the width of a value
-  Tensor q_norm, k_norm;        ///< acc, see HeadNorm; of latents [q_latent], [c]; none without
+  Tensor q_norm, k_norm;        ///< acc, see QkNorm; of latents [q_latent], [c]; none without
   Tensor feed_forward_gate_up;  ///< [2W, D]: of the FFN of a dense layer, or of the shared expert; or none
   Tensor feed_forward_down;     ///< [D, W]: of the same, or none
   Tensor router;                ///< [E, D] acc; none in a dense layer

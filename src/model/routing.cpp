@@ -26,8 +26,6 @@ Routing Routing::allocate(Context& c, const Batch& batch, const LossContext& los
   const DType acc = c.types.acc;
   Routing r = allocate_without_terms(c, t);
   r.statistics = c.step.allocate("router.statistics", acc, {2, loss.scale.groups, e});
-  if (k > 1 && loss.needs(TermInput::pairs_of_z)) r.gram_z = c.step.allocate("experts.gram_z", acc, {t, k, k});
-  if (k > 1 && loss.needs(TermInput::pairs_of_y)) r.gram_y = c.step.allocate("experts.gram_y", acc, {t, k, k});
   if (!loss.needs(TermInput::neighbours)) return r;
   if (loss.objective.losses.cp_paths == CouplingPaths::token) {
     r.source_mass = c.step.allocate("coupling.source_mass", acc, {t});

@@ -17,13 +17,10 @@ struct Routing {
   Tensor gates;       ///< [T, K] acc: g
   Tensor statistics;  ///< [2, groups, E] acc: counts and sums of p
   RowMap map;         ///< slots ↔ rows of the expert buffers
-  // What the measured terms need. In a step that does not measure them, these are none:
-  Tensor gram_z;  ///< [T, K, K] acc, of the experts' z (SP); none when K = 1
-  Tensor gram_y;  ///< [T, K, K] acc, of their outputs (O); none when K = 1
-  // CP, per layer: token form
+  // What CP needs; none in a step that does not measure it. Of each layer, in the token form:
   Tensor source_mass, top_mass;  ///< [T] acc
   Tensor top_experts;            ///< [T, K] i32
-  // CP with the MoE layer above: batch form
+  // Of each layer with the MoE layer above it, in the batch form:
   Tensor joint_mask;  ///< [E, E'] acc, of the pair (this layer, the one above); none in the last layer
   // Experts spread over P ranks:
   Tensor counts;          ///< [2, E, 2] i32: rows of this rank's tokens by expert, of sampled tokens and of others; and

@@ -84,7 +84,7 @@ class SpreadDispatcher final : public Dispatcher {
     const Routing& r = layer.routing;
     c.grid.progress().now("dispatch");
     rows.z = layer.kept.dz_pairs;
-    if (!rows.z && pass == ForwardPass::first && r.gram_z)
+    if (!rows.z && pass == ForwardPass::first && layer.grams.z)
       rows.z = c.scratch.allocate("experts.z (home)", c.types.act, {r.exchange.packed_home_rows, c.moe.expert_ffn});
     flights_.assign(r.exchange.chunks.size(), Flight{});
     for (size_t i = 0; i < flights_.size(); ++i) {
@@ -127,13 +127,13 @@ class SpreadDispatcher final : public Dispatcher {
   void finish(Context& c, const ForwardRows& rows) override {
     const auto& [layer, pass, x, y, z] = rows;
     const Routing& r = layer.routing;
+    const Tensor& gram = layer.grams.z;
     wait_for_all(c, "combine");
-    if (pass == ForwardPass::first && r.gram_z)
-      c.ops(SlotGram{.rows = z, .row_of_slot = r.packed_of_slot, .gram = r.gram_z});
+    if (pass == ForwardPass::first && gram) c.ops(SlotGram{.rows = z, .row_of_slot = r.packed_of_slot, .gram = gram});
     if (layer.kept.dz_pairs)
       c.ops(SpecializationBackward{.z = z,
                                    .row_of_slot = r.packed_of_slot,
-                                   .gram = r.gram_z,
+                                   .gram = gram,
                                    .sp_scale = layer.loss->scale[Term::sp].gradient,
                                    .drows = layer.kept.dz_pairs});
   }

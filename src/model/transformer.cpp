@@ -48,6 +48,10 @@ const Routing& Transformer::routing(int64_t moe_layer) const {
   return kept_.at(static_cast<size_t>(moe_layer + config_.model.dense_layers)).routing;
 }
 
+const PairGrams& Transformer::pair_grams(int64_t moe_layer) const {
+  return kept_.at(static_cast<size_t>(moe_layer + config_.model.dense_layers)).grams;
+}
+
 std::vector<std::pair<std::string, Tensor>> Transformer::residual_streams() const {
   std::vector<std::pair<std::string, Tensor>> streams;
   for (size_t layer = 0; layer < kept_.size(); ++layer) {
@@ -87,11 +91,11 @@ void Transformer::allocate_feed_forward(LayerKept& kept, int64_t layer, const Ba
 }
 
 /// Computes x_in → normed → attention → x_mid → normed. On the first pass x_in is made here, from the layer below.
-void Transformer::attention_half(int64_t layer, const Batch& batch, Pass pass) {
+void Transformer::attention_half(int64_t layer, const Batch& batch, ForwardPass pass) {
   const LayerTensors& w = parameters_.weights().layers[size_t(layer)];
   const LayerKept& kept = kept_[size_t(layer)];
-  const bool sum = pass == Pass::first && layer > 0;
-  context_.part("attention (forward)", layer);
+  const bool sum = pass == ForwardPass::first && layer > 0;
+  context_.part(pass == ForwardPass::first ? "attention (forward)" : "attention (computed again)", layer);
   context_.ops(AddRmsNorm{.residual = sum ? residual_ : kept.x_in,
                           .branch = sum ? branch_ : Tensor{},
                           .weight = w.attn_norm,
@@ -117,6 +121,7 @@ ExpertLayer Transformer::expert_layer(int64_t layer, const LossContext& loss) co
           .kept = kept.experts,
           .shared = kept.feed_forward,
           .x = kept.ffn_normed,
+          .grams = kept.grams,
           .loss = &loss};
 }
 
@@ -157,13 +162,16 @@ void Transformer::forward(const Batch& batch, const LossContext& loss, Recompute
     if (layer == 0) context_.part("embedding (forward)");
     if (layer == 0)
       context_.ops(Embedding{.tokens = batch.inputs, .table = parameters_.weights().embed, .x = kept.x_in});
-    if (is_moe(layer)) kept.routing = Routing::allocate(context_, batch, loss);
+    if (is_moe(layer)) {
+      kept.routing = Routing::allocate(context_, batch, loss);
+      kept.grams = allocate_pair_grams(context_, t, loss);
+    }
     std::optional<Arena::Scope> block, experts;
     if (recompute == Recompute::block) block.emplace(step);
     allocate_block(kept, batch);
     if (recompute == Recompute::experts) experts.emplace(step);
     allocate_feed_forward(kept, layer, batch);
-    attention_half(layer, batch, Pass::first);
+    attention_half(layer, batch, ForwardPass::first);
     ffn_half(layer, loss);
   }
   context_.grid.progress().now("head", -1);
@@ -262,7 +270,7 @@ void Transformer::backward_layer(int64_t layer, const Batch& batch, const LossCo
   const Arena::Scope recomputed(context_.step);
   if (recompute == Recompute::block) {
     allocate_block(kept, batch);
-    attention_half(layer, batch, Pass::again);
+    attention_half(layer, batch, ForwardPass::again);
     ffn_recompute(layer, batch, loss);
   } else if (recompute == Recompute::experts) {
     ffn_recompute(layer, batch, loss);

@@ -55,6 +55,7 @@ class Transformer {
   Tensor evaluation_counts() const { return evaluation_counts_; }
   /// What the last train or evaluate left behind in MoE layer `i` (counted from the first MoE layer).
   const Routing& routing(int64_t moe_layer) const;
+  const PairGrams& pair_grams(int64_t moe_layer) const;
   /// The residual streams of the last micro-step that still lie in memory, by name ("layers.3.x_in"), in forward order.
   std::vector<std::pair<std::string, Tensor>> residual_streams() const;
   /// Rows that the experts of this rank have computed since begin_step, in the forward passes of training.
@@ -68,6 +69,7 @@ class Transformer {
   struct LayerKept {
     Tensor x_in;      ///< [T, D] acc, the residual stream as the layer receives it
     Routing routing;  ///< MoE layers
+    PairGrams grams;  ///< of them
     // Recomputed under `block`:
     Tensor x_mid;  ///< [T, D] acc, the residual stream after attention
     AttentionKept attention;
@@ -77,7 +79,6 @@ class Transformer {
     FeedForwardKept feed_forward;  ///< of a dense layer, or the shared expert of a MoE layer
     ExpertsKept experts;
   };
-  enum class Pass : uint8_t { first, again };
 
   bool is_moe(int64_t layer) const { return layer >= config_.model.dense_layers; }
   bool has_feed_forward(int64_t layer) const {
@@ -90,7 +91,7 @@ class Transformer {
   void forward(const Batch& batch, const LossContext& loss, Recompute recompute);
   void allocate_block(LayerKept& kept, const Batch& batch);
   void allocate_feed_forward(LayerKept& kept, int64_t layer, const Batch& batch);
-  void attention_half(int64_t layer, const Batch& batch, Pass pass);
+  void attention_half(int64_t layer, const Batch& batch, ForwardPass pass);
   void ffn_half(int64_t layer, const LossContext& loss);
   /// The experts of a MoE layer, with what their passes need.
   ExpertLayer expert_layer(int64_t layer, const LossContext& loss) const;

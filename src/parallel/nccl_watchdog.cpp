@@ -2,8 +2,10 @@
 
 #include <fmt/core.h>
 
+#include <chrono>
 #include <cstdio>
 
+#include "core/clock.h"
 #include "core/error.h"
 
 namespace strand {
@@ -12,10 +14,6 @@ namespace {
 constexpr auto interval = std::chrono::milliseconds(200);
 constexpr size_t most_watched = 4096;  // the oldest one matters
 constexpr int exit_error = 1;
-
-double seconds_since(std::chrono::steady_clock::time_point begin) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
 }  // namespace
 
 NcclWatchdog::NcclWatchdog(int rank, const Progress& progress, const DeviceGridOptions& options)
@@ -35,7 +33,7 @@ void NcclWatchdog::watch(const Event& end, Traffic kind) {
   // An event that is recorded again stands for the later collective.
   std::erase_if(watched_, [&](const Watched& w) { return w.end == &end; });
   if (watched_.size() < most_watched)
-    watched_.push_back({&end, kind, progress_.step.load(), progress_.layer.load(), std::chrono::steady_clock::now()});
+    watched_.push_back({&end, kind, progress_.step.load(), progress_.layer.load(), now()});
 }
 
 void NcclWatchdog::forget(const Event& end) {
@@ -80,10 +78,10 @@ void NcclWatchdog::look_for_errors() {
 
 void NcclWatchdog::look_for_hangs() {
   // Young ones are left alone: most of them are over before anybody asks.
-  while (!watched_.empty() && seconds_since(watched_.front().begin) > options_.watchdog_seconds / 2) {
+  while (!watched_.empty() && now() - watched_.front().begin > options_.watchdog_seconds / 2) {
     const Watched& oldest = watched_.front();
     const bool over = oldest.end->happened();
-    const double seconds = seconds_since(oldest.begin);
+    const double seconds = now() - oldest.begin;
     if (!over && seconds > options_.watchdog_seconds)
       return end_run(
           fmt::format("a collective on GPUs ({}, step {}, layer {}) has not ended for {:.0f} s: another rank "

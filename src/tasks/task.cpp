@@ -32,6 +32,10 @@ constexpr std::array definitions = {
     TaskDefinition{"openbookqa", multiple_choice, Normalized::too, "openbookqa", "1.0", openbookqa_document},
     TaskDefinition{"sciq", multiple_choice, Normalized::too, "sciq", "1.0", sciq_document}};
 
+struct MmluSubject {
+  const char* name;   ///< "abstract_algebra"
+  const char* group;  ///< "stem", "humanities", "social_sciences" or "other"
+};
 constexpr std::array subjects = {MmluSubject{"abstract_algebra", "stem"},
                                  MmluSubject{"anatomy", "stem"},
                                  MmluSubject{"astronomy", "stem"},
@@ -201,10 +205,6 @@ std::vector<Task> load_mmlu(const TaskDefinition& definition, const std::string&
 
 std::span<const TaskDefinition> task_definitions() {
   return definitions;
-}
-
-std::span<const MmluSubject> mmlu_subjects() {
-  return subjects;
 }
 
 std::vector<Task> load_task(const std::string& name, const std::string& directory, size_t limit) {

@@ -45,12 +45,6 @@ struct TaskDefinition {
 /// All of them, in the order of the list of names in help.
 std::span<const TaskDefinition> task_definitions();
 
-struct MmluSubject {
-  const char* name;   ///< "abstract_algebra"
-  const char* group;  ///< "stem", "humanities", "social_sciences" or "other"
-};
-std::span<const MmluSubject> mmlu_subjects();
-
 /// A task whose documents are read.
 struct Task {
   std::string name;   ///< "mmlu_abstract_algebra"

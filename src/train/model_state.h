@@ -11,7 +11,7 @@
 
 namespace strand {
 
-// What a session of one rank holds (checkpoint_share.h is for several):
+// What the session of a run with one rank holds. Where there are several, snapshot.h says who writes what.
 /// Master weights and router biases by logical name.
 std::vector<NamedTensor> model_tensors(Session& session);
 /// Moments as "m.<weight>" and "v.<weight>".

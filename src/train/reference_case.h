@@ -24,9 +24,8 @@ class ReferenceCase {
   explicit ReferenceCase(const std::string& path);
 
   const std::string& name() const { return name_; }
-  const Config& config() const {
-    return config_;
-  }  ///< train.steps = total_steps; device and precision are the caller's
+  /// train.steps is total_steps. Device and precision are the caller's choice.
+  const Config& config() const { return config_; }
   const StepData& data() const { return data_; }
   const SafetensorsFile& file() const { return file_; }
   bool has(const std::string& tensor) const { return file_.find(tensor) != nullptr; }

@@ -12,13 +12,13 @@
 namespace strand {
 
 namespace {
-/// Config groups whose keys a checkpoint fixes.
+/// Groups of the configuration that must be those of the checkpoint.
 const std::vector<std::string> model_groups = {"model", "moe"};
-/// Config groups that may change on resume; what changed is said.
+/// Groups that may change when a run continues. Each change is reported.
 const std::vector<std::string> other_groups = {"run",      "losses", "data",     "optimizer",
                                                "schedule", "train",  "parallel", "cuda"};
 
-/// Returns the checkpoint's own config.
+/// Returns the configuration of the checkpoint. Throws Error when its model is another one.
 Config require_same_model(const RunSetting& run, const Checkpoint& checkpoint) {
   Config saved = parse_config(checkpoint.config_yaml(), checkpoint.path() + "/config.yaml");
   std::string text;
@@ -37,7 +37,8 @@ NamedFiles tokenizer_of(const RunSetting& run, const Checkpoint& checkpoint) {
   return theirs;
 }
 
-/// The position in the data means something only while the data is the same.
+/// The position in the data means something only while the data is the same. Throws Error when it is not, unless the
+/// user accepts that.
 void check_data(const RunSetting& run, const Checkpoint& checkpoint, const ResumeChoice& resume) {
   const DataState& saved = checkpoint.state().data;
   if (saved.sequence_length == 0)

@@ -13,15 +13,15 @@ namespace strand {
 
 /// What this process begins with.
 struct RunStart {
-  int64_t step = 0;                   ///< steps done before
+  int64_t step = 0;                   ///< steps that were done before
   int64_t sample = 0;                 ///< index of the first sample after them
-  int64_t tokens = 0;                 ///< trained on in them
-  int64_t skipped = 0;                ///< updates left out because of non-finite numbers
-  int64_t skipped_in_a_row = 0;       ///< of these, the ones since the last update
-  std::vector<double> losses, norms;  ///< of the last steps, for ZScore
-  NamedFiles tokenizer;               ///< its files; empty = none
-  bool from_elsewhere = false;        ///< from a checkpoint that is not in this run's directory
-  bool config_changed = false;        ///< the configuration is not the checkpoint's
+  int64_t tokens = 0;                 ///< that the model was trained on in these steps
+  int64_t skipped = 0;                ///< updates that were left out because of non-finite numbers
+  int64_t skipped_in_a_row = 0;       ///< those of them since the last update that was made
+  std::vector<double> losses, norms;  ///< of the last steps, with which ZScore goes on
+  NamedFiles tokenizer;               ///< the files of the model's tokenizer; empty = none
+  bool from_elsewhere = false;        ///< the run begins from a checkpoint that is not in its own directory
+  bool config_changed = false;        ///< the configuration differs from the checkpoint's
   std::string origin;                 ///< the model class from which the weights were imported; "" = none
 };
 

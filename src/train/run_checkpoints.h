@@ -15,8 +15,9 @@ class RunCheckpoints {
                  std::function<void(const std::string&)> news);
   static CheckpointSaver::Mode mode(const TrainConfig& config);
 
-  /// Whether the checkpoint of this step is in the run's directory already.
+  /// The run goes on from its own checkpoint of this step.
   void begins_with(int64_t step) { last_saved_ = last_whole_ = step; }
+  /// Whether the checkpoint of this step is in the run's directory already, or on its way there.
   bool has(int64_t step) const { return step == last_saved_; }
 
   // All ranks call these together. They throw Error, which says what is left, when a checkpoint could not be saved.

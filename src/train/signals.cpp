@@ -20,7 +20,7 @@ static_assert(std::atomic<int>::is_always_lock_free && std::atomic<int64_t>::is_
 
 std::array<struct sigaction, stop_signals.size()> actions_before;
 
-int64_t now() {
+int64_t monotonic_nanoseconds() {
   timespec t{};
   clock_gettime(CLOCK_MONOTONIC, &t);
   return t.tv_sec * int64_t{1'000'000'000} + t.tv_nsec;
@@ -31,8 +31,8 @@ extern "C" void on_stop_signal(int signal) {
   first_signal.compare_exchange_strong(none, signal);
   if (signal != SIGINT && signal != SIGTERM) return;
   int64_t since = 0;
-  if (urgent_since.compare_exchange_strong(since, now())) return;
-  if (now() - since > same_request_nanoseconds) _exit(128 + signal);
+  if (urgent_since.compare_exchange_strong(since, monotonic_nanoseconds())) return;
+  if (monotonic_nanoseconds() - since > same_request_nanoseconds) _exit(128 + signal);
 }
 }  // namespace
 

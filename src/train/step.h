@@ -4,7 +4,7 @@
 //
 // A step is enqueued whole: the norm, the clip factor and whether the step is finite stay on the device, where they
 // guard the update, so that nothing in a step waits for the device. (Where experts are spread over ranks, the rows of
-// each layer are counted on the host, model/routing.h: the only wait.) What a step came to is asked for as it is
+// each layer are counted on the host, model/dispatcher.h: the only wait.) What a step came to is asked for as it is
 // enqueued and read when it has arrived, Device::steps_ahead() steps later at most.
 //
 // Where model/step_graph.h says so, a device records steps and replays them as one piece (train/step_recordings.h). All

@@ -6,34 +6,13 @@
 #include <numeric>
 
 #include "analysis/collector.h"
-#include "analysis/masked_routing.h"
 #include "kernels/cpu/backend.h"
 #include "kernels/reference/reference_ops.h"
-#include "kernels/staging.h"
+#include "router_inputs.h"
 #include "tests/catch.h"
-#include "tests/model/harness.h"
 
 namespace strand::test {
 namespace {
-
-/// An observer that keeps the inputs of the routers and passes everything on.
-class Recorder final : public ForwardObserver {
- public:
-  Recorder(Ops& ops, ForwardObserver& inner) : ops_(ops), inner_(inner) {}
-  void chosen(int64_t layer, const Tensor& x, const Routing& routing) override {
-    if (inputs.size() <= static_cast<size_t>(layer)) inputs.resize(static_cast<size_t>(layer + 1));
-    const Values values = download_values(ops_, x);
-    inputs[static_cast<size_t>(layer)].insert(inputs[static_cast<size_t>(layer)].end(), values.begin(), values.end());
-    inner_.chosen(layer, x, routing);
-  }
-  void predicted(int64_t first, const Tensor& logits) override { inner_.predicted(first, logits); }
-
-  std::vector<Values> inputs;  ///< [MoE layers][T · D]
-
- private:
-  Ops& ops_;
-  ForwardObserver& inner_;
-};
 
 struct Pass {
   Collected collected;
@@ -55,40 +34,6 @@ Pass run_pass(TestModel& model, const StepData& data, int64_t clustered = 0) {
   return {collector.take(), recorder.inputs, terms};
 }
 
-Config with_dense_layer(Config config) {
-  config.model.num_layers = 3;
-  config.model.dense_layers = 1;
-  config.model.dense_ffn = 9;
-  return config;
-}
-
-Values row(const Values& values, int64_t i, int64_t width) {
-  return {values.begin() + i * width, values.begin() + (i + 1) * width};
-}
-
-/// y = x Wᵀ for W [out, in].
-Values times(const Values& weight, const Values& x) {
-  Values y;
-  for (size_t first = 0; first < weight.size(); first += x.size())
-    y.push_back(std::inner_product(x.begin(), x.end(), weight.begin() + static_cast<std::ptrdiff_t>(first), 0.0));
-  return y;
-}
-
-/// The experts with the largest s + b, best first, from the router's input.
-std::vector<uint16_t> order_of_choice(TestModel& model, int64_t layer, const Values& x) {
-  const Config& config = model.session.config();
-  Values score = times(model.weight("layers." + std::to_string(layer) + ".moe.router.weight"), x);
-  if (config.moe.score == RouterScore::sigmoid) {
-    for (double& q : score) q = 1 / (1 + std::exp(-q));
-    const Values bias = download_values(model.session.ops(), model.session.parameters().router_bias(layer));
-    for (size_t e = 0; e < score.size(); ++e) score[e] += bias[e];
-  }
-  std::vector<uint16_t> order(score.size());
-  std::iota(order.begin(), order.end(), uint16_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](uint16_t a, uint16_t b) { return score[a] > score[b]; });
-  return order;
-}
-
 /// z and y of an expert.
 struct Activations {
   Values z, y;
@@ -100,16 +45,6 @@ Activations activations(TestModel& model, int64_t layer, int64_t expert, const V
   Values z;
   for (size_t i = 0; i < gate.size(); ++i) z.push_back(gate[i] / (1 + std::exp(-gate[i])) * up[i]);
   return {z, times(model.weight(name + "down_proj.weight"), z)};
-}
-
-Config config_number(int number) {
-  Config config = with_dense_layer(tiny_config(Precision::fp64));
-  if (number == 1) {
-    config.moe.score = RouterScore::sigmoid;
-    config.moe.bias_rate = 0.001;
-    config.moe.renormalize = true;
-  }
-  return config;
 }
 
 TEST_CASE("The trace is what routers choose from their inputs, best first; guesses are what the next one would") {
@@ -350,80 +285,6 @@ TEST_CASE("A model without experts, and other tokens than announced, are refused
   TestModel model(ops, config, 1, 5);
   RoutingCollector collector(model.session, 10, 0);
   CHECK_THROWS_WITH(collector.take(), Catch::Contains("10 tokens were announced, and 0 came"));
-}
-
-// ---- masked experts -------------------------------------------------------------------------------------------------
-
-TEST_CASE("Masked routing uses the next experts, weighted by the model's rule") {
-  ReferenceOps ops;
-  const int number = GENERATE(0, 1);
-  const Config config = config_number(number);
-  TestModel model(ops, config, 2, 6);
-  model.randomize(3);
-  const StepData data = random_batch(config, 2, 6, 1);
-  const Objective objective{.losses = config.losses};
-  const auto evaluate = [&](ForwardObserver* observer) {
-    model.session.transformer().begin_evaluation();
-    model.runner.for_each_micro_step(data, {}, [&](const MicroStep& micro) {
-      model.session.transformer().evaluate(micro, objective, {}, observer);
-    });
-    return model.runner.read_terms(objective)[Term::ce];
-  };
-  const double plain = evaluate(nullptr);
-  MaskedRouting none(model.session, 0);
-  CHECK(evaluate(&none) == plain);
-  MaskedRouting masked(model.session, 2);
-  Recorder recorder(ops, masked);
-  CHECK(evaluate(&recorder) != plain);
-  const int64_t k = config.moe.top_k, d = config.model.hidden_size;
-  for (int64_t layer = 0; layer < 2; ++layer) {
-    const Routing& routing = model.session.transformer().routing(layer);
-    const Values selected = download_values(ops, routing.selected), gates = download_values(ops, routing.gates);
-    const Values router = model.weight("layers." + std::to_string(layer + 1) + ".moe.router.weight");
-    for (int64_t t = 0; t < 12; ++t) {
-      const Values x = row(recorder.inputs[size_t(layer)], t, d);
-      const auto order = order_of_choice(model, layer + 1, x);
-      Values s = times(router, x);
-      double all = 0;
-      for (double& q : s) all += (q = number == 0 ? std::exp(q) : 1 / (1 + std::exp(-q)));
-      const double sum = number == 0 ? all : s[order[2]] + s[order[3]];
-      for (int64_t i = 0; i < k; ++i) {
-        CHECK(selected[size_t(t * k + i)] == order[size_t(2 + i)]);
-        CHECK(gates[size_t(t * k + i)] == Approx(s[order[size_t(2 + i)]] / sum));
-      }
-    }
-  }
-  CHECK_THROWS_WITH(MaskedRouting(model.session, 4), Catch::Contains("4 experts of 5 are masked"));
-}
-
-TEST_CASE("With groups, what is masked and what is used instead lie in the groups that a token keeps") {
-  MoeConfig moe{.num_experts = 12, .top_k = 2, .groups = 4, .groups_kept = 2};
-  CHECK(most_masked(moe) == 4);
-  moe.groups = moe.groups_kept = 1;
-  CHECK(most_masked(moe) == 10);
-
-  ReferenceOps ops;
-  Config config = tiny_config(Precision::fp64);
-  config.moe.num_experts = 6;
-  config.moe.top_k = 1;
-  config.moe.groups = 3;
-  config.moe.groups_kept = 1;
-  TestModel model(ops, config, 2, 6);
-  model.randomize(3);
-  const StepData data = random_batch(config, 2, 6, 1);
-  const Objective objective{.losses = config.losses};
-  const auto chosen = [&](int64_t masked) {
-    MaskedRouting routing(model.session, masked);
-    model.runner.for_each_micro_step(data, {}, [&](const MicroStep& micro) {
-      model.session.transformer().evaluate(micro, objective, {}, &routing);
-    });
-    return model.selected(0);  // of the first layer, whose input does not depend on what is masked
-  };
-  const Values best = chosen(0), second = chosen(1);
-  for (size_t t = 0; t < best.size(); ++t) {
-    CHECK(std::floor(second[t] / 2) == std::floor(best[t] / 2));  // the other expert of the same pair
-    CHECK(second[t] != best[t]);
-  }
 }
 
 }  // namespace

@@ -14,10 +14,6 @@ std::vector<NamedTensor> three_tensors() {
           tensor_of<bf16>("head", {1}, {bf16(7.0f)})};
 }
 
-std::vector<TensorSpec> specs_of(const std::vector<NamedTensor>& tensors) {
-  return {tensors.begin(), tensors.end()};
-}
-
 std::string open_error(const TemporaryDirectory& directory) {
   return error_of([&] { TensorSource(directory.path(), "model"); });
 }
@@ -42,7 +38,7 @@ TEST_CASE("Small sets lie in one file, large ones in shards with an index") {
     REQUIRE(TensorSource::exists(directory.path(), "model"));
     const TensorSource source(directory.path(), "model");
     CHECK(source.total_bytes() == 26);
-    source.require_exactly(specs_of(three_tensors()));
+    CHECK(source.items().size() == 3);
     const Tensor w = source.tensor({"layers.0.w", DType::f32, {2, 2}});
     CHECK(w.shape == Shape{2, 2});
     CHECK(w.as<float>()[3] == 4.0f);
@@ -62,12 +58,6 @@ TEST_CASE("A source says what does not fit") {
              }),
              Contains("is BF16 [1] and should be F32 [1]"));
   CHECK_THAT(error_of([&] { source.require_tensor({"head", DType::bf16, {2}}); }), Contains("should be BF16 [2]"));
-  std::vector<TensorSpec> specs = specs_of(three_tensors());
-  specs[0].name = "new";
-  specs[1].shape = {3};
-  CHECK_THAT(error_of([&] { source.require_exactly(specs); }),
-             Contains("missing: new") && Contains("not part of this model: layers.0.w") &&
-                 Contains("different: layers.1.w (is F32 [2], should be F32 [3])"));
 }
 
 TEST_CASE("An index and its shards must agree") {

@@ -1,5 +1,5 @@
 #pragma once
-// An exported model whose files a test may spoil before it is imported.
+// A model in Hugging Face's format, for tests of import.
 #include <algorithm>
 
 #include "export/hf_export.h"
@@ -51,6 +51,29 @@ struct Foreign {
     return error;
   }
 };
+
+/// The imported checkpoint holds the tensors and options of the model that was exported.
+inline void require_same_model(const Foreign& foreign, const hf::ImportSummary& summary) {
+  const Checkpoint before(foreign.dir / "run/step_00000000"), after(summary.checkpoint);
+  REQUIRE(before.model().items().size() == after.model().items().size());
+  for (const auto& [name, item] : before.model().items()) {
+    INFO(name);
+    CHECK(after.model().at(name).entry->shape == item.entry->shape);
+    CHECK(numbers(after.model(), name) == numbers(before.model(), name));
+  }
+  const Config read = checkpoint_config(after);
+  CHECK(read.model == foreign.config.model);
+  CHECK(read.moe == foreign.config.moe);
+}
+
+/// Puts `value` at a key of a config.json that is fine otherwise. The import must be refused by that key, and say why.
+inline void check_refused(const Foreign& foreign, nlohmann::json config, const std::string& key,
+                          const nlohmann::json& value, const std::string& why) {
+  INFO(key << " = " << value);
+  config[key] = value;
+  put(foreign.dir / "hf/config.json", config.dump());
+  CHECK_THAT(foreign.refusal(), Catch::Contains("config.json: " + key) && Catch::Contains(why));
+}
 
 inline NamedTensor& named(std::vector<NamedTensor>& tensors, const std::string& name) {
   for (NamedTensor& t : tensors)

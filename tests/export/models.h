@@ -105,7 +105,7 @@ inline void set_deepseek_v2(Config& c) {
   c.moe.routed_scale = 1.5;
 }
 
-/// The class has neither groups of experts below its default nor norms by default.
+/// Ling 2.0 has groups of experts. Its norms of heads are off here, because they are on by default.
 inline void set_bailing(Config& c) {
   set_glm4(c);
   c.moe.num_experts = 16;
@@ -176,6 +176,31 @@ inline std::string make_checkpoint(const Config& config, const std::string& pare
   if (!tokenizer.empty()) contents.tokenizer = {{"tokenizer.model", tokenizer}};
   contents.model = tensors;
   return save_checkpoint(parent, contents);
+}
+
+/// The model of the first class, in a checkpoint beside which a test may write.
+struct StoredModel {
+  TemporaryDirectory dir;
+  Config config = config_of(class_cases[0]);
+  Checkpoint checkpoint{make_checkpoint(config, dir / "run")};
+};
+
+/// Runs `action` with a disk that is full at the first call that changes it, then at the second, and so on up to the
+/// last. Each run must fail but for one more at the end, which meets no full disk. `look` is called after each run.
+/// Returns the number of runs.
+template <typename Action, typename Look>
+int fail_at_each_call(const Action& action, const Look& look) {
+  int calls = 0;
+  for (bool reached = true; reached; ++calls) {
+    FailingLayer layer(calls);
+    const InterposedFileLayer interposed(layer);
+    const std::string error = error_of(action);
+    reached = layer.reached();
+    INFO("call " << calls << ": " << error);
+    CHECK(error.empty() != reached);
+    look();
+  }
+  return calls;
 }
 
 /// A tensor's elements as numbers, whatever their type.

@@ -289,16 +289,15 @@ TEST_CASE("Past a size, shards with an index") {
 }
 
 TEST_CASE("A checkpoint of another model than its configuration says is refused") {
-  TemporaryDirectory dir;
-  const Config config = config_of(class_cases[0]);
-  const Checkpoint checkpoint(make_checkpoint(config, dir / "run"));
-  Config wider = config;
+  const StoredModel model;
+  Config wider = model.config;
   wider.moe.expert_ffn = 8;
-  CHECK_THAT(error_of([&] { hf::export_model(checkpoint, wider, dir / "out"); }), Catch::Contains("[8, 20]"));
-  Config fewer = config;
+  CHECK_THAT(error_of([&] { hf::export_model(model.checkpoint, wider, model.dir / "out"); }),
+             Catch::Contains("[8, 20]"));
+  Config fewer = model.config;
   fewer.moe.num_experts = 4;
-  CHECK(error_of([&] { hf::export_model(checkpoint, fewer, dir / "out"); }) != "");
-  CHECK_FALSE(fs::exists(dir / "out"));
+  CHECK(error_of([&] { hf::export_model(model.checkpoint, fewer, model.dir / "out"); }) != "");
+  CHECK_FALSE(fs::exists(model.dir / "out"));
 }
 
 namespace {
@@ -310,22 +309,15 @@ std::set<std::string> files_in(const std::string& directory) {
 }  // namespace
 
 TEST_CASE("A disk that fails at any call leaves no directory of that name, or a whole one") {
-  TemporaryDirectory dir;
-  const Config config = config_of(class_cases[0]);
-  const Checkpoint checkpoint(make_checkpoint(config, dir / "run"));
+  const StoredModel model;
   const std::set<std::string> whole = {"config.json", "generation_config.json", "model.safetensors"};
-  int calls = 0;
-  for (bool reached = true; reached; ++calls) {
-    FailingLayer layer(calls);
-    const InterposedFileLayer interposed(layer);
-    const std::string error = error_of([&] { hf::export_model(checkpoint, config, dir / "out"); });
-    reached = layer.reached();
-    INFO("call " << calls << ": " << error);
-    CHECK(error.empty() != reached);
-    if (fs::exists(dir / "out")) CHECK(files_in(dir / "out") == whole);
-    CHECK_FALSE(fs::exists(dir / ".out.tmp"));
-    fs::remove_all(dir / "out");
-  }
+  const int calls = fail_at_each_call([&] { hf::export_model(model.checkpoint, model.config, model.dir / "out"); },
+                                      [&] {
+                                        const std::string out = model.dir / "out";
+                                        if (fs::exists(out)) CHECK(files_in(out) == whole);
+                                        CHECK_FALSE(fs::exists(model.dir / ".out.tmp"));
+                                        fs::remove_all(out);
+                                      });
   CHECK(calls > 15);
 }
 
@@ -345,25 +337,23 @@ class InterruptedLayer : public FileLayer {
 }  // namespace
 
 TEST_CASE("An export and a checkpoint that a signal interrupts leave nothing") {
-  TemporaryDirectory dir;
-  const Config config = config_of(class_cases[0]);
-  const Checkpoint checkpoint(make_checkpoint(config, dir / "run"));
-  hf::export_model(checkpoint, config, dir / "exported");
+  const StoredModel model;
+  hf::export_model(model.checkpoint, model.config, model.dir / "exported");
   for (const int call : {0, 1, 2}) {
     INFO("write " << call);
     CHECK(strand_test::signal_that_ends([&] {
             InterruptedLayer layer(call);
             const InterposedFileLayer interposed(layer);
-            hf::export_model(checkpoint, config, dir / "out");
+            hf::export_model(model.checkpoint, model.config, model.dir / "out");
           }) == SIGINT);
-    CHECK_FALSE(fs::exists(dir / "out"));
-    CHECK_FALSE(fs::exists(dir / ".out.tmp"));
+    CHECK_FALSE(fs::exists(model.dir / "out"));
+    CHECK_FALSE(fs::exists(model.dir / ".out.tmp"));
     CHECK(strand_test::signal_that_ends([&] {
             InterruptedLayer layer(call);
             const InterposedFileLayer interposed(layer);
-            hf::import_model(dir / "exported", dir / "imported", {});
+            hf::import_model(model.dir / "exported", model.dir / "imported", {});
           }) == SIGINT);
-    for (const auto& entry : fs::recursive_directory_iterator(dir / "imported")) {
+    for (const auto& entry : fs::recursive_directory_iterator(model.dir / "imported")) {
       INFO(entry.path());
       CHECK(entry.path().filename() == "checkpoints");
     }
@@ -371,18 +361,17 @@ TEST_CASE("An export and a checkpoint that a signal interrupts leave nothing") {
 }
 
 TEST_CASE("Nothing is overwritten, leftovers are") {
-  TemporaryDirectory dir;
-  const Config config = config_of(class_cases[0]);
-  const Checkpoint checkpoint(make_checkpoint(config, dir / "run"));
-  fs::create_directories(dir / "taken");
-  put(dir / "taken/notes.txt", "mine");
-  CHECK_THAT(error_of([&] { hf::export_model(checkpoint, config, dir / "taken"); }), Catch::Contains("already there"));
-  CHECK(get(dir / "taken/notes.txt") == "mine");
+  const StoredModel model;
+  fs::create_directories(model.dir / "taken");
+  put(model.dir / "taken/notes.txt", "mine");
+  CHECK_THAT(error_of([&] { hf::export_model(model.checkpoint, model.config, model.dir / "taken"); }),
+             Catch::Contains("already there"));
+  CHECK(get(model.dir / "taken/notes.txt") == "mine");
 
-  fs::create_directories(dir / "empty");
-  fs::create_directories(dir / ".empty.tmp");
-  put(dir / ".empty.tmp/model-00001-of-00002.safetensors", "half a file");
-  hf::export_model(checkpoint, config, dir / "empty/");
-  CHECK(files_in(dir / "empty").size() == 3);
-  CHECK_FALSE(fs::exists(dir / ".empty.tmp"));
+  fs::create_directories(model.dir / "empty");
+  fs::create_directories(model.dir / ".empty.tmp");
+  put(model.dir / ".empty.tmp/model-00001-of-00002.safetensors", "half a file");
+  hf::export_model(model.checkpoint, model.config, model.dir / "empty/");
+  CHECK(files_in(model.dir / "empty").size() == 3);
+  CHECK_FALSE(fs::exists(model.dir / ".empty.tmp"));
 }

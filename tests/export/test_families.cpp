@@ -1,5 +1,8 @@
 // Which class a model becomes, and which models become none.
+#include <filesystem>
+
 #include "export/family.h"
+#include "export/hf_export.h"
 #include "models.h"
 
 using namespace strand;
@@ -70,4 +73,20 @@ TEST_CASE("Classes are known by their name only") {
   CHECK_THAT(
       error_of([] { hf::family_of_class("LlamaForCausalLM", "config.json"); }),
       Catch::Contains("config.json") && Catch::Contains("LlamaForCausalLM") && Catch::Contains("Glm4MoeForCausalLM"));
+}
+
+TEST_CASE("A class that is asked for and does not fit, or is none") {
+  const Config config = config_of({"DeepseekForCausalLM", set_deepseek});
+  TemporaryDirectory dir;
+  const Checkpoint checkpoint(make_checkpoint(config, dir / "run"));
+  const auto refusal = [&](const std::string& name) {
+    return error_of([&] { hf::export_model(checkpoint, config, dir / "out", {.class_name = name}); });
+  };
+  CHECK_THAT(refusal("MixtralForCausalLM"),
+             Catch::Contains("moe.renormalize: true") && Catch::Contains("moe.shared_experts: 0"));
+  CHECK_THAT(refusal("BailingMoeV2ForCausalLM"), Catch::Contains("no class that export writes") &&
+                                                     Catch::Contains("DeepseekForCausalLM") &&
+                                                     !Catch::Contains("writes BailingMoeV2ForCausalLM"));
+  CHECK_THAT(refusal("LlamaForCausalLM"), Catch::Contains("no class that export writes"));
+  CHECK_FALSE(std::filesystem::exists(dir / "out"));
 }

@@ -240,51 +240,42 @@ TEST_CASE("A large tensor passes through memory in pieces of whole rows") {
 }
 
 TEST_CASE("A disk that fails at any call leaves no file of that name, or the whole one") {
-  const TemporaryDirectory dir;
-  const Config config = config_of(class_cases[0]);
-  const Checkpoint checkpoint(make_checkpoint(config, dir / "run"));
-  gguf::export_model(checkpoint, config, dir / "whole.gguf");
-  const std::string whole = get(dir / "whole.gguf");
-  int calls = 0;
-  for (bool reached = true; reached; ++calls) {
-    FailingLayer layer(calls);
-    const InterposedFileLayer interposed(layer);
-    const std::string error = error_of([&] { gguf::export_model(checkpoint, config, dir / "new/out.gguf"); });
-    reached = layer.reached();
-    INFO("call " << calls << ": " << error);
-    CHECK(error.empty() != reached);
-    if (fs::exists(dir / "new/out.gguf")) CHECK(get(dir / "new/out.gguf") == whole);
-    CHECK_FALSE(fs::exists(dir / "new/out.gguf.tmp"));
-    fs::remove_all(dir / "new");
-  }
+  const StoredModel model;
+  gguf::export_model(model.checkpoint, model.config, model.dir / "whole.gguf");
+  const std::string whole = get(model.dir / "whole.gguf");
+  const std::string out = model.dir / "new/out.gguf";
+  const int calls = fail_at_each_call([&] { gguf::export_model(model.checkpoint, model.config, out); },
+                                      [&] {
+                                        if (fs::exists(out)) CHECK(get(out) == whole);
+                                        CHECK_FALSE(fs::exists(out + ".tmp"));
+                                        fs::remove_all(model.dir / "new");
+                                      });
   CHECK(calls > 10);
 }
 
 TEST_CASE("Nothing is overwritten") {
-  const TemporaryDirectory dir;
-  const Config config = config_of(class_cases[0]);
-  const Checkpoint checkpoint(make_checkpoint(config, dir / "run"));
-  put(dir / "taken.gguf", "mine");
+  const StoredModel model;
+  put(model.dir / "taken.gguf", "mine");
   const auto error = [&](const std::string& path) {
-    return error_of([&] { gguf::export_model(checkpoint, config, path); });
+    return error_of([&] { gguf::export_model(model.checkpoint, model.config, path); });
   };
-  CHECK_THAT(error(dir / "taken.gguf"), Catch::Contains("taken.gguf") && Catch::Contains("already there"));
-  CHECK(get(dir / "taken.gguf") == "mine");
-  CHECK_THAT(error(dir / "run"), Catch::Contains("already there"));
-  CHECK_THAT(error(dir / "folder/"), Catch::Contains("no name for a new file"));
+  CHECK_THAT(error(model.dir / "taken.gguf"), Catch::Contains("taken.gguf") && Catch::Contains("already there"));
+  CHECK(get(model.dir / "taken.gguf") == "mine");
+  CHECK_THAT(error(model.dir / "run"), Catch::Contains("already there"));
+  CHECK_THAT(error(model.dir / "folder/"), Catch::Contains("no name for a new file"));
 }
 
 TEST_CASE("A checkpoint of another model than its configuration says is refused") {
-  const TemporaryDirectory dir;
-  const Config config = config_of(class_cases[0]);
-  const Checkpoint checkpoint(make_checkpoint(config, dir / "run"));
-  Config wider = config;
+  const StoredModel model;
+  Config wider = model.config;
   wider.moe.expert_ffn = 8;
-  CHECK_THAT(error_of([&] { gguf::export_model(checkpoint, wider, dir / "out.gguf"); }), Catch::Contains("[8, 20]"));
-  Config fewer = config;
+  CHECK_THAT(error_of([&] { gguf::export_model(model.checkpoint, wider, model.dir / "out.gguf"); }),
+             Catch::Contains("[8, 20]"));
+  Config fewer = model.config;
   fewer.moe.num_experts = 4;
-  CHECK_THAT(error_of([&] { gguf::export_model(checkpoint, fewer, dir / "out.gguf"); }), Catch::Contains("tensors"));
-  CHECK_FALSE(fs::exists(dir / "out.gguf"));
+  CHECK_THAT(error_of([&] { gguf::export_model(model.checkpoint, fewer, model.dir / "out.gguf"); }),
+             Catch::Contains("tensors"));
+  CHECK_FALSE(fs::exists(model.dir / "out.gguf"));
 }
 
 TEST_CASE("What llama.cpp does otherwise with a text is said") {

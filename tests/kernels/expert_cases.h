@@ -13,7 +13,7 @@ namespace strand::test {
 struct Size {
   int64_t tokens, experts, top_k, width;
 };
-// E = 1; K = E; K = 1; experts that nobody selects; widths beside the vector width; no token at all.
+// One expert, all experts chosen, one chosen, experts that nobody selects, widths about the vector width, no token.
 inline const std::vector<Size> sizes = [] {
   std::vector<Size> all = {{1, 1, 1, 1},    {5, 3, 3, 7},   {37, 8, 1, 16}, {3, 24, 2, 33},
                            {40, 16, 4, 48}, {67, 5, 2, 65}, {0, 4, 1, 16}};
@@ -56,7 +56,7 @@ inline int64_t capacity(const Stage& s, const Size& n) {
   return n.tokens * n.top_k + n.experts * (s.alignment() - 1);
 }
 
-/// The sorted map of a case; the part of slot_of_row that is undefined holds garbage.
+/// The sorted map of a case. Places of slot_of_row that the operation leaves undefined hold garbage.
 struct Sorted {
   RowMap map;
   int64_t capacity = 0, used = 0;

@@ -44,8 +44,7 @@ double round_to(DType type, double value) {
   }
 }
 
-// ---- Stage
-// -----------------------------------------------------------------------------------------------------------
+// ---- Stage ----------------------------------------------------------------------------------------------------------
 
 Stage::Stage(Ops& ops, DType act, DType input_type, int64_t alignment)
     : ops_(ops), act_(act), input_type_(input_type), alignment_(alignment) {}
@@ -232,8 +231,7 @@ void Stage::report(const std::string& name, const Tensor& tensor, Tolerance tole
   reports_.push_back({name, tensor.dtype, read(tensor), tolerance, bits});
 }
 
-// ---- Comparison
-// ------------------------------------------------------------------------------------------------------
+// ---- Comparison -----------------------------------------------------------------------------------------------------
 
 namespace {
 bool same_bits(const Values& a, const Values& b) {
@@ -241,7 +239,7 @@ bool same_bits(const Values& a, const Values& b) {
                     [](double x, double y) { return std::bit_cast<uint64_t>(x) == std::bit_cast<uint64_t>(y); });
 }
 
-/// The largest error as a multiple of what is allowed; infinite for a NaN that the reference does not have.
+/// The largest error as a multiple of what is allowed. It is infinite where there is a NaN and the reference has none.
 double worst_error(const Report& got, const Values& expected, DType act, size_t& where) {
   double largest = got.tolerance.cancelled;
   for (double r : expected)

@@ -21,7 +21,8 @@ const std::vector<HeadLayout> layouts = [] {
       {.sequences = 1, .tokens = 64, .heads = 2, .kv_heads = 2, .head_dim = 64, .rotary_dim = 64},
       {.sequences = 2, .tokens = 200, .heads = 3, .kv_heads = 1, .head_dim = 20, .rotary_dim = 10},
       {.sequences = 1, .tokens = 129, .heads = 1, .kv_heads = 1, .head_dim = 33, .rotary_dim = 2},
-      // The widths that GPU kernels have tiles for, and between them; sequences beyond one block of queries.
+      // Heads of the widths that GPU kernels have tiles for, and of widths between these; sequences of more than one
+      // block of queries.
       {.sequences = 1, .tokens = 133, .heads = 2, .kv_heads = 1, .head_dim = 32, .rotary_dim = 32},
       {.sequences = 1, .tokens = 70, .heads = 4, .kv_heads = 2, .head_dim = 96, .rotary_dim = 96},
       {.sequences = 2, .tokens = 130, .heads = 2, .kv_heads = 1, .head_dim = 128, .rotary_dim = 64},
@@ -37,11 +38,11 @@ const std::vector<HeadLayout> layouts = [] {
   tokens_of_one_head(block_sizes::attention);
   tokens_of_one_head(block_sizes::norm_rows);
   tokens_of_one_head(block_sizes::split_tokens);
-  // Heads that are cut into parts, and as many as are not (on one thread; on more, more of these are cut).
+  // The backward pass cuts heads into parts where there are few of them for its threads: numbers about that limit.
   for (int64_t heads : around(block_sizes::whole_heads_per_thread)) {
     all.push_back({.sequences = 1, .tokens = 66, .heads = 2 * heads, .kv_heads = heads, .head_dim = 3});
   }
-  // Columns of a norm over all heads.
+  // A norm over all heads, about the number of columns that are summed at a time.
   for (int64_t heads : around(block_sizes::norm_columns / 8)) {
     all.push_back({.sequences = 1, .tokens = 35, .heads = heads, .kv_heads = heads, .head_dim = 8, .rotary_dim = 8});
   }
@@ -110,16 +111,16 @@ Shape statistics(const HeadLayout& l) {
   return {l.sequences, l.heads, l.tokens};
 }
 
-int64_t norm_width(const HeadLayout& l, HeadNorm norm, int64_t heads) {
-  return norm == HeadNorm::full ? heads * l.head_dim : l.head_dim;
+int64_t norm_width(const HeadLayout& l, QkNorm norm, int64_t heads) {
+  return norm == QkNorm::full ? heads * l.head_dim : l.head_dim;
 }
-Shape rstd_shape(const HeadLayout& l, HeadNorm norm, int64_t heads) {
-  return {l.sequences * l.tokens, norm == HeadNorm::full ? 1 : heads};
+Shape rstd_shape(const HeadLayout& l, QkNorm norm, int64_t heads) {
+  return {l.sequences * l.tokens, norm == QkNorm::full ? 1 : heads};
 }
 
-SplitHeads split_heads(Stage& s, const HeadLayout& l, HeadNorm norm) {
+SplitHeads split_heads(Stage& s, const HeadLayout& l, QkNorm norm) {
   SplitHeads op{.layout = l, .qkv = s.act("qkv", fused(l)), .rotary = rotary_table(s, l), .norm = norm, .eps = eps};
-  if (norm != HeadNorm::none) {
+  if (norm != QkNorm::none) {
     op.q_weight = s.acc("q weight", {norm_width(l, norm, l.heads)});
     op.k_weight = s.acc("k weight", {norm_width(l, norm, l.kv_heads)});
     op.q_rstd = s.acc_out(rstd_shape(l, norm, l.heads));
@@ -135,7 +136,7 @@ SplitHeads split_heads(Stage& s, const HeadLayout& l, HeadNorm norm) {
 
 TEST_CASE("SplitHeads: each norm, partial rotation, grouped heads") {
   for (const HeadLayout& l : layouts) {
-    for (HeadNorm norm : {HeadNorm::none, HeadNorm::per_head, HeadNorm::full}) {
+    for (QkNorm norm : {QkNorm::none, QkNorm::head, QkNorm::full}) {
       INFO(describe(l) << " norm " << int(norm));
       compare_all([&](Stage& s) {
         const SplitHeads op = split_heads(s, l, norm);
@@ -143,7 +144,7 @@ TEST_CASE("SplitHeads: each norm, partial rotation, grouped heads") {
         s.report("q", op.q, {.terms = terms});
         s.report("k", op.k, {.terms = terms});
         s.report("v", op.v);
-        if (norm == HeadNorm::none) return;
+        if (norm == QkNorm::none) return;
         s.report("q_rstd", op.q_rstd, {.terms = terms});
         s.report("k_rstd", op.k_rstd, {.terms = terms});
       });
@@ -153,8 +154,8 @@ TEST_CASE("SplitHeads: each norm, partial rotation, grouped heads") {
 
 TEST_CASE("SplitHeadsBackward: each norm, partial rotation, grouped heads") {
   for (const HeadLayout& l : layouts) {
-    for (HeadNorm norm : {HeadNorm::none, HeadNorm::per_head, HeadNorm::full}) {
-      if (norm != HeadNorm::none && l.head_dim == 1) continue;  // the gradient of x/|x| is 0: nothing but rounding
+    for (QkNorm norm : {QkNorm::none, QkNorm::head, QkNorm::full}) {
+      if (norm != QkNorm::none && l.head_dim == 1) continue;  // the gradient of x/|x| is 0: nothing but rounding
       INFO(describe(l) << " norm " << int(norm));
       compare_all([&](Stage& s) {
         SplitHeadsBackward op{.layout = l,
@@ -163,7 +164,7 @@ TEST_CASE("SplitHeadsBackward: each norm, partial rotation, grouped heads") {
                               .dv = s.act("dv", kv_shape(l)),
                               .rotary = rotary_table(s, l),
                               .norm = norm};
-        if (norm != HeadNorm::none) {
+        if (norm != QkNorm::none) {
           const std::vector<Values> rstd = reference_values(s, [&](Stage& r) {
             const SplitHeads forward = split_heads(r, l, norm);
             r.report("q", forward.q_rstd);
@@ -180,7 +181,7 @@ TEST_CASE("SplitHeadsBackward: each norm, partial rotation, grouped heads") {
         op.dqkv = s.act_out(fused(l));
         s.run(op);
         s.report("dqkv", op.dqkv, {.terms = norm_width(l, norm, l.heads)});
-        if (norm == HeadNorm::none) return;
+        if (norm == QkNorm::none) return;
         s.report("dq_weight", op.dq_weight, {.terms = l.sequences * l.tokens * l.heads});
         s.report("dk_weight", op.dk_weight, {.terms = l.sequences * l.tokens * l.kv_heads});
       });
@@ -242,9 +243,38 @@ TEST_CASE("AttentionBackward") {
       const Tolerance tolerance{.terms = (l.tokens + std::max(l.head_dim, l.value_width())) * (l.heads / l.kv_heads),
                                 .roundings = 2};
       s.report("dv", op.dv, tolerance, Bits::same_on_as_many_threads);
-      if (l.tokens == 1) return;  // one key: its probability is 1 whatever q and k are, dq = dk = 0 but for rounding
+      if (l.tokens == 1)
+        return;  // the probability of one key is 1 whatever q and k are: dq and dk are nothing but rounding
       s.report("dq", op.dq, tolerance);
       s.report("dk", op.dk, tolerance, Bits::same_on_as_many_threads);
     });
   }
+}
+
+TEST_CASE("an error about a gradient of attention names the gradient") {
+  double memory[64] = {};
+  const auto tensor = [&](const Shape& shape) { return Tensor{memory, DType::f64, shape}; };
+  const HeadLayout layout{.sequences = 1, .tokens = 2, .heads = 2, .kv_heads = 1, .head_dim = 2};
+  const Tensor q = tensor({1, 2, 2, 2}), k = tensor({1, 1, 2, 2}), wrong = tensor({1, 2, 2, 3}), rows = tensor({2, 4});
+  SplitHeadsBackward split{.layout = layout, .dq = q, .dk = k, .dv = k, .dqkv = tensor({2, 8})};
+  CHECK_NOTHROW(split.check());
+  split.dq = wrong;
+  CHECK_THROWS_WITH(split.check(), Catch::StartsWith("SplitHeadsBackward: dq is"));
+  AttentionBackward attention{.layout = layout,
+                              .q = q,
+                              .k = k,
+                              .v = k,
+                              .out = rows,
+                              .lse = tensor({1, 2, 2}),
+                              .dout = rows,
+                              .delta = tensor({1, 2, 2}),
+                              .dq = q,
+                              .dk = k,
+                              .dv = k};
+  CHECK_NOTHROW(attention.check());
+  attention.dv = wrong;
+  CHECK_THROWS_WITH(attention.check(), Catch::StartsWith("AttentionBackward: dv is"));
+  attention.dv = k;
+  attention.delta = tensor({1, 2});
+  CHECK_THROWS_WITH(attention.check(), Catch::StartsWith("AttentionBackward: delta is"));
 }

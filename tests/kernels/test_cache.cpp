@@ -22,17 +22,19 @@ struct Case {
 };
 const std::vector<Case> cases = [] {
   std::vector<Case> all = {
-      // one key: its probability is 1
+      // One key, whose probability is 1.
       {{.sequences = 1, .tokens = 1, .heads = 1, .kv_heads = 1, .head_dim = 1}, 1, 1, {0}, {0}},
-      // a new token for each of some sequences, in any order, at any length; position 16 is 17 keys: a vector and one
+      // A new token of several sequences, in any order and at any position. At position 16 a token sees 17 keys, which
+      // are
+      // one vector and one more.
       {{.sequences = 1, .tokens = 4, .heads = 6, .kv_heads = 2, .head_dim = 7}, 5, 70, {3, 0, 4, 1}, {69, 0, 16, 15}},
       {{.sequences = 1, .tokens = 2, .heads = 4, .kv_heads = 4, .head_dim = 16}, 2, 200, {1, 0}, {199, 130}},
       {{.sequences = 1, .tokens = 1, .heads = 8, .kv_heads = 1, .head_dim = 64}, 2, 300, {1}, {256}},
       {{.sequences = 1, .tokens = 1, .heads = 2, .kv_heads = 2, .head_dim = 100}, 1, 65, {0}, {64}},
-      // one token and a long cache, whose positions a GPU cuts into parts: with positions in all of them or in few
+      // One token and a long cache, whose positions a GPU cuts into parts: once all parts have keys, once only some.
       {{.sequences = 1, .tokens = 1, .heads = 2, .kv_heads = 2, .head_dim = 200}, 1, 260, {0}, {259}},
       {{.sequences = 1, .tokens = 1, .heads = 3, .kv_heads = 1, .head_dim = 8}, 2, 700, {1}, {2}},
-      // several new tokens of one sequence, each seeing those before it; and a batch in rows of sequences
+      // Several new tokens of one sequence, each of which sees those before it; then a batch of two sequences.
       {{.sequences = 1, .tokens = 3, .heads = 2, .kv_heads = 1, .head_dim = 20}, 2, 9, {1, 1, 1}, {4, 5, 6}},
       {{.sequences = 2, .tokens = 2, .heads = 2, .kv_heads = 1, .head_dim = 33}, 3, 8, {2, 2, 0, 0}, {0, 1, 6, 7}},
   };
@@ -76,7 +78,7 @@ CachePlaces places(Stage& s, const Case& c) {
   return {s.ids_of({t}, c.sequence), s.ids_of({t}, c.position)};
 }
 
-/// What a cache holds where no token was appended yet: NaN, so that whoever reads it shows.
+/// A cache holds NaN where no token was appended yet, so that a test fails when somebody reads it.
 Tensor only_filled(Stage& s, const Case& c, const std::string& name, int64_t width) {
   const Shape shape = cache_shape(c, width);
   Values values = reference_values(s, [&](Stage& r) { r.report(name, r.act(name, shape)); })[0];
@@ -176,7 +178,7 @@ TEST_CASE("a cache without values: they are the beginnings of the keys") {
   }
 }
 
-// What Attention computes for a whole sequence, token by token: same inputs, no other expectation than its output.
+// Token by token, the cache gives what Attention computes for the whole sequence from the same inputs.
 TEST_CASE("a sequence appended and attended token by token is causal attention") {
   const HeadLayout whole{.sequences = 1, .tokens = 37, .heads = 4, .kv_heads = 2, .head_dim = 24};
   HeadLayout one = whole;

@@ -13,7 +13,7 @@ namespace {
 struct Product {
   int64_t tokens, in, out;
 };
-// One of everything, ragged against every vector and block width, and one that spans several blocks.
+// Sizes of one, sizes that are no multiple of any vector or block, and one that spans several blocks.
 const std::vector<Product> products = [] {
   std::vector<Product> all = {{1, 1, 1},   {5, 7, 3},   {16, 32, 48}, {37, 48, 33},
                               {33, 1, 17}, {2, 130, 1}, {130, 96, 80}};
@@ -21,7 +21,7 @@ const std::vector<Product> products = [] {
   for (int64_t outputs : around(2 * block_sizes::weight_slice)) all.push_back({3, 5, outputs});
   for (int64_t outputs : around(block_sizes::weight_slice_multiple))
     all.push_back({3, 2, 2 * block_sizes::weight_slice + 2 * outputs});
-  // Each side about and beyond the blocks in which bf16 products are emulated.
+  // Each side is about as long as the blocks in which bf16 products are emulated, or longer.
   for (const int64_t side : around(block_sizes::widened_block)) {
     all.push_back({side, 3, 5});
     all.push_back({3, side, 5});

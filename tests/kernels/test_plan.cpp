@@ -1,4 +1,4 @@
-// The plan backend counts: numbers by hand.
+// What the plan backend counts, against numbers worked out by hand.
 #include "kernels/plan/plan_ops.h"
 #include "tests/catch.h"
 

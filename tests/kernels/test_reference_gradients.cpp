@@ -152,7 +152,7 @@ Shape kv_shape(const HeadLayout& l) {
 
 TEST_CASE("gradients: SplitHeads with each norm") {
   for (const HeadLayout& l : layouts) {
-    for (HeadNorm norm : {HeadNorm::none, HeadNorm::per_head, HeadNorm::full}) {
+    for (QkNorm norm : {QkNorm::none, QkNorm::head, QkNorm::full}) {
       INFO("H " << l.heads << " norm " << int(norm));
       ReferenceStage s;
       const int64_t T = l.sequences * l.tokens;
@@ -170,8 +170,8 @@ TEST_CASE("gradients: SplitHeads with each norm") {
         }
         op.rotary = s.acc_of({l.tokens, l.rotary_dim}, table);
       }
-      const bool full = norm == HeadNorm::full;
-      if (norm != HeadNorm::none) {
+      const bool full = norm == QkNorm::full;
+      if (norm != QkNorm::none) {
         op.q_weight = s.acc("q weight", {full ? l.heads * l.head_dim : l.head_dim});
         op.k_weight = s.acc("k weight", {full ? l.kv_heads * l.head_dim : l.head_dim});
         op.q_rstd = s.acc_out({T, full ? 1 : l.heads});
@@ -192,7 +192,7 @@ TEST_CASE("gradients: SplitHeads with each norm") {
         return functional(back.dq, op.q) + functional(back.dk, op.k) + functional(back.dv, op.v);
       };
       f();
-      if (norm != HeadNorm::none) {
+      if (norm != QkNorm::none) {
         back.qkv = op.qkv;
         back.q_weight = op.q_weight;
         back.k_weight = op.k_weight;
@@ -203,7 +203,7 @@ TEST_CASE("gradients: SplitHeads with each norm") {
       }
       s.run(back);
       check_gradient("qkv", op.qkv, back.dqkv, f);
-      if (norm == HeadNorm::none) continue;
+      if (norm == QkNorm::none) continue;
       check_gradient("q_weight", op.q_weight, back.dq_weight, f);
       check_gradient("k_weight", op.k_weight, back.dk_weight, f);
     }

@@ -10,7 +10,7 @@ namespace {
 struct Size {
   int64_t tokens, experts, top_k, groups;
 };
-// K = E = 1, K = E, K = 1, experts beside the vector width, several groups.
+// One expert, all experts chosen, one chosen, numbers of experts about the vector width, and several groups.
 std::vector<Size> all_sizes() {
   std::vector<Size> all = {{1, 1, 1, 1},   {6, 4, 4, 3},     {37, 5, 1, 1},    {34, 16, 2, 2}, {70, 19, 3, 5},
                            {40, 96, 6, 1}, {5, 256, 256, 1}, {3, 1024, 40, 1}, {600, 33, 2, 1}};

@@ -11,7 +11,7 @@ using namespace strand::test;
 namespace {
 constexpr int64_t T = 12, I = 37, O = 21;
 
-/// Row t of normal numbers times 2^(−5 t).
+/// Rows of normal numbers, of which row t is multiplied by 2^(−5 t).
 Values falling(Stage& s, const std::string& name, int64_t width) {
   Values values = s.read(s.acc(name, {T, width}));
   for (size_t i = 0; i < values.size(); ++i)

@@ -163,9 +163,9 @@ TEST_CASE("heads", "[case]") {
   const HeadLayout l{.sequences = 1, .tokens = 5, .heads = 3, .kv_heads = 1, .head_dim = 16, .rotary_dim = 8};
   const int64_t T = l.sequences * l.tokens;
   const Shape fused{T, 5 * 16}, q{1, 3, 5, 16}, kv{1, 1, 5, 16};
-  for (HeadNorm norm : {HeadNorm::per_head, HeadNorm::full}) {
+  for (QkNorm norm : {QkNorm::head, QkNorm::full}) {
     INFO("norm " << int(norm));
-    const bool full = norm == HeadNorm::full;
+    const bool full = norm == QkNorm::full;
     compare_all([&](Stage& s) {
       const Tensor rotary = s.acc("rotary", {5, 8}), q_weight = s.acc("q weight", {full ? 48 : 16}),
                    k_weight = s.acc("k weight", {16});
