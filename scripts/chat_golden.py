@@ -4,8 +4,8 @@
     python scripts/chat_golden.py            # writes the file
     python scripts/chat_golden.py --check    # exit status 1 unless it is what transformers says now
 
-The programs are those of published models (chatml, deepseek, llama2, mistral), or were written from the published
-descriptions (ling, alpaca). Needs transformers (scripts/requirements-hf.txt).
+The programs are those of published models (chatml, deepseek, llama2, mistral), or say the same as public programs in
+fewer words (ling, alpaca). Needs transformers (scripts/requirements-hf.txt).
 """
 import json
 import pathlib

@@ -106,6 +106,24 @@ def own_case(bench, run):
     return "text and ids"
 
 
+def first_system_case(bench, run):
+    """A template of one's own whose begin differs from later system messages."""
+    file, out = bench.folder / "first.yaml", bench.folder / "chat_first_hf"
+    file.write_text("system_prefix: '[S] '\nsystem_suffix: ' [/S] '\nfirst_system_suffix: ' [first] '\n"
+                    "without_system: '[none] '\nuser_prefix: 'U '\nuser_suffix: ' '\nassistant_prefix: 'A '\n"
+                    "assistant_suffix: '{eos}'\n")
+    bench.run("export", run, "--template", file, "--out", out)
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    for talk, expected in (([["system", "s"], ["system", "t"], ["user", "u"]], "[S] s [first] [S] t [/S] U u "),
+                           ([["user", "u"], ["system", "t"], ["user", "v"]], "[none] U u [S] t [/S] U v ")):
+        text = tokenizer.apply_chat_template(messages(talk), tokenize=False)
+        check(text == expected, f"{text!r}, not {expected!r}")
+        theirs = tokenizer.apply_chat_template(messages(talk), add_generation_prompt=True, return_dict=False)
+        ours = strand_prompts(bench, run, [talk], "--template", file)[0]
+        check(ours == theirs, f"strand {ours}, transformers {theirs}")
+    return "text and ids"
+
+
 def injection_case(bench, run):
     """What a message spells is a special token to transformers, and text to strand."""
     out = bench.folder / "chat_injection_hf"
@@ -155,5 +173,6 @@ def cases(bench):
     for name in chat_golden.NAMES:
         yield f"chat template {name}", lambda name=name: named_case(bench, name, run())
     yield "chat template of one's own", lambda: own_case(bench, run())
+    yield "chat template whose begin differs", lambda: first_system_case(bench, run())
     yield "chat injection", lambda: injection_case(bench, run())
     yield "chat templates saved by transformers", lambda: saved_case(bench, run())

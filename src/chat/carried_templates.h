@@ -1,7 +1,9 @@
 #pragma once
 // The chat template of a checkpoint. A checkpoint carries along, verbatim, what it was imported with: programs in Jinja
-// that transformers and llama.cpp run. strand has no interpreter of Jinja; it renders templates that it knows.
-//   chat_template.jinja       the template of the imported model
+// that transformers and llama.cpp run. strand has no interpreter of Jinja; it renders templates that it knows. A run
+// whose configuration names a template (data.chat_template) puts that one in the place of the imported one.
+//   chat_template.yaml        people's own template (template_yaml.h), which counts before the next one
+//   chat_template.jinja       the template of the imported model, or a named one as a program
 //   chat_template.NAME.jinja  a further one that goes by a name ("tool_use")
 #include <map>
 #include <optional>
@@ -13,6 +15,8 @@
 namespace strand {
 
 inline constexpr const char* jinja_file = "chat_template.jinja";
+
+inline constexpr const char* template_yaml_file = "chat_template.yaml";
 
 /// The name of the file of a further template.
 std::string further_jinja_file(const std::string& name);
@@ -36,5 +40,13 @@ struct ExportedTemplates {
 };
 /// What exports write: carried programs as they are, or the template chosen as a program.
 ExportedTemplates templates_for_export(const TemplateSources& sources);
+
+struct ReplacedTemplate {
+  NamedFiles files;
+  std::string remark;  ///< for people: the template that was there is another one; "" = none, or the same
+};
+/// What a checkpoint carries when its run has chosen a template: the choice in the place of the one that `sources` has,
+/// whose further ones stay. Throws Error as load_template does.
+ReplacedTemplate with_chosen_template(const TemplateSources& sources);
 
 }  // namespace strand

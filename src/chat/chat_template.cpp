@@ -33,13 +33,17 @@ class Renderer {
   bool begins_with_system() const { return conversation_.messages.front().role == Role::system; }
 
   void own_turns() {
+    const std::string& first_suffix =
+        template_.first_system_suffix.empty() ? template_.system_suffix : template_.first_system_suffix;
+    if (!begins_with_system()) append_frame(template_.without_system, parts_);
     if (!begins_with_system() && first_system())
-      add_turn(template_.system_prefix, {{Part::Kind::frame, template_.default_system}}, template_.system_suffix);
+      add_turn(template_.system_prefix, {{Part::Kind::frame, template_.default_system}}, first_suffix);
     for (const Message& message : conversation_.messages) {
       std::vector<Part> body = {{Part::Kind::content, message.content}};
+      const bool first = &message == &conversation_.messages.front();
       switch (message.role) {
         case Role::system:
-          add_turn(template_.system_prefix, std::move(body), template_.system_suffix);
+          add_turn(template_.system_prefix, std::move(body), first ? first_suffix : template_.system_suffix);
           break;
         case Role::user:
           add_turn(template_.user_prefix, std::move(body), template_.user_suffix);

@@ -29,6 +29,9 @@ struct ChatTemplate {
   SystemPlace system_place = SystemPlace::own_turn;
   bool trim = false;  ///< white space at both ends of a turn's content (with the system text in it) is removed
   std::string system_prefix, system_suffix;
+  // With turns of their own only:
+  std::string first_system_suffix;  ///< in place of system_suffix where the conversation begins so; "" = no difference
+  std::string without_system;       ///< the begin of a conversation that does not begin with a system message
   std::string user_prefix, user_suffix;
   std::string assistant_prefix, assistant_suffix;
   std::string generation_prompt;  ///< what comes before the assistant's turn that a model is to write

@@ -21,8 +21,9 @@ std::vector<Part> parts_of(const std::string& text) {
 std::vector<Part> all_frames(const ChatTemplate& t) {
   std::vector<Part> parts;
   if (t.bos) parts.push_back({Part::Kind::bos, ""});
-  for (const std::string* text : {&t.system_prefix, &t.system_suffix, &t.user_prefix, &t.user_suffix,
-                                  &t.assistant_prefix, &t.assistant_suffix, &t.generation_prompt})
+  for (const std::string* text :
+       {&t.system_prefix, &t.system_suffix, &t.first_system_suffix, &t.without_system, &t.user_prefix, &t.user_suffix,
+        &t.assistant_prefix, &t.assistant_suffix, &t.generation_prompt})
     append_frame(*text, parts);
   return parts;
 }

@@ -73,15 +73,23 @@ class Program {
   }
 
   std::string own_turns() const {
-    std::string out;
+    const std::string first_suffix = t_.first_system_suffix.empty() ? t_.system_suffix : t_.first_system_suffix;
+    std::string begin;
+    if (!t_.without_system.empty()) {
+      std::string text;
+      add_text(text, t_.without_system);
+      begin += output(text);
+    }
     if (!t_.default_system.empty())
-      out +=
-          "{% if messages[0]['role'] != 'system' %}" +
-          turn(t_.system_prefix, quoted(t_.trim ? trimmed(t_.default_system) : t_.default_system), t_.system_suffix) +
-          "{% endif %}";
+      begin += turn(t_.system_prefix, quoted(t_.trim ? trimmed(t_.default_system) : t_.default_system), first_suffix);
+    std::string out = begin.empty() ? "" : "{% if messages[0]['role'] != 'system' %}" + begin + "{% endif %}";
     const std::string content = body("message['content']");
-    return out + "{% for message in messages %}{% if message['role'] == 'system' %}" +
-           turn(t_.system_prefix, content, t_.system_suffix) + "{% elif message['role'] == 'user' %}" +
+    out += "{% for message in messages %}";
+    out += first_suffix == t_.system_suffix
+               ? "{% if message['role'] == 'system' %}"
+               : "{% if message['role'] == 'system' and loop.first %}" + turn(t_.system_prefix, content, first_suffix) +
+                     "{% elif message['role'] == 'system' %}";
+    return out + turn(t_.system_prefix, content, t_.system_suffix) + "{% elif message['role'] == 'user' %}" +
            turn(t_.user_prefix, content, t_.user_suffix) + "{% elif message['role'] == 'assistant' %}" +
            turn(t_.assistant_prefix, content, t_.assistant_suffix) + "{% else %}" +
            output("raise_exception('There are the roles system, user and assistant')") + "{% endif %}{% endfor %}";

@@ -58,12 +58,13 @@ const std::vector<ChatTemplate>& named_templates() {
           .assistant_suffix = "{eos}",
           .generation_prompt = "Assistant:",
       },
-      // Of Ling 2.0, which answers without a chain of thought when the system message says so.
+      // Of Ling 2.0. The system turn at the begin, which is always there, ends with the wish for no chain of thought.
       {
           .name = "ling",
-          .default_system = "detailed thinking off",
           .system_prefix = "<role>SYSTEM</role>",
           .system_suffix = "<|role_end|>",
+          .first_system_suffix = "\ndetailed thinking off<|role_end|>",
+          .without_system = "<role>SYSTEM</role>detailed thinking off<|role_end|>",
           .user_prefix = "<role>HUMAN</role>",
           .user_suffix = "<|role_end|>",
           .assistant_prefix = "<role>ASSISTANT</role>",

@@ -17,10 +17,9 @@
 namespace strand {
 
 namespace {
-constexpr uint64_t max_file_bytes = uint64_t{1} << 20;
-
 const std::map<std::string, std::string ChatTemplate::*> texts = {
-    {"default_system", &ChatTemplate::default_system},     {"system_prefix", &ChatTemplate::system_prefix},
+    {"default_system", &ChatTemplate::default_system},     {"first_system_suffix", &ChatTemplate::first_system_suffix},
+    {"without_system", &ChatTemplate::without_system},     {"system_prefix", &ChatTemplate::system_prefix},
     {"system_suffix", &ChatTemplate::system_suffix},       {"user_prefix", &ChatTemplate::user_prefix},
     {"user_suffix", &ChatTemplate::user_suffix},           {"assistant_prefix", &ChatTemplate::assistant_prefix},
     {"assistant_suffix", &ChatTemplate::assistant_suffix}, {"generation_prompt", &ChatTemplate::generation_prompt},
@@ -63,6 +62,11 @@ class TemplateFile {
     for (const char* key : required_keys) require(seen.contains(key), "{}: {}: is missing", file_, key);
     if (t.assistant_suffix.empty())
       refuse(root_["assistant_suffix"], "assistant_suffix", "is empty: nothing would tell where an answer ends");
+    for (const char* key : {"first_system_suffix", "without_system"})
+      if (seen.contains(key) && t.system_place != SystemPlace::own_turn)
+        refuse(root_[key], key, "has no place where system is first_user_turn");
+    if (seen.contains("without_system") && !t.default_system.empty())
+      refuse(root_["without_system"], "without_system", "there is default_system already; only one of them can begin");
     if (!seen.contains("generation_prompt")) t.generation_prompt = t.assistant_prefix;
     return t;
   }
@@ -117,7 +121,7 @@ ChatTemplate load_template(const std::string& choice) {
   if (const ChatTemplate* named = find_named_template(choice)) return *named;
   require(is_file(choice), "there is no chat template '{}': there are {}, and files of your own, which end in .yaml",
           choice, template_names());
-  return parse_template(read_file(choice, max_file_bytes), choice);
+  return parse_template(read_file(choice, max_template_bytes), choice);
 }
 
 }  // namespace strand

@@ -7,16 +7,22 @@
 //   trim: false                    white space at both ends of contents is removed (default false)
 //   system_prefix: "<|system|>\n"  a text before and after the content of each role (default "")
 //   system_suffix: "<|end|>\n"
+//   first_system_suffix: "..."     the same for a system message at the begin (default: system_suffix)
+//   without_system: "..."          the begin of a conversation without a system message (default: none)
 //   user_prefix: "<|user|>\n"      required, as the next three are
 //   user_suffix: "<|end|>\n"
 //   assistant_prefix: "<|assistant|>\n"
 //   assistant_suffix: "<|end|>\n"  not empty: it tells where an answer ends
 //   generation_prompt: "..."       default: assistant_prefix
+#include <cstdint>
 #include <string>
 
 #include "chat/chat_template.h"
 
 namespace strand {
+
+/// A file is at most so large.
+inline constexpr uint64_t max_template_bytes = uint64_t{1} << 20;
 
 /// Throws Error: `FILE:LINE: KEY: PROBLEM`.
 ChatTemplate parse_template(const std::string& yaml, const std::string& file);

@@ -5,7 +5,8 @@
 namespace strand {
 
 bool is_carried(const std::string& name) {
-  return name == generation_config_file || (name.starts_with("chat_template.") && name.ends_with("jinja"));
+  return name == generation_config_file || name == "chat_template.yaml" ||
+         (name.starts_with("chat_template.") && name.ends_with("jinja"));
 }
 
 NamedFiles carried_files(const NamedFiles& files) {

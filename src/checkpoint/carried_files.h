@@ -1,6 +1,7 @@
 #pragma once
 // What a checkpoint carries along beside its tokenizer, verbatim, from an imported model to every checkpoint that comes
-// of it and into exports: chat templates (chat/carried_templates.h) and generation_config.json (generation_config.h).
+// of it and into exports: generation_config.json (generation_config.h) and chat templates (chat/carried_templates.h),
+// also one that a run has chosen.
 // They are among the files that CheckpointContents::tokenizer and Checkpoint::tokenizer() hold.
 #include <string>
 

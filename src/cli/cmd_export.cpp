@@ -107,7 +107,7 @@ void add_export_command(CLI::App& app) {
       {{"f32", Encoding::f32}, {"bf16", Encoding::bf16}, {"f16", Encoding::f16}, {"q8_0", Encoding::q8_0}},
       "Type of the weights; router weights stay f32; f16 and q8_0 with gguf (default f32)");
   add_template_option(*command, a->chat_template,
-                      "Chat template to write, by name or a .yaml file (default: that of the imported model)");
+                      "Chat template to write, by name or a .yaml file (default: that of the model)");
   CLI::Option* shard_size = add_number(*command, "--shard-size", a->shard_megabytes, uint64_t{1}, uint64_t{1} << 40,
                                        "MiB in a file of weights at most, with hf (default 5120)");
   command->callback([a, shard_size] {

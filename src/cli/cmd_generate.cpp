@@ -167,7 +167,7 @@ void add_input_options(CLI::App& command, Arguments& a) {
                   "one, a message on each line; - is standard input")
       ->type_name("FILE");
   add_template_option(command, a.chat_template,
-                      "Chat template, by name or a .yaml file (default: that of the imported model)");
+                      "Chat template, by name or a .yaml file (default: that of the model)");
 }
 
 void add_ending_options(CLI::App& command, Arguments& a) {

@@ -118,6 +118,7 @@ struct DataConfig {
   std::vector<DataSource> train;
   std::vector<DataSource> val;
   std::string tokenizer;        ///< a SentencePiece .model or a tokenizer.json
+  std::string chat_template;    ///< a name or a .yaml file; "" = that of the model from which the run goes on, if any
   int64_t sequence_length = 0;  ///< S
 
   bool operator==(const DataConfig&) const = default;

@@ -2,9 +2,13 @@
 
 #include <fmt/core.h>
 
+#include "chat/carried_templates.h"
+#include "chat/encoder.h"
+#include "chat/template_yaml.h"
 #include "checkpoint/carried_files.h"
 #include "config/schema.h"
 #include "core/error.h"
+#include "data/tokenizer.h"
 #include "train/agreed.h"
 #include "train/model_state.h"
 #include "train/resume_checks.h"
@@ -35,6 +39,20 @@ NamedFiles tokenizer_of(const RunSetting& run, const Checkpoint& checkpoint) {
           "cannot continue from {}: data.tokenizer {} is not the tokenizer that its model was trained with, {}",
           checkpoint.path(), run.config.data.tokenizer, checkpoint.tokenizer_path());
   return theirs;
+}
+
+/// The files of the tokenizer with the chat template that the configuration chooses, if any.
+NamedFiles with_template_of_run(const RunSetting& run, const NamedFiles& files, const std::string& checkpoint) {
+  const std::string& choice = run.config.data.chat_template;
+  if (choice.empty()) return files;
+  require(!files.empty(),
+          "data.chat_template is {}, but there is no tokenizer with which it makes ids; set data.tokenizer", choice);
+  const ReplacedTemplate replaced = with_chosen_template({choice, files, checkpoint});
+  if (!replaced.remark.empty()) run.say(replaced.remark);
+  const auto tokenizer = Tokenizer::from_files(without_carried_files(files), "data.tokenizer");
+  const ChatEncoder encoder(load_template(choice), *tokenizer);
+  if (const std::string remark = encoder.remark(); !remark.empty()) run.say(remark);
+  return replaced.files;
 }
 
 /// The position in the data means something only while the data is the same. Throws Error when it is not, unless the
@@ -128,6 +146,7 @@ RunStart start_run(const RunSetting& run, const ResumeChoice& resume, Session& s
         origin != checkpoint.state().versions.end())
       start.origin = origin->second;
   }
+  start.tokenizer = with_template_of_run(run, start.tokenizer, path);
   start.from_elsewhere = from_elsewhere;
   return start;
 }

@@ -19,10 +19,10 @@ struct RunStart {
   int64_t skipped = 0;                ///< updates that were left out because of non-finite numbers
   int64_t skipped_in_a_row = 0;       ///< those of them since the last update that was made
   std::vector<double> losses, norms;  ///< of the last steps, with which ZScore goes on
-  NamedFiles tokenizer;               ///< the files of the model's tokenizer; empty = none
-  bool from_elsewhere = false;        ///< the run begins from a checkpoint that is not in its own directory
-  bool config_changed = false;        ///< the configuration differs from the checkpoint's
-  std::string origin;                 ///< the model class from which the weights were imported; "" = none
+  NamedFiles tokenizer;         ///< the files of the model's tokenizer, and those of carried_files.h; empty = none
+  bool from_elsewhere = false;  ///< the run begins from a checkpoint that is not in its own directory
+  bool config_changed = false;  ///< the configuration differs from the checkpoint's
+  std::string origin;           ///< the model class from which the weights were imported; "" = none
 };
 
 /// What a run brings along.

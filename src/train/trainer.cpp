@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "chat/template_yaml.h"
 #include "config/batch.h"
 #include "config/schema.h"
 #include "core/clock.h"
@@ -76,6 +77,7 @@ void Trainer::open_data() {
   require(!config_.data.train.empty(), "data.train is empty: name token files to train on (see strand tokenize)");
   check_layout();
   if (const auto tokenizer = resolve_vocabulary(config_)) tokenizer_ = tokenizer->files();
+  if (!config_.data.chat_template.empty()) load_template(config_.data.chat_template);  // throws what is wrong with it
   check_config(config_);
   train_data_ = std::make_unique<DataFeed>(config_.data.train, config_);
   data_ = data_state(config_.data.train, train_data_->sampler());

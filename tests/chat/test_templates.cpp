@@ -135,6 +135,26 @@ generation_prompt: "A:"
   CHECK(text(small, talk, RenderedEnd::generation_prompt) == "XU a\nA  b\n</s>\nU cd\nA ");
 }
 
+TEST_CASE("a system message at the begin may end in another way than later ones") {
+  const std::string yaml = small_yaml + "system_prefix: \"S \"\nsystem_suffix: \"\\n\"\n";
+  const ChatTemplate t =
+      parse_template(yaml + "first_system_suffix: \" (first)\\n\"\nwithout_system: \"{bos}S (none)\\n\"\n", "own.yaml");
+  const auto said = [&](const std::string& messages) {
+    return text(t, read(R"({"messages": [)" + messages + "]}"), RenderedEnd::last_message);
+  };
+  const std::string system = R"({"role": "system", "content": "s"})", user = R"({"role": "user", "content": "u"})";
+  CHECK(said(system + "," + user) == "S s (first)\nU u\n");
+  CHECK(said(user) == "<s>S (none)\nU u\n");
+  CHECK(said(user + "," + system) == "<s>S (none)\nU u\nS s\n");
+  CHECK(said(system + "," + system) == "S s (first)\nS s\n");
+  CHECK_THAT(yaml_refusal(small_yaml + "system: first_user_turn\nwithout_system: x\n"),
+             Contains("own.yaml:6: without_system: has no place"));
+  CHECK_THAT(yaml_refusal(small_yaml + "first_system_suffix: x\nsystem: first_user_turn\n"),
+             Contains("own.yaml:5: first_system_suffix: has no place"));
+  CHECK_THAT(yaml_refusal(small_yaml + "default_system: y\nwithout_system: x\n"),
+             Contains("own.yaml:6: without_system: there is default_system already"));
+}
+
 TEST_CASE("a template that cannot be read is refused with file, line and key") {
   CHECK_THAT(yaml_refusal(small_yaml + "user_prefix: x\n"), Contains("own.yaml:5: user_prefix: is there twice"));
   CHECK_THAT(yaml_refusal(small_yaml + "prefix: x\n"),
@@ -214,4 +234,46 @@ TEST_CASE("the template of a checkpoint: the one chosen, or the program it was i
   const ExportedTemplates several = exported("", {{jinja_file, foreign}, {further_jinja_file("tool_use"), "{{ 1 }}"}});
   CHECK(several.jinja == foreign);
   CHECK(several.further == std::map<std::string, std::string>{{"tool_use", "{{ 1 }}"}});
+}
+
+TEST_CASE("the template that a run has chosen takes the place of the carried one") {
+  const TemporaryDirectory dir;
+  const std::string own = dir / "own.yaml", foreign = "{{ 'a template of their own' }}", tools = "{{ tools }}",
+                    mistral = to_jinja(*find_named_template("mistral"));
+  std::ofstream(own) << small_yaml;
+  const NamedFiles nothing = {{"tokenizer.json", "{}"}};
+  NamedFiles imported = nothing;
+  imported[jinja_file] = foreign;
+  imported[further_jinja_file("tool_use")] = tools;
+  const auto chosen = [](const std::string& choice, const NamedFiles& carried) {
+    return with_chosen_template({choice, carried, "ckpt"});
+  };
+
+  NamedFiles expected = nothing;
+  expected[jinja_file] = mistral;
+  CHECK(chosen("mistral", nothing).files == expected);
+  CHECK(chosen("mistral", nothing).remark.empty());
+  expected[further_jinja_file("tool_use")] = tools;
+  CHECK(chosen("mistral", imported).files == expected);
+  CHECK_THAT(chosen("mistral", imported).remark, Contains("mistral takes the place of ckpt/chat_template.jinja"));
+  // The program that a model was imported with stays as it is where it is the same template.
+  NamedFiles published = nothing;
+  published[jinja_file] = file_text("published/mistral.jinja");
+  CHECK(chosen("mistral", published).files == published);
+
+  const NamedFiles with_own = chosen(own, imported).files;
+  CHECK(with_own.at(template_yaml_file) == small_yaml);
+  CHECK_FALSE(with_own.contains(jinja_file));
+  CHECK(with_own.at(further_jinja_file("tool_use")) == tools);
+  CHECK(chosen(own, with_own).files == with_own);
+  CHECK(chosen(own, with_own).remark.empty());
+  CHECK_THAT(chosen("mistral", with_own).remark, Contains("ckpt/chat_template.yaml"));
+  CHECK(chosen("mistral", with_own).files == expected);
+
+  CHECK(template_for_chat({"", with_own, "ckpt"}).user_prefix == "U ");
+  const ExportedTemplates out = templates_for_export({"", with_own, "ckpt"});
+  CHECK(out.jinja == to_jinja(parse_template(small_yaml, "own.yaml")));
+  CHECK(out.known->assistant_suffix == "{eos}\n");
+  CHECK(out.further == std::map<std::string, std::string>{{"tool_use", tools}});
+  CHECK_THAT(error_of([&] { chosen("chatmel", nothing); }), Contains("'chatmel'"));
 }

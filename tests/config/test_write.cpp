@@ -54,7 +54,7 @@ Config nothing_default() {
               CouplingSources::activated,
               1e300,
               0.5};
-  c.data = {{{"a, b", 2.5, "llmc"}, {"yes", 1.0, "raw_u16"}}, {{"-[v]: {w}", 1.0, "auto"}}, "null", 77};
+  c.data = {{{"a, b", 2.5, "llmc"}, {"yes", 1.0, "raw_u16"}}, {{"-[v]: {w}", 1.0, "auto"}}, "null", "~: [x]", 77};
   c.optimizer = {1e-3, 1e-4, 0.8, 0.95, 1e-9, 0.05, 0.0};
   c.schedule = {ScheduleKind::wsd, 7, 11};
   c.train = {100, 24, 6, 10, 4, 20, 5, 40, false, 3, Recompute::block, OnNonfinite::skip};
@@ -122,6 +122,7 @@ const std::set<std::string> promised = {"run.name",
                                         "data.train",
                                         "data.val",
                                         "data.tokenizer",
+                                        "data.chat_template",
                                         "data.sequence_length",
                                         "optimizer.lr",
                                         "optimizer.min_lr",

@@ -1,5 +1,7 @@
 // Generation as the program does it: conversations, where texts end, log-probabilities; and chat templates on their way
 // from a configuration or an imported model through checkpoints into exports.
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -208,6 +210,52 @@ TEST_CASE("a template of one's own answers, and is exported") {
              Contains("bad.yaml:2: prefix: there is no such key"));
   succeeded({"export", "runs/whole", "--template", "own.yaml", "--out", "own-hf"});
   CHECK_THAT(bytes_of(workspace().root() / "own-hf/chat_template.jinja"), Contains("'Q: ' + message['content']"));
+}
+
+TEST_CASE("the template that a configuration names is in the checkpoints, answers, and is exported") {
+  train_whole();
+  write("talk.jsonl", talk);
+  const std::string yaml =
+      "user_prefix: \"Q: \"\nuser_suffix: \"\\n\"\nassistant_prefix: \"A:\"\nassistant_suffix: \"{eos}\\n\"\n";
+  write("ours.yaml", yaml);
+  const std::vector<std::string> ours = {"--set", "data.chat_template=ours.yaml", "--set", "train.steps=4"};
+  workspace().trained("ours", ours);
+  CHECK(bytes_of(workspace().checkpoint("ours", 4) / "chat_template.yaml") == yaml);
+  const std::vector<std::string> more = {"--chat", "talk.jsonl", "--max-tokens", "8", "--precision", "fp32"};
+  std::vector<std::string> chosen = more;
+  chosen.insert(chosen.end(), {"--template", "ours.yaml"});
+  CHECK(only(generate("runs/ours", more)) == only(generate("runs/ours", chosen)));
+  succeeded({"export", "runs/ours", "--out", "ours-hf"});
+  const fs::path exported = workspace().root() / "ours-hf";
+  const std::string program = bytes_of(exported / "chat_template.jinja");
+  CHECK_THAT(program, Contains("'Q: ' + message['content']"));
+  CHECK(json::parse(bytes_of(exported / "tokenizer_config.json"))["chat_template"] == program);
+  succeeded({"export", "runs/ours", "--format", "gguf", "--out", "ours.gguf"});
+  CHECK_THAT(bytes_of(workspace().root() / "ours.gguf"), Contains("tokenizer.chat_template") && Contains(program));
+
+  // A run that goes on without the key keeps the template; with another one it changes it, and says so.
+  workspace().trained(
+      "heir", {"--resume", workspace().checkpoint("ours", 4).string(), "--weights-only", "--set", "train.steps=4"});
+  CHECK(bytes_of(workspace().checkpoint("heir", 4) / "chat_template.yaml") == yaml);
+  const Outcome other = succeeded(
+      workspace().train("heir", {"--resume", "auto", "--set", "train.steps=5", "--set", "data.chat_template=llama2"}));
+  CHECK_THAT(other.err, Contains("llama2 takes the place of") && Contains("chat_template.yaml"));
+  CHECK_FALSE(fs::exists(workspace().checkpoint("heir", 5) / "chat_template.yaml"));
+  succeeded({"export", "runs/heir", "--out", "heir-hf"});
+  CHECK_THAT(bytes_of(workspace().root() / "heir-hf/chat_template.jinja"), Contains("[INST]"));
+}
+
+TEST_CASE("a template that a run cannot use is refused before it trains") {
+  const auto refusal = [](const std::vector<std::string>& more) {
+    return refused(workspace().train("untrained", more));
+  };
+  write("broken.yaml", "user_prefix: x\nprefix: y\n");
+  CHECK_THAT(refusal({"--set", "data.chat_template=lama2"}), Contains("'lama2'") && Contains("chatml, deepseek"));
+  CHECK_THAT(refusal({"--set", "data.chat_template=broken.yaml"}), Contains("broken.yaml:2: prefix"));
+  CHECK_THAT(refusal({"--set", "data.chat_template=llama2", "--set", "data.tokenizer=", "--set",
+                      fmt::format("model.vocab_size={}", Workspace::vocab_size)}),
+             Contains("data.chat_template is llama2") && Contains("set data.tokenizer"));
+  CHECK_FALSE(fs::exists(workspace().run("untrained") / "checkpoints"));
 }
 
 TEST_CASE("a named template is exported as a program, and comes back from the export") {
