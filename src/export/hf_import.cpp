@@ -34,6 +34,22 @@ std::string parent_of_checkpoint(const std::string& out) {
   return parent.string();
 }
 
+/// Throws Error that says what an import reads unless the directory holds a configuration and weights.
+void require_model_directory(const std::string& directory) {
+  constexpr const char* wanted =
+      "import reads a directory of Hugging Face with config.json and model.safetensors, or with shards and "
+      "model.safetensors.index.json";
+  require(fs::is_directory(directory), "{} is no directory: {}", directory, wanted);
+  require(fs::exists(fs::path(directory) / "config.json"), "{} has no config.json: {}", directory, wanted);
+  if (TensorSource::exists(directory, "model")) return;
+  for (const char* pickled : {"pytorch_model.bin", "pytorch_model.bin.index.json"})
+    require(!fs::exists(fs::path(directory) / pickled),
+            "{} has its weights in {}, which is for Python alone; save them as safetensors first (with transformers: "
+            "AutoModelForCausalLM.from_pretrained(DIRECTORY).save_pretrained(OTHER))",
+            directory, pickled);
+  fail("{} has no weights: {}", directory, wanted);
+}
+
 void require_no_checkpoint(const std::string& parent) {
   const fs::path target = fs::path(parent) / checkpoint_name(0);
   require(!fs::exists(fs::symlink_status(target)), "{} is already there: remove it, or choose another place",
@@ -101,6 +117,8 @@ std::string note_about_template(const NamedFiles& carried) {
 }  // namespace
 
 ImportSummary import_model(const std::string& directory, const std::string& out, const ImportOptions& options) {
+  require(!out.empty(), "the name of the run to write is empty");
+  require_model_directory(directory);
   const std::string parent = parent_of_checkpoint(out);
   const PlaceLock lock = lock_place(parent);
   require_no_checkpoint(parent);

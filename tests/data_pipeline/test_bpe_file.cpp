@@ -141,6 +141,13 @@ TEST_CASE("What is not understood is refused by its key") {
     words.push_back("dir/tokenizer.json: ");
     check_error([&] { tokenizer_of(bad); }, words);
   }
+  // LLaMA-2 and Mixtral: in the files of transformers 4 and 5.
+  json metaspace = good, spaces_replaced = good;
+  metaspace["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", "first"}};
+  spaces_replaced["pre_tokenizer"] = nullptr;
+  spaces_replaced["model"]["byte_fallback"] = true;
+  for (const json& file : {metaspace, spaces_replaced})
+    check_error([&] { tokenizer_of(file); }, {"dir/tokenizer.json: ", "of a SentencePiece model", "tokenizer.model"});
   json no_byte = good;
   no_byte["model"]["vocab"].erase("z");
   check_error([&] { tokenizer_of(no_byte); }, {"model.vocab", "0x7a", "no unk_token"});

@@ -273,6 +273,93 @@ TEST_CASE("A head of another shape or type than the embedding") {
   }
 }
 
+TEST_CASE("What is no directory of a model is refused with what an import reads") {
+  const TemporaryDirectory dir;
+  const auto refusal = [&](const std::string& from) { return error_of([&] { hf::import_model(from, dir / "out"); }); };
+  CHECK_THAT(refusal("Qwen/Qwen3-30B-A3B"), Contains("Qwen/Qwen3-30B-A3B is no directory") && Contains("safetensors"));
+  fs::create_directories(dir / "empty");
+  CHECK_THAT(refusal(dir / "empty"), Contains("has no config.json") && Contains("model.safetensors"));
+  put(dir / "empty/config.json", "{}");
+  CHECK_THAT(refusal(dir / "empty"), Contains("has no weights"));
+  CHECK_THAT(refusal(dir / "empty/config.json"), Contains("config.json is no directory"));
+  put(dir / "empty/pytorch_model.bin.index.json", "{}");
+  CHECK_THAT(refusal(dir / "empty"), Contains("pytorch_model.bin.index.json") && Contains("save_pretrained"));
+  CHECK_THAT(error_of([&] { hf::import_model(dir / "empty", ""); }), Contains("is empty"));
+  CHECK_FALSE(fs::exists(dir / "out"));
+}
+
+TEST_CASE("Where a checkpoint goes") {
+  const Foreign foreign(class_cases[0]);
+  CHECK(hf::import_model(foreign.dir / "hf", foreign.dir / "a/step_00000000").checkpoint ==
+        foreign.dir / "a/step_00000000");
+  CHECK_THAT(error_of([&] { hf::import_model(foreign.dir / "hf", foreign.dir / "a/step_00000000"); }),
+             Contains("already there"));
+  CHECK_THAT(error_of([&] { hf::import_model(foreign.dir / "hf", foreign.dir / "a/step_00000007"); }),
+             Contains("step_00000000"));
+}
+
+TEST_CASE("Sequences are as long as the model allows, up to a limit") {
+  const Foreign foreign(class_cases[0]);
+  foreign.edit_config([](nlohmann::json& c) { c["max_position_embeddings"] = 131072, c["sliding_window"] = 4096; });
+  CHECK(hf::import_model(foreign.dir / "hf", foreign.dir / "short").config.data.sequence_length == 4096);
+  CHECK_THAT(error_of([&] { hf::import_model(foreign.dir / "hf", foreign.dir / "long", {.longest_sequence = 8192}); }),
+             Contains("sliding_window"));
+}
+
+TEST_CASE("A vocabulary with more rows than the tokenizer has pieces keeps them all") {
+  TemporaryDirectory dir;
+  Config config = config_of(class_cases[1]);
+  config.model.vocab_size = 416;
+  const Foreign foreign(config, small_tokenizer(dir)->files().at(sentencepiece_file));
+  CHECK(read_json(foreign.dir / "hf/config.json")["vocab_size"] == 416);
+  const hf::ImportSummary summary = hf::import_model(foreign.dir / "hf", foreign.dir / "imported");
+  CHECK(summary.has_tokenizer);
+  CHECK(summary.config.model.vocab_size == 416);
+  CHECK(count_of(summary.notes, "416") == 1);
+  CHECK(count_of(summary.notes, "400 pieces") == 1);
+  const Checkpoint imported(summary.checkpoint);
+  CHECK(numbers(imported.model(), "lm_head.weight") == foreign.ours("lm_head.weight"));
+  Config read = checkpoint_config(imported);
+  CHECK(resolve_vocabulary(read)->vocab_size() == 400);
+  CHECK(read.model.vocab_size == 416);
+  hf::export_model(imported, read, foreign.dir / "again");
+  for (const std::string file : {"model.safetensors", "config.json", "tokenizer.model", "tokenizer.json"})
+    CHECK(get(foreign.dir / ("again/" + file)) == get(foreign.dir / ("hf/" + file)));
+}
+
+TEST_CASE("A vocabulary with fewer rows than the tokenizer has pieces is refused") {
+  TemporaryDirectory dir;
+  Config config = config_of(class_cases[1]);
+  config.model.vocab_size = 399;
+  const Foreign foreign(config);
+  put(foreign.dir / "hf/tokenizer.model", small_tokenizer(dir)->files().at(sentencepiece_file));
+  CHECK_THAT(foreign.refusal(), Contains("400 pieces") && Contains("vocab_size 399"));
+  config.data.tokenizer = foreign.dir / "hf/tokenizer.model";
+  CHECK_THAT(error_of([&] { resolve_vocabulary(config); }), Contains("400 pieces") && Contains("399"));
+}
+
+TEST_CASE("A tokenizer.model that is not SentencePiece is left out with a warning") {
+  TemporaryDirectory dir;
+  const Foreign foreign(class_cases[1]);
+  const std::string whole = small_tokenizer(dir)->files().at(sentencepiece_file);
+  const std::vector<std::pair<std::string, std::string>> others = {
+      {"lines of base64 and rank", "IQ== 0\nIg== 1\nIw== 2\nJA== 3\n"},
+      {"a pointer of Git LFS", "version https://git-lfs.github.com/spec/v1\noid sha256:9e556afd\nsize 499723\n"},
+      {"JSON", "{\"config\": {\"pattern\": \"x\"}, \"vocab\": []}"},
+      {"nothing", ""},
+      {"half of one", whole.substr(0, whole.size() / 2 + 1)},
+      {"zeros", std::string(1000, '\0')}};
+  for (const auto& [what, bytes] : others) {
+    INFO(what);
+    put(foreign.dir / "hf/tokenizer.model", bytes);
+    const hf::ImportSummary summary = hf::import_model(foreign.dir / "hf", foreign.dir / what);
+    CHECK_FALSE(summary.has_tokenizer);
+    CHECK(count_of(summary.warnings, "tokenizer.model") == 1);
+    CHECK(Checkpoint(summary.checkpoint).tokenizer().empty());
+    CHECK(numbers(Checkpoint(summary.checkpoint).model(), "norm.weight") == foreign.ours("norm.weight"));
+  }
+}
+
 TEST_CASE("A head that differs from the embedding in one element is found wherever it does") {
   const TemporaryDirectory dir;
   constexpr int64_t piece = hf::compared_elements;

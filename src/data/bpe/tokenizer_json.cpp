@@ -287,6 +287,17 @@ void require_byte_decoder(const JsonPlace& place) {
   if (type != "ByteLevel") place.refuse(fmt::format("the decoder \"{}\" is not understood; ByteLevel is", type));
 }
 
+/// Whether the file is the translation of a SentencePiece model, as LLaMA-2 and Mixtral have it: characters with
+/// "▁" for spaces, where byte-level BPE has bytes.
+bool is_sentencepiece(const JsonPlace& top) {
+  const std::optional<JsonPlace> splitter = top.find("pre_tokenizer"), model = top.find("model");
+  const auto type_of = [](const std::optional<JsonPlace>& place) {
+    return place && place->value().is_object() ? place->text_or("type", "") : "";
+  };
+  if (type_of(splitter) == "Metaspace") return true;
+  return !splitter && type_of(model) == "BPE" && model->flag_or("byte_fallback", false);
+}
+
 size_t vocabulary_size(const TokenizerJson& tokenizer) {
   size_t size = tokenizer.spellings.size();
   for (const AddedToken& token : tokenizer.added) size = std::max(size, static_cast<size_t>(token.id) + 1);
@@ -305,6 +316,11 @@ TokenizerJson TokenizerJson::parse(std::string_view text, const std::string& fil
   if (version != "1.0") top.at("version").refuse(fmt::format("version \"{}\" is not understood; 1.0 is", version));
 
   TokenizerJson out;
+  if (is_sentencepiece(top))
+    top.refuse(
+        "this is the tokenizer.json of a SentencePiece model, and only those of byte-level BPE are read; take the "
+        "tokenizer.model of the same tokenizer, which the model's publisher has: put it beside this file to import a "
+        "model, or name it as data.tokenizer or --tokenizer");
   const JsonPlace model = top.at("model");
   const std::optional<JsonPlace> splitter = top.find("pre_tokenizer");
   const bool spelled = splitter && read_pre_tokenizer(*splitter, out.splitter) == Spelled::yes;
