@@ -1,9 +1,11 @@
 // The four backbones at their real size, from files that hold nothing but their header: the data is a hole in the file,
-// which takes no room on the disk and reads as zeros.
+// which takes no room on the disk and reads as zeros. And what a conversion takes of memory: little, whatever the size.
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "config/model_size.h"
+#include "export/gguf_export.h"
+#include "export/hf_export.h"
 #include "export/hf_import.h"
 #include "export/tensor_import.h"
 #include "export/tensor_map.h"
@@ -28,9 +30,9 @@ struct SparseModel {
   Config config;
   const hf::Family& family;
 
-  explicit SparseModel(const Backbone& backbone)
-      : config(load_config(std::string(STRAND_SOURCE_DIR) + "/configs/backbones/" + backbone.config + ".yaml")),
-        family(hf::family_of_class(backbone.class_name, "")) {
+  explicit SparseModel(const Backbone& backbone) : SparseModel(backbone, config_of(backbone)) {}
+  SparseModel(const Backbone& backbone, const Config& its_config)
+      : config(its_config), family(hf::family_of_class(backbone.class_name, "")) {
     std::map<std::string, TensorEntry> entries;
     for (const hf::MappedTensor& t : hf::map_tensors(family.tensors, config)) {
       TensorEntry& entry = entries[t.theirs];
@@ -47,22 +49,46 @@ struct SparseModel {
     REQUIRE(truncate(path().c_str(), static_cast<off_t>(header.size() + data)) == 0);
     put(dir / "hf/config.json", hf::config_json(family, config, {}, DType::bf16));
   }
+  static Config config_of(const Backbone& backbone) {
+    return load_config(std::string(STRAND_SOURCE_DIR) + "/configs/backbones/" + backbone.config + ".yaml");
+  }
   std::string path() {
     fs::create_directories(dir / "hf");
     return dir / "hf/model.safetensors";
   }
 };
 
-/// Most bytes that this process has had in memory that belong to no file.
-uint64_t anonymous_bytes() {
+/// A line of /proc/self/status, in bytes.
+uint64_t status_bytes(const std::string& line) {
   std::ifstream status("/proc/self/status");
   std::string word;
   while (status >> word) {
     uint64_t kibibytes = 0;
-    if (word == "RssAnon:" && status >> kibibytes) return kibibytes << 10;
+    if (word == line && status >> kibibytes) return kibibytes << 10;
   }
-  return 0;
+  throw std::runtime_error("/proc/self/status has no " + line);
 }
+
+/// What this process has in memory that belongs to no file.
+uint64_t anonymous_bytes() {
+  return status_bytes("RssAnon:");
+}
+
+/// While it lives, this process gets no more than so many bytes of memory that belongs to no file.
+class MemoryLimit {
+ public:
+  explicit MemoryLimit(uint64_t more_bytes) {
+    if (getrlimit(RLIMIT_DATA, &before_) != 0) throw std::runtime_error("getrlimit");
+    const rlimit limit{status_bytes("VmData:") + more_bytes, before_.rlim_max};
+    if (setrlimit(RLIMIT_DATA, &limit) != 0) throw std::runtime_error("setrlimit");
+  }
+  ~MemoryLimit() { setrlimit(RLIMIT_DATA, &before_); }
+  MemoryLimit(const MemoryLimit&) = delete;
+  MemoryLimit& operator=(const MemoryLimit&) = delete;
+
+ private:
+  rlimit before_{};
+};
 
 /// A disk on which zeros take no room.
 class HollowLayer : public UnsyncedLayer {
@@ -111,24 +137,53 @@ TEST_CASE("Every tensor of a backbone has its place, and reading them takes litt
   }
 }
 
-// Takes minutes of a core for each: build/test_full_size "[whole]"
-TEST_CASE("A backbone is imported as a whole within 1 GiB of memory", "[.][whole]") {
+// A slice of each backbone: its first layers and a part of its experts and words, every width as it is. The limit is
+// less than the largest tensor of the first layers takes, so that neither a tensor nor a model is held as a whole.
+TEST_CASE("Import and exports of a backbone's slice take little memory") {
   for (const Backbone& backbone : backbones) {
     INFO(backbone.config);
-    SparseModel model(backbone);
+    Config config = SparseModel::config_of(backbone);
+    config.model.vocab_size = 8192;
+    config.model.num_layers = config.model.dense_layers + 1;
+    config.moe.num_experts /= 8;
+    SparseModel model(backbone, config);
+    const uint64_t largest = 4 * uint64_t{8192} * static_cast<uint64_t>(config.model.hidden_size);
     HollowLayer hollow;
     const InterposedFileLayer interposed(hollow);
-    rlimit limit{};
-    REQUIRE(getrlimit(RLIMIT_DATA, &limit) == 0);
-    const rlimit small{uint64_t{1} << 30, limit.rlim_max};
-    REQUIRE(setrlimit(RLIMIT_DATA, &small) == 0);
-    const hf::ImportSummary summary = hf::import_model(model.dir / "hf", model.dir / "imported");
-    REQUIRE(setrlimit(RLIMIT_DATA, &limit) == 0);
-    CHECK(summary.class_name == backbone.class_name);
-    const Checkpoint imported(summary.checkpoint);
-    int64_t weights = 0;
-    for (const auto& [name, item] : imported.model().items()) weights += static_cast<int64_t>(item.bytes().size() / 4);
-    CHECK(weights == model_size(model.config).parameters);
-    WARN(backbone.config << ": " << summary.tensors << " tensors, " << weights << " weights");
+#ifdef __SANITIZE_ADDRESS__  // it keeps for a while what was freed
+    const MemoryLimit limit(uint64_t{1} << 30);
+#else
+    const MemoryLimit limit(largest / 2);
+#endif
+    const hf::ImportSummary imported = hf::import_model(model.dir / "hf", model.dir / "imported");
+    CHECK(imported.class_name == backbone.class_name);
+    const Checkpoint checkpoint(imported.checkpoint);
+    CHECK(hf::export_model(checkpoint, imported.config, model.dir / "exported").parameters >=
+          model_size(config).parameters);
+    // llama.cpp knows a DeepSeek-V2-Lite by its number of layers, which a slice does not have.
+    if (config.model.attention == AttentionKind::mla) continue;
+    const gguf::ExportSummary file =
+        gguf::export_model(checkpoint, imported.config, model.dir / "model.gguf", {gguf::Encoding::bf16});
+    CHECK(file.parameters >= model_size(config).parameters);
+  }
+}
+
+// Takes minutes of a core: build/test_full_size "[whole]", and with -c deepseek_v2_lite one of them.
+TEST_CASE("A backbone is imported as a whole within 1 GiB of memory", "[.][whole]") {
+  for (const Backbone& backbone : backbones) {
+    SECTION(backbone.config) {
+      SparseModel model(backbone);
+      HollowLayer hollow;
+      const InterposedFileLayer interposed(hollow);
+      const MemoryLimit limit(uint64_t{1} << 30);
+      const hf::ImportSummary summary = hf::import_model(model.dir / "hf", model.dir / "imported");
+      CHECK(summary.class_name == backbone.class_name);
+      const Checkpoint imported(summary.checkpoint);
+      int64_t weights = 0;
+      for (const auto& [name, item] : imported.model().items())
+        if (!name.ends_with("router.bias")) weights += static_cast<int64_t>(item.bytes().size() / 4);
+      CHECK(weights == model_size(model.config).parameters);
+      WARN(backbone.config << ": " << summary.tensors << " tensors, " << weights << " weights");
+    }
   }
 }
