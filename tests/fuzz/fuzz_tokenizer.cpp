@@ -1,17 +1,19 @@
-// Arbitrary bytes as a tokenizer.json and as texts for it: what is read encodes texts, and gives them back.
+// Arbitrary bytes as a tokenizer.json and, behind the first byte 0, as a text for it: what is read encodes texts, and
+// gives them back.
+#include <algorithm>
+
 #include "data/tokenizer.h"
 #include "data/utf8.h"
 #include "fuzz.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace strand;
-  if (size < 2) return 0;
-  const std::string_view bytes = fuzz::text_of(data + 1, size - 1);
-  const size_t cut = bytes.size() * data[0] / 256;
-  const std::string text = with_replacements(bytes.substr(0, cut));
+  const std::string_view bytes = fuzz::text_of(data, size);
+  const size_t cut = std::min(bytes.find('\0'), bytes.size());
+  const std::string text = with_replacements(bytes.substr(std::min(cut + 1, bytes.size())));
   fuzz::claim(first_invalid_utf8(text) == text.size(), "what is ill-formed is replaced");
   return fuzz::attempt([&] {
-    const auto tokenizer = Tokenizer::from_files({{tokenizer_json_file, std::string(bytes.substr(cut))}}, "fuzz");
+    const auto tokenizer = Tokenizer::from_files({{tokenizer_json_file, std::string(bytes.substr(0, cut))}}, "fuzz");
     const std::vector<TokenSpan> spans = tokenizer->encode_with_spans(text);
     const std::vector<int32_t> ids = tokenizer->encode(text);
     fuzz::claim(ids.size() == spans.size(), "there is a place for each token");
