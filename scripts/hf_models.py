@@ -59,9 +59,9 @@ IMPORTS = {
         v_head_dim=18, rope_parameters=rope(7000.0)),
     "import deepseek_v2, yarn": lambda: tiny(
         transformers.DeepseekV2Config, transformers.DeepseekV2ForCausalLM, n_routed_experts=7, moe_intermediate_size=40,
-        intermediate_size=72, n_shared_experts=2, first_k_dense_replace=1, num_key_value_heads=4, q_lora_rank=None,
-        kv_lora_rank=34, qk_nope_head_dim=14, qk_rope_head_dim=10, v_head_dim=18,
-        rope_parameters=yarn(7000.0, mscale=0.707, mscale_all_dim=0.707)),
+        intermediate_size=72, n_shared_experts=2, first_k_dense_replace=1, routed_scaling_factor=1.5,
+        num_key_value_heads=4, q_lora_rank=None, kv_lora_rank=34, qk_nope_head_dim=14, qk_rope_head_dim=10,
+        v_head_dim=18, rope_parameters=yarn(7000.0, mscale=0.707, mscale_all_dim=0.707)),
     "import deepseek_v2, yarn, latent of queries, tied": lambda: tiny(
         transformers.DeepseekV2Config, transformers.DeepseekV2ForCausalLM, n_routed_experts=7, moe_intermediate_size=40,
         intermediate_size=72, n_shared_experts=1, num_key_value_heads=4, q_lora_rank=26, kv_lora_rank=34,
