@@ -38,6 +38,21 @@ struct Context {
   const ParallelConfig& parallel;
   HeadChunk head_chunk;  ///< the device's (DeviceTraits); tests lower it, for several chunks
 
+  /// The context of a model of this configuration. All that is given outlives it.
+  static Context of(Ops& ops, ProcessGrid& grid, Dispatcher& dispatcher, const Config& config, Arena& step,
+                    Arena& scratch) {
+    return {ops,
+            grid,
+            dispatcher,
+            step,
+            scratch,
+            NumberTypes::of(config.run.precision),
+            config.model,
+            config.moe,
+            config.parallel,
+            ops.device().traits().head_chunk};
+  }
+
   /// Names the part of the step that all that is enqueued from now on belongs to, for the message of a fault.
   void part(const char* what, int64_t layer = -1) const {
     if (WorkTrail* trail = ops.device().trail()) trail->part(what, layer);

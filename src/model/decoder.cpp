@@ -11,16 +11,7 @@ Decoder::Decoder(Ops& ops, ProcessGrid& grid, const Config& config, const Parame
     : config_(config),
       types_(NumberTypes::of(config.run.precision)),
       dispatcher_(make_dispatcher(grid, ops.device(), config.moe.num_experts)),
-      context_{ops,
-               grid,
-               *dispatcher_,
-               step,
-               scratch,
-               types_,
-               config_.model,
-               config_.moe,
-               config_.parallel,
-               ops.device().traits().head_chunk},
+      context_(Context::of(ops, grid, *dispatcher_, config_, step, scratch)),
       parameters_(parameters),
       rotary_(upload_rotary_table(context_, model, positions)) {
   for (int64_t layer = 0; layer < config_.model.num_layers; ++layer)

@@ -14,16 +14,7 @@ Transformer::Transformer(Ops& ops, ProcessGrid& grid, const Config& config, cons
     : config_(config),
       types_(NumberTypes::of(config.run.precision)),
       dispatcher_(make_dispatcher(grid, ops.device(), config.moe.num_experts)),
-      context_{ops,
-               grid,
-               *dispatcher_,
-               step,
-               scratch,
-               types_,
-               config_.model,
-               config_.moe,
-               config_.parallel,
-               ops.device().traits().head_chunk},
+      context_(Context::of(ops, grid, *dispatcher_, config_, step, scratch)),
       parameters_(parameters) {
   rotary_ = upload_rotary_table(context_, model, positions);
   terms_ = model.allocate("terms", DType::f64, {term_count});

@@ -74,16 +74,8 @@ Outputs by_head_loss(Ops& ops, const Inputs& in, Precision precision, Mode mode)
   Arena step("step", memory[0].data(), room), scratch("scratch", memory[1].data(), room);
   const NumberTypes types = NumberTypes::of(precision);
   const std::unique_ptr<Dispatcher> dispatcher = make_dispatcher(self, ops.device(), config.moe.num_experts);
-  Context c{ops,
-            self,
-            *dispatcher,
-            step,
-            scratch,
-            types,
-            config.model,
-            config.moe,
-            config.parallel,
-            HeadChunk{.logits = chunk * vocabulary + 3, .least_rows = 1}};
+  Context c = Context::of(ops, self, *dispatcher, config, step, scratch);
+  c.head_chunk = {.logits = chunk * vocabulary + 3, .least_rows = 1};
   const auto tensor = [&](const char* name, DType type, const Shape& shape, const Values& values) {
     const Tensor t = step.allocate(name, type, shape);
     upload_values(ops, t, values);
