@@ -5,6 +5,8 @@
 #include <limits>
 #include <optional>
 
+#include "run_report/analysis_json.h"
+#include "run_report/flow_diagram.h"
 #include "run_report/heat_map.h"
 #include "run_report/panels.h"
 #include "run_report/text.h"
@@ -12,75 +14,17 @@
 namespace strand::run_report {
 
 namespace {
-using Json = nlohmann::ordered_json;
-using Row = std::vector<std::string>;
 constexpr const char* analysis_format = "strand-analysis-1";
 constexpr const char* make_analysis = "Not analysed. To make it: strand analyse RUN --data NAME=PREFIX";
-
-/// The value at a path of keys; null where there is none.
-const Json& at(const Json& json, std::initializer_list<const char*> path) {
-  static const Json none;
-  const Json* place = &json;
-  for (const char* key : path) {
-    if (!place->is_object() || !place->contains(key)) return none;
-    place = &(*place)[key];
-  }
-  return *place;
-}
-
-double number(const Json& json) {
-  return json.is_number() ? json.get<double>() : std::numeric_limits<double>::quiet_NaN();
-}
-
-std::vector<double> numbers(const Json& json) {
-  std::vector<double> out;
-  if (json.is_array())
-    for (const Json& value : json) out.push_back(number(value));
-  return out;
-}
-
-double mean(const std::vector<double>& values) {
-  double sum = 0;
-  for (const double value : values) sum += value;
-  return sum / static_cast<double>(values.size());
-}
-
-/// The newest model of a run's analysis; null when there is no analysis.
-const Json& model_of(const Group& group) {
-  static const Json none;
-  const Json& models = at(group.runs.front()->analysis, {"models"});
-  return models.is_array() && !models.empty() ? models.back() : none;
-}
-
-bool analysed(const Groups& groups) {
-  return std::any_of(groups.begin(), groups.end(), [](const Group& group) { return !model_of(group).is_null(); });
-}
-
-std::string of_group(const Groups& groups, const Group& group) {
-  return groups.size() > 1 ? ": " + group.name : "";
-}
-
-/// Cells by row and column, all rows of one length; nothing when it is no such table.
-std::vector<std::vector<double>> matrix(const Json& json) {
-  std::vector<std::vector<double>> rows;
-  if (!json.is_array()) return {};
-  for (const Json& row : json) {
-    rows.push_back(numbers(row));
-    if (rows.back().size() != rows.front().size()) return {};
-  }
-  return rows;
-}
-
-Row layer_numbers(const Json& model) {
-  Row names;
-  for (const double layer : numbers(at(model, {"layers"}))) names.push_back(fmt::format("{:.0f}", layer));
-  return names;
-}
 
 Row expert_numbers(size_t n) {
   Row names;
   for (size_t i = 0; i < n; ++i) names.push_back(std::to_string(i));
   return names;
+}
+
+bool analysed(const Groups& groups) {
+  return std::any_of(groups.begin(), groups.end(), [](const Group& group) { return !model_of(group).is_null(); });
 }
 
 // ---- specialization -----------------------------------------------------------------------------------------------
@@ -174,16 +118,11 @@ void add_kappa(Page& page, const Groups& groups, const Group& group) {
 // ---- domains ------------------------------------------------------------------------------------------------------
 
 void add_domain_map(Page& page, const Groups& groups, const Group& group) {
-  const RunFiles& run = *group.runs.front();
   const Json& domains = at(model_of(group), {"domains"});
   const Json& shares = at(domains, {"share"});
   const double chance = number(at(domains, {"chance"}));
   if (!shares.is_array() || shares.empty() || !(chance > 0)) return;
-  Row names;
-  if (const Json& data = at(run.analysis, {"data"}); data.is_array())
-    for (const Json& entry : data)
-      names.push_back(at(entry, {"name"}).is_string() ? entry["name"].get<std::string>() : "–");
-  names.resize(shares.size(), "–");
+  const Row names = domain_names(group, shares.size());
   const size_t layers = shares.front().is_array() ? shares.front().size() : 0;
   const Row numbers_of_layers = layer_numbers(model_of(group));
   std::vector<size_t> shown = {0, layers / 2, layers - 1};
@@ -205,6 +144,38 @@ void add_domain_map(Page& page, const Groups& groups, const Group& group) {
     }
     page.html(heat_map_html(map));
   }
+}
+
+/// Beyond `most` experts of a layer, flows cannot be told apart.
+void add_flows(Page& page, const Groups& groups, const Group& group) {
+  constexpr size_t most = 64;
+  const Json& flows = at(model_of(group), {"flows"});
+  const Json& domains = at(flows, {"domains"});
+  const Row layers = layer_numbers(flows);
+  if (!domains.is_array() || domains.empty() || layers.size() < 2) return;
+  const Row names = domain_names(group, domains.size());
+  std::vector<Row> rows = {{"domain"}};
+  for (size_t i = 0; i + 1 < layers.size(); ++i)
+    for (const char* what : {"layers {} to {}", "shuffled"})
+      rows[0].push_back(fmt::format(fmt::runtime(what), layers[i], layers[i + 1]));
+  std::string figures;
+  for (size_t d = 0; d < domains.size(); ++d) {
+    FlowDiagram diagram{.title = "flow of tokens, " + names[d] + of_group(groups, group), .layers = layers};
+    rows.push_back({escaped(names[d])});
+    const auto real = numbers(at(domains[d], {"information"})),
+               shuffled = numbers(at(domains[d], {"information_shuffled"}));
+    const Json& counts = at(domains[d], {"counts"});
+    for (size_t i = 0; i + 1 < layers.size(); ++i) {
+      rows.back().push_back(i < real.size() ? number_text(real[i]) : "–");
+      rows.back().push_back(i < shuffled.size() ? number_text(shuffled[i]) : "–");
+      if (counts.is_array() && i < counts.size()) diagram.counts.push_back(matrix(counts[i]));
+    }
+    figures += flow_diagram_html(diagram, most);
+  }
+  page.html("<p>How much a token's expert in one layer says of that in a later one (0 nothing, 1 all)" +
+            escaped(of_group(groups, group)) + "</p>");
+  page.table(rows);
+  page.html("<div class=\"grid\">" + figures + "</div>");
 }
 
 void add_token_lists(Page& page, const Groups& groups, const Group& group) {
@@ -313,6 +284,7 @@ void add_domains(Page& page, const Groups& groups) {
   if (!analysed(groups)) return page.nothing(std::string(make_analysis) + ", with one --data a domain.");
   for (const Group& group : groups) {
     add_domain_map(page, groups, group);
+    add_flows(page, groups, group);
     add_token_lists(page, groups, group);
   }
 }
