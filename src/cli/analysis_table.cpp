@@ -71,7 +71,7 @@ std::string placement_table(const Json& model) {
     };
     add(row["ranks"].dump(), "round-robin", row["round_robin"]);
     add("", "by coupling, one sweep", row["placed"]);
-    add("", fmt::format("until no gain, {}", row["sweeps"].get<int64_t>()), row["swept"]);
+    add("", fmt::format("by coupling, {} up and down", row["sweeps"].get<int64_t>()), row["swept"]);
   }
   return table.text();
 }
@@ -105,7 +105,7 @@ std::string domains_text(const Json& model) {
 /// How much the top-1 of a low layer says of that of a higher one, by domain.
 std::string flows_table(const Json& model) {
   const Json& flows = model["flows"];
-  std::vector<std::string> head = {"flow, information"};
+  std::vector<std::string> head = {"domain"};
   for (size_t i = 0; i + 1 < flows["layers"].size(); ++i)
     head.push_back("layers " + pair_name(flows["layers"][i], flows["layers"][i + 1]));
   TextTable table(head);
@@ -136,7 +136,8 @@ std::string model_text(const Json& model) {
   if (!model["placement"].empty()) text += "\n" + placement_table(model);
   if (!model["clusters"].is_null()) text += "\n" + clusters_table(model);
   text += "\n" + domains_text(model);
-  if (!model["flows"].is_null()) text += "\n" + flows_table(model);
+  if (!model["flows"].is_null())
+    text += "\nwhat a token's expert says of its expert in a later layer, from 0 to 1\n" + flows_table(model);
   if (!model["redundancy"].is_null()) text += redundancy_text(model);
   return text;
 }

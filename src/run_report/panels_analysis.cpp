@@ -4,6 +4,9 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <set>
+#include <string>
+#include <utility>
 
 #include "run_report/analysis_json.h"
 #include "run_report/flow_diagram.h"
@@ -260,6 +263,7 @@ void add_stability(Page& page, const Groups& groups) {
       "stability", "Stability of the routing",
       "Tokens that keep their first expert from one checkpoint to the next. It rises as the learning rate falls.");
   if (!check_format(page, groups)) return;
+  std::vector<Row> rows = {{"kind", "steps", "same first expert", "shuffled", "of its top K", "shuffled"}};
   Chart chart{.id = "chart-stability", .title = "share of tokens with the same top-1, mean of the layers"};
   for (const Group& group : groups) {
     Series series;
@@ -267,14 +271,20 @@ void add_stability(Page& page, const Groups& groups) {
     if (!stability.is_array()) continue;
     for (const Json& entry : stability) {
       const auto steps = numbers(at(entry, {"steps"})), top = numbers(at(entry, {"top_1"}));
-      if (steps.size() == 2 && !top.empty() && (series.empty() || steps[1] > series.steps.back()))
-        series.add(steps[1], mean(top));
+      if (steps.size() != 2 || top.empty() || !(series.empty() || steps[1] > series.steps.back())) continue;
+      series.add(steps[1], mean(top));
+      rows.push_back({escaped(group.name), fmt::format("{:.0f} to {:.0f}", steps[0], steps[1])});
+      for (const char* share : {"top_1", "top_1_shuffled", "top_k", "top_k_shuffled"}) {
+        const auto layers = numbers(at(entry, {share}));
+        rows.back().push_back(layers.empty() ? "–" : number_text(mean(layers)));
+      }
     }
     if (!series.empty()) chart.lines.push_back({group.name, group.color, Stroke::full, {series, {}, {}}});
   }
-  if (chart.lines.empty())
+  if (rows.size() == 1)
     return page.nothing(
         "Not measured. Keep checkpoints (train.keep_every), then: strand analyse RUN@STEP RUN@STEP --data NAME=PREFIX");
+  page.table(rows);
   page.chart(std::move(chart));
 }
 
@@ -289,29 +299,65 @@ void add_domains(Page& page, const Groups& groups) {
   }
 }
 
-void add_evaluation(Page& page, const Groups& groups) {
-  page.panel("evaluation", "Evaluation", "Zero-shot tasks. A score means something only beside chance.");
-  std::vector<Row> rows = {{"kind", "task", "measure", "value", "standard error"}};
-  for (const Group& group : groups) {
-    const Json& results = at(group.runs.front()->evaluation, {"results"});
-    if (!results.is_object()) continue;
-    for (const auto& [task, values] : results.items()) {
-      if (!values.is_object()) continue;
-      for (const auto& [key, value] : values.items()) {
-        if (!value.is_number() || key.find("_stderr") != std::string::npos) continue;
-        const size_t comma = key.find(',');
-        const std::string measure = key.substr(0, comma);
-        const std::string error = measure + "_stderr" + (comma == std::string::npos ? "" : key.substr(comma));
-        rows.push_back({escaped(group.name), escaped(task), escaped(measure), number_text(number(value)),
-                        values.contains(error) ? number_text(number(values[error]), 2) : "–"});
-      }
-    }
+namespace {
+/// The tasks that are part of a group, such as the subjects of MMLU.
+std::set<std::string> parts_of_groups(const Json& evaluation) {
+  std::set<std::string> parts;
+  const Json& groups = at(evaluation, {"group_subtasks"});
+  if (!groups.is_object()) return parts;
+  for (const auto& [group, tasks] : groups.items())
+    for (const Json& task : tasks)
+      if (task.is_string()) parts.insert(task.get<std::string>());
+  for (const auto& [group, tasks] : groups.items()) parts.erase(group);
+  return parts;
+}
+
+/// The measures of one task: those of the harness with chance and majority beside acc, and those of right answers.
+void add_task(std::vector<Row>& rows, const std::string& kind, const std::string& task, const Json& values,
+              const Json& levels) {
+  const auto level = [&](const char* name) { return number_text(number(at(levels, {name}))); };
+  for (const auto& [key, value] : values.items()) {
+    if (!value.is_number() || key.find("_stderr") != std::string::npos) continue;
+    const size_t comma = key.find(',');
+    const std::string measure = key.substr(0, comma);
+    const std::string error = measure + "_stderr" + (comma == std::string::npos ? "" : key.substr(comma));
+    const bool choices = measure.starts_with("acc");
+    rows.push_back({kind, escaped(task), escaped(measure), number_text(number(value)),
+                    values.contains(error) ? number_text(number(values[error]), 2) : "–",
+                    choices ? level("chance") : "–", choices ? level("majority") : "–"});
   }
-  if (rows.size() == 1)
+  constexpr std::pair<const char*, const char*> of_gold[] = {{"gold_bits_per_byte", "bits a byte of the right answer"},
+                                                             {"gold_probability", "probability of the right answer"},
+                                                             {"gold_margin", "its lead over the best other, nats"}};
+  for (const auto& [key, name] : of_gold)
+    if (at(levels, {key}).is_number()) rows.push_back({kind, escaped(task), name, level(key), "–", "–", "–"});
+}
+}  // namespace
+
+void add_evaluation(Page& page, const Groups& groups) {
+  page.panel(
+      "evaluation", "Evaluation",
+      "Zero-shot tasks. A score means something only beside chance; what is said of right answers moves sooner.");
+  std::vector<Row> rows = {{"kind", "task", "measure", "value", "standard error", "chance", "majority"}}, parts = rows;
+  for (const Group& group : groups) {
+    const Json& evaluation = group.runs.front()->evaluation;
+    const Json& results = at(evaluation, {"results"});
+    if (!results.is_object()) continue;
+    const std::set<std::string> of_groups = parts_of_groups(evaluation);
+    for (const auto& [task, values] : results.items())
+      if (values.is_object())
+        add_task(of_groups.contains(task) ? parts : rows, escaped(group.name), task, values,
+                 at(evaluation, {"strand", "levels", task.c_str()}));
+  }
+  if (rows.size() == 1 && parts.size() == 1)
     return page.nothing(
         "Not evaluated on tasks. strand eval RUN --tasks NAMES --task-data DIR --out RUN/evaluation makes what is "
         "shown here.");
   page.table(rows);
+  if (parts.size() == 1) return;
+  page.html("<details><summary>Tasks that are part of a group</summary>");
+  page.table(parts);
+  page.html("</details>");
 }
 
 void add_samples(Page& page, const Groups& groups) {

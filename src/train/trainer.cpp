@@ -114,6 +114,7 @@ std::string Trainer::environment_json() const {
   const nlohmann::ordered_json environment = {{"program", std::string("strand ") + program_version()},
                                               {"host", host_name()},
                                               {"device", session_->device().description()},
+                                              {"threads", session_->device().threads()},
                                               {"processes", layout_text(grid_.shape())},
                                               {"planned_bytes", planned_bytes_}};
   return environment.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";

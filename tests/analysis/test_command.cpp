@@ -43,7 +43,7 @@ TEST_CASE("Two checkpoints, two domains, everything asked for: tables, files, an
   REQUIRE(outcome.status == 0);
   CHECK_THAT(outcome.out, Contains("kappa") && Contains("max violation") && Contains("clusters, balanced"));
   CHECK_THAT(outcome.out, Contains("from checkpoint to checkpoint") && Contains("2 -> 6"));
-  CHECK_THAT(outcome.out, Contains("1 masked") && Contains("nats of domain") && Contains("until no gain"));
+  CHECK_THAT(outcome.out, Contains("1 masked") && Contains("nats of domain") && Contains("up and down") && Contains("in a later layer"));
 
   const Json analysis = analysis_in("all");
   CHECK(analysis["format"] == "strand-analysis-1");

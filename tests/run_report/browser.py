@@ -175,7 +175,10 @@ def main():
         (one / "analysis/analysis.json").write_text(json.dumps(analysis()))
         (one / "samples.txt").write_text("Freedom is a word that has\nmany meanings.")
         (one / "evaluation").mkdir()
-        (one / "evaluation/results.json").write_text(json.dumps({"results": {"piqa": {"alias": "piqa", "acc,none": 0.55, "acc_stderr,none": 0.012}}}))
+        (one / "evaluation/results.json").write_text(json.dumps({
+            "results": {"piqa": {"alias": "piqa", "acc,none": 0.55, "acc_stderr,none": 0.012}, "mmlu_law": {"acc,none": 0.3}},
+            "group_subtasks": {"mmlu": ["mmlu_law"]},
+            "strand": {"levels": {"piqa": {"chance": 0.5, "majority": 0.505, "gold_bits_per_byte": 1.9, "gold_margin": -2}}}}))
         page = folder / "one.html"
         subprocess.run([STRAND, "report", one, "--out", page], check=True)
         look(page, pictures)

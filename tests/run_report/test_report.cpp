@@ -236,6 +236,22 @@ TEST_CASE("what a step cost, what its update moved, and bits a byte are shown wh
   CHECK(panel(without, "optimizer").find("chart-update") == std::string::npos);
 }
 
+TEST_CASE("scores stand beside chance, and subjects of a group apart") {
+  Runs runs;
+  const std::string run = runs.make("one", 1, 0, 10);
+  fs::create_directories(fs::path(run) / "evaluation");
+  std::ofstream(fs::path(run) / "evaluation/results.json")
+      << R"({"results": {"piqa": {"acc,none": 0.55, "acc_stderr,none": 0.012}, "mmlu": {"acc,none": 0.26},
+            "mmlu_law": {"acc,none": 0.31}}, "group_subtasks": {"mmlu": ["mmlu_law"]},
+            "strand": {"levels": {"piqa": {"chance": 0.5, "majority": 0.505, "gold_bits_per_byte": 1.875}}}})";
+  const std::string evaluation = panel(make_report({run}, 0), "evaluation");
+  CHECK_THAT(evaluation,
+             Contains("<td>piqa</td><td>acc</td><td>0.5500</td><td>0.012</td><td>0.5000</td><td>0.5050</td>"));
+  CHECK_THAT(evaluation, Contains("bits a byte of the right answer</td><td>1.875</td>"));
+  CHECK(evaluation.find("mmlu_law") > evaluation.find("<details>"));
+  CHECK(evaluation.find("<td>mmlu</td>") < evaluation.find("<details>"));
+}
+
 TEST_CASE("a stop says where the number that is none was found") {
   Runs runs;
   const std::string run = runs.make("one", 1, 0, 30, [](Runs::Step& s) {
