@@ -108,6 +108,7 @@ const char* to_string(OpFamily family);
   X(SumOfSquares, optimizer)                  \
   X(ClipGradient, optimizer)                  \
   X(AdamW, optimizer)                         \
+  X(SumOfUpdates, optimizer)                  \
   X(Zero, other)                              \
   X(Copy, other)                              \
   X(Cast, optimizer)

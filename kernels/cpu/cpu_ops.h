@@ -81,6 +81,7 @@ class CpuWorkspaces final : public OpWorkspaces {
   STRAND_OVERRIDE_BYTES(SpecializationBackward)
   STRAND_OVERRIDE_BYTES(CrossEntropy)
   STRAND_OVERRIDE_BYTES(SumOfSquares)
+  STRAND_OVERRIDE_BYTES(SumOfUpdates)
 #undef STRAND_OVERRIDE_BYTES
 };
 

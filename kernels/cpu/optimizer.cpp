@@ -49,9 +49,26 @@ struct AdamStep {
     g *= gradient_scale;
     m = beta1 * m + one_minus_beta1 * g;
     v = beta2 * v + one_minus_beta2 * (g * g);
-    w -= rate * m / (std::sqrt(v * v_to_hat) + eps) + shrink * w;
+    w -= change(w, m, v);
   }
+  /// What is taken from a weight, given the moments after the update and the weight before it.
+  float change(float w, float m, float v) const { return rate * m / (std::sqrt(v * v_to_hat) + eps) + shrink * w; }
 };
+
+template <typename Op>
+AdamStep adam_step(const Op& op) {
+  const double updates = step_number(op.numbers, StepNumber::updates);
+  const double lr = step_number(op.numbers, StepNumber::learning_rate);
+  return {.gradient_scale = static_cast<float>(step_number(op.numbers, StepNumber::gradient_scale)),
+          .beta1 = static_cast<float>(op.beta1),
+          .one_minus_beta1 = static_cast<float>(1 - op.beta1),
+          .beta2 = static_cast<float>(op.beta2),
+          .one_minus_beta2 = static_cast<float>(1 - op.beta2),
+          .rate = static_cast<float>(lr / (1 - std::pow(op.beta1, updates))),
+          .v_to_hat = static_cast<float>(1 / (1 - std::pow(op.beta2, updates))),
+          .eps = static_cast<float>(op.eps),
+          .shrink = static_cast<float>(lr * op.decay)};
+}
 
 void adam(const AdamStep& step, float* __restrict w, const float* __restrict g, float* __restrict m,
           float* __restrict v, int64_t count) {
@@ -59,10 +76,34 @@ void adam(const AdamStep& step, float* __restrict w, const float* __restrict g, 
   for (int64_t i = 0; i < count; ++i) step.update(w[i], g[i], m[i], v[i]);
 }
 
+struct SquaredSums {
+  double update = 0, weight = 0;
+};
+
+/// Σ Δw² and Σ w² of `count` weights after an update by `step`; `grow` is 1 / (1 − lr · decay).
+SquaredSums squared_updates(const AdamStep& step, float grow, const float* w, const float* m, const float* v,
+                            int64_t count) {
+  double update = 0, weight = 0;
+#pragma omp simd reduction(+ : update, weight)
+  for (int64_t i = 0; i < count; ++i) {
+    const auto moved = static_cast<double>(grow * step.change(w[i], m[i], v[i]));
+    const auto size = static_cast<double>(w[i]);
+    update += moved * moved;
+    weight += size * size;
+  }
+  return {update, weight};
+}
+
 constexpr int64_t unit = block_elements / token_block;  // sum_over_blocks takes token_block units at a time
 
 struct SumBuffers : PartialSums {
   SumBuffers(Workspace& memory, const SumOfSquares& op) : PartialSums(memory, blocks_of(op.x.elements(), unit)) {}
+};
+
+struct UpdateBuffers {
+  UpdateBuffers(Workspace& memory, const SumOfUpdates& op)
+      : partial(memory.take<SquaredSums>(blocks_of(op.weight.elements(), block_elements))) {}
+  SquaredSums* partial;  ///< [blocks]
 };
 
 }  // namespace
@@ -82,17 +123,7 @@ void CpuOps::run(const ClipGradient& op) {
 
 void CpuOps::run(const AdamW& op) {
   if (step_number(op.numbers, StepNumber::apply) == 0) return;
-  const double updates = step_number(op.numbers, StepNumber::updates);
-  const double lr = step_number(op.numbers, StepNumber::learning_rate);
-  const AdamStep step{.gradient_scale = static_cast<float>(step_number(op.numbers, StepNumber::gradient_scale)),
-                      .beta1 = static_cast<float>(op.beta1),
-                      .one_minus_beta1 = static_cast<float>(1 - op.beta1),
-                      .beta2 = static_cast<float>(op.beta2),
-                      .one_minus_beta2 = static_cast<float>(1 - op.beta2),
-                      .rate = static_cast<float>(lr / (1 - std::pow(op.beta1, updates))),
-                      .v_to_hat = static_cast<float>(1 / (1 - std::pow(op.beta2, updates))),
-                      .eps = static_cast<float>(op.eps),
-                      .shrink = static_cast<float>(lr * op.decay)};
+  const AdamStep step = adam_step(op);
   float* w = op.weight.as<float>();
   const float* g = op.gradient.as<float>();
   float* m = op.m.as<float>();
@@ -111,8 +142,30 @@ void CpuOps::run(const AdamW& op) {
   });
 }
 
+void CpuOps::run(const SumOfUpdates& op) {
+  const bool applied = step_number(op.numbers, StepNumber::apply) != 0;
+  const AdamStep step = applied ? adam_step(op) : AdamStep{.v_to_hat = 0, .eps = 1};  // by which nothing moves
+  const auto grow = static_cast<float>(1 / (1 - step_number(op.numbers, StepNumber::learning_rate) * op.decay));
+  const auto *w = op.weight.as<float>(), *m = op.m.as<float>(), *v = op.v.as<float>();
+  SquaredSums* const partial = buffers<UpdateBuffers>(op).partial;
+  const int64_t count = op.weight.elements();
+  for_blocks(count, block_elements, [&](int64_t begin, int64_t end, int64_t block) {
+    partial[block] = squared_updates(step, grow, w + begin, m + begin, v + begin, end - begin);
+  });
+  SquaredSums total;
+  for (int64_t block = 0; block < blocks_of(count, block_elements); ++block) {
+    total.update += partial[block].update;
+    total.weight += partial[block].weight;
+  }
+  *op.squared_update.as<double>() += total.update;
+  *op.squared_weight.as<double>() += total.weight;
+}
+
 size_t CpuWorkspaces::bytes(const SumOfSquares& op) const {
   return workspace_bytes<SumBuffers>(op);
+}
+size_t CpuWorkspaces::bytes(const SumOfUpdates& op) const {
+  return workspace_bytes<UpdateBuffers>(op);
 }
 
 }  // namespace strand

@@ -52,7 +52,11 @@ struct AdamStep {
     g *= gradient_scale;
     m = beta1 * m + one_minus_beta1 * g;
     v = beta2 * v + one_minus_beta2 * (g * g);
-    w -= rate * m / (sqrtf(v * v_to_hat) + eps) + shrink * w;
+    w -= change(w, m, v);
+  }
+  /// What is taken from a weight, given the moments after the update and the weight before it.
+  __device__ float change(float w, float m, float v) const {
+    return rate * m / (sqrtf(v * v_to_hat) + eps) + shrink * w;
   }
 };
 
@@ -94,6 +98,37 @@ __global__ void __launch_bounds__(threads) adam_kernel(AdamParameters p, T* __re
     store(p.v + i, v);
     if (copy != nullptr) store(copy + i, w);
   }
+}
+
+// Thread i of the grid owns the groups of N weights i, i + threads of the grid, …. Two partial sums a block: Σ Δw² and
+// Σ w², in double. Reads w, m and v.
+template <int N>
+__global__ void __launch_bounds__(threads) sum_of_updates_kernel(AdamParameters p, double* __restrict__ partial) {
+  __shared__ AdamStep step;
+  __shared__ double scratch[threads / 32];
+  if (threadIdx.x == 0) step = adam_step(p);
+  __syncthreads();
+  const bool applied = p.numbers[place(StepNumber::apply)] != 0;
+  const float grow = 1 / (1 - step.shrink);
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * threads * N;
+  double update = 0, weight = 0;
+  for (int64_t i = (static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x) * N; i < p.count; i += stride) {
+    float w[N], m[N], v[N];
+    load(p.weight + i, w);
+    load(p.m + i, m);
+    load(p.v + i, v);
+#pragma unroll
+    for (int j = 0; j < N; ++j) {
+      const double moved = applied ? static_cast<double>(grow * step.change(w[j], m[j], v[j])) : 0;
+      update += moved * moved;
+      weight += static_cast<double>(w[j]) * static_cast<double>(w[j]);
+    }
+  }
+  update = block_sum(update, scratch);
+  weight = block_sum(weight, scratch);
+  if (threadIdx.x != 0) return;
+  partial[2 * blockIdx.x] = update;
+  partial[2 * blockIdx.x + 1] = weight;
 }
 
 // One thread does this, as there are few numbers.
@@ -159,6 +194,29 @@ void CudaOps::run(const AdamW& op) {
       GPU_LAUNCH((adam_kernel<T, N>), blocks(grid_for(count / N, most_blocks)), dim3(threads), 0, stream_, p,
                  data<T>(op.weight_act));
     });
+  });
+}
+
+void CudaOps::run(const SumOfUpdates& op) {
+  const int64_t count = op.weight.elements();
+  if (count == 0) return;
+  const AdamParameters p{.weight = data<float>(op.weight),
+                         .m = data<float>(op.m),
+                         .v = data<float>(op.v),
+                         .count = count,
+                         .beta1 = op.beta1,
+                         .beta2 = op.beta2,
+                         .eps = op.eps,
+                         .decay = op.decay,
+                         .numbers = data<double>(op.numbers)};
+  double* partial = workspace_of<double>(op, 2 * most_scalar_blocks);
+  with_access<4>(count, {&op.weight, &op.m, &op.v}, [&](auto n) {
+    constexpr int N = decltype(n)::value;
+    const int64_t grid = grid_for(count / N, most_scalar_blocks);
+    GPU_LAUNCH((sum_of_updates_kernel<N>), blocks(grid), dim3(threads), 0, stream_, p, partial);
+    add_scalar_sums(
+        stream_, partial, grid,
+        {.count = 2, .out = {data<double>(op.squared_update), data<double>(op.squared_weight)}, .factor = {1, 1}});
   });
 }
 

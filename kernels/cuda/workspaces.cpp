@@ -104,5 +104,8 @@ size_t CudaWorkspaces::bytes(const EmbeddingBackward& op) const {
 size_t CudaWorkspaces::bytes(const SumOfSquares&) const {
   return scalar_sums;
 }
+size_t CudaWorkspaces::bytes(const SumOfUpdates&) const {
+  return 2 * scalar_sums;
+}
 
 }  // namespace strand::gpu

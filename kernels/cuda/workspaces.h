@@ -133,6 +133,7 @@ class CudaWorkspaces final : public OpWorkspaces {
   size_t bytes(const CrossEntropy& op) const override;
   size_t bytes(const EmbeddingBackward& op) const override;
   size_t bytes(const SumOfSquares& op) const override;
+  size_t bytes(const SumOfUpdates& op) const override;
 
  private:
   int multiprocessors_;

@@ -31,4 +31,14 @@ void AdamW::check() const {
   c.numbers(numbers);
 }
 
+void SumOfUpdates::check() const {
+  const OpCheck c("SumOfUpdates");
+  const DType acc = c.acc("weight", weight);
+  c.tensor("m", m, acc, weight.shape);
+  c.tensor("v", v, acc, weight.shape);
+  c.numbers(numbers);
+  c.tensor("squared_update", squared_update, DType::f64, {1});
+  c.tensor("squared_weight", squared_weight, DType::f64, {1});
+}
+
 }  // namespace strand

@@ -25,4 +25,18 @@ struct AdamW {
   void check() const;
 };
 
+/// How far AdamW has moved weights, and how large they are:
+///   squared_update += Σ Δw²,  squared_weight += Σ w²
+/// Weights and moments are those that AdamW left. With w₀ = w + Δw before the update, Δw = lr (m̂ / (√v̂ + eps) +
+/// decay · w₀) is lr (m̂ / (√v̂ + eps) + decay · w) / (1 − lr · decay). It is 0 when numbers[apply] is 0.
+struct SumOfUpdates {
+  Tensor weight;  ///< acc, any shape: the master copy
+  Tensor m, v;    ///< acc
+  double beta1 = 0, beta2 = 0, eps = 0, decay = 0;
+  Tensor numbers;         ///< [step_number_count] f64: learning_rate (lr), updates (≥ 1), apply
+  Tensor squared_update;  ///< [1] f64, accumulated
+  Tensor squared_weight;  ///< [1] f64, accumulated
+  void check() const;
+};
+
 }  // namespace strand

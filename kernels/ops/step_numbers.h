@@ -20,9 +20,12 @@ enum class StepNumber : uint8_t {
   gradient_scale,  ///< what the update multiplies gradients with: the clip factor
   apply,           ///< 1: the update changes the weights; 0: it changes nothing
   halted,          ///< 1: a step was not finite and no later one may change the weights
+  // Of the last step that measured them (SumOfUpdates), all ranks:
+  squared_update,  ///< Σ of the squares of what the update changed
+  squared_weight,  ///< Σ of the squares of the weights after it
 };
 constexpr int given_step_numbers = 4;
-constexpr int step_number_count = 9;
+constexpr int step_number_count = 11;
 
 constexpr int64_t place(StepNumber number) {
   return static_cast<int64_t>(number);

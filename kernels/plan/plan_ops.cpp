@@ -245,6 +245,9 @@ void PlanOps::count(const ClipGradient& o) {
 void PlanOps::count(const AdamW& o) {
   book(OpFamily::optimizer, 0, {o.weight, o.weight, o.weight_act, o.gradient, o.m, o.m, o.v, o.v});
 }
+void PlanOps::count(const SumOfUpdates& o) {
+  book(OpFamily::optimizer, 0, {o.weight, o.m, o.v});
+}
 void PlanOps::count(const Zero& o) {
   book(OpFamily::other, 0, {o.x});
 }

@@ -38,4 +38,19 @@ void ReferenceOps::run(const AdamW& op) {
   }
 }
 
+void ReferenceOps::run(const SumOfUpdates& op) {
+  const double updates = step_number(op.numbers, StepNumber::updates);
+  const double lr = step_number(op.numbers, StepNumber::learning_rate);
+  const bool applied = step_number(op.numbers, StepNumber::apply) != 0;
+  const auto w = flat(op.weight), m = flat(op.m), v = flat(op.v);
+  for (int64_t i = 0; i < w.dim(0); ++i) {
+    scalar(op.squared_weight) += w(i) * w(i);
+    if (!applied) continue;
+    const double m_hat = m(i) / (1 - std::pow(op.beta1, updates));
+    const double v_hat = v(i) / (1 - std::pow(op.beta2, updates));
+    const double update = lr * (m_hat / (std::sqrt(v_hat) + op.eps) + op.decay * w(i)) / (1 - lr * op.decay);
+    scalar(op.squared_update) += update * update;
+  }
+}
+
 }  // namespace strand

@@ -42,6 +42,11 @@ Selections Collected::guesses(int64_t layer, int64_t experts_of_layer, int64_t t
   return {guessed.data() + layer * top_k, pairs * top_k, tokens, experts_of_layer, top_k};
 }
 
+void Collected::scale_inputs_to_unit_length() {
+  for (CollectedLayer& layer : layers) scale_to_unit_length(layer.inputs);
+  input_length = InputLength::unit;
+}
+
 RoutingCollector::RoutingCollector(Session& session, int64_t tokens, int64_t clustered)
     : session_(session),
       width_(session.config().model.hidden_size),

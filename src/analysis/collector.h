@@ -26,6 +26,9 @@ struct CollectedLayer {
   Points inputs;        ///< of the router, for the tokens that are clustered; empty when none are
 };
 
+/// Whether the inputs that are clustered are divided by their length.
+enum class InputLength : uint8_t { as_it_is, unit };
+
 struct Collected {
   std::vector<CollectedLayer> layers;
   std::vector<InputCosine> input_cosines;  ///< [L − 1], means: of each layer and the one above
@@ -33,7 +36,9 @@ struct Collected {
   std::vector<uint16_t> guessed;           ///< [T, L − 1, K]: layer ℓ + 1's router on the input of layer ℓ's
   std::vector<int32_t> predicted;          ///< [T]
   std::vector<int64_t> clustered;          ///< tokens that CollectedLayer::inputs has, ascending
+  InputLength input_length = InputLength::as_it_is;  ///< of CollectedLayer::inputs
 
+  void scale_inputs_to_unit_length();
   /// The guesses that were made in layer `layer` for the layer above.
   Selections guesses(int64_t layer, int64_t experts_of_layer, int64_t top_k) const;
 };

@@ -176,10 +176,13 @@ Json placement_json(const Trace& trace, int64_t row_bytes) {
               {"path", layers > 1 ? json_number(found.path) : Json(nullptr)},
               {"bytes_per_token", json_number(found.foreign_ranks_a_token * 2 * static_cast<double>(row_bytes))}};
     };
+    const SweptPlacement swept = swept_placement(trace, ranks, Sequences::even);
     out.push_back({{"ranks", ranks},
                    {"chance", json_number(1 / static_cast<double>(ranks))},
                    {"round_robin", measured(round_robin_placement(layers, trace.num_experts, ranks))},
-                   {"placed", measured(coupled_placement(trace, ranks, Sequences::even))}});
+                   {"placed", measured(coupled_placement(trace, ranks, Sequences::even))},
+                   {"swept", measured(swept.placement)},
+                   {"sweeps", swept.sweeps}});
   }
   return out;
 }

@@ -20,6 +20,8 @@ Json repetition_json(const Trace& trace);
 Json domains_json(const Trace& trace, const std::vector<double>& ce);
 /// `piece` spells a token id, or is none.
 Json vocabulary_json(const Trace& trace, const std::function<std::string(int32_t)>& piece);
+/// Gives null with one layer.
+Json flows_json(const Trace& trace);
 Json lookahead_json(const Trace& trace, const Collected& collected);
 /// Gives an empty list with fewer than two sequences. `row_bytes` is the size of a token's row that travels.
 Json placement_json(const Trace& trace, int64_t row_bytes);

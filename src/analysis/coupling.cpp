@@ -17,11 +17,6 @@ double independent_kappa(std::vector<int64_t> lower, std::vector<int64_t> upper,
   return sum;
 }
 
-double normalized_information(const CountMatrix& joint) {
-  const double least = std::min(entropy(joint.row_sums()), entropy(joint.column_sums()));
-  return least > 0 ? mutual_information(joint) / least : 0;
-}
-
 /// `peak` and `lift`.
 void add_largest_entries(const Coupling& c, const std::vector<int64_t>& upper_counts, double tokens, double top_k,
                          CouplingScalars& s) {
@@ -43,6 +38,11 @@ void add_largest_entries(const Coupling& c, const std::vector<int64_t>& upper_co
   s.lift /= static_cast<double>(busy);
 }
 }  // namespace
+
+double normalized_information(const CountMatrix& joint) {
+  const double least = std::min(entropy(joint.row_sums()), entropy(joint.column_sums()));
+  return least > 0 ? mutual_information(joint) / least : 0;
+}
 
 double Coupling::conditional(int64_t e, int64_t v) const {
   return static_cast<double>(joint.at(e, v)) / static_cast<double>(lower_counts[static_cast<size_t>(e)]);

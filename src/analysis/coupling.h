@@ -27,6 +27,10 @@ struct Coupling {
 /// The coupling of two layers, from their routings of the same tokens, of which there is at least one.
 Coupling couple(const Selections& lower, const Selections& upper);
 
+/// The mutual information of rows and columns over the smaller of their entropies: 0 to 1, and 0 where one of them has
+/// a single value.
+double normalized_information(const CountMatrix& joint);
+
 /// Computes κ alone.
 double kappa(const Selections& lower, const Selections& upper);
 

@@ -131,6 +131,20 @@ class Lloyd {
 };
 }  // namespace
 
+void scale_to_unit_length(Points& points) {
+  const auto width = static_cast<size_t>(points.width);
+  for (size_t begin = 0; begin < points.values.size(); begin += width) {
+    double sum = 0;
+    for (size_t i = begin; i < begin + width; ++i) {
+      const auto x = static_cast<double>(points.values[i]);
+      sum += x * x;
+    }
+    if (sum == 0) continue;
+    for (size_t i = begin; i < begin + width; ++i)
+      points.values[i] = static_cast<float>(static_cast<double>(points.values[i]) / std::sqrt(sum));
+  }
+}
+
 Clustering k_means(const Points& points, int64_t clusters, const KMeansOptions& options) {
   require(clusters >= 1 && points.count() >= clusters, "{} clusters of {} points", clusters, points.count());
   Clustering best;

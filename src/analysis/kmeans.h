@@ -15,6 +15,9 @@ struct Points {
   const float* operator[](int64_t i) const { return values.data() + i * width; }
 };
 
+/// Divides each point by its length. A point of length 0 stays.
+void scale_to_unit_length(Points& points);
+
 struct Clustering {
   std::vector<int32_t> cluster_of;  ///< [count]
   std::vector<float> centres;       ///< [clusters, width]

@@ -168,6 +168,7 @@ Json model_json(const MeasuredModel& model) {
   out["coactivation"] = coactivation_json(trace);
   out["repetition"] = repetition_json(trace);
   out["domains"] = domains_json(trace, model.domain_ce);
+  out["flows"] = flows_json(trace);
   out["vocabulary"] = vocabulary_json(trace, model.piece);
   out["lookahead"] = lookahead_json(trace, model.collected);
   out["placement"] = placement_json(trace, model.hidden_size * model.activation_bytes);

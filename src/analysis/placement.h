@@ -21,6 +21,18 @@ enum class Sequences : uint8_t { all, even, odd };
 /// same rank is the largest, with E/R experts on each rank. R divides E.
 Placement coupled_placement(const Trace& trace, int64_t ranks, Sequences sequences);
 
+/// coupled_placement(), and then sweeps down and up in turn that place each layer anew, where the J with both
+/// neighbours on the same rank is the largest, until a sweep gains nothing. No placement of one layer alone is better
+/// then.
+struct SweptPlacement {
+  Placement placement;
+  int64_t sweeps = 1;  ///< that gained something, the first one included
+};
+SweptPlacement swept_placement(const Trace& trace, int64_t ranks, Sequences sequences);
+
+/// The J of all neighbouring layers whose experts are on one rank.
+int64_t placed_together(const Trace& trace, const Placement& placement, Sequences sequences);
+
 /// The home rank of each sequence that is looked at, −1 for the others: the rank with most of its selections in layer
 /// 0, among those that have fewer than ⌈sequences/R⌉; the sequences whose best rank has most come first (ties: the
 /// earlier one; the lower rank).

@@ -6,6 +6,7 @@
 #include "analysis/count_json.h"
 #include "analysis/coupling.h"
 #include "analysis/domains.h"
+#include "analysis/flows.h"
 #include "analysis/lookahead.h"
 #include "analysis/uniform_routing.h"
 #include "analysis/vocabulary.h"
@@ -111,6 +112,24 @@ Json vocabulary_json(const Trace& trace, const std::function<std::string(int32_t
           {"token_lists", lists_json(trace, inputs, piece)}};
 }
 
+Json flows_json(const Trace& trace) {
+  if (trace.layer_count() < 2) return nullptr;
+  Json layers = Json::array(), domains = Json::array();
+  for (const int64_t l : flow_layers(trace)) layers.push_back(trace.layers[static_cast<size_t>(l)]);
+  for (const std::vector<Flow>& flows : token_flows(trace)) {
+    Json domain = {{"counts", Json::array()}};
+    for (const Flow& flow : flows) {
+      domain["counts"].push_back(json_list(trace.num_experts, [&](int64_t e) {
+        return json_list(trace.num_experts, [&](int64_t v) { return flow.counts.at(e, v); });
+      }));
+      append(domain,
+             {{"information", json_number(flow.information)}, {"information_shuffled", json_number(flow.shuffled)}});
+    }
+    domains.push_back(std::move(domain));
+  }
+  return {{"layers", std::move(layers)}, {"domains", std::move(domains)}};
+}
+
 Json lookahead_json(const Trace& trace, const Collected& collected) {
   const std::vector<int32_t> order = floor_order(trace.token_count());
   Json out = {{"layers", Json::array()}};
@@ -147,7 +166,8 @@ Json clusters_json(const Trace& trace, const Collected& collected) {
     for (const int64_t t : collected.clustered) router.back().push_back(static_cast<uint16_t>(trace.layer(l).top_1(t)));
   }
   const auto view = [&](const std::vector<uint16_t>& of) { return as_selections(of, experts); };
-  Json out = {{"tokens", tokens}, {"pairs", Json::array()}};
+  const char* length = collected.input_length == InputLength::unit ? "unit" : "as it is";
+  Json out = {{"tokens", tokens}, {"input_length", length}, {"pairs", Json::array()}};
   for (size_t l = 0; l < clusters.size(); ++l) {
     const Selections chosen = view(router[l]), balanced = view(clusters[l].balanced);
     append(out, {{"agreement", json_number(kappa(balanced, chosen))},

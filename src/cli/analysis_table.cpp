@@ -63,13 +63,15 @@ std::string pairs_table(const Json& model) {
 }
 
 std::string placement_table(const Json& model) {
-  TextTable table({"ranks", "local, round-robin", "local, placed", "path, round-robin", "path, placed",
-                   "bytes a token, round-robin", "placed"});
+  TextTable table({"ranks", "experts are placed", "local", "path", "bytes a token"});
   for (const Json& row : model["placement"]) {
-    const Json &robin = row["round_robin"], &placed = row["placed"], &chance = row["chance"];
-    table.add({row["ranks"].dump(), beside(robin["local"], chance), beside(placed["local"], chance),
-               beside(robin["path"], chance), beside(placed["path"], chance), number(robin["bytes_per_token"], 0),
-               number(placed["bytes_per_token"], 0)});
+    const auto add = [&](const std::string& ranks, const std::string& how, const Json& found) {
+      table.add({ranks, how, beside(found["local"], row["chance"]), beside(found["path"], row["chance"]),
+                 number(found["bytes_per_token"], 0)});
+    };
+    add(row["ranks"].dump(), "round-robin", row["round_robin"]);
+    add("", "by coupling, one sweep", row["placed"]);
+    add("", fmt::format("by coupling, {} up and down", row["sweeps"].get<int64_t>()), row["swept"]);
   }
   return table.text();
 }
@@ -100,6 +102,23 @@ std::string domains_text(const Json& model) {
   return text + table.text();
 }
 
+/// How much the top-1 of a low layer says of that of a higher one, by domain.
+std::string flows_table(const Json& model) {
+  const Json& flows = model["flows"];
+  std::vector<std::string> head = {"domain"};
+  for (size_t i = 0; i + 1 < flows["layers"].size(); ++i)
+    head.push_back("layers " + pair_name(flows["layers"][i], flows["layers"][i + 1]));
+  TextTable table(head);
+  for (size_t d = 0; d < flows["domains"].size(); ++d) {
+    std::vector<std::string> row = {model["domains"]["by_domain"][d]["name"].get<std::string>()};
+    const Json& domain = flows["domains"][d];
+    for (size_t i = 0; i + 1 < flows["layers"].size(); ++i)
+      row.push_back(beside(domain["information"][i], domain["information_shuffled"][i]));
+    table.add(row);
+  }
+  return table.text();
+}
+
 std::string redundancy_text(const Json& model) {
   std::string text = "loss without each token's best experts:";
   for (const Json& row : model["redundancy"])
@@ -117,6 +136,8 @@ std::string model_text(const Json& model) {
   if (!model["placement"].empty()) text += "\n" + placement_table(model);
   if (!model["clusters"].is_null()) text += "\n" + clusters_table(model);
   text += "\n" + domains_text(model);
+  if (!model["flows"].is_null())
+    text += "\nwhat a token's expert says of its expert in a later layer, from 0 to 1\n" + flows_table(model);
   if (!model["redundancy"].is_null()) text += redundancy_text(model);
   return text;
 }

@@ -40,6 +40,7 @@ struct Arguments {
   int64_t tokens = 65536;
   int64_t batch_size = 8;
   int64_t clusters = 0;
+  bool unit_length = false;
   bool redundancy = false;
   std::string out;
   bool json = false;
@@ -147,6 +148,7 @@ class Measurement {
       if (row.weight != nullptr) measured.losses[weight_key(row)] = config.losses.*row.weight;
     }
     measured.collected = collector.take();
+    if (arguments_.unit_length) measured.collected.scale_inputs_to_unit_length();
     fill(measured.trace, measured.collected, name);
     if (arguments_.redundancy) measured.redundancy = masked_losses(means[Term::ce]);
     if (!model_.checkpoint().tokenizer().empty())
@@ -336,6 +338,8 @@ void add_analyse_command(CLI::App& app) {
              "Tokens of each domain, spread evenly over it (default 65536); 0 = all");
   add_number(*command, "--clusters", a->clusters, int64_t{0}, max_tokens,
              "Tokens to put into clusters by the router's input (default 0 = none); takes much longer");
+  command->add_flag("--unit-length", a->unit_length, "Divide the inputs that are put into clusters by their length")
+      ->needs("--clusters");
   command->add_flag("--redundancy", a->redundancy, "Measure the loss without each token's best experts");
   add_number(*command, "--batch-size", a->batch_size, int64_t{1}, max_batch_size, "Sequences in a batch (default 8)");
   command->add_option("--out", a->out, "Folder of analysis.json and the traces (default: analysis in the last run)")

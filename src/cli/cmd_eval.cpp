@@ -13,6 +13,7 @@
 #include "cli/text_arguments.h"
 #include "core/error.h"
 #include "core/standard_streams.h"
+#include "data/text_bytes.h"
 #include "kernels/staging.h"
 #include "train/console.h"
 #include "train/data_feed.h"
@@ -49,6 +50,14 @@ StepTerms evaluate_to_file(Session& session, StepRunner& runner, const StepData&
   return terms;
 }
 
+/// None where the model has no tokenizer, which alone knows how many bytes tokens stand for.
+std::optional<double> bits_a_byte(OpenModel& model, const StepData& data, double cross_entropy) {
+  if (model.checkpoint().tokenizer().empty()) return std::nullopt;
+  const int64_t bytes = text_bytes(data.targets, text_bytes_by_id(model.tokenizer()));
+  if (bytes == 0) return std::nullopt;
+  return bits_per_byte(cross_entropy, data.valid_targets(), bytes);
+}
+
 void evaluate_token_files(const Arguments& a) {
   std::optional<PlaceLock> lock;
   if (!a.logits.empty()) lock.emplace(lock_output(a.logits, "eval"));
@@ -62,12 +71,14 @@ void evaluate_token_files(const Arguments& a) {
   const StepTerms terms = a.logits.empty() ? runner.evaluate(data, objective)
                                            : evaluate_to_file(model.session(), runner, data, objective, a.logits);
   const int64_t tokens = data.sequences() * data.tokens;
+  const std::optional<double> bits = bits_a_byte(model, data, terms[Term::ce]);
   const double worst = worst_expert_load(runner.evaluation_counts());
   if (a.json) {
     nlohmann::ordered_json out = {{"checkpoint", model.checkpoint().path()},
                                   {"data", a.data},
                                   {"tokens", tokens},
                                   {"perplexity", std::exp(terms[Term::ce])},
+                                  {"bits_per_byte", bits ? nlohmann::ordered_json(*bits) : nullptr},
                                   {"loss", terms.loss}};
     terms.for_each_measured([&](const char* name, double value) { out[name] = value; });
     out["worst_expert_load"] = worst;
@@ -75,7 +86,8 @@ void evaluate_token_files(const Arguments& a) {
     return;
   }
   print_out("{} on {}: {} tokens in windows of {}\n", model.checkpoint().path(), a.data, tokens, data.tokens);
-  print_out("perplexity {:.4f}   cross-entropy {:.6f}\n", std::exp(terms[Term::ce]), terms[Term::ce]);
+  print_out("perplexity {:.4f}   cross-entropy {:.6f}{}\n", std::exp(terms[Term::ce]), terms[Term::ce],
+            bits ? fmt::format("   bits per byte {:.4f}", *bits) : "");
   print_out("unweighted terms:");
   for (const TermRow& row : term_table)
     if (row.term != Term::ce) print_out("  {} {:.6g}", row.name, terms[row.term]);

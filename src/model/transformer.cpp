@@ -189,15 +189,15 @@ void Transformer::evaluate(const MicroStep& micro, const Objective& objective, c
 
 // ---- backward -----------------------------------------------------------------------------------------------------
 
-void Transformer::train(const MicroStep& micro, const Objective& objective,
-                        const std::function<void(int64_t layer)>& layer_done) {
+void Transformer::train(const MicroStep& micro, const Objective& objective, const TrainHooks& hooks) {
   const auto done = [&](int64_t layer) {
-    if (layer_done) layer_done(layer);
+    if (hooks.layer_done) hooks.layer_done(layer);
   };
   const LossContext loss = loss_context(micro, objective, LossContext::Use::training);
   const Batch& batch = micro.batch;
   const Recompute recompute = config_.train.recompute;
   forward(batch, loss, recompute);
+  if (hooks.forward_done) hooks.forward_done();
 
   Arena& step = context_.step;
   dresidual_ = step.allocate("dresidual", types_.acc, final_x_.shape);

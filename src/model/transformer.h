@@ -27,6 +27,15 @@ struct MicroStep {
   TokenSample sample;        ///< the tokens SP sees; first_token is this batch's first token in the step
 };
 
+/// What Transformer::train calls as it goes, where it is given.
+struct TrainHooks {
+  /// The layers have run forward; the head comes next.
+  std::function<void()> forward_done;
+  /// Gradients are complete: with L (the number of layers) those of the final norm and of an untied head, with l those
+  /// of layer l, with −1 those of the embedding.
+  std::function<void(int64_t layer)> layer_done;
+};
+
 class Transformer {
  public:
   /// State that lives as long as the model (the rotary table, sums of the terms and selections) comes from `model`. A
@@ -38,11 +47,8 @@ class Transformer {
   void begin_step();
   /// Zeroes the terms and the selection counts of evaluations; those of the step stay as they are.
   void begin_evaluation();
-  /// Adds this micro-batch's part of every term, of every gradient and of the selection counts. `layer_done` is called
-  /// as backward completes gradients: with L (the number of layers) when those of the final norm and of an untied head
-  /// are there, with l after layer l, with −1 after the embedding.
-  void train(const MicroStep& micro, const Objective& objective,
-             const std::function<void(int64_t layer)>& layer_done = {});
+  /// Adds this micro-batch's part of every term, of every gradient and of the selection counts.
+  void train(const MicroStep& micro, const Objective& objective, const TrainHooks& hooks = {});
   /// Adds this micro-batch's part of every term and of the evaluation's selection counts; gradients and the step's
   /// counts stay as they are. `logits` [T, V] acc receives the logits when given. `observer` may look at the pass.
   void evaluate(const MicroStep& micro, const Objective& objective, const Tensor& logits = {},

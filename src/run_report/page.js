@@ -36,6 +36,8 @@
       axisLineColor: color("--soft"),
       fillAlpha: 0.16,
       highlightCircleSize: 3,
+      drawPoints: chart.rows.length <= 12,
+      pointSize: 3,
       axisLabelFontSize: 11,
       axes: { y: { axisLabelWidth: 52, axisLabelFormatter: tick } },
       legend: "never",

@@ -4,7 +4,12 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <set>
+#include <string>
+#include <utility>
 
+#include "run_report/analysis_json.h"
+#include "run_report/flow_diagram.h"
 #include "run_report/heat_map.h"
 #include "run_report/panels.h"
 #include "run_report/text.h"
@@ -12,75 +17,17 @@
 namespace strand::run_report {
 
 namespace {
-using Json = nlohmann::ordered_json;
-using Row = std::vector<std::string>;
 constexpr const char* analysis_format = "strand-analysis-1";
 constexpr const char* make_analysis = "Not analysed. To make it: strand analyse RUN --data NAME=PREFIX";
-
-/// The value at a path of keys; null where there is none.
-const Json& at(const Json& json, std::initializer_list<const char*> path) {
-  static const Json none;
-  const Json* place = &json;
-  for (const char* key : path) {
-    if (!place->is_object() || !place->contains(key)) return none;
-    place = &(*place)[key];
-  }
-  return *place;
-}
-
-double number(const Json& json) {
-  return json.is_number() ? json.get<double>() : std::numeric_limits<double>::quiet_NaN();
-}
-
-std::vector<double> numbers(const Json& json) {
-  std::vector<double> out;
-  if (json.is_array())
-    for (const Json& value : json) out.push_back(number(value));
-  return out;
-}
-
-double mean(const std::vector<double>& values) {
-  double sum = 0;
-  for (const double value : values) sum += value;
-  return sum / static_cast<double>(values.size());
-}
-
-/// The newest model of a run's analysis; null when there is no analysis.
-const Json& model_of(const Group& group) {
-  static const Json none;
-  const Json& models = at(group.runs.front()->analysis, {"models"});
-  return models.is_array() && !models.empty() ? models.back() : none;
-}
-
-bool analysed(const Groups& groups) {
-  return std::any_of(groups.begin(), groups.end(), [](const Group& group) { return !model_of(group).is_null(); });
-}
-
-std::string of_group(const Groups& groups, const Group& group) {
-  return groups.size() > 1 ? ": " + group.name : "";
-}
-
-/// Cells by row and column, all rows of one length; nothing when it is no such table.
-std::vector<std::vector<double>> matrix(const Json& json) {
-  std::vector<std::vector<double>> rows;
-  if (!json.is_array()) return {};
-  for (const Json& row : json) {
-    rows.push_back(numbers(row));
-    if (rows.back().size() != rows.front().size()) return {};
-  }
-  return rows;
-}
-
-Row layer_numbers(const Json& model) {
-  Row names;
-  for (const double layer : numbers(at(model, {"layers"}))) names.push_back(fmt::format("{:.0f}", layer));
-  return names;
-}
 
 Row expert_numbers(size_t n) {
   Row names;
   for (size_t i = 0; i < n; ++i) names.push_back(std::to_string(i));
   return names;
+}
+
+bool analysed(const Groups& groups) {
+  return std::any_of(groups.begin(), groups.end(), [](const Group& group) { return !model_of(group).is_null(); });
 }
 
 // ---- specialization -----------------------------------------------------------------------------------------------
@@ -174,16 +121,11 @@ void add_kappa(Page& page, const Groups& groups, const Group& group) {
 // ---- domains ------------------------------------------------------------------------------------------------------
 
 void add_domain_map(Page& page, const Groups& groups, const Group& group) {
-  const RunFiles& run = *group.runs.front();
   const Json& domains = at(model_of(group), {"domains"});
   const Json& shares = at(domains, {"share"});
   const double chance = number(at(domains, {"chance"}));
   if (!shares.is_array() || shares.empty() || !(chance > 0)) return;
-  Row names;
-  if (const Json& data = at(run.analysis, {"data"}); data.is_array())
-    for (const Json& entry : data)
-      names.push_back(at(entry, {"name"}).is_string() ? entry["name"].get<std::string>() : "–");
-  names.resize(shares.size(), "–");
+  const Row names = domain_names(group, shares.size());
   const size_t layers = shares.front().is_array() ? shares.front().size() : 0;
   const Row numbers_of_layers = layer_numbers(model_of(group));
   std::vector<size_t> shown = {0, layers / 2, layers - 1};
@@ -205,6 +147,38 @@ void add_domain_map(Page& page, const Groups& groups, const Group& group) {
     }
     page.html(heat_map_html(map));
   }
+}
+
+/// Beyond `most` experts of a layer, flows cannot be told apart.
+void add_flows(Page& page, const Groups& groups, const Group& group) {
+  constexpr size_t most = 64;
+  const Json& flows = at(model_of(group), {"flows"});
+  const Json& domains = at(flows, {"domains"});
+  const Row layers = layer_numbers(flows);
+  if (!domains.is_array() || domains.empty() || layers.size() < 2) return;
+  const Row names = domain_names(group, domains.size());
+  std::vector<Row> rows = {{"domain"}};
+  for (size_t i = 0; i + 1 < layers.size(); ++i)
+    for (const char* what : {"layers {} to {}", "shuffled"})
+      rows[0].push_back(fmt::format(fmt::runtime(what), layers[i], layers[i + 1]));
+  std::string figures;
+  for (size_t d = 0; d < domains.size(); ++d) {
+    FlowDiagram diagram{.title = "flow of tokens, " + names[d] + of_group(groups, group), .layers = layers};
+    rows.push_back({escaped(names[d])});
+    const auto real = numbers(at(domains[d], {"information"})),
+               shuffled = numbers(at(domains[d], {"information_shuffled"}));
+    const Json& counts = at(domains[d], {"counts"});
+    for (size_t i = 0; i + 1 < layers.size(); ++i) {
+      rows.back().push_back(i < real.size() ? number_text(real[i]) : "–");
+      rows.back().push_back(i < shuffled.size() ? number_text(shuffled[i]) : "–");
+      if (counts.is_array() && i < counts.size()) diagram.counts.push_back(matrix(counts[i]));
+    }
+    figures += flow_diagram_html(diagram, most);
+  }
+  page.html("<p>How much a token's expert in one layer says of that in a later one (0 nothing, 1 all)" +
+            escaped(of_group(groups, group)) + "</p>");
+  page.table(rows);
+  page.html("<div class=\"grid\">" + figures + "</div>");
 }
 
 void add_token_lists(Page& page, const Groups& groups, const Group& group) {
@@ -289,6 +263,7 @@ void add_stability(Page& page, const Groups& groups) {
       "stability", "Stability of the routing",
       "Tokens that keep their first expert from one checkpoint to the next. It rises as the learning rate falls.");
   if (!check_format(page, groups)) return;
+  std::vector<Row> rows = {{"kind", "steps", "same first expert", "shuffled", "of its top K", "shuffled"}};
   Chart chart{.id = "chart-stability", .title = "share of tokens with the same top-1, mean of the layers"};
   for (const Group& group : groups) {
     Series series;
@@ -296,14 +271,20 @@ void add_stability(Page& page, const Groups& groups) {
     if (!stability.is_array()) continue;
     for (const Json& entry : stability) {
       const auto steps = numbers(at(entry, {"steps"})), top = numbers(at(entry, {"top_1"}));
-      if (steps.size() == 2 && !top.empty() && (series.empty() || steps[1] > series.steps.back()))
-        series.add(steps[1], mean(top));
+      if (steps.size() != 2 || top.empty() || !(series.empty() || steps[1] > series.steps.back())) continue;
+      series.add(steps[1], mean(top));
+      rows.push_back({escaped(group.name), fmt::format("{:.0f} to {:.0f}", steps[0], steps[1])});
+      for (const char* share : {"top_1", "top_1_shuffled", "top_k", "top_k_shuffled"}) {
+        const auto layers = numbers(at(entry, {share}));
+        rows.back().push_back(layers.empty() ? "–" : number_text(mean(layers)));
+      }
     }
     if (!series.empty()) chart.lines.push_back({group.name, group.color, Stroke::full, {series, {}, {}}});
   }
-  if (chart.lines.empty())
+  if (rows.size() == 1)
     return page.nothing(
         "Not measured. Keep checkpoints (train.keep_every), then: strand analyse RUN@STEP RUN@STEP --data NAME=PREFIX");
+  page.table(rows);
   page.chart(std::move(chart));
 }
 
@@ -313,33 +294,70 @@ void add_domains(Page& page, const Groups& groups) {
   if (!analysed(groups)) return page.nothing(std::string(make_analysis) + ", with one --data a domain.");
   for (const Group& group : groups) {
     add_domain_map(page, groups, group);
+    add_flows(page, groups, group);
     add_token_lists(page, groups, group);
   }
 }
 
-void add_evaluation(Page& page, const Groups& groups) {
-  page.panel("evaluation", "Evaluation", "Zero-shot tasks. A score means something only beside chance.");
-  std::vector<Row> rows = {{"kind", "task", "measure", "value", "standard error"}};
-  for (const Group& group : groups) {
-    const Json& results = at(group.runs.front()->evaluation, {"results"});
-    if (!results.is_object()) continue;
-    for (const auto& [task, values] : results.items()) {
-      if (!values.is_object()) continue;
-      for (const auto& [key, value] : values.items()) {
-        if (!value.is_number() || key.find("_stderr") != std::string::npos) continue;
-        const size_t comma = key.find(',');
-        const std::string measure = key.substr(0, comma);
-        const std::string error = measure + "_stderr" + (comma == std::string::npos ? "" : key.substr(comma));
-        rows.push_back({escaped(group.name), escaped(task), escaped(measure), number_text(number(value)),
-                        values.contains(error) ? number_text(number(values[error]), 2) : "–"});
-      }
-    }
+namespace {
+/// The tasks that are part of a group, such as the subjects of MMLU.
+std::set<std::string> parts_of_groups(const Json& evaluation) {
+  std::set<std::string> parts;
+  const Json& groups = at(evaluation, {"group_subtasks"});
+  if (!groups.is_object()) return parts;
+  for (const auto& [group, tasks] : groups.items())
+    for (const Json& task : tasks)
+      if (task.is_string()) parts.insert(task.get<std::string>());
+  for (const auto& [group, tasks] : groups.items()) parts.erase(group);
+  return parts;
+}
+
+/// The measures of one task: those of the harness with chance and majority beside acc, and those of right answers.
+void add_task(std::vector<Row>& rows, const std::string& kind, const std::string& task, const Json& values,
+              const Json& levels) {
+  const auto level = [&](const char* name) { return number_text(number(at(levels, {name}))); };
+  for (const auto& [key, value] : values.items()) {
+    if (!value.is_number() || key.find("_stderr") != std::string::npos) continue;
+    const size_t comma = key.find(',');
+    const std::string measure = key.substr(0, comma);
+    const std::string error = measure + "_stderr" + (comma == std::string::npos ? "" : key.substr(comma));
+    const bool choices = measure.starts_with("acc");
+    rows.push_back({kind, escaped(task), escaped(measure), number_text(number(value)),
+                    values.contains(error) ? number_text(number(values[error]), 2) : "–",
+                    choices ? level("chance") : "–", choices ? level("majority") : "–"});
   }
-  if (rows.size() == 1)
+  constexpr std::pair<const char*, const char*> of_gold[] = {{"gold_bits_per_byte", "bits a byte of the right answer"},
+                                                             {"gold_probability", "probability of the right answer"},
+                                                             {"gold_margin", "its lead over the best other, nats"}};
+  for (const auto& [key, name] : of_gold)
+    if (at(levels, {key}).is_number()) rows.push_back({kind, escaped(task), name, level(key), "–", "–", "–"});
+}
+}  // namespace
+
+void add_evaluation(Page& page, const Groups& groups) {
+  page.panel(
+      "evaluation", "Evaluation",
+      "Zero-shot tasks. A score means something only beside chance; what is said of right answers moves sooner.");
+  std::vector<Row> rows = {{"kind", "task", "measure", "value", "standard error", "chance", "majority"}}, parts = rows;
+  for (const Group& group : groups) {
+    const Json& evaluation = group.runs.front()->evaluation;
+    const Json& results = at(evaluation, {"results"});
+    if (!results.is_object()) continue;
+    const std::set<std::string> of_groups = parts_of_groups(evaluation);
+    for (const auto& [task, values] : results.items())
+      if (values.is_object())
+        add_task(of_groups.contains(task) ? parts : rows, escaped(group.name), task, values,
+                 at(evaluation, {"strand", "levels", task.c_str()}));
+  }
+  if (rows.size() == 1 && parts.size() == 1)
     return page.nothing(
         "Not evaluated on tasks. strand eval RUN --tasks NAMES --task-data DIR --out RUN/evaluation makes what is "
         "shown here.");
   page.table(rows);
+  if (parts.size() == 1) return;
+  page.html("<details><summary>Tasks that are part of a group</summary>");
+  page.table(parts);
+  page.html("</details>");
 }
 
 void add_samples(Page& page, const Groups& groups) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "run_report/analysis_json.h"
 #include "run_report/heat_map.h"
 #include "run_report/panels.h"
 #include "run_report/text.h"
@@ -35,6 +36,15 @@ double greatest_violation(const LoadTable& table) {
 double mean_violation(const LoadTable& table) {
   double sum = 0;
   for (const auto& layer : table.share) sum += violation(layer);
+  return sum / static_cast<double>(table.share.size());
+}
+
+/// Mean over the layers of the entropy of the shares, over ln E.
+double load_entropy(const LoadTable& table) {
+  double sum = 0;
+  for (const auto& layer : table.share)
+    for (const double share : layer)
+      if (share > 0) sum -= share * std::log(share) / std::log(static_cast<double>(layer.size()));
   return sum / static_cast<double>(table.share.size());
 }
 
@@ -95,8 +105,45 @@ void add_load(Page& page, const Groups& groups) {
   }
   page.chart(std::move(violations));
   page.chart(std::move(idle));
+  const bool biased = std::any_of(groups.begin(), groups.end(), [](const Group& group) {
+    return !group.runs.front()->column("router_bias_range").empty();
+  });
+  if (biased)
+    page.chart(
+        chart_of({.id = "chart-bias",
+                  .title = "range of the router's biases in a layer, the largest of the layers",
+                  .note = "The biases that hold the loads even without a loss. One that grows without end does not "
+                          "reach it.",
+                  .column = "router_bias_range",
+                  .from_zero = FromZero::yes},
+                 groups));
   page.html("</div>");
 }
+
+namespace {
+/// How sure the router is, layer by layer, from strand analyse.
+void add_sharpness(Page& page, const Groups& groups, const Group& group) {
+  const Json& sharpness = at(model_of(group), {"sharpness"});
+  if (!sharpness.is_object()) return;
+  const Row layers = layer_numbers(model_of(group));
+  constexpr std::pair<const char*, const char*> columns[] = {{"token_entropy", "entropy of a token"},
+                                                             {"load_entropy", "entropy over all"},
+                                                             {"top_k", "mass of the top K"},
+                                                             {"effective_experts", "effective experts"},
+                                                             {"gap", "gap after the top K"}};
+  std::vector<Row> rows = {{"layer"}};
+  for (const std::string& layer : layers) rows.push_back({layer});
+  rows.push_back({"uniform"});
+  for (const auto& [key, name] : columns) {
+    rows[0].push_back(name);
+    const auto values = numbers(at(sharpness, {key}));
+    for (size_t i = 0; i < layers.size(); ++i) rows[i + 1].push_back(i < values.size() ? number_text(values[i]) : "–");
+    rows.back().push_back(number_text(number(at(sharpness, {"uniform", key}))));
+  }
+  page.html("<p>From strand analyse" + escaped(of_group(groups, group)) + "</p>");
+  page.table(rows);
+}
+}  // namespace
 
 void add_router(Page& page, const Groups& groups) {
   page.panel("router", "Router", "A good router is sure of each token, and even over all of them.");
@@ -112,6 +159,12 @@ void add_router(Page& page, const Groups& groups) {
                        .scale = uniform > 0 ? 1 / (layers * uniform) : 1,
                        .smoothing = 0.02},
                       groups));
+  Chart loads{.id = "chart-load-entropy",
+              .title = "entropy of the load of the experts, over ln E",
+              .note = "Of logged steps, mean of the layers; 1 = even."};
+  for (const Group& group : groups)
+    loads.lines.push_back({group.name, group.color, Stroke::full, of_loads(group, load_entropy)});
+  page.chart(std::move(loads));
   page.chart(chart_of({.id = "chart-logits",
                        .title = "size of the router's logits: root mean square of log-sum-exp",
                        .note = "ln E for logits that are all 0.",
@@ -121,6 +174,7 @@ void add_router(Page& page, const Groups& groups) {
                        .smoothing = 0.02},
                       groups));
   page.html("</div>");
+  for (const Group& group : groups) add_sharpness(page, groups, group);
 }
 
 }  // namespace strand::run_report

@@ -51,9 +51,12 @@ double median_of(std::vector<double> values) {
 std::string loss_tiles(const RunFiles& run) {
   const double validation = last_value(run.column("val_loss")), training = late_mean(run.column("ce"), 0.05);
   const bool validated = std::isfinite(validation);
+  const double bits = last_value(run.column("val_bits_per_byte"));
   const double loss = validated ? validation : training;
   return tile(number_text(loss, 5), validated ? "validation cross-entropy, nats" : "training cross-entropy, last 5 %") +
-         tile(number_text(std::exp(loss), 4), "perplexity") + tile(number_text(loss / std::log(2), 4), "bits a token");
+         tile(number_text(std::exp(loss), 4), "perplexity") +
+         (std::isfinite(bits) ? tile(number_text(bits, 4), "bits a byte of the validation text")
+                              : tile(number_text(loss / std::log(2), 4), "bits a token"));
 }
 
 std::string model_sentence(const Config& c) {
@@ -70,8 +73,9 @@ std::string environment_sentence(const RunFiles& run) {
   if (!run.environment.is_object()) return "";
   std::string text;
   for (const auto& [key, value] : run.environment.items())
-    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", key,
-                        value.is_string() ? value.get<std::string>() : value.dump());
+    if (key != "planned_bytes")  // the panel of speed has it
+      text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", key,
+                          value.is_string() ? value.get<std::string>() : value.dump());
   return text + ".";
 }
 
@@ -94,7 +98,7 @@ void add_one(Page& page, const RunFiles& run) {
 
 void add_many(Page& page, const Groups& groups) {
   std::vector<std::vector<std::string>> rows = {
-      {"run", "seed", "state", "cross-entropy", "perplexity", "tokens", "tokens/s"}};
+      {"run", "seed", "state", "cross-entropy", "perplexity", "bits a byte", "tokens", "tokens/s"}};
   for (const Group& group : groups) {
     for (const RunFiles* run : group.runs) {
       const Verdict verdict = verdict_of(*run);
@@ -104,7 +108,8 @@ void add_many(Page& page, const Groups& groups) {
                       verdict.outcome == Outcome::finished
                           ? "finished"
                           : fmt::format("step {} of {}", run->last_step, run->config.train.steps),
-                      number_text(loss, 5), number_text(std::exp(loss), 4), millions(run->tokens()),
+                      number_text(loss, 5), number_text(std::exp(loss), 4),
+                      number_text(last_value(run->column("val_bits_per_byte")), 4), millions(run->tokens()),
                       number_text(median_of(run->column("tokens_per_second").values), 4)});
     }
   }

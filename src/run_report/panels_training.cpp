@@ -143,6 +143,15 @@ void add_optimizer(Page& page, const Groups& groups) {
                        .note = "A point above 6 is a jump.",
                        .column = "loss_z"},
                       groups));
+  if (has(groups, "update_ratio"))
+    page.chart(
+        chart_of({.id = "chart-update",
+                  .title = "length of a step's update over that of the weights, logged steps",
+                  .note = "It falls with the learning rate. Near 0.001 is usual; far above it, weights are thrown "
+                          "about, and far below, they hardly move.",
+                  .column = "update_ratio",
+                  .from_zero = FromZero::yes},
+                 groups));
   page.html("</div>");
   int64_t nonfinite = 0;
   for (const Group& group : groups)
@@ -152,6 +161,47 @@ void add_optimizer(Page& page, const Groups& groups) {
           ? "No step was skipped."
           : fmt::format("{} steps had a loss or a gradient that is not a number, and changed no weight.", nonfinite));
 }
+
+namespace {
+/// Where the time of a step goes: means over the later half of the logged steps.
+void add_parts(Page& page, const Groups& groups) {
+  constexpr std::pair<const char*, const char*> parts[] = {
+      {"forward", "layers, forward"},       {"head", "head and loss, both ways"},
+      {"backward", "layers, backward"},     {"update", "gradient norm and optimizer"},
+      {"exchange", "waiting for messages"}, {"data", "reading the batch"}};
+  if (!has(groups, "step_seconds.forward"))
+    return page.nothing(
+        "The parts of a step were not measured: on a GPU nothing waits within a step. strand bench measures them.");
+  std::vector<std::vector<std::string>> rows = {{"kind", "part of a step", "seconds", "share"}};
+  for (const Group& group : groups) {
+    double all = 0;
+    std::vector<double> seconds;
+    for (const auto& [part, name] : parts) {
+      seconds.push_back(late_mean(group.band(std::string("step_seconds.") + part).middle, 0.5));
+      if (std::isfinite(seconds.back())) all += seconds.back();
+    }
+    for (size_t i = 0; i < seconds.size(); ++i)
+      if (std::isfinite(seconds[i]))
+        rows.push_back({fmt::format("<i class=\"c{}\"></i> {}", group.color, escaped(group.name)), parts[i].second,
+                        number_text(seconds[i], 3), share_text(seconds[i] / all)});
+  }
+  page.table(rows);
+}
+
+void add_memory(Page& page, const Groups& groups) {
+  for (const Group& group : groups) {
+    double peak = 0;
+    for (const RunFiles* run : group.runs) peak = std::max(peak, last_value(run->column("peak_bytes")));
+    if (!(peak > 0)) continue;
+    const auto& environment = group.runs.front()->environment;
+    std::string text = fmt::format("Peak memory of a process: {:.2f} GiB", peak / 0x1p30);
+    if (environment.is_object() && environment.contains("planned_bytes") && environment["planned_bytes"].is_number())
+      text += fmt::format("; the tensors take {:.2f} GiB of it as planned",
+                          environment["planned_bytes"].get<double>() / 0x1p30);
+    page.text(text + (groups.size() > 1 ? " (" + group.name + ")." : "."));
+  }
+}
+}  // namespace
 
 void add_speed(Page& page, const Groups& groups) {
   page.panel("speed", "Speed", "Other programs on the machine show here too.");
@@ -183,6 +233,8 @@ void add_speed(Page& page, const Groups& groups) {
                         groups));
   }
   page.html("</div>");
+  add_parts(page, groups);
+  add_memory(page, groups);
 }
 
 }  // namespace strand::run_report

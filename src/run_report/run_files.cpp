@@ -61,6 +61,7 @@ void take_row(RunFiles& run, const Json& row) {
   const auto is_finite = [&](const char* key) { return !row.contains(key) || row[key].is_number(); };
   run.last_is_finite = is_finite("loss") && is_finite("grad_norm");
   run.nonfinite_steps += !run.last_is_finite;
+  run.nonfinite = row.contains("nonfinite") && row["nonfinite"].is_string() ? row["nonfinite"].get<std::string>() : "";
 }
 
 /// A last line that is being written has no newline yet and does not count.

@@ -29,6 +29,7 @@ struct RunFiles {
   int64_t foreign_lines = 0;  ///< lines of the log that are no rows
   int64_t last_step = 0;
   int64_t nonfinite_steps = 0;                               ///< steps whose loss or gradient norm is not a number
+  std::string nonfinite;                                     ///< where the last step was not, as far as the log tells
   bool last_is_finite = true;                                ///< whether those of the last step are
   nlohmann::ordered_json environment, analysis, evaluation;  ///< null where there is no such file
   std::string samples;

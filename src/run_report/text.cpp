@@ -34,7 +34,8 @@ std::string number_text(double value, int digits) {
 }
 
 std::string share_text(double share) {
-  return std::isfinite(share) ? fmt::format("{:.1f} %", 100 * share) : "–";
+  if (!std::isfinite(share)) return "–";
+  return fmt::format("{:.1f} %", std::abs(share) < 0.0005 ? 0 : 100 * share);  // never -0.0
 }
 
 }  // namespace strand::run_report

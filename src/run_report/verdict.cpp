@@ -139,7 +139,8 @@ Verdict verdict_of(const RunFiles& run) {
   if (run.rows == 0) return {Outcome::waiting, fmt::format("No step of {} is done yet.", steps)};
   if (!run.last_is_finite && !run.finished())
     return {Outcome::not_finite,
-            fmt::format("Stopped at step {} of {}: the loss or the gradient is not a number.", run.last_step, steps)};
+            fmt::format("Stopped at step {} of {}: the loss or the gradient is not a number{}.", run.last_step, steps,
+                        run.nonfinite.empty() ? "" : ", first in " + run.nonfinite)};
   if (!run.finished())
     return {Outcome::running,
             fmt::format("At step {} of {}: running, or stopped and ready to go on.", run.last_step, steps)};

@@ -9,12 +9,21 @@
 #include "config/model_size.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "data/text_bytes.h"
 #include "model/step_graph.h"
 #include "train/rank_peak.h"
 
 namespace strand {
 
 namespace fs = std::filesystem;
+
+namespace {
+void add_to(LogRow& row, const Validation& validation) {
+  row.add("val_loss", validation.loss).add("val_perplexity", std::exp(validation.loss));
+  if (validation.bytes > 0)
+    row.add("val_bits_per_byte", bits_per_byte(validation.loss, validation.tokens, validation.bytes));
+}
+}  // namespace
 
 RunMetrics::RunMetrics(const Config& config, Session& session)
     : config_(config),
@@ -131,6 +140,8 @@ void RunMetrics::take(const StepRow& row, const StepResult& result) {
   r.loss_z = loss_score_.score(r.terms.loss);
   r.gradient_norm_z = norm_score_.score(r.gradient_norm);
   r.worst_expert = worst_expert_load(result.expert_counts);
+  update_ratio_ = result.update_ratio;
+  bias_range_ = result.bias_range;
   expert_load_.clear();
   for (const std::vector<double>& layer : result.expert_counts) {
     double total = 0;
@@ -151,8 +162,10 @@ void RunMetrics::take(int64_t step, const Validation& validation) {
   events_->scalar("val/perplexity", step, std::exp(validation.loss));
   events_->flush();
   // Before the first step there is no row of a step in which the validation could stand.
-  if (step == 0)
-    log_->write(LogRow(0).add("val_loss", validation.loss).add("val_perplexity", std::exp(validation.loss)));
+  if (step > 0) return;
+  LogRow row(0);
+  add_to(row, validation);
+  log_->write(row);
 }
 
 void RunMetrics::write_row() {
@@ -168,7 +181,11 @@ void RunMetrics::write_row() {
       .add("tokens_per_second", report_.tokens_per_second)
       .add("mfu", report_.mfu)
       .add("worst_expert_load", report_.worst_expert);
-  if (validation_) row.add("val_loss", validation_->loss).add("val_perplexity", std::exp(validation_->loss));
+  if (update_ratio_) row.add("update_ratio", *update_ratio_);
+  if (row_.logged && bias_range_) row.add("router_bias_range", *bias_range_);
+  if (validation_) add_to(row, *validation_);
+  if (!row_.nonfinite.empty()) row.add("nonfinite", row_.nonfinite);
+  if (row_.costs) add_to(row, *row_.costs);
   if (row_.logged && !expert_load_.empty())
     row.add("expert_load", expert_load_, static_cast<size_t>(config_.moe.num_experts));
   if (row_.logged && row_.ranks) add_to(row, *row_.ranks);

@@ -11,6 +11,7 @@
 #include "train/rank_report.h"
 #include "train/resume.h"
 #include "train/run_log.h"
+#include "train/step_costs.h"
 #include "train/zscore.h"
 
 namespace strand {
@@ -18,6 +19,7 @@ namespace strand {
 struct Validation {
   double loss = 0;     ///< mean cross-entropy
   int64_t tokens = 0;  ///< of all ranks
+  int64_t bytes = 0;   ///< of text that they stand for; 0 = not known, as the run has no tokenizer
 };
 
 /// What is told of one step.
@@ -28,6 +30,8 @@ struct StepRow {
   bool logged = false;              ///< a whole row, and a lasting line on the console
   bool shown = false;               ///< a lasting line
   std::optional<RankReport> ranks;  ///< how ranks compare; several ranks, shown steps
+  std::optional<StepCosts> costs;   ///< of logged steps
+  std::string nonfinite;            ///< where a number that is not finite was found first; "" = not looked for
 };
 
 class RunMetrics {
@@ -76,6 +80,7 @@ class RunMetrics {
   // Of the step taken last:
   StepReport report_;
   StepRow row_;
+  std::optional<double> update_ratio_, bias_range_;
   std::vector<double> expert_load_;  ///< share of each expert in its layer's selections, flat
   std::optional<Validation> validation_;
 

@@ -17,13 +17,16 @@ StepRunner::StepRunner(Session& session)
     : session_(session),
       reduction_(session),
       gathers_(session.parameters().buckets().size()),
-      recordings_(session.device()) {
+      recordings_(session.device()),
+      clock_(session.grid(), session.device().steps_ahead() == 0 ? StepClock::Use::runs : StepClock::Use::stands) {
   Device& device = session.device();
   const Transformer& model = session.transformer();
-  const size_t bytes = model.terms().bytes() + session.numbers().bytes() + model.step_counts().bytes();
+  size_t bytes = model.terms().bytes() + session.numbers().bytes() + model.step_counts().bytes();
+  for (const Parameters::RouterBias& b : session.parameters().router_biases()) bytes += b.bias.bytes();
   const auto results = static_cast<size_t>(device.steps_ahead() + 1);
   for (size_t i = 0; i < results; ++i)
-    requests_.push_back({{}, DeviceMemory(device, MemoryKind::staging, bytes), device.make_timed_event(), {}});
+    requests_.push_back(
+        {.staging = DeviceMemory(device, MemoryKind::staging, bytes), .arrived = device.make_timed_event()});
   // The start of a step is recorded with the end of the one before, whose own start is still needed.
   for (size_t i = 0; i < results + 1; ++i) starts_.push_back(device.make_timed_event());
   // A step in parts gives numbers twice: before its gradients and before its update.
@@ -120,18 +123,26 @@ void StepRunner::enqueue_gradients(const StepData& data, const Objective& object
   part("zeroing of gradients");
   session_.parameters().zero_gradients(session_.ops());
   model.begin_step();
+  clock_.mark(StepPart::update);
   const bool overlap = session_.config().parallel.overlap;
+  const int64_t layers = session_.config().model.num_layers;
   size_t left = data.micro_batches.size();
   walk(data, sample, batch_at, [&](const MicroStep& micro) {
-    if (--left == 0 && overlap)
-      model.train(micro, objective, [this](int64_t layer) { reduction_.layer_done(layer); });
-    else
-      model.train(micro, objective);
+    const bool reduces = --left == 0 && overlap;
+    model.train(micro, objective,
+                {.forward_done = [this] { clock_.mark(StepPart::forward); },
+                 .layer_done =
+                     [this, reduces, layers](int64_t layer) {
+                       if (layer == layers) clock_.mark(StepPart::head);
+                       if (reduces) reduction_.layer_done(layer);
+                     }});
+    clock_.mark(StepPart::backward);
   });
   Communicator& world = session_.grid().world();
   if (model.step_counts()) world.all_reduce_sum(Traffic::statistics, model.step_counts());
   world.all_reduce_sum(Traffic::statistics, model.terms());
   reduction_.finish();
+  clock_.mark(StepPart::backward);
 }
 
 void StepRunner::gradients(const StepData& data, const Objective& objective, int64_t index) {
@@ -210,6 +221,12 @@ void StepRunner::update(const Update& update) {
   enqueue_update(update);
 }
 
+namespace {
+double decay_of(const Parameter& parameter, const OptimizerConfig& optimizer) {
+  return parameter.matrix ? optimizer.weight_decay : 0.0;
+}
+}  // namespace
+
 void StepRunner::enqueue_update(const Update& update) {
   if (const std::shared_ptr<Event> copied = session_.take_hold_of_update()) copied->hold(Stream::compute);
   Ops& ops = session_.ops();
@@ -232,7 +249,7 @@ void StepRunner::enqueue_update(const Update& update) {
               .beta1 = optimizer.beta1,
               .beta2 = optimizer.beta2,
               .eps = optimizer.eps,
-              .decay = p.matrix ? optimizer.weight_decay : 0.0,
+              .decay = decay_of(p, optimizer),
               .numbers = numbers});
   };
   ProcessGrid& grid = session_.grid();
@@ -251,6 +268,31 @@ void StepRunner::enqueue_update(const Update& update) {
                          .numbers = numbers});
   grid.progress().now("the gathering of weights", -1);
   for (size_t i = 0; i < buckets.size(); ++i) buckets[i].group(grid).wait(gathers_[i]);
+  if (update.size == UpdateSize::measured) enqueue_update_size(optimizer);
+}
+
+/// Each weight counts once, on the rank that owns it.
+void StepRunner::enqueue_update_size(const OptimizerConfig& optimizer) {
+  Ops& ops = session_.ops();
+  const Tensor numbers = session_.numbers();
+  const Tensor sums = numbers.rows(place(StepNumber::squared_update), place(StepNumber::squared_weight) + 1);
+  part("size of the update");
+  ops(Zero{sums});
+  for (const Parameter& p : session_.parameters().all()) {
+    const OwnedPart& o = p.owned;
+    if (o.range.elements == 0) continue;
+    ops(SumOfUpdates{.weight = o.master,
+                     .m = o.m,
+                     .v = o.v,
+                     .beta1 = optimizer.beta1,
+                     .beta2 = optimizer.beta2,
+                     .eps = optimizer.eps,
+                     .decay = decay_of(p, optimizer),
+                     .numbers = numbers,
+                     .squared_update = sums.rows(0, 1),
+                     .squared_weight = sums.rows(1, 2)});
+  }
+  session_.grid().world().all_reduce_sum(Traffic::statistics, sums);
 }
 
 // ---- a whole step, and what it came to ----------------------------------------------------------------------------
@@ -262,6 +304,7 @@ void StepRunner::step(const StepData& data, const Objective& objective, int64_t 
   clock_stopped_ = false;
   const TrafficCounts before = grid.traffic();
   grid.end_section();
+  clock_.begin();
   begin_training(data, index, how.learning_rate);
   replayed_ = false;
   if (can_record(data)) {
@@ -270,7 +313,8 @@ void StepRunner::step(const StepData& data, const Objective& objective, int64_t 
     enqueue_gradients(data, objective, staging(data));
     enqueue_update(how);
   }
-  request_result(objective, before);
+  clock_.mark(StepPart::update);
+  request_result(objective, how.size, before);
 }
 
 /// A step that is larger than those of the run's configuration is enqueued as it comes. So is one that is profiled, as
@@ -290,7 +334,8 @@ void StepRunner::enqueue_recorded(const StepData& data, const Objective& objecti
                                                  .micro_batches = data.micro_batches,
                                                  .objective = objective,
                                                  .optimizer = update.optimizer,
-                                                 .after_nonfinite = update.after_nonfinite});
+                                                 .after_nonfinite = update.after_nonfinite,
+                                                 .update_size = update.size});
   const Device::Ran ran = session_.device().run(recording, [&] {
     enqueue_gradients(data, objective, [&](int64_t first, int64_t sequences) {
       return session_.step_inputs()->batch(first, sequences, data.tokens);
@@ -300,21 +345,25 @@ void StepRunner::enqueue_recorded(const StepData& data, const Objective& objecti
   replayed_ = ran == Device::Ran::recording;
 }
 
-void StepRunner::request_result(const Objective& objective, const TrafficCounts& before) {
+void StepRunner::request_result(const Objective& objective, UpdateSize update_size, const TrafficCounts& before) {
   require(pending_ < static_cast<int>(requests_.size()), "a step was begun with {} results of earlier ones not taken",
           pending_);
   Request& request = requests_[(first_request_ + static_cast<size_t>(pending_++)) % requests_.size()];
   request.objective = objective;
+  request.update_size = update_size;
   request.traffic = session_.grid().traffic();
   request.traffic -= before;
+  request.parts = clock_.parts();
   session_.grid().end_section();
   Device& device = session_.device();
   const Transformer& model = session_.transformer();
   auto* to = static_cast<std::byte*>(request.staging.data());
-  for (const Tensor& part : {model.terms(), session_.numbers(), model.step_counts()}) {
+  const auto download = [&](const Tensor& part) {
     if (part) device.enqueue_download(part, to, Stream::compute);
     to += part.bytes();
-  }
+  };
+  for (const Tensor& part : {model.terms(), session_.numbers(), model.step_counts()}) download(part);
+  for (const Parameters::RouterBias& b : session_.parameters().router_biases()) download(b.bias);
   request.arrived->record(Stream::compute);
   start_of(++begun_).record(Stream::compute);
 }
@@ -332,13 +381,31 @@ StepResult StepRunner::take_result() {
                     .applied = numbers[place(StepNumber::apply)] != 0,
                     .seconds = request.arrived->seconds_since(start_of(begun_ - pending_)),
                     .traffic = request.traffic};
+  if (request.update_size == UpdateSize::measured)
+    result.update_ratio =
+        std::sqrt(numbers[place(StepNumber::squared_update)] / numbers[place(StepNumber::squared_weight)]);
+  if (clock_.runs()) result.parts = request.parts;
   --pending_;
   session_.grid().collect_times();  // of what was begun between this step and the one before
   result.traffic += session_.grid().collect_times();
   if (!counts) return result;
-  const std::vector<double> values = widened(numbers + step_number_count, counts.dtype, counts.elements());
+  const auto* after_numbers = reinterpret_cast<const std::byte*>(numbers + step_number_count);
+  const std::vector<double> values = widened(after_numbers, counts.dtype, counts.elements());
   result.expert_counts = rows_of(values.data(), counts.shape);
+  result.bias_range = bias_range(after_numbers + counts.bytes());
   return result;
+}
+
+/// `values` are those of all biases, layer by layer.
+std::optional<double> StepRunner::bias_range(const std::byte* values) const {
+  std::optional<double> range;
+  for (const Parameters::RouterBias& b : session_.parameters().router_biases()) {
+    const std::vector<double> bias = widened(values, b.bias.dtype, b.bias.elements());
+    const auto [least, largest] = std::minmax_element(bias.begin(), bias.end());
+    range = std::max(range.value_or(0), *largest - *least);
+    values += b.bias.bytes();
+  }
+  return range;
 }
 
 ExpertCounts StepRunner::rows_of(const double* counts, const Shape& shape) const {

@@ -12,11 +12,13 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "model/session.h"
 #include "train/gradient_reduction.h"
 #include "train/step_data.h"
+#include "train/step_parts.h"
 #include "train/step_recordings.h"
 
 namespace strand {
@@ -44,12 +46,18 @@ struct StepResult {
   StepTerms terms;
   double gradient_norm = 0;  ///< 2-norm before clipping; each logical parameter counts once
   bool applied = false;      ///< the weights were updated; false when the loss or the norm was not finite
+  /// The 2-norm of what the update changed over that of the weights after it, of all parameters of the optimizer
+  /// together, where it was measured.
+  std::optional<double> update_ratio;
   bool finite() const;
   ExpertCounts expert_counts;
+  /// The largest router bias of a layer less its least, at most over the layers; none without such biases.
+  std::optional<double> bias_range;
   /// Of the step, from the end of the step before it, or from its own begin where something else came between
   /// (StepRunner::stop_clock). Measured by events of the device, so it does not matter when the result is read.
   double seconds = 0;
-  TrafficCounts traffic;  ///< of this rank, in the step: no more of its time was spent waiting than it has
+  TrafficCounts traffic;             ///< of this rank, in the step: no more of its time was spent waiting than it has
+  std::optional<PartSeconds> parts;  ///< of this rank's time; none where the host runs ahead of the device
 };
 
 class StepRunner {
@@ -103,9 +111,11 @@ class StepRunner {
   /// Where the numbers of a step arrive.
   struct Request {
     Objective objective;
+    UpdateSize update_size = UpdateSize::not_measured;
     DeviceMemory staging;            ///< terms, numbers and selection counts
     std::unique_ptr<Event> arrived;  ///< keeps the time
     TrafficCounts traffic;           ///< but for times that only the device knows
+    PartSeconds parts{};
   };
   /// The micro-batch of so many sequences that begins at token `first` of this rank's step.
   using BatchAt = std::function<Batch(int64_t first, int64_t sequences)>;
@@ -127,9 +137,11 @@ class StepRunner {
   void enqueue_gradients(const StepData& data, const Objective& objective, const BatchAt& batch_at);
   void enqueue_update(const Update& update);
   void enqueue_norm();
-  void request_result(const Objective& objective, const TrafficCounts& before);
+  void enqueue_update_size(const OptimizerConfig& optimizer);
+  void request_result(const Objective& objective, UpdateSize update_size, const TrafficCounts& before);
   Event& start_of(int64_t step) { return *starts_[static_cast<size_t>(step) % starts_.size()]; }
   StepTerms terms_of(const double* values, const Objective& objective) const;
+  std::optional<double> bias_range(const std::byte* values) const;
   ExpertCounts rows_of(const double* counts, const Shape& shape) const;
   ExpertCounts read_counts(const Tensor& counts);
 
@@ -146,6 +158,7 @@ class StepRunner {
   double target_share_ = 0;
   uint64_t sample_key_ = 0;
   StepRecordings recordings_;
+  StepClock clock_;
   bool replayed_ = false;
 };
 

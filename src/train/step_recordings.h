@@ -12,12 +12,16 @@
 
 namespace strand {
 
+/// Whether a step sums up how far its update moves the weights (SumOfUpdates), which reads them once more.
+enum class UpdateSize : uint8_t { not_measured, measured };
+
 /// How a step's gradients change the weights. The learning rate is a number on the device; the rest is part of the
 /// operations.
 struct Update {
   OptimizerConfig optimizer;
   double learning_rate = 0;
   AfterNonfinite after_nonfinite = AfterNonfinite::halt;
+  UpdateSize size = UpdateSize::not_measured;
 };
 
 /// All that decides which operations a step enqueues, on which memory, with which arguments. Whatever else changes from
@@ -28,6 +32,7 @@ struct StepForm {
   Objective objective;
   OptimizerConfig optimizer;
   AfterNonfinite after_nonfinite = AfterNonfinite::halt;
+  UpdateSize update_size = UpdateSize::not_measured;
   bool operator==(const StepForm&) const = default;
 };
 

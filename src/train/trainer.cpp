@@ -16,6 +16,7 @@
 #include "core/file_io.h"
 #include "core/log.h"
 #include "core/version.h"
+#include "data/text_bytes.h"
 #include "model/memory_check.h"
 #include "parallel/agreement.h"
 #include "run_report/report.h"
@@ -76,7 +77,10 @@ Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGri
 void Trainer::open_data() {
   require(!config_.data.train.empty(), "data.train is empty: name token files to train on (see strand tokenize)");
   check_layout();
-  if (const auto tokenizer = resolve_vocabulary(config_)) tokenizer_ = tokenizer->files();
+  if (const auto tokenizer = resolve_vocabulary(config_)) {
+    tokenizer_ = tokenizer->files();
+    text_bytes_ = text_bytes_by_id(*tokenizer);
+  }
   if (!config_.data.chat_template.empty()) load_template(config_.data.chat_template);  // throws what is wrong with it
   check_config(config_);
   train_data_ = std::make_unique<DataFeed>(config_.data.train, config_);
@@ -110,7 +114,9 @@ std::string Trainer::environment_json() const {
   const nlohmann::ordered_json environment = {{"program", std::string("strand ") + program_version()},
                                               {"host", host_name()},
                                               {"device", session_->device().description()},
-                                              {"processes", layout_text(grid_.shape())}};
+                                              {"threads", session_->device().threads()},
+                                              {"processes", layout_text(grid_.shape())},
+                                              {"planned_bytes", planned_bytes_}};
   return environment.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
@@ -204,17 +210,18 @@ void Trainer::end_by_fault(const DeviceFault& fault) {
 }
 
 void Trainer::begin_step(int64_t index) {
-  StepInFlight step{.index = index, .data = std::move(next_)};
+  StepInFlight step{.index = index, .data = std::move(next_), .data_seconds = next_seconds_};
   grid_.progress().step = index;
   // What a row holds follows from its step alone, and not from the step where this process began.
   const int64_t number = index + 1;
   step.logged = number % config_.train.log_every == 0 || number == config_.train.steps || index == 0;
   step.learning_rate = learning_rate(config_.optimizer, config_.schedule, config_.train.steps, index);
-  runner_->step(step.data, objective(step), index,
-                {.optimizer = config_.optimizer,
-                 .learning_rate = step.learning_rate,
-                 .after_nonfinite =
-                     config_.train.on_nonfinite == OnNonfinite::stop ? AfterNonfinite::halt : AfterNonfinite::skip});
+  runner_->step(
+      step.data, objective(step), index,
+      {.optimizer = config_.optimizer,
+       .learning_rate = step.learning_rate,
+       .after_nonfinite = config_.train.on_nonfinite == OnNonfinite::stop ? AfterNonfinite::halt : AfterNonfinite::skip,
+       .size = step.logged ? UpdateSize::measured : UpdateSize::not_measured});
   step.expert_rows = session_->transformer().expert_rows();
   fetch(index + 1);
   in_flight_.push_back(std::move(step));
@@ -245,11 +252,18 @@ void Trainer::end_step(StepInFlight& step) {
   row.seconds = result.seconds;
   if (row.shown && grid_.ranks() > 1)
     row.ranks = gather_rank_report(grid_.control(), row.seconds, result.traffic, step.expert_rows);
+  if (row.logged) row.costs = costs_of(step, result);
   metrics_->take(row, result);
   if (validation_due(row.step)) {
     if (const std::optional<Validation> validation = validate()) metrics_->take(row.step, *validation);
   }
   metrics_->write_row();
+}
+
+StepCosts Trainer::costs_of(const StepInFlight& step, const StepResult& result) {
+  return over_ranks(grid_.control(), {.parts = result.parts,
+                                      .data_seconds = step.data_seconds,
+                                      .peak_bytes = static_cast<double>(session_->device().peak_bytes())});
 }
 
 /// The weights are what they were before the step. A later step that is in flight has changed them only where
@@ -258,16 +272,16 @@ void Trainer::not_applied(const StepInFlight& step, const StepResult& result) {
   const bool stop = config_.train.on_nonfinite == OnNonfinite::stop;
   checkpoints_->finish();  // so that what is said below of checkpoints is true
   const std::string kept = checkpoints_->what_is_kept();
-  std::string where = "not looked for, as a later step had begun";
+  std::string where = "not looked for, as a later step had begun", found;
   if (in_flight_.empty() || stop) {
     // The tensors of the step are there only if it was the last thing that was enqueued, operation by operation.
     if (!in_flight_.empty() || runner_->replayed()) runner_->gradients(step.data, objective(step), step.index);
-    where = find_nonfinite(*session_);
-    if (where.empty()) where = "none found (a sum overflowed)";
+    found = find_nonfinite(*session_);
+    where = found.empty() ? "none found (a sum overflowed)" : found;
   }
   const std::string what = fmt::format("step {}: loss {}, gradient norm {}; first non-finite tensor: {}",
                                        step.index + 1, result.terms.loss, result.gradient_norm, where);
-  if (stop) write_last_row(step, result);
+  if (stop) write_last_row(step, result, found);
   if (stop) fail("{}. Stopped; {}. Lower optimizer.lr, or set train.on_nonfinite: skip", what, kept);
   require(where.rfind("weight ", 0) != 0, "{}. Stopped, because no later step can be finite either; {}", what, kept);
   const int64_t most = config_.train.max_skips_in_a_row;
@@ -279,8 +293,8 @@ void Trainer::not_applied(const StepInFlight& step, const StepResult& result) {
 }
 
 /// The row of a step with which the run ends, so that the log and the report tell where that was.
-void Trainer::write_last_row(const StepInFlight& step, const StepResult& result) {
-  StepRow row{.step = step.index + 1, .lr = step.learning_rate};
+void Trainer::write_last_row(const StepInFlight& step, const StepResult& result, const std::string& where) {
+  StepRow row{.step = step.index + 1, .lr = step.learning_rate, .nonfinite = where};
   row.seconds = result.seconds;
   metrics_->take(row, result);
   metrics_->write_row();
@@ -306,11 +320,13 @@ void Trainer::write_report() {
 
 void Trainer::fetch(int64_t index) {
   if (index >= config_.train.steps) return;
+  const double begin = now();
   try {
     next_ = train_data_->training_step(config_.train, next_sample(index), grid_.rank(), grid_.ranks());
   } catch (const Error& error) {
     data_error_ = error.what();
   }
+  next_seconds_ = now() - begin;
 }
 
 int64_t Trainer::next_sample(int64_t step) const {
@@ -341,7 +357,9 @@ std::optional<Validation> Trainer::validate() {
   validation_failed_ = grid_.control().all_reduce_max(static_cast<int64_t>(!data_error_.empty())) == 1;
   if (validation_failed_) return std::nullopt;
   const StepTerms terms = runner_->evaluate(data, Objective::only(config_.losses, Term::ce));
-  return Validation{terms[Term::ce], grid_.control().all_reduce_sum(data.valid_targets())};
+  return Validation{.loss = terms[Term::ce],
+                    .tokens = grid_.control().all_reduce_sum(data.valid_targets()),
+                    .bytes = grid_.control().all_reduce_sum(text_bytes(data.targets, text_bytes_))};
 }
 
 void Trainer::end_by_data(int64_t done) {

@@ -45,6 +45,7 @@ class Trainer {
     bool logged = false;
     double learning_rate = 0;
     int64_t expert_rows = 0;
+    double data_seconds = 0;  ///< that the reading of `data` took
   };
 
   void open_data();
@@ -60,9 +61,10 @@ class Trainer {
   /// Reads the results of the oldest steps until so many are left.
   void end_steps(size_t most_in_flight);
   void end_step(StepInFlight& step);
+  StepCosts costs_of(const StepInFlight& step, const StepResult& result);
   /// Handles a step that was not finite. Throws Error when the run is to stop.
   void not_applied(const StepInFlight& step, const StepResult& result);
-  void write_last_row(const StepInFlight& step, const StepResult& result);
+  void write_last_row(const StepInFlight& step, const StepResult& result, const std::string& where);
   void write_report();
   Objective objective(const StepInFlight& step) const;
 
@@ -87,7 +89,8 @@ class Trainer {
   Config config_;
   ProcessGrid& grid_;
   std::string directory_;
-  NamedFiles tokenizer_;  ///< its files; empty = none
+  NamedFiles tokenizer_;             ///< its files; empty = none
+  std::vector<int32_t> text_bytes_;  ///< by id (data/text_bytes.h); empty = no tokenizer
   std::unique_ptr<DataFeed> train_data_;
   std::unique_ptr<DataFeed> val_data_;
   DataState data_;            ///< what train_data_ holds
@@ -100,6 +103,7 @@ class Trainer {
   int64_t skipped_ = 0;                   ///< updates left out because of non-finite numbers
   int64_t skipped_in_a_row_ = 0;          ///< of these, the ones since the last update
   StepData next_;                         ///< the batch of the next step
+  double next_seconds_ = 0;               ///< that its reading took
   std::deque<StepInFlight> in_flight_;    ///< oldest first
   StepData applied_;                      ///< the first micro-step of the last step whose update was made
   bool validation_failed_ = false;        ///< some rank could not read the validation data

@@ -24,13 +24,14 @@ SessionShape training_shape(const Config& config) {
 SessionPlan plan_training(const Config& config, const SessionShape& shape, const DeviceTraits& device,
                           const GridShape& grid, int64_t micro_steps) {
   const Update update{.optimizer = config.optimizer};
+  const Update measured_update{.optimizer = config.optimizer, .size = UpdateSize::measured};
   std::optional<StepRunner> runner;  // of the session on paper; what its making does is no work of a step
   const auto evaluate_and_measure = [&](Session& session) {
     runner.emplace(session);
     const StepData data = blank_step(shape, 1);
     const Objective every_term{.losses = config.losses};
     runner->evaluate(data, every_term);
-    runner->step(data, every_term, 0, update);
+    runner->step(data, every_term, 0, measured_update);
     runner->take_result();
   };
   const auto step = [&](Session&) {

@@ -35,15 +35,15 @@ Json analysis_in(const fs::path& folder) {
 TEST_CASE("Two checkpoints, two domains, everything asked for: tables, files, and the same bytes again") {
   // A run is recognized as the same one, however its path is written.
   const std::string first = (space_with_run().root() / "runs" / "seen@2").string();
-  const std::vector<std::string> arguments = {first,          "runs/seen@6", "--data", "one=val",    "--data",
-                                              "other=train",  "--tokens",    "256",    "--clusters", "64",
-                                              "--redundancy", "--out",       "all"};
+  const std::vector<std::string> arguments = {first,          "runs/seen@6",   "--data", "one=val",    "--data",
+                                              "other=train",  "--tokens",      "256",    "--clusters", "64",
+                                              "--redundancy", "--unit-length", "--out",  "all"};
   const Outcome outcome = analyse(arguments);
   INFO(outcome.err);
   REQUIRE(outcome.status == 0);
   CHECK_THAT(outcome.out, Contains("kappa") && Contains("max violation") && Contains("clusters, balanced"));
   CHECK_THAT(outcome.out, Contains("from checkpoint to checkpoint") && Contains("2 -> 6"));
-  CHECK_THAT(outcome.out, Contains("1 masked") && Contains("nats of domain"));
+  CHECK_THAT(outcome.out, Contains("1 masked") && Contains("nats of domain") && Contains("up and down") && Contains("in a later layer"));
 
   const Json analysis = analysis_in("all");
   CHECK(analysis["format"] == "strand-analysis-1");
@@ -61,6 +61,10 @@ TEST_CASE("Two checkpoints, two domains, everything asked for: tables, files, an
     CHECK(model["redundancy"].size() >= 2);
     CHECK(model["redundancy"][0]["ce"] == model["terms"]["ce"]);
     CHECK(model["clusters"]["tokens"] == 64);
+    CHECK(model["clusters"]["input_length"] == "unit");
+    CHECK(model["flows"]["domains"].size() == 2);
+    REQUIRE(!model["placement"].empty());
+    for (const Json& row : model["placement"]) CHECK(row["swept"].contains("path"));
     CHECK(model["domains"]["information"].size() == layers);
     CHECK(model["losses"].contains("lb_weight"));
     double sp = 0;  // the objective's term is the sum of what the layers have
@@ -130,6 +134,7 @@ TEST_CASE("What cannot be analysed is refused with a reason") {
   refused({"runs/seen", "--data", "a=val", "--data", "a=train"}, 2, "two are called 'a'");
   refused({"runs/seen", "--data", "a=nothing"}, 1, "nothing");
   refused({"runs/seen", "--data", "a=val", "--tokens", "-1"}, 2, "--tokens");
+  refused({"runs/seen", "--data", "a=val", "--unit-length"}, 2, "--clusters");
 }
 
 }  // namespace

@@ -85,3 +85,24 @@ TEST_CASE("Clusters of the same points under another name agree fully") {
   CHECK(kappa(as_selections(one.balanced, 4), as_selections(other.balanced, 4)) == 1);
   CHECK(kappa(as_selections(one.unbalanced, 4), as_selections(other.unbalanced, 4)) == 1);
 }
+
+TEST_CASE("Points of unit length: directions are clustered, whatever their lengths") {
+  // Two directions, each with short and with long points: the lengths lie further apart than the directions.
+  Points points{.width = 2};
+  for (int i = 0; i < 40; ++i) {
+    const double length = i % 4 < 2 ? 1 : 100;
+    points.values.push_back(static_cast<float>(length * (i % 2 == 0 ? 0.6 : 0.8)));
+    points.values.push_back(static_cast<float>(length * (i % 2 == 0 ? 0.8 : 0.6)));
+  }
+  points.values.insert(points.values.end(), {0, 0});  // of no direction: stays
+  scale_to_unit_length(points);
+  for (int64_t i = 0; i < 40; ++i) {
+    CHECK(points[i][0] == Approx(i % 2 == 0 ? 0.6 : 0.8));
+    CHECK(points[i][1] == Approx(i % 2 == 0 ? 0.8 : 0.6));
+  }
+  CHECK(points[40][0] == 0);
+  points.values.resize(80);
+  const Clustering found = k_means(points, 2);
+  for (size_t i = 0; i < 40; ++i) CHECK(found.cluster_of[i] == found.cluster_of[i % 2]);
+  CHECK(found.cluster_of[0] != found.cluster_of[1]);
+}

@@ -10,6 +10,7 @@
 #include "core/random.h"
 #include "data/bpe/byte_alphabet.h"
 #include "data/bpe/merges.h"
+#include "data/text_bytes.h"
 #include "data/tokenizer.h"
 #include "data/utf8.h"
 #include "files.h"
@@ -150,6 +151,9 @@ TEST_CASE("Added tokens: leftmost, longest, and what stands beside them") {
   CHECK(with_texts(*tokenizer, "-word-")[1] == Tokens::value_type{304, "word"});
   CHECK(with_texts(*tokenizer, "cafe\u0301!") == Tokens{{305, "cafe\u0301"}, {'!', "!"}});
   CHECK(tokenizer->decode(Ids{hello_id, 300, 301, 305}) == "hello<|a|>bcaf\u00e9");  // control tokens are no text
+  const std::vector<int32_t> by_id = text_bytes_by_id(*tokenizer);
+  CHECK(text_bytes(Ids{hello_id, 300, 301, 305}, by_id) ==
+        static_cast<int64_t>(tokenizer->decode(Ids{hello_id, 300, 301, 305}).size()));
 }
 
 TEST_CASE("Every token knows its bytes, also where characters are composed") {
@@ -203,9 +207,11 @@ TEST_CASE("Replace and Prepend change the text, and tokens keep their places") {
 
 TEST_CASE("Byte-level text survives, and bytes that are no text become U+FFFD") {
   const auto tokenizer = tokenizer_of(small_json(hello));
+  const std::vector<int32_t> by_id = text_bytes_by_id(*tokenizer);
   for (uint64_t seed = 0; seed < 50; ++seed) {
     const std::string text = random_text(seed, 60);
     CHECK(tokenizer->decode(tokenizer->encode(text)) == text);
+    CHECK(text_bytes(tokenizer->encode(text), by_id) == static_cast<int64_t>(text.size()));
   }
   CHECK(tokenizer->decode(Ids{0xF0, 0x9F, 0x98}) == "\uFFFD");
   CHECK(tokenizer->decode(Ids{0xF0, 0x9F, 'a', 0xFF, 0xC3}) == "\uFFFDa\uFFFD\uFFFD");

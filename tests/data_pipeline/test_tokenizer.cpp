@@ -2,10 +2,12 @@
 // newlines changes no id, bad models are refused. With STRAND_TEST_TOKENIZERS (a folder with llama2.model and
 // mistral.model) the real ones are held against ids that were published for them.
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <vector>
 
 #include "data/describe.h"
+#include "data/text_bytes.h"
 #include "data/tokenizer.h"
 #include "data/tokenizer_training.h"
 #include "files.h"
@@ -179,6 +181,24 @@ void check_cutting(const Tokenizer& tokenizer) {
   CHECK(checked == 50);
 }
 }  // namespace
+
+TEST_CASE("tokens stand for the bytes of their text, and for the space that is put before it") {
+  const TemporaryDirectory dir;
+  const std::unique_ptr<const Tokenizer> tokenizer = train_small(dir);
+  const std::vector<int32_t> by_id = text_bytes_by_id(*tokenizer);
+  REQUIRE(by_id.size() == 400);
+  CHECK(by_id[1] == 0);    // BOS
+  CHECK(by_id[258] == 1);  // <0xFF>
+  for (const std::string& text : hard_texts) {
+    INFO(text);
+    if (text.find("\u2581") != std::string::npos) continue;  // decoded to a space, as in every such tokenizer
+    std::vector<int32_t> targets = tokenizer->encode(text);
+    targets.insert(targets.end(), {tokenizer->eos_id(), -1, 1000});  // and what is no text
+    CHECK(text_bytes(targets, by_id) == static_cast<int64_t>(text.size()) + 1);
+  }
+  // 8 tokens of ln 2 nats each are 8 bits; over 16 bytes that is half a bit a byte.
+  CHECK(bits_per_byte(std::log(2.0), 8, 16) == Approx(0.5));
+}
 
 TEST_CASE("cutting a text before newlines changes no id") {
   const TemporaryDirectory dir;

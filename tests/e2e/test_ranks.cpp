@@ -119,7 +119,9 @@ double weights_apart(const std::string& one, const std::string& other, int64_t s
 
 /// A row of the log without what depends on the clock.
 json timeless(json r) {
-  for (const char* key : {"tokens_per_second", "mfu", "step_seconds_by_rank", "comm_seconds"}) r.erase(key);
+  for (const char* key :
+       {"tokens_per_second", "mfu", "step_seconds_by_rank", "comm_seconds", "step_seconds", "peak_bytes"})
+    r.erase(key);
   return r;
 }
 

@@ -18,8 +18,7 @@ using nlohmann::json;
 namespace {
 /// A row of the log without what depends on the clock.
 json timeless(json row) {
-  row.erase("tokens_per_second");
-  row.erase("mfu");
+  for (const char* key : {"tokens_per_second", "mfu", "step_seconds", "peak_bytes"}) row.erase(key);
   return row;
 }
 
@@ -68,9 +67,13 @@ TEST_CASE("training on text lowers the validation loss and logs every step") {
   const std::vector<json> rows = workspace().log(whole_run());
   REQUIRE(rows.size() == 21);
   for (size_t i = 0; i < rows.size(); ++i) CHECK(rows[i]["step"] == i);
-  for (const char* key : {"loss", "ce", "lb", "z", "sp", "cp", "o", "v", "entropy", "lr", "grad_norm", "tokens",
-                          "tokens_per_second", "mfu", "expert_load"})
+  for (const char* key :
+       {"loss", "ce", "lb", "z", "sp", "cp", "o", "v", "entropy", "lr", "grad_norm", "tokens", "tokens_per_second",
+        "mfu", "expert_load", "update_ratio", "step_seconds", "peak_bytes", "val_bits_per_byte"})
     CHECK(rows[20].contains(key));
+  for (const char* part : {"forward", "head", "backward", "update", "exchange", "data"})
+    CHECK(rows[20]["step_seconds"].contains(part));
+  CHECK(rows[20]["peak_bytes"] > 1'000'000);
   CHECK(rows[20]["tokens"] == 20 * 8 * 32);
   CHECK(rows[20]["lr"] == Approx(1e-3));  // the schedule ends at min_lr
   REQUIRE(rows[20]["expert_load"].size() == 2);
@@ -105,6 +108,7 @@ TEST_CASE("eval measures what training logged, from the checkpoint alone") {
   // The same windows and the same arithmetic; only the order of a sum over batches may differ.
   CHECK(result["ce"].get<double>() == Approx(last["val_loss"].get<double>()).epsilon(1e-6));
   CHECK(result["perplexity"].get<double>() == Approx(last["val_perplexity"].get<double>()).epsilon(1e-5));
+  CHECK(result["bits_per_byte"].get<double>() == Approx(last["val_bits_per_byte"].get<double>()).epsilon(1e-6));
 }
 
 TEST_CASE("generate continues a prompt, and repeats itself for the same seed") {

@@ -91,6 +91,58 @@ TEST_CASE("SumOfSquares") {
   }
 }
 
+TEST_CASE("SumOfUpdates: what AdamW took from the weights, summed from weights before and after") {
+  std::vector<int64_t> counts = {1, 37, 4099};
+  for (int64_t n : around(block_sizes::optimizer_elements)) counts.push_back(n);
+  for (int64_t n : counts) {
+    for (const double apply : {1.0, 0.0}) {
+      for (double decay : {0.0, 0.5}) {
+        if (n > 5000 && decay == 0) continue;
+        INFO("n " << n << " apply " << apply << " decay " << decay);
+        compare_all([&](Stage& s) {
+          Values v = s.read(s.acc("v", {n}, 0.1));
+          for (double& x : v) x = x * x;
+          const AdamW update{
+              .weight = s.acc("w", {n}),
+              .gradient = s.acc("g", {n}),
+              .m = s.acc("m", {n}, 0.1),
+              .v = s.acc_of({n}, v),
+              .beta1 = 0.9,
+              .beta2 = 0.95,
+              .eps = 1e-8,
+              .decay = decay,
+              .numbers =
+                  s.numbers({{StepNumber::learning_rate, 0.1}, {StepNumber::updates, 3}, {StepNumber::apply, apply}})};
+          const Values before = s.read(update.weight);
+          s.run(update);
+          const Values after = s.read(update.weight);
+          const SumOfUpdates op{.weight = update.weight,
+                                .m = update.m,
+                                .v = update.v,
+                                .beta1 = 0.9,
+                                .beta2 = 0.95,
+                                .eps = 1e-8,
+                                .decay = decay,
+                                .numbers = update.numbers,
+                                .squared_update = s.scalar(),
+                                .squared_weight = s.scalar()};
+          s.run(op);
+          double moved = 0.5, size = 0.5;  // what the scalars hold before
+          for (size_t i = 0; i < before.size(); ++i) {
+            moved += (before[i] - after[i]) * (before[i] - after[i]);
+            size += after[i] * after[i];
+          }
+          // A difference of two weights of order 1 in fp32 has an error of 1e-7, at updates of order 0.1.
+          CHECK(s.read(op.squared_update)[0] == Approx(moved).epsilon(1e-5));
+          CHECK(s.read(op.squared_weight)[0] == Approx(size).epsilon(1e-9));
+          s.report("squared update", op.squared_update);
+          s.report("squared weight", op.squared_weight);
+        });
+      }
+    }
+  }
+}
+
 TEST_CASE("AdamW: first and later updates, with and without decay and the copy in act") {
   std::vector<int64_t> counts = {1, 37, 4099};
   for (int64_t n : around(block_sizes::updated_elements)) counts.push_back(n);

@@ -41,9 +41,11 @@ def make_run(folder, name, seed, sets):
             if step % 10 == 0:
                 row.update(sp=sp * (0.2 - step / 4000), cp=-0.5 - step / 600, o=30)
                 load = [[1 + 0.4 * noise(l, e) * (1.2 - step / STEPS) for e in range(EXPERTS)] for l in range(LAYERS)]
+                row.update(update_ratio=1e-3 * (1 - step / 450), peak_bytes=6e8, router_bias_range=step / 4000,
+                           step_seconds={"forward": 0.2, "head": 0.05, "backward": 0.4, "update": 0.03, "exchange": 0, "data": 0.001})
                 row["expert_load"] = [[x / sum(layer) for x in layer] for layer in load]
             if step % 50 == 0:
-                row.update(val_loss=ce - 0.05, val_perplexity=math.exp(ce - 0.05))
+                row.update(val_loss=ce - 0.05, val_perplexity=math.exp(ce - 0.05), val_bits_per_byte=(ce - 0.05) / 2.2)
             log.write(json.dumps(row) + "\n")
     return run
 
@@ -56,11 +58,16 @@ def analysis():
              for l in range(LAYERS - 1)]
     square = [[None if e == v else 0.05 + 0.02 * noise(e, v) for v in range(EXPERTS)] for e in range(EXPERTS)]
     side = {"mean_squared_cosine": [0.05] * LAYERS, "random": {"mean_squared_cosine": 0.004}, "pairs": [square] * LAYERS}
+    flow = [[200 if (e + 3) % EXPERTS == v else 20 for v in range(EXPERTS)] for e in range(EXPERTS)]
     lists = [{"layer": 0, "experts": [[{"id": i, "piece": "▁the" if i else "</script>", "count": 12, "share": 0.5}
                                        for i in range(3)] for _ in range(EXPERTS)]}]
     return {"format": "strand-analysis-1", "data": [{"name": "dictionary"}, {"name": "essays"}],
             "models": [{"layers": list(range(LAYERS)), "experts": EXPERTS, "top_k": 2, "coupling": {"pairs": pairs},
                         "overlap": {"z": side, "y": side},
+                        "sharpness": {"token_entropy": [0.8] * LAYERS, "load_entropy": [0.98] * LAYERS, "top_k": [0.4] * LAYERS,
+                                      "uniform": {"token_entropy": 1, "load_entropy": 1, "top_k": 0.25}},
+                        "flows": {"layers": [0, 2, 3], "domains": [{"counts": [flow, flow], "information": [0.3, 0.4],
+                                                                    "information_shuffled": [0.01, 0.01]}] * 2},
                         "domains": {"chance": 0.25, "share": [[[0.25 + 0.15 * noise(d, l, e) for e in range(EXPERTS)]
                                                                for l in range(LAYERS)] for d in range(2)]},
                         "vocabulary": {"token_lists": lists}}],
@@ -168,7 +175,10 @@ def main():
         (one / "analysis/analysis.json").write_text(json.dumps(analysis()))
         (one / "samples.txt").write_text("Freedom is a word that has\nmany meanings.")
         (one / "evaluation").mkdir()
-        (one / "evaluation/results.json").write_text(json.dumps({"results": {"piqa": {"alias": "piqa", "acc,none": 0.55, "acc_stderr,none": 0.012}}}))
+        (one / "evaluation/results.json").write_text(json.dumps({
+            "results": {"piqa": {"alias": "piqa", "acc,none": 0.55, "acc_stderr,none": 0.012}, "mmlu_law": {"acc,none": 0.3}},
+            "group_subtasks": {"mmlu": ["mmlu_law"]},
+            "strand": {"levels": {"piqa": {"chance": 0.5, "majority": 0.505, "gold_bits_per_byte": 1.9, "gold_margin": -2}}}}))
         page = folder / "one.html"
         subprocess.run([STRAND, "report", one, "--out", page], check=True)
         look(page, pictures)

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "run_report/flow_diagram.h"
 #include "run_report/groups.h"
 #include "run_report/report.h"
 #include "run_report/run_files.h"
@@ -211,6 +212,71 @@ TEST_CASE("long runs of many kinds still make a page of 1.5 MB at most") {
   CHECK(make_report(all, 0).size() < 1'500'000);
 }
 
+TEST_CASE("what a step cost, what its update moved, and bits a byte are shown where the log has them") {
+  Runs runs;
+  const std::string run = runs.make("one", 1, 0, 100, [](Runs::Step& s) {
+    // The first half of the logged steps does not count: it has the caches of nobody.
+    const double forward = s.step <= 50 ? 9 : 0.3;
+    s.more = fmt::format(
+        ",\"update_ratio\":0.00123,\"router_bias_range\":0.04,\"val_loss\":3.1,\"val_bits_per_byte\":1.2345,"
+        "\"step_seconds\":{{\"forward\":{},\"head\":0.1,\"backward\":0.5,\"update\":0.1,\"exchange\":0,\"data\":0}},"
+        "\"peak_bytes\":{}",
+        forward, 3 * (int64_t{1} << 29));
+  });
+  std::ofstream(fs::path(run) / "environment.json") << R"({"host": "here", "planned_bytes": 1073741824})";
+  const std::string page = make_report({run}, 0);
+  CHECK_THAT(panel(page, "header"), Contains("1.234") && Contains("bits a byte") && !Contains("planned_bytes"));
+  CHECK_THAT(panel(page, "optimizer"), Contains("chart-update"));
+  CHECK_THAT(panel(page, "load"), Contains("chart-bias"));
+  CHECK_THAT(panel(page, "speed"), Contains("layers, forward</td><td>0.300</td><td>30.0 %"));
+  CHECK_THAT(panel(page, "speed"), Contains("Peak memory of a process: 1.50 GiB; the tensors take 1.00 GiB of it"));
+  const std::string without = make_report({runs.make("two", 1, 0, 100)}, 0);
+  CHECK_THAT(panel(without, "header"), Contains("bits a token"));
+  CHECK_THAT(panel(without, "speed"), Contains("The parts of a step were not measured"));
+  CHECK(panel(without, "optimizer").find("chart-update") == std::string::npos);
+}
+
+TEST_CASE("scores stand beside chance, and subjects of a group apart") {
+  Runs runs;
+  const std::string run = runs.make("one", 1, 0, 10);
+  fs::create_directories(fs::path(run) / "evaluation");
+  std::ofstream(fs::path(run) / "evaluation/results.json")
+      << R"({"results": {"piqa": {"acc,none": 0.55, "acc_stderr,none": 0.012}, "mmlu": {"acc,none": 0.26},
+            "mmlu_law": {"acc,none": 0.31}}, "group_subtasks": {"mmlu": ["mmlu_law"]},
+            "strand": {"levels": {"piqa": {"chance": 0.5, "majority": 0.505, "gold_bits_per_byte": 1.875}}}})";
+  const std::string evaluation = panel(make_report({run}, 0), "evaluation");
+  CHECK_THAT(evaluation,
+             Contains("<td>piqa</td><td>acc</td><td>0.5500</td><td>0.012</td><td>0.5000</td><td>0.5050</td>"));
+  CHECK_THAT(evaluation, Contains("bits a byte of the right answer</td><td>1.875</td>"));
+  CHECK(evaluation.find("mmlu_law") > evaluation.find("<details>"));
+  CHECK(evaluation.find("<td>mmlu</td>") < evaluation.find("<details>"));
+}
+
+TEST_CASE("a stop says where the number that is none was found") {
+  Runs runs;
+  const std::string run = runs.make("one", 1, 0, 30, [](Runs::Step& s) {
+    if (s.step == 30) s.loss = "null", s.more = ",\"nonfinite\":\"activation layers.1.ffn\"";
+  });
+  CHECK(verdict_of(read_run(run)).text ==
+        "Stopped at step 30 of 100: the loss or the gradient is not a number, first in activation layers.1.ffn.");
+}
+
+TEST_CASE("a flow is drawn as thick as its tokens are many, with colour where it is more than chance") {
+  const FlowDiagram diagram{.title = "a<b", .layers = {"0", "3"}, .counts = {{{100, 0, 0}, {0, 60, 40}, {0, 40, 60}}}};
+  const std::string html = flow_diagram_html(diagram, 64);
+  CHECK_THAT(html, Contains("a&lt;b") && Contains("layer 3"));
+  // 260 units less two gaps of 2, for 300 tokens: 0.853 a token. By chance each pair shares 33 tokens.
+  CHECK_THAT(html, Contains("class=\"flow more\" stroke-width=\"85.3\""));
+  CHECK_THAT(html,
+             Contains("class=\"flow\" stroke-width=\"51.2\"") && Contains("class=\"flow\" stroke-width=\"34.1\""));
+  size_t drawn = 0;
+  for (size_t at = html.find("<path"); at != std::string::npos; at = html.find("<path", at + 1)) ++drawn;
+  CHECK(drawn == 5);
+  CHECK_THAT(flow_diagram_html(diagram, 2), Contains("3 experts are too many"));
+  CHECK(flow_diagram_html({.title = "", .layers = {"0", "3"}, .counts = {{{1, 2}}}}, 64).empty());
+  CHECK(flow_diagram_html({.title = "", .layers = {"0", "3"}, .counts = {{{0, 0}, {0, 0}}}}, 64).empty());
+}
+
 TEST_CASE("lines of a log that are no rows are left out and counted; a row that is being written is not") {
   Runs runs;
   const std::string run = runs.make("one", 1, 0, 10);
@@ -241,6 +307,7 @@ TEST_CASE("an analysis that lacks parts is shown as far as it goes") {
       << R"({"format": "strand-analysis-1", "models": [{"layers": [0, 1, 2], "top_k": 2, "overlap": {"z": 3},
             "coupling": {"pairs": [{"lower": 0, "upper": 1, "kappa": 0.5, "matched": [9, -1, "x"],
             "conditional": [[1, 2], [null]]}, 7]}, "domains": {"share": [[[0.5]], 3], "chance": 0.5},
+            "flows": {"layers": [0, 1, 2], "domains": [{"counts": [[[1, "x"]], 3]}, 7]}, "sharpness": {"top_k": [1]},
             "vocabulary": {"token_lists": [{"layer": 0, "experts": [3, [{}]]}]}}], "stability": [{"steps": [1]}]})";
   CHECK_THAT(panel(make_report({run}, 0), "coupling"), Contains("0.5000"));
 }

@@ -147,8 +147,7 @@ Remains DrivenRun::remains() const {
   std::istringstream lines(file_bytes(run() / "log.jsonl"));
   for (std::string line; std::getline(lines, line);) {
     auto row = nlohmann::ordered_json::parse(line);
-    row.erase("tokens_per_second");
-    row.erase("mfu");
+    for (const char* clock : {"tokens_per_second", "mfu", "step_seconds", "peak_bytes"}) row.erase(clock);
     remains.rows.push_back(row.dump());
   }
   return remains;

@@ -25,7 +25,8 @@ void train(const Config& config, int ranks, Seen& seen) {
     session.parameters().initialize(ops, 7);
     StepRunner runner(session);
     const StepData data = random_batch(config, 2, 6, uint64_t(grid.rank()));
-    runner.step(data, {.losses = config.losses}, 0, {.optimizer = config.optimizer, .learning_rate = 1e-3});
+    runner.step(data, {.losses = config.losses}, 0,
+                {.optimizer = config.optimizer, .learning_rate = 1e-3, .size = UpdateSize::measured});
     runner.take_result();
     if (grid.rank() != 0) return;
     seen.accepted.merge(ops.accepted);

@@ -61,6 +61,59 @@ TEST_CASE("AdamW, two steps worked out by hand: decay on matrices, none on norms
   CHECK(model.runner.updates() == 2);
 }
 
+TEST_CASE("The update ratio is that of the weights before and after, where it is asked for") {
+  const std::unique_ptr<Device> cpu_device = make_device({});
+  const std::unique_ptr<Ops> cpu = cpu_device->make_ops();
+  ReferenceOps reference;
+  for (const Precision precision : {Precision::fp64, Precision::fp32, Precision::bf16}) {
+    Ops& ops = precision == Precision::fp64 ? static_cast<Ops&>(reference) : *cpu;
+    const Config config = tiny_config(precision);
+    TestModel model(ops, config, 2, 5);
+    model.randomize(4);
+    const StepData data = random_batch(config, 2, 5, 31);
+    Update update{.optimizer = config.optimizer, .learning_rate = 1e-2};
+    for (int64_t index = 0; index < 3; ++index) {
+      update.size = index == 1 ? UpdateSize::not_measured : UpdateSize::measured;
+      const NamedValues before = model.weights();
+      model.runner.step(data, whole_objective(config), index, update);
+      const StepResult result = model.runner.take_result();
+      REQUIRE(result.update_ratio.has_value() == (index != 1));
+      if (index == 1) continue;
+      double moved = 0, size = 0;
+      for (const auto& [name, after] : model.weights())
+        for (size_t i = 0; i < after.size(); ++i) {
+          moved += std::pow(before.at(name)[i] - after[i], 2);
+          size += std::pow(after[i], 2);
+        }
+      // In fp32, differences of weights of order 1 have an error of 1e-7, at updates of order 0.01.
+      CHECK(*result.update_ratio == Approx(std::sqrt(moved / size)).epsilon(1e-4));
+    }
+  }
+}
+
+TEST_CASE("The parts of a step are of the CPU's clock, and together no longer than the step") {
+  const std::unique_ptr<Device> cpu_device = make_device({});
+  const std::unique_ptr<Ops> cpu = cpu_device->make_ops();
+  const Config config = tiny_config(Precision::fp32);
+  TestModel model(*cpu, config, 2, 5);
+  model.randomize(4);
+  for (int64_t index = 0; index < 2; ++index) {
+    model.runner.step(cut(random_batch(config, 4, 5, 31), {2, 2}), whole_objective(config), index,
+                      {.optimizer = config.optimizer, .learning_rate = 1e-2});
+    const StepResult result = model.runner.take_result();
+    REQUIRE(result.parts.has_value());
+    double sum = 0;
+    for (const double seconds : *result.parts) {
+      CHECK(seconds >= 0);
+      sum += seconds;
+    }
+    for (const StepPart part : {StepPart::forward, StepPart::head, StepPart::backward, StepPart::update})
+      CHECK((*result.parts)[static_cast<size_t>(part)] > 0);
+    CHECK((*result.parts)[static_cast<size_t>(StepPart::exchange)] == 0);  // of one rank
+    CHECK(sum <= result.seconds);
+  }
+}
+
 TEST_CASE("An evaluation leaves gradients, weights, biases and the step's selection counts alone") {
   const std::unique_ptr<Device> cpu_device = make_device({});
   const std::unique_ptr<Ops> cpu = cpu_device->make_ops();

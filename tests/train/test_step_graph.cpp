@@ -42,7 +42,7 @@ class Run {
     model_.randomize(5);
   }
 
-  /// Every third step is one that is logged: it also measures terms without a weight.
+  /// Every third step is one that is logged: it also measures terms without a weight, and its update.
   void steps(int64_t count) {
     for (int64_t i = 0; i < count; ++i) {
       enqueue();
@@ -57,7 +57,9 @@ class Run {
     const Objective objective{.losses = config_.losses,
                               .asked = index_ % 3 == 0 ? TermSet::all() : terms_of_every_step()};
     model_.runner.step(data, objective, index_,
-                       {.optimizer = config_.optimizer, .learning_rate = 1e-2 / static_cast<double>(1 + index_)});
+                       {.optimizer = config_.optimizer,
+                        .learning_rate = 1e-2 / static_cast<double>(1 + index_),
+                        .size = index_ % 3 == 0 ? UpdateSize::measured : UpdateSize::not_measured});
     ++index_;
   }
   void take() {
@@ -66,6 +68,7 @@ class Run {
     const auto& values = result.terms.value;
     outcome_.numbers.insert(outcome_.numbers.end(), values.begin(), values.end());
     outcome_.numbers.push_back(result.gradient_norm);
+    if (result.update_ratio) outcome_.numbers.push_back(*result.update_ratio);
     for (const auto& layer : result.expert_counts)
       outcome_.numbers.insert(outcome_.numbers.end(), layer.begin(), layer.end());
   }

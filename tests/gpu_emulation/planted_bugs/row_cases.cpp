@@ -101,6 +101,18 @@ TEST_CASE("optimizer", "[case]") {
         op.numbers = s.numbers({{StepNumber::learning_rate, rate}, {StepNumber::updates, 2}});
         s.run(op);
         s.report("w", op.weight, {.terms = 4});
+        const SumOfUpdates sums{.weight = op.weight,
+                                .m = op.m,
+                                .v = op.v,
+                                .beta1 = op.beta1,
+                                .beta2 = op.beta2,
+                                .eps = op.eps,
+                                .numbers = op.numbers,
+                                .squared_update = s.scalar(),
+                                .squared_weight = s.scalar()};
+        s.run(sums);
+        s.report("squared update", sums.squared_update, {.terms = 4});
+        s.report("squared weight", sums.squared_weight, {.terms = 4});
       }
     });
   }
