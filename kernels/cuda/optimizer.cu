@@ -203,6 +203,7 @@ void CudaOps::run(const SumOfUpdates& op) {
   const AdamParameters p{.weight = data<float>(op.weight),
                          .m = data<float>(op.m),
                          .v = data<float>(op.v),
+                         .gradient = nullptr,
                          .count = count,
                          .beta1 = op.beta1,
                          .beta2 = op.beta2,
