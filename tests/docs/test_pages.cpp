@@ -125,6 +125,22 @@ TEST_CASE("every link of every page leads to a file, and to a heading where it n
   CHECK(links > 30);
 }
 
+TEST_CASE("operations of a block are computed in the files that the page on steps names") {
+  // | `AddRmsNorm` | what it does | `norm.cpp` | `norm.cu` |
+  const std::regex row(R"(\| `(\w+)` \| .* \| `(\w+\.cpp)` \| `(\w+\.c\w+)` \|)");
+  size_t operations = 0;
+  for (const std::string& line : lines_of(root / "docs" / "how-a-step-works.md")) {
+    std::smatch cells;
+    if (!std::regex_match(line, cells, row)) continue;
+    INFO(line);
+    ++operations;
+    const std::string run = "run(const " + cells[1].str() + "& ";
+    CHECK(contents(root / "kernels" / "cpu" / cells[2].str()).find(run) != std::string::npos);
+    CHECK(contents(root / "kernels" / "cuda" / cells[3].str()).find(run) != std::string::npos);
+  }
+  CHECK(operations > 30);
+}
+
 TEST_CASE("excerpts of source files are in these files, letter by letter") {
   size_t excerpts = 0;
   for (const fs::path& path : files_that_end_in(".md")) {
