@@ -123,7 +123,7 @@ TEST_CASE("clipping", "[case]") {
     const auto first = [](const Tensor& vector, int64_t n) { return Tensor{vector.data, DType::f64, {n}}; };
     Tensor numbers = s.numbers({{StepNumber::updates, 3}});
     s.run(ClipGradient{.sum_of_squares = first(s.scalar(), 1),
-                       .terms = s.numbers({{StepNumber::halted, NAN}}),  // the last of them
+                       .terms = s.numbers({{static_cast<StepNumber>(step_number_count - 1), NAN}}),
                        .max_norm = 0.5,
                        .after = AfterNonfinite::halt,
                        .numbers = numbers});
