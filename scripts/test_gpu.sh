@@ -38,7 +38,7 @@ done
 
 folder=$(realpath -m "$folder")
 
-operation_tests="memory linear norm attention router coupling experts exchange exchange_pairs head_optimizer step_numbers
+operation_tests="memory linear norm attention latent router coupling experts exchange exchange_pairs head_optimizer step_numbers
                  properties cache grouped_gemm cuda_limits"
 
 # ---- What is there --------------------------------------------------------------------------------------------------

@@ -158,12 +158,13 @@ def comparison(plan, name):
         effect, row = what["effect_nats"][arm], student.interval(d)
         tests.append(student.p_value(d))
         rows.append([f"`{arm}` − `{base}`", str(row.n), number(row.mean), f"{number(row.low)} to {number(row.high)}",
-                     plain(row.sd), number(-effect), plain(math.exp(row.mean), 4), "", verdict(d, effect)])
+                     plain(row.sd), number(-effect), "yes" if row.low <= -effect <= row.high else "no",
+                     plain(math.exp(row.mean), 4), "", verdict(d, effect)])
     for row, p in zip(rows, student.holm(tests)):
-        row[7] = plain(p, 3)
+        row[8] = plain(p, 3)
     if rows:
-        text += "\n\n" + table(["difference", "pairs", "mean, nats", "95 % interval", "sd", "the paper's", "ratio of perplexity",
-                                "p (Holm)", "verdict"], rows)
+        text += "\n\n" + table(["difference", "pairs", "mean, nats", "95 % interval", "sd", "the paper's", "inside?",
+                                "ratio of perplexity", "p (Holm)", "verdict"], rows)
     planned = len({run.seed for run in plan.runs(name)})
     least = min(len(found.get(arm, {})) for arm in what["arms"])
     if least < planned:
@@ -172,6 +173,25 @@ def comparison(plan, name):
     if len(devices) > 1:
         text += "\n\nRuns of this table by device: " + "; ".join(f"{n} on {device}" for device, n in devices.most_common()) + "."
     return text
+
+
+def in_short(plan):
+    """A line for each difference of an experiment that is complete."""
+    lines = []
+    for name, what in plan.experiments.items():
+        if what["kind"] == "noise" or not what["effect_nats"]:
+            continue
+        runs = list(plan.runs(name))
+        if not runs or any(plan.result(run) is None for run in runs):
+            continue
+        found, base = losses_of(plan, name), what["arms"][0]
+        for arm in what["arms"][1:]:
+            row = student.interval([found[arm][s]["endpoint"]["loss"] - r["endpoint"]["loss"] for s, r in found[base].items()])
+            paper = -what["effect_nats"][arm]
+            where = "inside" if row.low <= paper <= row.high else "outside"
+            lines.append(f"- {name}, `{arm}` against `{base}`: {number(row.mean)} nats, 95 % interval {number(row.low)} to "
+                         f"{number(row.high)} ({row.n} pairs). The paper's {number(paper)} lies {where}.")
+    return "## In short\n\n" + "\n".join(lines) + "\n" if lines else ""
 
 
 def late_mean(result, term):
@@ -219,7 +239,7 @@ def make(plan):
     p = plan.content
     parts = [HEAD.format(effect=p["power"]["effect_nats"], power=p["power"]["power"], least=p["power"]["least_seeds"],
                          most=p["power"]["most_seeds"], tokens=p["endpoint"]["least_tokens"]),
-             "## What has been run\n", progress(plan), "", places(plan), "",
+             in_short(plan), "## What has been run\n", progress(plan), "", places(plan), "",
              "## Power analysis\n", PROBE, "", power(plan), "",
              f"With the deviation of that probe (0.010) the plan would ask for {seeds_for(plan, math.sqrt(2) * 0.010)} pairs.\n",
              "## R0: how much do runs differ by themselves\n", noise_section(plan), ""]

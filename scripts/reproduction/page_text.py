@@ -44,6 +44,9 @@ The words of a verdict, with e for the paper's effect in nats:
 | contradicted | the interval lies on the other side of 0 |
 | undecided | anything else |
 | too few pairs | fewer than three |
+
+Beside the word stands whether the paper's own difference lies inside the interval. Where it does not, that difference is
+excluded at this size, whatever the word.
 """
 
 PROBE = """Before the plan was made, a probe with the quickstart's model (400 steps of 4,096 tokens, bf16, three seeds) gave these
