@@ -169,9 +169,9 @@ class Campaign:
             shutil.rmtree(checkpoint)
 
     def begin_anew_elsewhere(self, directory):
-        """A run that another program, processor or text began would be of two kinds: it starts again."""
+        """A run that another program, processor, device or text began would be of two kinds: it starts again."""
         stamp = directory / "place.json"
-        here = json.dumps(self.place, sort_keys=True)
+        here = json.dumps({**self.place, "sets": self.sets}, sort_keys=True)
         if directory.exists() and (not stamp.exists() or stamp.read_text(encoding="utf-8") != here):
             shutil.rmtree(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -213,7 +213,8 @@ class Campaign:
         losses = {str(step): evaluation["ce"] for step, evaluation in evaluations.items()}
         trained = [row for row in rows if row["step"] > 0]
         seconds = sum((b["tokens"] - a["tokens"]) / b["tokens_per_second"] for a, b in zip([{"tokens": 0}, *trained], trained))
-        device = re.search(r"^(?:instructions of the kernels: .*|.* multiprocessors, .*)$", log.read_text(encoding="utf-8", errors="replace"), re.M)
+        device = re.search(r"^(?:instructions of the kernels: .*|.* multiprocessors, .*)$",
+                           log.read_text(encoding="utf-8", errors="replace"), re.M)
         return {
             "run": run.name, "experiment": run.experiment, "protocol": run.protocol, "arm": run.arm, "seed": run.seed,
             "twin": run.twin, "settings": [*self.sets, *run.settings],

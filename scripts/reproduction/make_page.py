@@ -172,6 +172,10 @@ def comparison(plan, name):
     devices = collections.Counter(result["place"]["device"] for arm in found.values() for result in arm.values())
     if len(devices) > 1:
         text += "\n\nRuns of this table by device: " + "; ".join(f"{n} on {device}" for device, n in devices.most_common()) + "."
+        mixed = [str(seed) for seed in sorted(found[base])
+                 if len({runs[seed]["place"]["device"] for runs in found.values() if seed in runs}) > 1]
+        if mixed:
+            text += f" Seeds whose arms ran on different devices: {', '.join(mixed)}."
     return text
 
 

@@ -21,7 +21,7 @@ a run.
 - **Why so small.** What limits a campaign is the number of runs. In some four minutes a quiet core trains this
   model on 4.9 million tokens, which are 3.6 tokens an active parameter; the quickstart's shape would get less than 1 in the
   same time. Two runs of one thread each go on side by side, which is faster than one run after the other with two threads. An
-  H200 trains one in four seconds, or fifteen at a time in half a minute.
+  H200 trains one in two seconds, and evaluates it in seven more; fifteen at a time take it half a minute.
 - **Text**: a dictionary and a book of essays from Debian packages (`data_tools/fetch_text.sh`, gcide and anarchism), 13.0 million
   tokens, so that no run sees a text twice. Three documents of a hundred are held out: 351,232 tokens.
 - **Weights of the losses** are the paper's: lb 0.01, z 0.001, sp 0.002, cp 0.001, o and v 0.001, in the normalization of

@@ -23,6 +23,14 @@ expect() {
   done
 }
 
+echo "== every operation test"
+# The names in the two lists of tests/kernels/CMakeLists.txt, in any order, are those that the script runs on a card.
+built=$(tr '\n' ' ' <"$(dirname "$0")/../kernels/CMakeLists.txt" | grep -oE 'set\((operation|cuda)_tests [^)]*' |
+  sed 's/^set([a-z_]* //' | xargs -n 1 | sort)
+run=$(sed -n '/^operation_tests="/,/"$/p' "$script" | sed 's/operation_tests=//; s/"//g' | xargs -n 1 | sort)
+[ -n "$built" ] && [ "$built" = "$run" ] || fail "scripts/test_gpu.sh runs other operation tests than are built:
+$(diff <(echo "$built") <(echo "$run"))"
+
 echo "== two emulated GPUs"
 STRAND_TEST_GPU_EMULATED=$program bash "$script" --prebuilt "$folder/two" >"$folder/two.out" 2>&1 ||
   { cat "$folder/two.out"; fail "the script does not pass on emulated GPUs"; }
