@@ -44,6 +44,8 @@ std::string run_state_to_json(const RunState& state) {
   }
   std::map<std::string, std::string> versions = state.versions;
   versions["strand"] = program_version();
+  versions.erase("commit");  // a state that was read may name the commit of another program
+  if (!program_commit().empty()) versions["commit"] = program_commit();
   const json document = {{"version", state_version},
                          {"step", state.step},
                          {"next_sample", state.next_sample},

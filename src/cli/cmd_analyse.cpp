@@ -283,7 +283,7 @@ class Analysis {
   }
 
   Json json() {
-    Json analysis = {{"format", "strand-analysis-1"}, {"strand", program_version()}};
+    Json analysis = {{"format", "strand-analysis-1"}, {"strand", program_version()}, {"commit", program_commit()}};
     describe_text(analysis, text_);
     analysis["models"] = std::move(models_);
     add_stability(analysis, traces_, group_by_run(runs_, traces_));

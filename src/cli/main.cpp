@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/built_from.h"
 #include "cli/commands.h"
 #include "cli/errors.h"
 #include "cli/inherited_signals.h"
@@ -77,9 +78,14 @@ void require_known_command(const CLI::App& app, const std::string& word) {
                                        nearest.empty() ? "see strand --help" : "did you mean '" + nearest + "'?"));
 }
 
+std::string version_text() {
+  const std::string& commit = strand::program_commit();
+  return fmt::format("strand {}{}", strand::program_version(), commit.empty() ? "" : "\ncommit " + commit);
+}
+
 int run(int argc, char** argv, strand::Processes& processes) {
   CLI::App app("strand trains Mixture-of-Experts language models.", "strand");
-  app.set_version_flag("--version", fmt::format("strand {}", strand::program_version()), "Print the version and exit");
+  app.set_version_flag("--version", version_text(), "Print the version and the commit it was built from, and exit");
   app.require_subcommand(1);
   add_commands(app, processes);
   try {
@@ -117,6 +123,7 @@ int main(int argc, char** argv) {
   strand::open_standard_streams();
   strand::cli::spin_briefly(argv);
   strand::make_write_signals_errors();
+  strand::set_program_commit(strand::cli::built_from_commit());
   try {
     const std::unique_ptr<strand::Processes> processes = start_processes(argc > 1 ? argv[1] : "");
     strand::cli::restore_inherited_signals();  // MPI loads libraries when it starts

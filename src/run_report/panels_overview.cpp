@@ -73,7 +73,7 @@ std::string environment_sentence(const RunFiles& run) {
   if (!run.environment.is_object()) return "";
   std::string text;
   for (const auto& [key, value] : run.environment.items())
-    if (key != "planned_bytes")  // the panel of speed has it
+    if (key != "planned_bytes" && value != "")  // the panel of speed has the bytes; outside a clone there is no commit
       text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", key,
                           value.is_string() ? value.get<std::string>() : value.dump());
   return text + ".";

@@ -166,7 +166,7 @@ Json results_json(const std::vector<TaskResult>& results, const EvaluationSettin
   out["model_source"] = "strand";
   out["model_name"] = setting.checkpoint;
   out["total_evaluation_time_seconds"] = fmt::format("{}", setting.seconds);
-  out["strand"] = {{"version", program_version()}, {"levels", levels}};
+  out["strand"] = {{"version", program_version()}, {"commit", program_commit()}, {"levels", levels}};
   return out;
 }
 

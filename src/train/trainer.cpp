@@ -112,6 +112,7 @@ void Trainer::check_layout() const {
 /// Says on which machine the run is trained from here on.
 std::string Trainer::environment_json() const {
   const nlohmann::ordered_json environment = {{"program", std::string("strand ") + program_version()},
+                                              {"commit", program_commit()},
                                               {"host", host_name()},
                                               {"device", session_->device().description()},
                                               {"threads", session_->device().threads()},

@@ -3,6 +3,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/describe.h"
+#include "checkpoint/run_state.h"
 #include "core/version.h"
 #include "fixtures.h"
 #include "tests/catch.h"
@@ -75,6 +76,20 @@ TEST_CASE("A checkpoint holds what was saved, exactly") {
   CHECK(checkpoint.optimizer().tensor({"m.embed", DType::f32, {2, 2}}).as<float>()[3] == 1000.0f);
   CHECK_THAT(describe_checkpoint(path),
              Contains("step 1000") && Contains("complete and undamaged") && Contains("F32: 2 tensors, 6 elements"));
+}
+
+TEST_CASE("A state names the commit of the program that wrote it, not of the one before") {
+  const auto versions_after = [](const std::string& commit) {
+    set_program_commit(commit);
+    RunState state;
+    state.versions = {{"commit", "of another program"}, {"layout", "4 processes"}};
+    const auto written = run_state_from_json(run_state_to_json(state), "here").versions;
+    set_program_commit("");
+    return written;
+  };
+  CHECK(versions_after("0123456789ab").at("commit") == "0123456789ab");
+  CHECK(versions_after("").count("commit") == 0);  // built outside a clone
+  CHECK(versions_after("").at("layout") == "4 processes");
 }
 
 TEST_CASE("A checkpoint in shards, and one without optimizer or tokenizer") {

@@ -12,7 +12,7 @@ fail() { echo "FAILED: $*"; exit 1; }
 strand=$prefix/bin/strand
 share=$prefix/share
 
-[ "$("$strand" --version)" = "strand $version" ] || fail "the version of the installed program"
+[ "$("$strand" --version | head -n 1)" = "strand $version" ] || fail "the version of the installed program"
 "$strand" config "$share/strand/configs/quickstart.yaml" >/dev/null || fail "an installed configuration"
 "$strand" verify "$share/strand/reference/sp_only.safetensors" >/dev/null || fail "an installed reference file"
 [ "$(find "$share/strand/reference" -name '*.safetensors' | wc -l)" = \

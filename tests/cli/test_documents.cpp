@@ -223,7 +223,8 @@ TEST_CASE("a word that an option does not take is answered with those that it ta
 
 TEST_CASE("the version is written in one place") {
   const std::string version = STRAND_PROJECT_VERSION;
-  CHECK(output_of({"--version"}) == "strand " + version + "\n");
+  const std::string said = output_of({"--version"});
+  CHECK(said.substr(0, said.find('\n')) == "strand " + version);
   CHECK_THAT(output_of({"manual"}), Contains("\"strand " + version + "\""));
   for (const std::string shell : {"bash", "zsh", "fish"})
     CHECK_THAT(output_of({"completion", shell}), Contains("strand " + version + " for " + shell));

@@ -223,9 +223,9 @@ TEST_CASE("what a step cost, what its update moved, and bits a byte are shown wh
         "\"peak_bytes\":{}",
         forward, 3 * (int64_t{1} << 29));
   });
-  std::ofstream(fs::path(run) / "environment.json") << R"({"host": "here", "planned_bytes": 1073741824})";
+  std::ofstream(fs::path(run) / "environment.json") << R"({"commit": "", "host": "here", "planned_bytes": 1073741824})";
   const std::string page = make_report({run}, 0);
-  CHECK_THAT(panel(page, "header"), Contains("1.234") && Contains("bits a byte") && !Contains("planned_bytes"));
+  CHECK_THAT(panel(page, "header"), Contains("1.234") && Contains("bits a byte") && Contains("<p>host: here.</p>"));
   CHECK_THAT(panel(page, "optimizer"), Contains("chart-update"));
   CHECK_THAT(panel(page, "load"), Contains("chart-bias"));
   CHECK_THAT(panel(page, "speed"), Contains("layers, forward</td><td>0.300</td><td>30.0 %"));
