@@ -4,8 +4,8 @@
 #
 #   scripts/test_aarch64.sh [CTEST OPTION...]      for instance: -R linear
 #
-# Build and libraries are in build-aarch64/. MPI is left out. Emulated code is some thirty times slower than real: the
-# whole takes most of an hour on two cores.
+# Build and libraries are in build-aarch64/. MPI and CUDA are left out. Emulated code is some thirty times slower than
+# real: the whole takes most of an hour on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -63,8 +63,8 @@ set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64;-L;$root)
 CMAKE
 export PKG_CONFIG_LIBDIR=$root/usr/lib/aarch64-linux-gnu/pkgconfig:$root/usr/share/pkgconfig
 export PKG_CONFIG_SYSROOT_DIR=$root
-cmake -G Ninja -S . -B build-aarch64/build -DCMAKE_TOOLCHAIN_FILE="$PWD/build-aarch64/toolchain.cmake" -DSTRAND_MPI=OFF \
-  -DSTRAND_TESTS=ON >build-aarch64/cmake.log
+cmake -G Ninja -S . -B build-aarch64/build -DCMAKE_TOOLCHAIN_FILE="$PWD/build-aarch64/toolchain.cmake" \
+  -DSTRAND_MPI=OFF -DSTRAND_CUDA=OFF -DSTRAND_TESTS=ON >build-aarch64/cmake.log
 ninja -C build-aarch64/build strand tests/kernels/all
 
 echo "== Operation tests, emulated"
