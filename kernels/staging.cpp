@@ -1,6 +1,7 @@
 #include "kernels/staging.h"
 
 #include <cstring>
+#include <type_traits>
 
 #include "core/error.h"
 

@@ -2,6 +2,7 @@
 // The command line as data, read from CLI11's own definition of it: what manual.h and completion.h are made from, so
 // that they know every option and no other.
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <string>
 #include <vector>
 

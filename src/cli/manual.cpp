@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "cli/command_line.h"
 #include "config/schema.h"
 #include "core/version.h"

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <limits>
+#include <type_traits>
 #include <utility>
 
 #include "config/terms.h"
@@ -207,7 +208,8 @@ std::vector<Key> data_keys() {
       {"data", "train", sources<g, &C::train>(),
        "token files to train on; format is one of auto, megatron, llmc, raw_u16, raw_i32"},
       {"data", "val", sources<g, &C::val>(), "token files to validate on"},
-      {"data", "tokenizer", text<g, &C::tokenizer>(), "Tokenizer that made the token files: a SentencePiece .model or a tokenizer.json"},
+      {"data", "tokenizer", text<g, &C::tokenizer>(),
+       "Tokenizer that made the token files: a SentencePiece .model or a tokenizer.json"},
       {"data", "chat_template", text<g, &C::chat_template>(),
        "chat template of the model, a name or a .yaml file, for its checkpoints and exports; without it, that of the "
        "model from which the run goes on"},

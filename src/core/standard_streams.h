@@ -6,6 +6,7 @@
 // does not take the bytes, so that a result that was lost never looks like success.
 #include <fmt/core.h>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 

@@ -1,5 +1,6 @@
 #pragma once
 // One HTML page of panels that refers to nothing outside itself. The same calls give the same bytes.
+#include <cstdint>
 #include <string>
 #include <vector>
 

@@ -1,4 +1,5 @@
 // Chat templates: the named ones against transformers, those in YAML, those that checkpoints carry, and conversations.
+#include <algorithm>
 #include <map>
 
 #include "../checkpoint/fixtures.h"

@@ -1,4 +1,5 @@
 // A checkpoint is whole or passed over. The newest undamaged one is found, and retention keeps what it must keep.
+#include <algorithm>
 #include <cmath>
 
 #include "checkpoint/checkpoint.h"

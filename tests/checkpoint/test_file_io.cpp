@@ -1,6 +1,7 @@
 // Files that survive a power cut once they are written.
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <thread>

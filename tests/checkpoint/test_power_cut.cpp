@@ -1,5 +1,6 @@
 // Checkpoints after a power cut at any moment, on a disk that lost any part of what was not synced. A name step_* is a
 // whole checkpoint; the newest is at least as new as the last one that was said to be saved; and another save works.
+#include <algorithm>
 #include <set>
 
 #include "checkpoint/checkpoint.h"

@@ -1,5 +1,6 @@
 // Token files made here byte by byte from the published layouts, whole and broken.
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "data/describe.h"

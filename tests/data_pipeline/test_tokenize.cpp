@@ -1,5 +1,6 @@
 // The whole way from text files to token files.
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <vector>
 

@@ -1,5 +1,6 @@
 // The whole program on an emulated GPU (tests/gpu_emulation), and the real one where there is no GPU: training as on
 // the CPU, saving and resuming across devices, the other commands, and how a run ends whose GPU fails.
+#include <algorithm>
 #include <cmath>
 
 #include "tests/catch.h"

@@ -1,5 +1,6 @@
 // Options that no other test gives to the program. Each changes what its help says that it changes.
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <regex>
 #include <set>

@@ -2,6 +2,7 @@
 // values in their places, constants, types of config keys; and that it is there whole or not at all.
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <csignal>
 #include <set>
 

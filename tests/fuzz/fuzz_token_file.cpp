@@ -1,4 +1,5 @@
 // Arbitrary bytes as token files: the first byte chooses the format, for Megatron the second how much is the index.
+#include <algorithm>
 #include <vector>
 
 #include "data/token_file.h"

@@ -8,9 +8,11 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <functional>
 #include <numeric>
+#include <tuple>
 #include <vector>
 
 #include "core/dtype.h"

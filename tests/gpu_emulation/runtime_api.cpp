@@ -2,7 +2,9 @@
 // graphs.cpp graphs. Meaning and errors are those of the CUDA Runtime API reference.
 #include "gpu_emulation/runtime_api.h"
 
+#include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <map>
 
 #include "gpu_emulation/checker.h"

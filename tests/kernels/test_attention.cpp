@@ -1,6 +1,7 @@
 // Heads split off the projection, and causal attention.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "harness.h"

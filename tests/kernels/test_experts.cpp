@@ -1,4 +1,6 @@
 // Sort, dispatch, SwiGLU with SP, combine with O.
+#include <tuple>
+
 #include "expert_cases.h"
 #include "tests/catch.h"
 

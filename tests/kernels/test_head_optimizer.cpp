@@ -1,4 +1,6 @@
 // Cross-entropy, embedding, AdamW.
+#include <tuple>
+
 #include "harness.h"
 #include "kernels/cpu/block_sizes.h"
 #include "tests/catch.h"

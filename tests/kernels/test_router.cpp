@@ -1,4 +1,6 @@
 // The router: scores, selection, statistics, terms, and its backward.
+#include <tuple>
+
 #include "harness.h"
 #include "kernels/cpu/block_sizes.h"
 #include "tests/catch.h"

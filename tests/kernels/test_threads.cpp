@@ -1,5 +1,6 @@
 // The means by which the other tests see results that depend on threads, and sums over so many blocks, of such
 // different sizes, that their order shows in the last bits.
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <vector>

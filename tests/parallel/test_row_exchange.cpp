@@ -1,10 +1,11 @@
 // Who sends how many rows to whom: worked by hand, and as properties over all ranks of a group.
-#include "tests/catch.h"
+#include <algorithm>
 #include <numeric>
 #include <random>
 
 #include "core/error.h"
 #include "parallel/row_exchange.h"
+#include "tests/catch.h"
 
 namespace strand {
 namespace {

@@ -6,6 +6,7 @@
 // behaves differently. Parts that a collective leaves undefined become NaN. A rank that throws ends the others.
 #include <omp.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstring>
 #include <exception>

@@ -1,6 +1,7 @@
 // bench_memory_driver CONFIG [KEY=VALUE...]: runs `bench` in this process and prints "PROGRAM PLANNED PEAK", in bytes:
 // what the process held before the model, what was planned, and the peak of its resident memory (VmHWM).
 #include <cstdio>
+#include <exception>
 #include <fstream>
 #include <string>
 #include <vector>

@@ -1,5 +1,7 @@
 // Experts spread over ranks compute what one process computes, to the last loss term: ranks as threads
 // (tests/parallel/thread_grid.h) against one process, and against reference files.
+#include <cmath>
+
 #include "kernels/cpu/backend.h"
 #include "kernels/reference/reference_ops.h"
 #include "tests/catch.h"
