@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# What a maintainer runs before a release: both commands of the README, in a bare Debian 12 and a bare Debian 13.
+# What a maintainer runs before a release: both commands of the README, in a bare Debian 12, a bare Debian 13 and a bare
+# Ubuntu 24.04.
 #
-#   scripts/test_distributions.sh [--keep] [SUITE...]      without a word: bookworm trixie
+#   scripts/test_distributions.sh [--keep] [SUITE...]      without a word: bookworm trixie noble
 #
 # Each suite gets a root of its own, made by debootstrap (package debootstrap) with nothing in it but the base system and
 # a clone of the last commit here, in build/distributions/SUITE. There, scripts/test.sh --werror and then
 # scripts/quickstart.sh run as root; what they say is in build/distributions/SUITE.log, and the last lines are shown.
-# The mirror, its keys, and how to reach it are those of this machine's apt. Needs root, 8 GB of disk a suite and, on
-# two cores, an hour a suite. --keep leaves the roots there, and goes on in those that are.
+# The mirror of Debian, its keys, and how to reach it are those of this machine's apt. Ubuntu's packages come from
+# archive.ubuntu.com, or from the mirror that UBUNTU_MIRROR names, and are checked with Ubuntu's own keys. Needs root,
+# 8 GB of disk a suite and, on two cores, an hour a suite. --keep leaves the roots there, and goes on in those that are.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,22 +30,42 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ ${#suites[@]} -gt 0 ] || suites=(bookworm trixie)
+[ ${#suites[@]} -gt 0 ] || suites=(bookworm trixie noble)
 [ "$(id -u)" = 0 ] || fail "only root can make and enter these roots"
 command -v debootstrap >/dev/null || fail "no debootstrap on this machine: apt-get install debootstrap"
 
 # The mirror of Debian itself, in either of apt's two formats; not that of security updates or of other archives.
-mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
+debian=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
   grep -v '^ *#' | grep -oE '(https?|file)://[^] ]+' | grep -E '/debian/?$' | grep -v snapshot | head -n 1 || true)
-mirror=${mirror:-http://deb.debian.org/debian}
+debian=${debian:-http://deb.debian.org/debian}
+ubuntu=${UBUNTU_MIRROR:-http://archive.ubuntu.com/ubuntu}
+ubuntu_keys=/usr/share/keyrings/ubuntu-archive-keyring.gpg
 folder=$PWD/build/distributions
 mkdir -p "$folder"
 
+# mirror_of SUITE
+mirror_of() {
+  case "$1" in
+    noble) echo "$ubuntu" ;;
+    *) echo "$debian" ;;
+  esac
+}
+
 # make_root SUITE ROOT
 make_root() {
-  local suite=$1 root=$2
+  local suite=$1 root=$2 mirror
+  local -a options=() script=()
+  mirror=$(mirror_of "$suite")
+  if [ "$suite" = noble ]; then
+    [ -e "$ubuntu_keys" ] ||
+      fail "no $ubuntu_keys, Ubuntu's keys: they are in the package ubuntu-keyring (of Ubuntu, or of newer Debians)"
+    options=("--components=main,universe" "--keyring=$ubuntu_keys")
+    # The one script for all Ubuntus, as older versions of debootstrap do not know this name.
+    script=(/usr/share/debootstrap/scripts/gutsy)
+  fi
   rm -rf --one-file-system "$root"
-  debootstrap --variant=minbase "$suite" "$root" "$mirror" >"$folder/$suite-debootstrap.log" 2>&1 || {
+  debootstrap --variant=minbase "${options[@]}" "$suite" "$root" "$mirror" "${script[@]}" \
+    >"$folder/$suite-debootstrap.log" 2>&1 || {
     tail -n 5 "$folder/$suite-debootstrap.log" >&2
     fail "debootstrap could not make $suite from $mirror"
   }
@@ -77,7 +99,7 @@ failed=()
 for suite in "${suites[@]}"; do
   root=$folder/$suite
   log=$folder/$suite.log
-  echo "== $suite, from $mirror (log: $log)"
+  echo "== $suite, from $(mirror_of "$suite") (log: $log)"
   if [ -n "$keep" ] && [ -d "$root/src/.git" ]; then
     git --git-dir="$root/src/.git" fetch -q "$PWD" HEAD
     git --git-dir="$root/src/.git" --work-tree="$root/src" reset -q --hard FETCH_HEAD
