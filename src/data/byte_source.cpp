@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/git_lfs.h"
 
 namespace strand {
 
@@ -22,11 +23,11 @@ class PlainSource : public ByteSource {
  public:
   explicit PlainSource(const std::string& path) : path_(path), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
     if (descriptor_ < 0) fail_errno("open", path);
-    struct stat status = {};
-    const bool directory = fstat(descriptor_, &status) == 0 && S_ISDIR(status.st_mode);
-    if (directory) {
+    try {
+      check();
+    } catch (...) {
       close(descriptor_);
-      fail("{} is a directory, not a text file", path);
+      throw;
     }
   }
   ~PlainSource() override { close(descriptor_); }
@@ -42,6 +43,14 @@ class PlainSource : public ByteSource {
   }
 
  private:
+  void check() const {
+    struct stat status = {};
+    require(fstat(descriptor_, &status) != 0 || !S_ISDIR(status.st_mode), "{} is a directory, not a text file", path_);
+    char begin[lfs_pointer_begin.size()];
+    const ssize_t bytes = pread(descriptor_, begin, sizeof begin, 0);  // a pipe has no such bytes
+    if (bytes > 0) refuse_lfs_pointer({begin, static_cast<size_t>(bytes)}, path_);
+  }
+
   std::string path_;
   int descriptor_;
 };

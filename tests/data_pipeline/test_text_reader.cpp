@@ -386,6 +386,14 @@ TEST_CASE("a file that is no text is refused as what it is, not as bad text or b
   check(gzip(record), "gzip");
   check(zstd(record), "zstd");
   check(std::string("\xFD\x37zXZ\0\0\x04", 8), "xz");
+
+  // Git LFS puts its pointers under the names of the files.
+  for (const std::string file : {"a.txt", "a.jsonl", "a.txt.gz", "a.jsonl.zst"}) {
+    write_file(dir / file, "version https://git-lfs.github.com/spec/v1\noid sha256:9e556afd\nsize 499723\n");
+    check_error([&] { texts(dir / file); }, {file, "pointer of Git LFS", "git lfs pull"});
+  }
+  write_file(dir / "a.txt", "version https://git-lfs.github.com/spec/v2 is not yet there\n");
+  CHECK(texts(dir / "a.txt").size() == 1);
 }
 
 TEST_CASE("UTF-8 is what the Unicode standard says") {
