@@ -26,8 +26,8 @@
 
 namespace strand {
 
-/// What the samples of a run are cut from. When any of this changes, sample i is another text. The names of the files
-/// are not part of it, because a file may be moved.
+/// What the samples of a run are cut from, and what it is validated on. When the sequence length or a source changes,
+/// sample i is another text. The names of the files are not part of it, because a file may be moved.
 struct DataState {
   struct Source {
     double weight = 1.0;      ///< of this source among the others
@@ -36,6 +36,7 @@ struct DataState {
   };
   int64_t sequence_length = 0;  ///< tokens; 0 = not recorded: an imported or an older checkpoint
   std::vector<Source> sources;
+  std::vector<std::string> validation;  ///< fingerprints of the validation files; empty = none, or not recorded
   bool operator==(const DataState&) const = default;
 };
 

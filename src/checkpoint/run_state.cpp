@@ -25,7 +25,7 @@ json data_to_json(const DataState& data) {
   json sources = json::array();
   for (const DataState::Source& s : data.sources)
     sources.push_back({{"weight", s.weight}, {"fingerprint", s.fingerprint}});
-  return {{"sequence_length", data.sequence_length}, {"sources", sources}};
+  return {{"sequence_length", data.sequence_length}, {"sources", sources}, {"validation", data.validation}};
 }
 
 /// Throws an exception of nlohmann's library when a value is missing or has another type.
@@ -34,6 +34,8 @@ DataState data_from_json(const json& object, const std::string& where) {
   data.sequence_length = position(object, "sequence_length", where);
   for (const json& s : object.at("sources"))
     data.sources.push_back({s.at("weight").get<double>(), s.at("fingerprint").get<std::string>()});
+  // Older files do not have it.
+  if (object.contains("validation")) data.validation = object.at("validation").get<std::vector<std::string>>();
   return data;
 }
 }  // namespace

@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "core/error.h"
+#include "core/git_lfs.h"
 
 namespace strand {
 
@@ -209,6 +210,7 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
 
 std::string_view header_text(std::span<const std::byte> file, uint64_t file_size, const std::string& where) {
   require(file_size >= 8 && file.size() >= 8, "{}: {} bytes are too few for a safetensors file", where, file_size);
+  refuse_lfs_pointer({reinterpret_cast<const char*>(file.data()), file.size()}, where);
   uint64_t length = 0;
   for (size_t i = 8; i-- > 0;) length = length << 8 | std::to_integer<uint64_t>(file[i]);
   require(length <= max_safetensors_header,

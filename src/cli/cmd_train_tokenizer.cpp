@@ -26,7 +26,7 @@ std::string how_sampled(const TokenizerTrainingSummary& summary, const Tokenizer
 
 std::string left_out(const TokenizerTrainingSummary& summary) {
   std::string text = to_string(summary.text);
-  if (summary.left_out > 0) text += fmt::format("; {} entries of directories not read", summary.left_out);
+  if (summary.left_out > 0) text += fmt::format("; {} files or other entries not read", summary.left_out);
   return text;
 }
 

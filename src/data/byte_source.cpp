@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/git_lfs.h"
 
 namespace strand {
 
@@ -22,11 +23,11 @@ class PlainSource : public ByteSource {
  public:
   explicit PlainSource(const std::string& path) : path_(path), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
     if (descriptor_ < 0) fail_errno("open", path);
-    struct stat status = {};
-    const bool directory = fstat(descriptor_, &status) == 0 && S_ISDIR(status.st_mode);
-    if (directory) {
+    try {
+      check();
+    } catch (...) {
       close(descriptor_);
-      fail("{} is a directory, not a text file", path);
+      throw;
     }
   }
   ~PlainSource() override { close(descriptor_); }
@@ -42,6 +43,14 @@ class PlainSource : public ByteSource {
   }
 
  private:
+  void check() const {
+    struct stat status = {};
+    require(fstat(descriptor_, &status) != 0 || !S_ISDIR(status.st_mode), "{} is a directory, not a text file", path_);
+    char begin[lfs_pointer_begin.size()];
+    const ssize_t bytes = pread(descriptor_, begin, sizeof begin, 0);  // a pipe has no such bytes
+    if (bytes > 0) refuse_lfs_pointer({begin, static_cast<size_t>(bytes)}, path_);
+  }
+
   std::string path_;
   int descriptor_;
 };
@@ -89,6 +98,7 @@ class GzipSource : public ByteSource {
     stream_.avail_out = static_cast<uInt>(capacity);
     while (stream_.avail_out == capacity) {
       if (!input_.refill()) {
+        if (first_byte_ != 0x1F && member_ > 0 && !ended_) fail_behind_member();
         require(ended_, "{}: the gzip stream breaks off at byte {}: the file is incomplete", input_.path(),
                 input_.offset());
         return 0;
@@ -98,6 +108,8 @@ class GzipSource : public ByteSource {
         if (input_.available() == 0) continue;
         inflateReset(&stream_);
         ended_ = false;
+        member_ = input_.offset();
+        first_byte_ = static_cast<unsigned char>(*input_.data());
       }
       step();
     }
@@ -118,13 +130,27 @@ class GzipSource : public ByteSource {
     if (result == Z_STREAM_END) {
       ended_ = true;
     } else if (result != Z_OK && result != Z_BUF_ERROR) {
+      if (stream_.total_in <= 2) {  // the two bytes with which every member begins are others
+        require(member_ > 0, "{}: bad gzip data at byte 0: this is no gzip file, whatever its name says",
+                input_.path());
+        fail_behind_member();
+      }
       fail("{}: bad gzip data near byte {}: {}", input_.path(), input_.offset(),
            stream_.msg != nullptr ? stream_.msg : zError(result));
     }
   }
 
+  [[noreturn]] void fail_behind_member() const {
+    fail(
+        "{}: bad gzip data at byte {}: the gzip data ends there, and something else follows; cut it off, or compress "
+        "the text again",
+        input_.path(), member_);
+  }
+
   CompressedInput input_;
   z_stream stream_ = {};
+  uint64_t member_ = 0;           // the byte at which the member begins that is being read
+  unsigned char first_byte_ = 0;  // of that member, where it is not the first one
   bool ended_ = false;  // whether a member has ended; false at the start, so that an empty file counts as incomplete
 };
 
@@ -149,6 +175,7 @@ class ZstdSource : public ByteSource {
                 input_.offset());
         return 0;
       }
+      if (expected_ == 0) frame_ = input_.offset();
       ZSTD_inBuffer source = {input_.data(), input_.available(), 0};
       expected_ = ZSTD_decompressStream(context_, &target, &source);
       if (ZSTD_isError(expected_) != 0) fail_to_decompress();
@@ -169,6 +196,12 @@ class ZstdSource : public ByteSource {
       case ZSTD_error_memory_allocation:
         fail("{}: near byte {} is a zstd frame that asks for a larger window than there is memory for", input_.path(),
              input_.offset());
+      case ZSTD_error_prefix_unknown:
+        require(frame_ > 0, "{}: bad zstd data at byte 0: this is no zstd file, whatever its name says", input_.path());
+        fail(
+            "{}: bad zstd data at byte {}: the zstd data ends there, and something else follows; cut it off, or "
+            "compress the text again",
+            input_.path(), frame_);
       default:
         fail("{}: bad zstd data near byte {}: {}", input_.path(), input_.offset(), ZSTD_getErrorName(expected_));
     }
@@ -177,6 +210,7 @@ class ZstdSource : public ByteSource {
   CompressedInput input_;
   ZSTD_DCtx* context_;
   size_t expected_ = 1;  // 0 at the end of a frame only; so an empty file counts as incomplete
+  uint64_t frame_ = 0;   // the byte at which the frame begins that is being read
   bool output_pending_ = false;
 };
 }  // namespace

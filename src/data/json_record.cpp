@@ -49,10 +49,13 @@ class RecordReader {
     skip_space();
     if (here() != '{') {
       require(!ended(), "bad JSON: the line is empty");
-      fail("a JSON object was expected, this is {}", kind_of_value());
+      fail("a JSON object was expected, this is {}{}", kind_of_value(),
+           here() == '[' ? "; one object a line is read, and jq -c '.[]' makes such lines of an array" : "");
     }
     ++at_;
     skip_space();
+    require(!ended(),
+            "bad JSON: the line ends within the object; one object a line is read, and jq -c . makes such lines");
     std::optional<RecordText> found;
     if (here() == '}') {
       ++at_;
@@ -63,6 +66,7 @@ class RecordReader {
     }
     skip_space();
     require(ended(), "bad JSON at byte {} of the line: something follows the object", at_);
+    require(found.has_value() || other_kind_ == nullptr, "\"{}\" is {}, not a string", key_, other_kind_);
     require(found.has_value(), "the object has no \"{}\"", key_);
     return std::move(*found);
   }
@@ -91,8 +95,14 @@ class RecordReader {
     ++at_;
     skip_space();
     if (!wanted) return skip_value();
-    require(here() == '"', "\"{}\" is {}, not a string", key_, kind_of_value());
-    found = read_string();
+    // Of several members with the key the last one counts, as in other JSON libraries.
+    found.reset();
+    if (here() == '"') {
+      found = read_string();
+    } else {
+      other_kind_ = kind_of_value();
+      skip_value();
+    }
   }
 
   bool another_member() {
@@ -115,6 +125,7 @@ class RecordReader {
   }
 
   const char* kind_of_value() const {
+    if (ended()) return "missing";
     switch (here()) {
       case '{':
         return "an object";
@@ -127,10 +138,8 @@ class RecordReader {
         return "true or false";
       case 'n':
         return "null";
-      case '\0':
-        return "missing";
       default:
-        return "a number or a bare word";
+        return static_cast<unsigned char>(here()) < 0x20 ? "a control character" : "a number or a bare word";
     }
   }
 
@@ -261,6 +270,7 @@ class RecordReader {
   std::string_view line_;
   const std::string& key_;
   size_t at_ = 0;
+  const char* other_kind_ = nullptr;  // what the last value of the key is that was no string
 };
 }  // namespace
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <tuple>
 #include <utility>
 
 #include "core/error.h"
@@ -30,7 +31,7 @@ struct stat status_of(const std::string& path) {
   fail_errno("look at", path);
 }
 
-// Walks through one input directory and everything below it.
+// Walks through the inputs and everything below the directories among them.
 class Walk {
  public:
   explicit Walk(TextFiles& files) : files_(files) {}
@@ -41,7 +42,17 @@ class Walk {
     for (const std::string& name : sorted_names(directory)) visit((fs::path(directory) / name).string(), name);
   }
 
+  // Some file systems have one number for several files, so size and time of change must be the same as well.
+  void take(const std::string& path, const struct stat& status) {
+    const FileKey key = {status.st_dev, status.st_ino, status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+    const auto [first, is_new] = met_files_.emplace(key, path);
+    if (S_ISREG(status.st_mode) && !is_new) return leave_out(path, "the same file as " + first->second);
+    files_.paths.push_back(path);
+  }
+
  private:
+  using FileKey = std::tuple<dev_t, ino_t, off_t, time_t, long>;
+
   static std::vector<std::string> sorted_names(const std::string& directory) {
     std::vector<std::string> names;
     std::error_code error;
@@ -59,7 +70,7 @@ class Walk {
     if (S_ISDIR(status.st_mode)) return enter(path, status);
     if (!S_ISREG(status.st_mode)) return leave_out(path, "neither a file nor a directory");
     if (!is_text_file(path)) return leave_out(path, "no text file by its name");
-    files_.paths.push_back(path);
+    take(path, status);
   }
 
   void leave_out(const std::string& path, const std::string& reason) {
@@ -68,20 +79,22 @@ class Walk {
 
   TextFiles& files_;
   std::map<std::pair<dev_t, ino_t>, std::string> met_;  // directories by device and inode, with the first path to each
+  std::map<FileKey, std::string> met_files_;
 };
 }  // namespace
 
 TextFiles list_text_files(const std::vector<std::string>& inputs) {
   TextFiles files;
+  Walk walk(files);
   for (const std::string& input : inputs) {
     std::error_code error;
     require(fs::exists(fs::symlink_status(input, error)), "no such text file or directory: {}", input);
     const struct stat status = status_of(input);
     if (S_ISDIR(status.st_mode)) {
-      Walk(files).enter(input, status);
+      walk.enter(input, status);
     } else {
       require(is_text_file(input), "{} is no text file by its name: {}", input, formats);
-      files.paths.push_back(input);
+      walk.take(input, status);
     }
   }
   require(!files.paths.empty(), "there is no text file to read ({})", formats);

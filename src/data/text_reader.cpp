@@ -15,6 +15,26 @@ namespace strand {
 namespace {
 constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
 
+// The bytes with which a file begins that is not UTF-8 text.
+struct Signature {
+  std::string_view bytes;
+  const char* message;  // a format string, into which `name` is put
+  const char* name;
+};
+using namespace std::string_view_literals;
+constexpr const char* not_utf8 = "not UTF-8 text but {0}; convert it first (iconv -f {0} -t UTF-8)";
+constexpr const char* compressed = "not text but {} data; decompress it, or give it the name of what it is";
+constexpr Signature signatures[] = {{"\xFF\xFE\0\0"sv, not_utf8, "UTF-32"},  // before UTF-16, which begins it
+                                    {"\0\0\xFE\xFF"sv, not_utf8, "UTF-32"},
+                                    {"\xFF\xFE"sv, not_utf8, "UTF-16"},
+                                    {"\xFE\xFF"sv, not_utf8, "UTF-16"},
+                                    {"{\0"sv, not_utf8, "UTF-16LE"},
+                                    {"\0{"sv, not_utf8, "UTF-16BE"},
+                                    {"\x1F\x8B"sv, compressed, "gzip"},
+                                    {"\x28\xB5\x2F\xFD"sv, compressed, "zstd"},
+                                    {"\xFD\x37zXZ\0"sv, compressed, "xz"}};
+constexpr size_t longest_signature = 6;
+
 bool is_jsonl(const std::string& path) {
   const std::string name = without_compression_suffix(path);
   return name.ends_with(".jsonl") || name.ends_with(".json");
@@ -30,8 +50,11 @@ class TextReader::Impl {
         counts_(counts != nullptr ? *counts : own_counts_),
         source_(open_byte_source(path_)) {
     require(is_text_file(path_), "{} is no text file by its name: .txt, .jsonl or .json, plain, .gz or .zst", path_);
-    while (window_.size() < byte_order_mark.size() && fill()) {
+    while (window_.size() < longest_signature && fill()) {
     }
+    for (const Signature& signature : signatures)
+      if (window_.starts_with(signature.bytes))
+        fail("{}: {}", path_, fmt::format(fmt::runtime(signature.message), signature.name));
     if (window_.starts_with(byte_order_mark)) consume(byte_order_mark.size());
   }
   virtual ~Impl() = default;
@@ -79,7 +102,7 @@ namespace {
 constexpr size_t npos = std::string_view::npos;
 
 bool is_blank(std::string_view text) {
-  return text.find_first_not_of(" \t\r\n") == npos;
+  return text.find_first_not_of(" \t\r\n\f\v") == npos;
 }
 
 class PlainTextReader : public TextReader::Impl {
@@ -112,9 +135,7 @@ class PlainTextReader : public TextReader::Impl {
   void check_utf8(std::string_view text) const {
     const size_t bad = first_invalid_utf8(text);
     if (bad == text.size()) return;
-    const bool utf16 = offset_ == 0 && (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF"));
-    fail("{}: not UTF-8 at byte {} of the text; convert it first (iconv -f {} -t UTF-8)", path_, offset_ + bad,
-         utf16 ? "UTF-16" : "ENCODING");
+    fail("{}: not UTF-8 at byte {} of the text; convert it first (iconv -f ENCODING -t UTF-8)", path_, offset_ + bad);
   }
 
   // Line breaks before a document are not part of it.

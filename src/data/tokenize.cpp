@@ -306,7 +306,7 @@ std::string to_string(const TokenizeSummary& summary) {
   if (summary.val.documents > 0) text += fmt::format("; validation: {}", to_string(summary.val));
   if (summary.empty_documents > 0) text += fmt::format("; {} empty documents skipped", summary.empty_documents);
   text += to_string(summary.text);
-  if (summary.left_out > 0) text += fmt::format("; {} entries of directories not read", summary.left_out);
+  if (summary.left_out > 0) text += fmt::format("; {} files or other entries not read", summary.left_out);
   const double bytes = static_cast<double>(summary.train.bytes + summary.val.bytes);
   return text + fmt::format("; {:.1f} s ({:.2f} MB/s)", summary.seconds, bytes / 1e6 / std::max(summary.seconds, 1e-9));
 }

@@ -54,7 +54,7 @@ struct TokenizeSummary {
   TokenizeSide val;
   int64_t empty_documents = 0;  ///< skipped
   TextCounts text;              ///< what reading left out or replaced; only the final result has all of it
-  int64_t left_out = 0;         ///< entries of directories that were not read; a warning named each of them
+  int64_t left_out = 0;         ///< files and other entries that were not read; a warning named each of them
   double seconds = 0;
 };
 

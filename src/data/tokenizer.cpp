@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "core/git_lfs.h"
 #include "core/mapped_file.h"
 #include "data/bpe/bpe_tokenizer.h"
 #include "data/sentencepiece_tokenizer.h"
@@ -18,7 +19,9 @@ constexpr uint64_t max_file_bytes = uint64_t{1} << 28;  // real ones have a few 
 std::string read_tokenizer_file(const std::string& path) {
   const MappedFile file(path);
   require(file.size() <= max_file_bytes, "{} has {} bytes: too large for a tokenizer", path, file.size());
-  return {reinterpret_cast<const char*>(file.data()), file.size()};
+  std::string bytes(reinterpret_cast<const char*>(file.data()), file.size());
+  refuse_lfs_pointer(bytes, path);
+  return bytes;
 }
 
 /// A tokenizer.json begins with an object. No SentencePiece model begins so: its first byte, a newline, is followed by

@@ -36,7 +36,7 @@ struct TokenizerTrainingSummary {
   bool every_line = true;      ///< whether the sample is all of the text
   int64_t vocab_size = 0;
   TextCounts text;       ///< what reading left out or replaced
-  int64_t left_out = 0;  ///< entries of directories that were not read, each named in a warning
+  int64_t left_out = 0;  ///< files and other entries that were not read, each named in a warning
   double seconds = 0;
 };
 

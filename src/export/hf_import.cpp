@@ -40,6 +40,12 @@ void require_model_directory(const std::string& directory) {
       "import reads a directory of Hugging Face with config.json and model.safetensors, or with shards and "
       "model.safetensors.index.json";
   require(fs::is_directory(directory), "{} is no directory: {}", directory, wanted);
+  // The directories of Hugging Face's cache hold links to files that may be gone.
+  for (const char* name : {"config.json", "model.safetensors", "model.safetensors.index.json"}) {
+    const fs::path path = fs::path(directory) / name;
+    if (fs::is_symlink(path) && !fs::exists(path))
+      fail("{} is a link to {}, which is not there", path.string(), fs::read_symlink(path).string());
+  }
   require(fs::exists(fs::path(directory) / "config.json"), "{} has no config.json: {}", directory, wanted);
   if (TensorSource::exists(directory, "model")) return;
   for (const char* pickled : {"pytorch_model.bin", "pytorch_model.bin.index.json"})
@@ -76,7 +82,7 @@ std::unique_ptr<const Tokenizer> find_tokenizer(const std::string& directory, Im
   std::vector<std::string> reasons;
   for (const char* name : {sentencepiece_file, tokenizer_json_file}) {
     const std::string path = (fs::path(directory) / name).string();
-    if (!fs::exists(path)) continue;
+    if (!fs::exists(fs::symlink_status(path))) continue;  // a link to nothing is a reason too
     try {
       return Tokenizer::load(path);
     } catch (const Error& e) {

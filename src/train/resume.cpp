@@ -62,6 +62,7 @@ void check_data(const RunSetting& run, const Checkpoint& checkpoint, const Resum
   if (saved.sequence_length == 0)
     return run.say(
         fmt::format("{} does not record what its training data held; it is taken to be the same", checkpoint.path()));
+  if (const std::string remark = validation_difference(saved, run.data); !remark.empty()) run.say(remark);
   std::string text;
   for (const std::string& d : data_differences(saved, run.data)) text += "; " + d;
   if (text.empty()) return;

@@ -28,7 +28,7 @@ struct RunStart {
 /// What a run brings along.
 struct RunSetting {
   const Config& config;
-  const DataState& data;                        ///< what its training data holds
+  const DataState& data;                        ///< what its training and validation data hold
   const NamedFiles& tokenizer;                  ///< the files of the one that its configuration names; empty = none
   std::string directory;                        ///< of the run
   std::string checkpoints;                      ///< directory of its checkpoints

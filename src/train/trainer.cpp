@@ -84,12 +84,13 @@ void Trainer::open_data() {
   if (!config_.data.chat_template.empty()) load_template(config_.data.chat_template);  // throws what is wrong with it
   check_config(config_);
   train_data_ = std::make_unique<DataFeed>(config_.data.train, config_);
-  data_ = data_state(config_.data.train, train_data_->sampler());
+  if (config_.train.eval_every > 0) {
+    require(!config_.data.val.empty(), "train.eval_every is {}, but data.val is empty", config_.train.eval_every);
+    val_data_ = std::make_unique<DataFeed>(config_.data.val, config_);
+  }
+  data_ = data_state(config_.data, train_data_->sampler(), val_data_ ? &val_data_->sampler() : nullptr);
   // Several hosts may have different files under the same path.
-  require_agreement(grid_.control(), "training data", to_text(data_));
-  if (config_.train.eval_every == 0) return;
-  require(!config_.data.val.empty(), "train.eval_every is {}, but data.val is empty", config_.train.eval_every);
-  val_data_ = std::make_unique<DataFeed>(config_.data.val, config_);
+  require_agreement(grid_.control(), "training data and validation data", to_text(data_));
 }
 
 /// All ranks check together, so that no rank allocates before every rank has looked at what is free.

@@ -93,7 +93,7 @@ class Trainer {
   std::vector<int32_t> text_bytes_;  ///< by id (data/text_bytes.h); empty = no tokenizer
   std::unique_ptr<DataFeed> train_data_;
   std::unique_ptr<DataFeed> val_data_;
-  DataState data_;            ///< what train_data_ holds
+  DataState data_;            ///< what train_data_ and val_data_ hold
   size_t planned_bytes_ = 0;  ///< memory of this rank
   std::unique_ptr<Session> session_;
   std::unique_ptr<StepRunner> runner_;

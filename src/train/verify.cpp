@@ -196,6 +196,7 @@ class Replay {
   void compare_gradients();
   void compare_term_gradients();
   void compare_trajectory();
+  void compare_gradient_norms(const std::vector<double>& norms);
   void compare_final_parameters();
 
   const ReferenceCase& reference_;
@@ -306,8 +307,19 @@ void Replay::compare_trajectory() {
   compare("traj.loss", "traj.loss", {steps}, loss, tolerance_.output);
   compare("traj.ce", "traj.ce", {steps}, ce, tolerance_.output);
   compare("traj.lr", "traj.lr", {steps}, lr, 1e-6);
-  compare("traj.grad_norm", "traj.grad_norm", {steps}, grad_norm, tolerance_.gradient_norm);
+  compare_gradient_norms(grad_norm);
   compare_final_parameters();
+}
+
+/// `norms` are those of the steps. The first is of the stored weights, so it is held like an output. The later ones are
+/// of weights that have been updated.
+void Replay::compare_gradient_norms(const std::vector<double>& norms) {
+  const std::string tensor = "traj.grad_norm";
+  const std::vector<double> stored = reference_.values(tensor, {static_cast<int64_t>(norms.size())});
+  const auto later = [](const std::vector<double>& all) { return std::vector<double>(all.begin() + 1, all.end()); };
+  comparison_.add("traj.grad_norm before any update", tensor, {norms.front()}, {stored.front()}, tolerance_.output);
+  if (norms.size() > 1)
+    comparison_.add("traj.grad_norm after updates", tensor, later(norms), later(stored), tolerance_.gradient_norm);
 }
 
 void Replay::compare_final_parameters() {

@@ -18,9 +18,9 @@ namespace strand {
 struct VerifyTolerance {
   enum class Measure : uint8_t { each_tensor, whole_group };
   Measure measure = Measure::each_tensor;
-  double output = 0;         ///< out.*, traj.{loss, ce, lr}
+  double output = 0;         ///< out.*, traj.{loss, ce}, and the first of traj.grad_norm, before any update
   double gradient = 0;       ///< grad.*, termgrad.*
-  double gradient_norm = 0;  ///< traj.grad_norm
+  double gradient_norm = 0;  ///< traj.grad_norm after the first update
   double movement = 0;       ///< traj.param.*
   double selection = 0;      ///< share of choices that may differ
 

@@ -61,6 +61,8 @@ TEST_CASE("Types that this program does not compute with are listed, known by si
 TEST_CASE("Lengths that lie are refused before anything is allocated") {
   CHECK_THAT(refusal(""), Contains("here.st") && Contains("too few"));
   CHECK_THAT(refusal("1234567"), Contains("too few"));
+  CHECK_THAT(refusal("version https://git-lfs.github.com/spec/v1\noid sha256:9e556afd\nsize 499723\n"),
+             Contains("here.st") && Contains("pointer of Git LFS") && Contains("git lfs pull"));
   std::string lying = one_tensor("[2]", "[0,8]", 8);
   lying[7] = 0x10;  // a header of 2^60 bytes and some
   CHECK_THAT(refusal(lying), Contains("limit"));

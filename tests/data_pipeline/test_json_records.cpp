@@ -30,7 +30,11 @@ TEST_CASE("bad lines of a .jsonl are named") {
   check("{\"text\":\"\\u12g4\"}", {"a.jsonl", "line 3", "hexadecimal", "byte 13"});
   check("{\"b\":,\"text\":\"a\"}", {"a.jsonl", "line 3", "a value"});
   check("{\"b\":\"cut", {"a.jsonl", "line 3", "breaks off"});
-  check("[\"text\"]", {"a.jsonl", "line 3", "array"});
+  check("[\"text\"]", {"a.jsonl", "line 3", "array", "jq -c '.[]'"});
+  check("{", {"a.jsonl", "line 3", "one object a line", "jq -c ."});  // how an object over several lines begins
+  check("{\"text\":", {"a.jsonl", "line 3", "a value was expected"});
+  check(std::string(3, '\0'), {"a.jsonl", "line 3", "a control character"});  // as a crash leaves them
+  check("{\"text\":\"a\",\"text\":[1]}", {"a.jsonl", "line 3", "an array"});
   check(std::string(100000, '['), {"a.jsonl", "line 3", "JSON"});
 }
 
@@ -49,6 +53,18 @@ TEST_CASE("values that nobody reads are passed over, whatever they are") {
     CHECK(read("\"a\": 1, \"\\ud800\" : " + value) == Texts{"first", "second"});
   }
   CHECK(read("\"deep\":" + std::string(100000, '[') + std::string(100000, ']')) == Texts{"first", "second"});
+}
+
+// As in Python's json and in nlohmann's library.
+TEST_CASE("of several values of the key the last one counts") {
+  for (const std::string line :
+       {R"({"text":"a","text":"last"})", R"({"text":null,"text":"last"})",
+        R"({"text":[{"text":"b"}],"x":1,"te\u0078t":"last"})", R"({"text":"\ud800","text":"last"})"}) {
+    INFO(line);
+    const RecordText record = record_text(line, "text");
+    CHECK(record.text == "last");
+    CHECK(record.replaced == 0);
+  }
 }
 
 TEST_CASE("escapes of the text are decoded, and lone surrogates become U+FFFD and are counted") {

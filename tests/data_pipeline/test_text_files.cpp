@@ -55,6 +55,23 @@ TEST_CASE("links are followed, each directory once") {
   CHECK(list_text_files({dir / "input"}).paths.size() == 4);
 }
 
+TEST_CASE("a file that is met again, by a link or as an input, is read once and named") {
+  const TemporaryDirectory dir;
+  write_file(dir / "d/a.txt", "x");
+  write_file(dir / "d/same words.txt", "x");
+  fs::create_symlink("a.txt", dir / "d/b.txt");
+  fs::create_hard_link(dir / "d/a.txt", dir / "d/c.txt");
+  const std::string same = ": the same file as " + (dir / "d/a.txt");
+  TextFiles files = list_text_files({dir / "d"});
+  CHECK(files.paths == Texts{dir / "d/a.txt", dir / "d/same words.txt"});
+  CHECK(files.left_out == Texts{dir / "d/b.txt" + same, dir / "d/c.txt" + same});
+
+  files = list_text_files({dir / "d/a.txt", dir / "d/../d/a.txt", dir / "d", dir / "d"});
+  CHECK(files.paths == Texts{dir / "d/a.txt", dir / "d/same words.txt"});
+  CHECK(files.left_out == Texts{dir / "d/../d/a.txt" + same, dir / "d/a.txt" + same, dir / "d/b.txt" + same,
+                                dir / "d/c.txt" + same, dir / "d: the same directory as " + (dir / "d")});
+}
+
 TEST_CASE("a link to nothing or to itself is an error that names it") {
   const TemporaryDirectory dir;
   write_file(dir / "d/a.txt", "x");

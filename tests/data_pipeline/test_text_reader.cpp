@@ -97,7 +97,7 @@ TEST_CASE("zero bytes behind a gzip member are passed over") {
   write_file(dir / "a.txt.gz", gzip("one ") + std::string(3, '\0') + gzip("two") + zeros);
   CHECK(texts(dir / "a.txt.gz") == Texts{"one two"});
   write_file(dir / "a.txt.gz", gzip("one ") + std::string(3, '\0') + "x");
-  check_error([&] { texts(dir / "a.txt.gz"); }, {"a.txt.gz", "breaks off"});
+  check_error([&] { texts(dir / "a.txt.gz"); }, {"a.txt.gz", "something else follows"});
   write_file(dir / "a.txt.gz", zeros);
   check_error([&] { texts(dir / "a.txt.gz"); }, {"a.txt.gz", "bad gzip data"});
 }
@@ -152,11 +152,17 @@ TEST_CASE("damaged and mislabelled compressed files are refused") {
   write_file(dir / "a.txt.gz", bytes);
   check_error([&] { texts(dir / "a.txt.gz"); }, {"a.txt.gz", "bad gzip data"});
   write_file(dir / "b.txt.gz", gzip("text") + "garbage after the member");
-  check_error([&] { texts(dir / "b.txt.gz"); }, {"b.txt.gz", "bad gzip data"});
+  const std::string end_of_member = "byte " + std::to_string(gzip("text").size());
+  check_error([&] { texts(dir / "b.txt.gz"); }, {"b.txt.gz", "bad gzip data", end_of_member, "something else follows"});
+  write_file(dir / "b.txt.gz", gzip("text") + "\n");  // one byte, which could not even be judged as a header
+  check_error([&] { texts(dir / "b.txt.gz"); }, {"b.txt.gz", "bad gzip data", end_of_member, "something else follows"});
+  write_file(dir / "b.txt.zst", zstd("text") + "garbage after the frame");
+  check_error([&] { texts(dir / "b.txt.zst"); },
+              {"b.txt.zst", "bad zstd data", "byte " + std::to_string(zstd("text").size()), "something else follows"});
   write_file(dir / "c.txt.gz", "plain text under the wrong name");
-  check_error([&] { texts(dir / "c.txt.gz"); }, {"c.txt.gz", "bad gzip data"});
+  check_error([&] { texts(dir / "c.txt.gz"); }, {"c.txt.gz", "bad gzip data", "no gzip file"});
   write_file(dir / "d.txt.zst", "plain text under the wrong name");
-  check_error([&] { texts(dir / "d.txt.zst"); }, {"d.txt.zst", "bad zstd data"});
+  check_error([&] { texts(dir / "d.txt.zst"); }, {"d.txt.zst", "bad zstd data", "no zstd file"});
 }
 
 namespace {
@@ -212,11 +218,13 @@ TEST_CASE("a .txt is split into documents at blank lines, lines or a token") {
 
   CHECK(split(dir, "lines", "one\n\n two\r\n \t\nthree") == Texts{"one", " two", "three"});
   CHECK(split(dir, "lines", "\n\n").empty());
+  CHECK(split(dir, "lines", "one\n\f\n\v \f\ntwo\f") == Texts{"one", "two\f"});
 
   CHECK(split(dir, "blank-lines", "a\nb\n\nc\n") == Texts{"a\nb", "c"});
   CHECK(split(dir, "blank-lines", "\n\r\na\r\n \t\r\n\r\n\r\nb\nc\n\n\n") == Texts{"a", "b\nc"});
   CHECK(split(dir, "blank-lines", "a\n  b\n\n  c") == Texts{"a\n  b", "  c"});
   CHECK(split(dir, "blank-lines", "a") == Texts{"a"});
+  CHECK(split(dir, "blank-lines", "\f\n\na\n\f\nb\n\n\f") == Texts{"a", "b"});
 
   CHECK(split(dir, "<|end|>", "a\n<|end|>\nb\n\n<|end|>c<|end|>") == Texts{"a", "b\n", "c"});
   CHECK(split(dir, "<|end|>", "<|end|>\r\na\r\n<|end|>\n\n<|end|>\n") == Texts{"a"});
@@ -346,6 +354,46 @@ TEST_CASE("text that is not UTF-8 is refused with its place") {
   check_error([&] { texts(dir / "a.jsonl"); }, {"a.jsonl", "line 2", "UTF-8", "byte 9"});
   write_file(dir / "utf16.txt", std::string("\xFF\xFEt\0e\0", 6));
   check_error([&] { texts(dir / "utf16.txt"); }, {"utf16.txt", "UTF-8", "UTF-16"});
+}
+
+TEST_CASE("a file that is no text is refused as what it is, not as bad text or bad records") {
+  const TemporaryDirectory dir;
+  const std::string record = "{\"text\":\"ok\"}\n";
+  const auto check = [&](const std::string& bytes, const std::string& name) {
+    INFO(name);
+    for (const std::string file : {"a.txt", "a.jsonl"}) {
+      write_file(dir / file, bytes);
+      check_error([&] { texts(dir / file, {.skip_bad_records = 10}); }, {file, name});
+      write_file(dir / (file + ".gz"), gzip(bytes));
+      check_error([&] { texts(dir / (file + ".gz")); }, {file + ".gz", name});
+    }
+  };
+  // Each unit with its low byte first, and with its high byte first; with a byte-order mark and without.
+  const auto widened = [&](size_t unit, bool low_first) {
+    std::string bytes;
+    for (const char c : record) {
+      const std::string zeros(unit - 1, '\0');
+      bytes += low_first ? c + zeros : zeros + c;
+    }
+    return bytes;
+  };
+  check("\xFF\xFE" + widened(2, true), "UTF-16");
+  check("\xFE\xFF" + widened(2, false), "UTF-16");
+  check(widened(2, true), "UTF-16LE");
+  check(widened(2, false), "UTF-16BE");
+  check(std::string("\xFF\xFE\0\0", 4) + widened(4, true), "UTF-32");
+  check(std::string("\0\0\xFE\xFF", 4) + widened(4, false), "UTF-32");
+  check(gzip(record), "gzip");
+  check(zstd(record), "zstd");
+  check(std::string("\xFD\x37zXZ\0\0\x04", 8), "xz");
+
+  // Git LFS puts its pointers under the names of the files.
+  for (const std::string file : {"a.txt", "a.jsonl", "a.txt.gz", "a.jsonl.zst"}) {
+    write_file(dir / file, "version https://git-lfs.github.com/spec/v1\noid sha256:9e556afd\nsize 499723\n");
+    check_error([&] { texts(dir / file); }, {file, "pointer of Git LFS", "git lfs pull"});
+  }
+  write_file(dir / "a.txt", "version https://git-lfs.github.com/spec/v2 is not yet there\n");
+  CHECK(texts(dir / "a.txt").size() == 1);
 }
 
 TEST_CASE("UTF-8 is what the Unicode standard says") {

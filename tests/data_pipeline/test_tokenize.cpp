@@ -223,7 +223,7 @@ TEST_CASE("the summary says what was left out and replaced") {
   CHECK(summary.train.documents == 2);
   CHECK_THAT(to_string(summary), Catch::Contains("2 documents") && Catch::Contains("1 bad records skipped") &&
                                      Catch::Contains("1 lone surrogates replaced by U+FFFD") &&
-                                     Catch::Contains("2 entries of directories not read"));
+                                     Catch::Contains("2 files or other entries not read"));
 }
 
 TEST_CASE("BOS and EOS can be left out") {

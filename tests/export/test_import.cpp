@@ -129,7 +129,8 @@ TEST_CASE("Tensors that do not fit are named") {
   }
   SECTION("with two names") {
     foreign.edit_tensors([](auto& t) {
-      t.push_back(tensor_of<float>("model.layers.1.mlp.experts.down_proj", {1}, {1}));  // the experts are there stacked and one by one
+      t.push_back(tensor_of<float>("model.layers.1.mlp.experts.down_proj", {1},
+                                   {1}));  // the experts are there stacked and one by one
     });
     CHECK_THAT(foreign.refusal(), Contains("model.layers.1.mlp.experts.down_proj"));
   }
@@ -279,8 +280,14 @@ TEST_CASE("What is no directory of a model is refused with what an import reads"
   CHECK_THAT(refusal("Qwen/Qwen3-30B-A3B"), Contains("Qwen/Qwen3-30B-A3B is no directory") && Contains("safetensors"));
   fs::create_directories(dir / "empty");
   CHECK_THAT(refusal(dir / "empty"), Contains("has no config.json") && Contains("model.safetensors"));
+  fs::create_symlink("../blobs/9e55", dir / "empty/config.json");
+  CHECK_THAT(refusal(dir / "empty"), Contains("config.json is a link to ../blobs/9e55, which is not there"));
+  fs::remove(dir / "empty/config.json");
   put(dir / "empty/config.json", "{}");
   CHECK_THAT(refusal(dir / "empty"), Contains("has no weights"));
+  fs::create_symlink("../blobs/9e56", dir / "empty/model.safetensors");
+  CHECK_THAT(refusal(dir / "empty"), Contains("model.safetensors is a link to ../blobs/9e56, which is not there"));
+  fs::remove(dir / "empty/model.safetensors");
   CHECK_THAT(refusal(dir / "empty/config.json"), Contains("config.json is no directory"));
   put(dir / "empty/pytorch_model.bin.index.json", "{}");
   CHECK_THAT(refusal(dir / "empty"), Contains("pytorch_model.bin.index.json") && Contains("save_pretrained"));

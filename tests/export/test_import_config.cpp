@@ -145,6 +145,11 @@ TEST_CASE("A tokenizer.model that is not SentencePiece is left out with a warnin
     CHECK_FALSE(summary.has_tokenizer);
     CHECK(count_of(summary.warnings, "tokenizer.model") == 1);
     CHECK(Checkpoint(summary.checkpoint).tokenizer().empty());
+    CHECK(count_of(summary.warnings, "git lfs pull") == (what == "a pointer of Git LFS"));
     CHECK(numbers(Checkpoint(summary.checkpoint).model(), "norm.weight") == foreign.ours("norm.weight"));
   }
+  fs::remove(foreign.dir / "hf/tokenizer.model");
+  fs::create_symlink("gone", foreign.dir / "hf/tokenizer.model");
+  const hf::ImportSummary summary = hf::import_model(foreign.dir / "hf", foreign.dir / "a link to nothing");
+  CHECK(count_of(summary.warnings, "tokenizer.model: No such file") == 1);
 }

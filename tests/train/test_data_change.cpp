@@ -79,6 +79,30 @@ TEST_CASE("A file that changed under its path is refused on resume, or accepted 
   run.complete();
 }
 
+TEST_CASE("A validation file that changed under its path is said on resume, and the run goes on") {
+  Config c = smallest_config();
+  c.data.val = {{.path = "val.bin", .format = "raw_u16"}};
+  c.train.eval_every = 2;
+  c.train.eval_batches = 1;
+  DrivenRun run(c);
+  const std::string val = run.directory() + "/val.bin";
+  fs::copy_file(run.directory() + "/tokens.bin", val);
+  run.complete();
+  run.config().train.steps = 6;
+  Ended ended = run.train();
+  INFO(ended.errors);
+  CHECK(ended.status == 0);
+  CHECK_THAT(ended.errors, !Contains("validation data"));
+  set_id(val, 50, 1);
+  set_id(val, 51, 2);
+  run.config().train.steps = 8;
+  ended = run.train();
+  INFO(ended.errors);
+  CHECK(ended.status == 0);
+  CHECK_THAT(ended.errors, Contains("the validation data is not what it was; data.val[0]: 97 ids of u16"));
+  CHECK(run.steps().back() == 8);
+}
+
 TEST_CASE("A moved file is the same data; another sequence length is not") {
   DrivenRun run(smallest_config());
   run.complete();

@@ -19,7 +19,16 @@ TEST_CASE("Data is the same while contents, ratios of weights and the sequence l
   now.sources[1].weight = 6.0;
   CHECK(data_differences(saved, now).empty());
   now.sources[1].weight = 5.0;
-  CHECK(data_differences(saved, now).size() == 2);
+  REQUIRE(data_differences(saved, now).size() == 2);
+  CHECK(data_differences(saved, now)[0] == "data.train[0]: weight 1 of 4 in all became 2 of 7");
+  // 0.1 * (1 + 6) and 1 * (0.1 + 0.6) are not the same number of double precision.
+  DataState tenths = saved, ones = saved;
+  tenths.sources[0].weight = 0.1;
+  tenths.sources[1].weight = 0.6;
+  ones.sources[1].weight = 6.0;
+  REQUIRE(0.1 * 7.0 != 1.0 * (0.1 + 0.6));
+  CHECK(data_differences(tenths, ones).empty());
+  CHECK(data_differences(ones, tenths).empty());
   now = saved;
   now.sources[1].fingerprint = "50 ids of u16, XXH3 c";
   REQUIRE(data_differences(saved, now).size() == 1);
@@ -35,6 +44,21 @@ TEST_CASE("Data is the same while contents, ratios of weights and the sequence l
   now.sequence_length = 4;
   REQUIRE(data_differences(saved, now).size() == 1);
   CHECK(data_differences(saved, now)[0] == "data.sequence_length: 8 became 4");
+}
+
+TEST_CASE("Other validation data is said, and is no other training data") {
+  DataState saved = two_sources();
+  saved.validation = {"a", "b"};
+  DataState now = saved;
+  CHECK(validation_difference(saved, now).empty());
+  now.validation[1] = "c";
+  CHECK_THAT(validation_difference(saved, now), Contains("data.val[1]: b became c") && !Contains("data.val[0]"));
+  CHECK(data_differences(saved, now).empty());
+  now.validation.pop_back();
+  CHECK_THAT(validation_difference(saved, now), Contains("data.val: 2 sources became 1"));
+  now.validation.clear();  // a run without validation, and a checkpoint of before validation data was recorded
+  CHECK(validation_difference(saved, now).empty());
+  CHECK(validation_difference(now, saved).empty());
 }
 
 Config cosine(int64_t steps) {

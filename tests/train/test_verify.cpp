@@ -107,6 +107,7 @@ TEST_CASE("A changed token, term, trajectory or final weight fails on every back
        },
        false},
       {"the learning rate", [](EditableFile& f) { f.at("traj.lr").values<float>()[2] *= 1.0001f; }, true},
+      {"the first gradient norm", [](EditableFile& f) { f.at("traj.grad_norm").values<float>()[0] *= 1.08f; }, true},
       {"the last loss", [](EditableFile& f) { f.at("traj.loss").values<float>()[4] *= 1.2f; }, true},
       {"a final weight", [](EditableFile& f) { f.at("traj.param.norm.weight").values<float>()[0] += 0.01f; }, false},
       {"another schedule", [](EditableFile& f) { f.edit_config("\"warmup_steps\": 2", "\"warmup_steps\": 3"); }, true},
