@@ -41,10 +41,12 @@ std::optional<int64_t> step_of_name(const std::string& name) {
   return checkpoint_name(step) == name ? std::optional(step) : std::nullopt;
 }
 
-bool is_leftover(const std::string& name) {
-  constexpr size_t dot = 1, suffix = 4;
-  if (name.size() <= dot + suffix || name.front() != '.' || !name.ends_with(".tmp")) return false;
-  return step_of_name(name.substr(dot, name.size() - dot - suffix)).has_value();
+/// A signal's handler puts ".tmp" after a name that it is removing (core/temporary_path.cpp).
+bool is_leftover(std::string name) {
+  constexpr std::string_view suffix = ".tmp";
+  if (!name.starts_with('.') || !name.ends_with(suffix)) return false;
+  while (name.ends_with(suffix)) name.resize(name.size() - suffix.size());
+  return !name.empty() && step_of_name(name.substr(1)).has_value();
 }
 
 std::vector<std::string> names_in(const std::string& directory) {

@@ -102,6 +102,9 @@ void add_conversations(const Arguments& a, const Inputs& inputs, const OpenModel
 Task task_of(const Arguments& a, const Inputs& inputs, const OpenModel& model) {
   Task task{{}, a.stop_ids, a.stops};
   const Tokenizer& tokenizer = model.tokenizer();
+  for (const int32_t id : a.stop_ids)
+    require(id < tokenizer.vocab_size(), "--stop-id {}: the tokenizer has the ids 0 to {}, and no other is drawn", id,
+            tokenizer.vocab_size() - 1);
   if (!a.ignore_eos) {
     add_id(task.stop_ids, tokenizer.eos_id());
     const Checkpoint& checkpoint = model.checkpoint();

@@ -12,10 +12,12 @@
 #include <climits>
 #include <csignal>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 
 #include "core/error.h"
+#include "core/remove_temporary_paths.h"
 
 namespace strand {
 
@@ -23,6 +25,7 @@ namespace {
 constexpr size_t most_paths = 128;
 constexpr int deepest_directory = 8;
 constexpr int attempts = 100;  // another thread may still be creating files in it
+constexpr char removed_suffix[] = ".tmp";
 
 enum State : int { unused, changing, in_use };
 
@@ -77,10 +80,25 @@ void remove_at(int parent, const char* name, int depth) {
   }
 }
 
-extern "C" void remove_and_end(int signal) {
+/// A directory first gets a name of its own (`path` and ".tmp"). Another thread may be about to give it its final name:
+/// then either that rename comes first and nothing is removed, or it fails.
+void remove_path(const char* path) {
+  if (unlink(path) == 0 || (errno != EISDIR && errno != EPERM)) return;
+  std::array<char, PATH_MAX + sizeof(removed_suffix)> doomed;
+  const size_t length = std::strlen(path);
+  std::memcpy(doomed.data(), path, length);
+  std::memcpy(doomed.data() + length, removed_suffix, sizeof(removed_suffix));
+  if (rename(path, doomed.data()) == 0) remove_at(AT_FDCWD, doomed.data(), 0);
+}
+
+void remove_all() noexcept {
   for (Slot& slot : slots) {
-    if (slot.state == in_use) remove_at(AT_FDCWD, slot.path.data(), 0);
+    if (slot.state == in_use) remove_path(slot.path.data());
   }
+}
+
+extern "C" void remove_and_end(int signal) {
+  remove_all();
   // The signal is raised again with its default action, so that a process that waits for this one learns which signal
   // ended it.
   struct sigaction action {};
@@ -143,6 +161,10 @@ TemporaryPath::TemporaryPath(const std::string& path) {
 
 TemporaryPath::~TemporaryPath() {
   slots[slot_].state = unused;
+}
+
+void remove_temporary_paths() noexcept {
+  remove_all();
 }
 
 }  // namespace strand

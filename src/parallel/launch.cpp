@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
+#include <vector>
 
 #include "core/cores.h"
 #include "core/error.h"
@@ -45,9 +47,18 @@ constexpr Family open_mpi{"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZ
 constexpr Family pmix{"a PMIx launcher", "PMIX_RANK", nullptr};
 constexpr Family pmi{"a PMI launcher (MPICH's mpiexec)", "PMI_RANK", "PMI_SIZE"};
 constexpr Family others[] = {{"MVAPICH2's launcher", "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"},
+                             {"mpirun_rsh", "MPIRUN_RANK", "MPIRUN_NPROCS"},
                              {"jsrun", "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_SIZE"},
-                             {"aprun", "ALPS_APP_PE", nullptr}};
-constexpr Family torchrun{"torchrun", "RANK", "WORLD_SIZE"};  // where TORCHELASTIC_RUN_ID says that it is
+                             {"aprun", "ALPS_APP_PE", nullptr},
+                             {"Flux", "FLUX_TASK_RANK", "FLUX_JOB_SIZE"},
+                             {"Cray's PALS", "PALS_RANKID", nullptr},
+                             {"Horovod's launcher", "HOROVOD_RANK", "HOROVOD_SIZE"},
+                             {"HTCondor", "_CONDOR_PROCNO", "_CONDOR_NPROCS"},
+                             // Hydra counts the processes of the host here, where the variables of PMI were taken away.
+                             {"Hydra (MPICH's mpiexec)", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"}};
+/// Of torchrun, DeepSpeed and others. The names alone may mean anything, so another variable of theirs has to be there.
+constexpr Family pytorch{"a launcher of PyTorch", "RANK", "WORLD_SIZE"};
+constexpr const char* marks_of_pytorch[] = {"TORCHELASTIC_RUN_ID", "MASTER_ADDR"};
 
 using Variables = std::function<const char*(const char*)>;
 
@@ -83,32 +94,59 @@ Launcher launcher_of(const Variables& variable, const Family& f) {
       launcher.said, launcher.name, launcher.size > 0 ? std::to_string(launcher.size) : "several");
 }
 #endif
+
+/// Slurm's srun hands the variables of PMIx or PMI on, and says itself how many tasks there are (0 = none said).
+Launcher with_tasks_of_slurm(Launcher launcher, int tasks) {
+  if (tasks == 0) return launcher;
+  launcher.name = "srun";
+  if (launcher.size == 0) {
+    launcher.size = tasks;
+    launcher.said += fmt::format(" SLURM_STEP_NUM_TASKS={}", tasks);
+  }
+  return launcher;
+}
+
+/// What each launcher says whose variables are there. A job's own launcher hands its variables on to the one that runs
+/// in it, so the order matters. Open MPI sets the variables of PMIx too.
+std::vector<Launcher> launchers_of(const Variables& variable, int tasks) {
+  std::vector<Launcher> found;
+  if (is_present(variable, open_mpi))
+    found.push_back(launcher_of(variable, open_mpi));
+  else if (is_present(variable, pmix))
+    found.push_back(with_tasks_of_slurm(launcher_of(variable, pmix), tasks));
+  if (is_present(variable, pmi)) found.push_back(with_tasks_of_slurm(launcher_of(variable, pmi), tasks));
+  for (const Family& family : others)
+    if (is_present(variable, family)) found.push_back(launcher_of(variable, family));
+  const bool of_pytorch = std::any_of(std::begin(marks_of_pytorch), std::end(marks_of_pytorch),
+                                      [&](const char* mark) { return variable(mark) != nullptr; });
+  if (of_pytorch && is_present(variable, pytorch)) found.push_back(launcher_of(variable, pytorch));
+  return found;
+}
+
+/// The first one; but where it says that this process is alone, one that knows of several.
+Launcher most_of(const std::vector<Launcher>& found) {
+  const auto of_several =
+      std::find_if(found.begin(), found.end(), [](const Launcher& launcher) { return launcher.size > 1; });
+  return found.front().alone() && of_several != found.end() ? *of_several : found.front();
+}
 }  // namespace
 
 Launcher Launcher::of(const std::function<const char*(const char*)>& variable) {
   const int tasks = number(variable, "SLURM_STEP_NUM_TASKS", 0);
-  // A job's own launcher hands its variables on to the one that runs in it, so the order matters.
-  if (is_present(variable, open_mpi)) return launcher_of(variable, open_mpi);
-  for (const Family& family : {pmix, pmi}) {
-    if (!is_present(variable, family)) continue;
-    Launcher launcher = launcher_of(variable, family);
-    if (tasks == 0) return launcher;
-    launcher.name = "srun";
-    if (launcher.size == 0) {
-      launcher.size = tasks;
-      launcher.said += fmt::format(" SLURM_STEP_NUM_TASKS={}", tasks);
-    }
-    return launcher;
+  const std::vector<Launcher> found = launchers_of(variable, tasks);
+  if (found.empty()) {
+    require(tasks <= 1,
+            "Slurm started {} tasks that know nothing of each other: use `srun --mpi=pmix` (`srun --mpi=list` shows "
+            "what there is)",
+            tasks);
+    return {};
   }
-  for (const Family& family : others)
-    if (is_present(variable, family)) return launcher_of(variable, family);
-  if (variable("TORCHELASTIC_RUN_ID") != nullptr && is_present(variable, torchrun))
-    return launcher_of(variable, torchrun);
-  require(tasks <= 1,
-          "Slurm started {} tasks that know nothing of each other: use `srun --mpi=pmix` (`srun --mpi=list` shows what "
-          "there is)",
-          tasks);
-  return {};
+  Launcher launcher = most_of(found);
+  require(launcher.size == 0 || launcher.rank < launcher.size,
+          "{} in the environment: processes of {} are counted from 0, so there is no process {}; unset what is left of "
+          "a launcher",
+          launcher.said, launcher.size, launcher.rank);
+  return launcher;
 }
 
 void Launcher::require_agreement(int mpi_rank, int mpi_size) const {

@@ -9,7 +9,7 @@
 #include <filesystem>
 
 #include "core/error.h"
-#include "core/log.h"
+#include "core/file_io.h"
 
 namespace strand {
 
@@ -99,7 +99,7 @@ std::string tf_record(std::string_view payload) {
 
 EventFile::EventFile(const std::string& directory, int64_t first_step) {
   make_directories(directory);
-  file_ = std::make_unique<AppendFile>(new_path(directory));
+  file_ = std::make_unique<DiagnosticFile>(new_path(directory));
   event(0, bytes_field(event_proto::file_version, "brain.Event:2"));
   event(first_step,
         bytes_field(event_proto::session_log, varint_field(session_log_proto::status, session_log_proto::start)));
@@ -107,11 +107,7 @@ EventFile::EventFile(const std::string& directory, int64_t first_step) {
 }
 
 EventFile::~EventFile() {
-  try {
-    flush();
-  } catch (const Error& e) {
-    log_warning(e.what());
-  }
+  flush();
 }
 
 void EventFile::event(int64_t step, std::string_view what) {
@@ -135,6 +131,11 @@ void EventFile::flush() {
 void EventFile::sync() {
   flush();
   file_->sync();
+}
+
+void EventFile::finish() {
+  flush();
+  file_->finish();
 }
 
 }  // namespace strand

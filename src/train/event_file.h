@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/file_io.h"
+#include "train/diagnostic_file.h"
 
 namespace strand {
 
@@ -22,21 +22,23 @@ class EventFile {
   /// A new file `events.out.tfevents.<seconds>.<host>.<pid>.<n>` in `directory` (created when missing). What earlier
   /// files there say of steps from `first_step` on is superseded: TensorBoard drops it.
   EventFile(const std::string& directory, int64_t first_step);
-  /// Flushes. A failure is not reported, as a destructor cannot throw.
+  /// Flushes.
   ~EventFile();
 
   /// NaN and infinity are legal; TensorBoard marks them.
   void scalar(std::string_view tag, int64_t step, double value);
-  /// Hands everything to the system. Throws Error naming the file.
+  /// Hands everything to the system. What it does not take is kept (train/diagnostic_file.h).
   void flush();
-  /// Flushes, and everything is on the disk when this returns. Throws Error naming the file.
+  /// Flushes, and writes through to the disk.
   void sync();
+  /// At the end of a run: throws Error when the system has not taken everything.
+  void finish();
   const std::string& path() const { return file_->path(); }
 
  private:
   void event(int64_t step, std::string_view what);
 
-  std::unique_ptr<AppendFile> file_;
+  std::unique_ptr<DiagnosticFile> file_;
   std::string pending_;
 };
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <vector>
@@ -65,42 +66,73 @@ std::string list_of_lines(const std::vector<int64_t>& lines) {
 struct Sorted {
   int64_t dropped = 0;           ///< rows from `first_step` on, and a last line that was cut off
   std::vector<int64_t> foreign;  ///< numbers, from 1, of the lines that are no rows
+  bool ascending = true;         ///< the steps of the rows before `first_step`
 };
 
-/// Calls `keep` with each row before `first_step`. Throws Error when the file cannot be read.
+/// Calls `keep` with the step and the text of each row before `first_step`. Throws Error when the file cannot be read.
 template <typename Keep>
 Sorted sort_lines(const std::string& path, int64_t first_step, const Keep& keep) {
   std::ifstream in(path, std::ios::binary);
   require(in.good(), "cannot read {}", path);
   Sorted sorted;
   std::string line;
+  int64_t before = -1;
   for (int64_t number = 1; std::getline(in, line); ++number) {
     const bool cut_off = in.eof();  // no newline after it: its writer was killed
     const std::optional<int64_t> step = cut_off ? std::nullopt : step_of_row(line);
-    if (step && *step < first_step)
-      keep(line);
-    else if (step || cut_off)
+    if (step && *step < first_step) {
+      keep(*step, line);
+      sorted.ascending &= *step > before;
+      before = *step;
+    } else if (step || cut_off) {
       ++sorted.dropped;
-    else
+    } else {
       sorted.foreign.push_back(number);
+    }
   }
   require(!in.bad(), "cannot read {}", path);
   return sorted;
 }
 
+/// The rows before `first_step`, one for each step, in the order of their steps.
+std::string rows_in_order(const std::string& path, int64_t first_step) {
+  std::map<int64_t, std::string> rows;
+  sort_lines(path, first_step, [&](int64_t step, const std::string& row) { rows[step] = row; });
+  std::string text;
+  for (const auto& [step, row] : rows) text += row + "\n";
+  return text;
+}
+
+/// "2 lines that are no rows of a log (line 3, 7), and rows that are not in order"
+std::string damage_of(const Sorted& sorted) {
+  std::string text;
+  if (!sorted.foreign.empty())
+    text = fmt::format("{} of a log (line {})",
+                       sorted.foreign.size() == 1 ? "a line that is no row"
+                                                  : fmt::format("{} lines that are no row", sorted.foreign.size()),
+                       list_of_lines(sorted.foreign));
+  if (!sorted.ascending) text += fmt::format("{}rows whose steps do not ascend", text.empty() ? "" : ", and ");
+  return text;
+}
+
 /// Copies the rows before `first_step` into a new file that takes the place of `path`. Returns how many were dropped.
 int64_t keep_rows_before(const std::string& path, int64_t first_step) {
-  AtomicFile kept(path);
-  const Sorted sorted = sort_lines(path, first_step, [&](const std::string& row) { kept.write(row + "\n"); });
-  if (!sorted.foreign.empty()) {
+  std::optional<AtomicFile> kept;
+  kept.emplace(path);
+  const Sorted sorted = sort_lines(path, first_step, [&](int64_t, const std::string& row) { kept->write(row + "\n"); });
+  if (!sorted.ascending) {
+    kept.reset();
+    kept.emplace(path);
+    kept->write(rows_in_order(path, first_step));
+  }
+  if (const std::string damage = damage_of(sorted); !damage.empty()) {
     const std::string aside = name_for_damaged(path);
     copy_file(path, aside);
-    log_warning(fmt::format("{}: {} that {} no row of a log (line {}); the rows stay, and the file as it was is {}",
-                            path,
-                            sorted.foreign.size() == 1 ? "a line" : fmt::format("{} lines", sorted.foreign.size()),
-                            sorted.foreign.size() == 1 ? "is" : "are", list_of_lines(sorted.foreign), aside));
+    log_warning(fmt::format("{}: {}; the rows stay, and the file as it was is {}", path, damage, aside));
+    kept->commit();
+  } else if (sorted.dropped > 0) {
+    kept->commit();
   }
-  if (sorted.dropped > 0 || !sorted.foreign.empty()) kept.commit();
   return sorted.dropped;
 }
 
@@ -109,13 +141,28 @@ bool readable(const std::string& path) {
   try {
     std::error_code ignored;
     require(std::filesystem::is_regular_file(path, ignored), "{} is not a regular file", path);
-    sort_lines(path, 0, [](const std::string&) {});
+    sort_lines(path, 0, [](int64_t, const std::string&) {});
     return true;
   } catch (const Error& error) {
     const std::string aside = name_for_damaged(path);
     rename_path(path, aside);
     log_warning(fmt::format("{}; it is now {}, and a new log begins", error.what(), aside));
     return false;
+  }
+}
+
+/// Opens the log for its rows. A log that cannot be written (a file that was protected) is renamed, and a copy of it
+/// takes its place.
+std::unique_ptr<DiagnosticFile> open_for_rows(const std::string& path) {
+  try {
+    return std::make_unique<DiagnosticFile>(path);
+  } catch (const Error& error) {
+    if (!std::filesystem::exists(path)) throw;
+    const std::string aside = name_for_damaged(path);
+    rename_path(path, aside);
+    copy_file(aside, path);
+    log_warning(fmt::format("{}; it is now {}, and a copy takes its place", error.what(), aside));
+    return std::make_unique<DiagnosticFile>(path);
   }
 }
 }  // namespace
@@ -163,7 +210,7 @@ LogRow& LogRow::add_object(std::string_view key, std::span<const std::pair<std::
 RunLog::RunLog(const std::string& path, int64_t first_step) {
   if (std::filesystem::exists(std::filesystem::symlink_status(path)) && readable(path))
     dropped_ = keep_rows_before(path, first_step);
-  file_ = std::make_unique<AppendFile>(path);
+  file_ = open_for_rows(path);
 }
 
 void RunLog::write(const LogRow& row) {
@@ -171,6 +218,9 @@ void RunLog::write(const LogRow& row) {
 }
 void RunLog::sync() {
   file_->sync();
+}
+void RunLog::finish() {
+  file_->finish();
 }
 
 }  // namespace strand

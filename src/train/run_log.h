@@ -9,7 +9,7 @@
 #include <string_view>
 #include <utility>
 
-#include "core/file_io.h"
+#include "train/diagnostic_file.h"
 
 namespace strand {
 
@@ -43,22 +43,27 @@ class RunLog {
   /// got further than the checkpoint that this one continues) and a last line that was cut off are dropped, by an
   /// atomic rewrite. 0 starts an empty log.
   ///
-  /// What is in the file never stops a run. Where it holds lines that are no rows, a copy of the file as it was is kept
-  /// beside it as `<path>.damaged` (`.damaged.2` and so on where such names are taken) and the rows stay. A log that
-  /// cannot be read at all gets such a name itself, and the run begins a new one. Both are said in a warning.
+  /// What is in the file never stops a run. Where it holds lines that are no rows, or rows whose steps do not ascend, a
+  /// copy of the file as it was is kept beside it as `<path>.damaged` (`.damaged.2` and so on where such names are
+  /// taken). The rows stay, in the order of their steps, and of several rows of a step the last one. A log that cannot
+  /// be read at all gets such a name itself, and the run begins a new one. A log that can be read and not written gets
+  /// such a name too, and its rows stay. All of this is said in a warning.
   RunLog(const std::string& path, int64_t first_step);
 
-  /// When this returns, the system has the row, so that it survives a kill of the process.
+  /// When this returns, the system has the row, so that it survives a kill of the process. A row that the system does
+  /// not take is written later (train/diagnostic_file.h).
   void write(const LogRow& row);
-  /// Writes through to the disk. This comes before a checkpoint is committed, so that no log is ever behind its
-  /// checkpoint.
+  /// Writes through to the disk. This comes before a checkpoint is committed, so that no log is behind its checkpoint
+  /// as long as the system takes its rows.
   void sync();
+  /// At the end of a run: throws Error when the file lacks rows.
+  void finish();
   /// How many rows were dropped when the log was opened.
   int64_t dropped() const { return dropped_; }
 
  private:
   int64_t dropped_ = 0;
-  std::unique_ptr<AppendFile> file_;
+  std::unique_ptr<DiagnosticFile> file_;
 };
 
 }  // namespace strand

@@ -210,4 +210,9 @@ void RunMetrics::sync() {
   if (events_) events_->sync();
 }
 
+void RunMetrics::finish() {
+  if (log_) log_->finish();
+  if (events_) events_->finish();
+}
+
 }  // namespace strand

@@ -53,8 +53,10 @@ class RunMetrics {
   void take(int64_t step, const Validation& validation);
   /// Writes the row of the step that was taken last, with the validation after it.
   void write_row();
-  /// When this returns, all rows so far are on the disk.
+  /// When this returns, all rows so far are on the disk, as far as the system took them.
   void sync();
+  /// At the end of a run: throws Error when rows are missing on the disk.
+  void finish();
 
   /// How many tokens the run has seen after this step.
   int64_t tokens(int64_t step) const;

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <ctime>
 
+#include "core/remove_temporary_paths.h"
+
 namespace strand {
 
 namespace {
@@ -32,7 +34,9 @@ extern "C" void on_stop_signal(int signal) {
   if (signal != SIGINT && signal != SIGTERM) return;
   int64_t since = 0;
   if (urgent_since.compare_exchange_strong(since, monotonic_nanoseconds())) return;
-  if (monotonic_nanoseconds() - since > same_request_nanoseconds) _exit(128 + signal);
+  if (monotonic_nanoseconds() - since <= same_request_nanoseconds) return;
+  remove_temporary_paths();
+  _exit(128 + signal);
 }
 }  // namespace
 

@@ -189,11 +189,13 @@ void Trainer::take_steps(const StopSignals& signals) {
     if (signal == 0) continue;
     checkpoints_->finish();
     write_report();
-    return metrics_->news(fmt::format("stopped by signal {} after step {}; --resume auto continues", signal, done));
+    metrics_->news(fmt::format("stopped by signal {} after step {}; --resume auto continues", signal, done));
+    return metrics_->finish();
   }
   checkpoints_->finish();
   write_report();
   metrics_->news(fmt::format("done: {} steps, {} of training", steps, format_duration(metrics_->training_seconds())));
+  metrics_->finish();
 }
 
 /// A checkpoint that is being written is in host memory already, and becomes whole. Other ranks may not come any more,
@@ -304,7 +306,7 @@ void Trainer::write_last_row(const StepInFlight& step, const StepResult& result,
 }
 
 /// A report that cannot be written is no failure of the run: it is made of what the run has left, and `strand report`
-/// makes it at any time. A log that cannot be written is one.
+/// makes it at any time. Rows that are missing in the log at the end are one (RunMetrics::finish).
 void Trainer::write_report() {
   metrics_->sync();
   if (!first_rank() || !config_.run.report) return;

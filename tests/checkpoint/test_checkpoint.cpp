@@ -211,6 +211,7 @@ TEST_CASE("Retention keeps the newest undamaged ones, the milestones and everyth
   flip_bit(directory / "step_00000002/model.safetensors", 100, 0);
   fs::create_directory(directory / ".step_00000999.tmp");
   put(directory / ".step_00000999.tmp/x", "x");
+  fs::create_directory(directory / ".step_00000998.tmp.tmp");  // a signal's handler was removing it
   put(directory / "notes.tmp", "mine");
   const auto removed = prune_checkpoints(directory.path(), {2, 3});
   // 6 is damaged, so 5 and 4 are the two; 3 is a milestone; 2 is damaged; 1 goes.

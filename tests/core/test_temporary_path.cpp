@@ -63,6 +63,18 @@ TEST_CASE("a signal that ends the process removes its temporary files and direct
   }
 }
 
+TEST_CASE("a directory that has got its final name is not touched") {
+  const Folder folder;
+  folder.fill();
+  CHECK(signal_that_ends([&] {
+          const TemporaryPath tree(folder.path() / "tree.tmp"), file(folder.path() / "file.tmp");
+          fs::rename(folder.path() / "tree.tmp", folder.path() / "tree");
+          raise(SIGTERM);
+        }) == SIGTERM);
+  CHECK(fs::exists(folder.path() / "tree/below/y"));
+  CHECK(!fs::exists(folder.path() / "file.tmp"));
+}
+
 TEST_CASE("a path that was given up stays") {
   const Folder folder;
   std::ofstream(folder.path() / "file.tmp") << "x";

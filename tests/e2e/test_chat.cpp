@@ -107,6 +107,8 @@ TEST_CASE("a text ends before a stop text or at a stop id, and says so") {
   CHECK(at_id["ids"] == std::vector<int>(ids.begin(), first));
   CHECK(at_id["ending"] == "stop_id");
   CHECK(at_id["stop_id"] == *first);
+  CHECK_THAT(refused(generate("runs/whole", {"--prompt", "The river", "--stop-id", "320"})),
+             Contains("--stop-id 320") && Contains("0 to 319"));
 
   // Printed as text, alone (while it grows) and in company.
   const auto printed = [&](const std::vector<std::string>& more) {

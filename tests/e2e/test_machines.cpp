@@ -92,6 +92,14 @@ TEST_CASE("one core for two threads; threads that the environment asks for by th
   check_same({"/usr/bin/env", "OMP_NUM_THREADS=64", "OMP_WAIT_POLICY=passive"}, "crowd");
 }
 
+TEST_CASE("variables of OpenMP that allow fewer threads leave no work undone") {
+  check_same({"/usr/bin/env", "OMP_MAX_ACTIVE_LEVELS=0"}, "no_levels");
+  check_same({"/usr/bin/env", "OMP_DYNAMIC=true"}, "dynamic");
+  const Outcome limited = trained_by({"/usr/bin/env", "OMP_THREAD_LIMIT=1"}, "limited");
+  CHECK(limited.status == 1);
+  CHECK_THAT(limited.err, Contains("2 threads are to compute") && Contains("OMP_THREAD_LIMIT is 1"));
+}
+
 TEST_CASE("no /sys, and a /dev/shm that takes nothing") {
   std::vector<std::string> wrapper;
   if (!in_mounts("mount -t tmpfs none /sys && mount -t tmpfs -o ro none /dev/shm", wrapper)) return;

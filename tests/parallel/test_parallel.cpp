@@ -128,7 +128,12 @@ TEST_CASE("The environment says who started a process") {
   CHECK_THROWS_WITH(launcher_in({{"SLURM_STEP_NUM_TASKS", "8"}}), Catch::Contains("srun --mpi=pmix"));
   for (const auto& [rank, size] : {std::pair{"PMI_RANK", "PMI_SIZE"},
                                    {"MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"},
-                                   {"JSM_NAMESPACE_RANK", "JSM_NAMESPACE_SIZE"}}) {
+                                   {"MPIRUN_RANK", "MPIRUN_NPROCS"},
+                                   {"JSM_NAMESPACE_RANK", "JSM_NAMESPACE_SIZE"},
+                                   {"FLUX_TASK_RANK", "FLUX_JOB_SIZE"},
+                                   {"HOROVOD_RANK", "HOROVOD_SIZE"},
+                                   {"_CONDOR_PROCNO", "_CONDOR_NPROCS"},
+                                   {"MPI_LOCALRANKID", "MPI_LOCALNRANKS"}}) {
     const Launcher launcher = launcher_in({{rank, "1"}, {size, "2"}});
     CHECK(launcher.rank == 1);
     CHECK(launcher.size == 2);
@@ -136,7 +141,29 @@ TEST_CASE("The environment says who started a process") {
     CHECK(launcher_in({{size, "2"}}).size == 2);
   }
   CHECK(launcher_in({{"RANK", "0"}, {"WORLD_SIZE", "2"}}).alone());  // anybody's words
+  CHECK(launcher_in({{"RANK", "0"}, {"WORLD_SIZE", "two"}}).alone());
   CHECK(launcher_in({{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"TORCHELASTIC_RUN_ID", "none"}}).size == 2);
+  CHECK(launcher_in({{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "localhost"}}).size == 2);
+  for (const char* rank : {"PALS_RANKID", "ALPS_APP_PE"}) CHECK(!launcher_in({{rank, "0"}}).alone());
+}
+
+TEST_CASE("One launcher in another: none of several processes is taken for one alone") {
+  using Environment = std::map<std::string, std::string>;
+  const Environment one{{"OMPI_COMM_WORLD_SIZE", "1"}, {"OMPI_COMM_WORLD_RANK", "0"}, {"PMIX_RANK", "0"}};
+  const Environment two{{"PMI_SIZE", "2"}, {"PMI_RANK", "1"}};
+  Environment both = one;
+  both.insert(two.begin(), two.end());
+  CHECK(launcher_in(one).alone());
+  CHECK(launcher_in(both).size == 2);
+  CHECK(launcher_in(both).said == "PMI_RANK=1 PMI_SIZE=2");
+  Environment inner = {{"OMPI_COMM_WORLD_SIZE", "4"}, {"OMPI_COMM_WORLD_RANK", "3"}};
+  inner.insert(two.begin(), two.end());
+  CHECK(launcher_in(inner).size == 4);
+  // The processes with which mpirun starts those of other hosts are tasks of Slurm.
+  Environment in_slurm = one;
+  in_slurm["SLURM_STEP_NUM_TASKS"] = "2";
+  CHECK(launcher_in(in_slurm).alone());
+  CHECK_THROWS_WITH(launcher_in({{"PMI_RANK", "5"}, {"PMI_SIZE", "1"}}), Catch::Contains("no process 5"));
 }
 
 TEST_CASE("Numbers of launchers are numbers") {

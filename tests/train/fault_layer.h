@@ -5,6 +5,8 @@
 //   torn:N        half of the bytes of the N-th write, then SIGKILL
 //   full:N        from the N-th call that needs space on, the disk is full
 //   short         every write is interrupted once and then takes only half of its bytes
+//   log:N         the disk is full for three writes to log.jsonl, from row N (from 1) on, which is written by half
+//   nolog:N       as log:N, but nothing is written to log.jsonl any more
 //   row:N         SIGKILL after row N (from 1) was added to log.jsonl
 //   term:N, int:N SIGTERM or SIGINT then; terms:N SIGTERM twice
 //   spoil:N       a bit of the N-th checkpoint flips as soon as it has its name
@@ -33,7 +35,8 @@ class FaultLayer : public FileLayer {
  public:
   explicit FaultLayer(const std::string& fault) : kind_(fault.substr(0, fault.find(':'))) {
     if (const size_t colon = fault.find(':'); colon != fault.npos) at_ = std::stol(fault.substr(colon + 1));
-    at_row_ = kind_ == "row" || kind_ == "term" || kind_ == "int" || kind_ == "terms";
+    log_fails_ = kind_ == "log" || kind_ == "nolog";
+    at_row_ = kind_ == "row" || kind_ == "term" || kind_ == "int" || kind_ == "terms" || log_fails_;
     if (at_row_) --at_;  // rows count from 1, calls from 0
     const bool at_call = kind_ == "kill" || kind_ == "torn" || kind_ == "full" || kind_ == "spoil";
     require(at_ >= 0 ? at_row_ || at_call : kind_ == "none" || kind_ == "short", "no such fault: {}", fault);
@@ -56,8 +59,9 @@ class FaultLayer : public FileLayer {
       if (interrupted_) return errno = EINTR, -1;
       count = (count + 1) / 2;
     }
+    if (descriptor == log_ && log_fails_ && hit()) return write_to_full_disk(descriptor, bytes, count);
     const ssize_t done = FileLayer::write(descriptor, bytes, count);
-    if (descriptor == log_ && hit()) after_row();
+    if (descriptor == log_ && !log_fails_ && hit()) after_row();
     return done;
   }
   int fsync(int) override { return refused(Call::other) ? -1 : 0; }
@@ -91,6 +95,13 @@ class FaultLayer : public FileLayer {
     if (call == at_) (void)!::write(STDERR_FILENO, fault_mark, std::char_traits<char>::length(fault_mark));
     return call >= at_;
   }
+  ssize_t write_to_full_disk(int descriptor, const void* bytes, size_t count) {
+    constexpr int refusals = 3;
+    const int before = refusals_++;
+    if (before == 0) return FileLayer::write(descriptor, bytes, count / 2);
+    if (kind_ == "log" && before > refusals) return FileLayer::write(descriptor, bytes, count);
+    return errno = ENOSPC, -1;
+  }
   void after_row() {
     if (kind_ == "row") die();
     if (std::exchange(signalled_, true)) return;
@@ -121,6 +132,8 @@ class FaultLayer : public FileLayer {
   std::string kind_;
   long at_ = -1;
   bool at_row_ = false;
+  bool log_fails_ = false;
+  int refusals_ = 0;  ///< writes to log.jsonl that met the full disk
   bool signalled_ = false;
   std::mutex mutex_;
   long calls_ = 0;

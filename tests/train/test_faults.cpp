@@ -2,9 +2,8 @@
 // afterwards. Continued, it ends with every byte of the run that nothing disturbed, or it says what is wrong and stops.
 #include <signal.h>
 
-#include "tests/catch.h"
-
 #include "driven_run.h"
+#include "tests/catch.h"
 
 namespace strand::test {
 namespace {
@@ -80,6 +79,29 @@ TEST_CASE("A disk that is full from any moment on stops the run with an error; w
     CHECK_THAT(ended.errors, Contains("error: ") && Contains("No space left on device"));
   });
   CHECK(calls > 60);
+}
+
+TEST_CASE("A disk that is full for a while when rows of the log are written stops nothing, and no row is missing") {
+  Config config = two_checkpoints(false);
+  config.train.steps = 8;
+  DrivenRun run(config);
+  const Ended ended = run.train("log:2");
+  INFO(ended.errors);
+  CHECK(ended.fault);
+  CHECK(ended.status == 0);
+  CHECK_THAT(ended.errors, Contains("warning") && Contains("log.jsonl") && Contains("No space left on device"));
+  CHECK(run.remains() == undisturbed(config));
+}
+
+TEST_CASE("A log that takes no more rows stops no training; at its end the run says that rows are missing") {
+  const Config config = two_checkpoints(false);
+  DrivenRun run(config);
+  const Ended ended = run.train("nolog:2");
+  INFO(ended.errors);
+  CHECK(ended.fault);
+  CHECK(ended.status == 1);
+  CHECK_THAT(ended.errors, Contains("log.jsonl lacks") && Contains("No space left on device"));
+  CHECK(run.remains().checkpoints == undisturbed(config).checkpoints);
 }
 
 TEST_CASE("A checkpoint that the disk has no room for leaves the one before it") {

@@ -8,8 +8,10 @@
 #include <fstream>
 #include <thread>
 
+#include "core/temporary_path.h"
 #include "tests/catch.h"
 #include "tests/e2e/workspace.h"
+#include "train/signals.h"
 
 namespace strand {
 namespace {
@@ -101,6 +103,30 @@ TEST_CASE("timeout signals a command twice at once, which is one request") {
     kill(process, SIGTERM);
   });
   check_saved("timeout", outcome, SIGTERM);
+}
+
+TEST_CASE("A second SIGTERM ends the process at once, and what was unfinished is removed") {
+  const fs::path directory = workspace().root() / "second";
+  for (const char* part : {"unfinished.tmp", "kept"}) fs::create_directories(directory / part);
+  std::ofstream(directory / "unfinished.tmp" / "file") << "x";
+  std::ofstream(directory / "unfinished") << "x";
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    const TemporaryPath tree((directory / "unfinished.tmp").string()), file((directory / "unfinished").string());
+    const StopSignals signals;
+    raise(SIGTERM);
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));  // so that it is no echo of the first
+    raise(SIGTERM);
+    _exit(0);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 128 + SIGTERM);
+  std::vector<std::string> left;
+  for (const auto& entry : fs::directory_iterator(directory)) left.push_back(entry.path().filename());
+  CHECK(left == std::vector<std::string>{"kept"});
 }
 
 TEST_CASE("A signal that was ignored when the run was started stays ignored") {

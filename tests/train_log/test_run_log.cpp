@@ -2,8 +2,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cmath>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -163,4 +166,86 @@ TEST_CASE("A log that cannot be read as a file is moved away, and a new one begi
   RunLog(log.path, 3).write(LogRow(3));
   CHECK(log.text() == "{\"step\":3}\n");
   CHECK(fs::symlink_status(log.path + ".damaged").type() == before);
+}
+
+TEST_CASE("Rows that are not in order are put in order, and of several rows of a step the last one stays") {
+  const LogPath log;
+  const std::string text =
+      "{\"step\":3}\n{\"step\":1}\n{\"step\":2,\"loss\":1}\n{\"step\":2,\"loss\":2.50}\n{\"step\":4}\n";
+  log.put(text);
+  CHECK(RunLog(log.path, 4).dropped() == 1);
+  CHECK(log.text() == "{\"step\":1}\n{\"step\":2,\"loss\":2.50}\n{\"step\":3}\n");
+  CHECK(log.aside() == std::vector<std::string>{text});
+}
+
+TEST_CASE("A log that may not be written gives its rows to a new one") {
+  const LogPath log;
+  const fs::path directory = log.path + ".directory", path = directory / "log.jsonl";
+  fs::create_directory(directory);
+  const std::string text = "{\"step\":0}\n{\"step\":1}\n";
+  std::ofstream(path) << text;
+  fs::permissions(path, fs::perms::owner_read | fs::perms::group_read | fs::perms::others_read);
+  fs::permissions(directory, fs::perms::all);
+  constexpr uid_t nobody = 65534;  // root may write to every file
+  const bool root = geteuid() == 0;
+  if (root) REQUIRE(seteuid(nobody) == 0);
+  RunLog(path.string(), 2).write(LogRow(2));
+  if (root) REQUIRE(seteuid(0) == 0);
+  const auto text_of = [](const fs::path& file) {
+    std::ostringstream out;
+    out << std::ifstream(file).rdbuf();
+    return out.str();
+  };
+  CHECK(text_of(path) == text + "{\"step\":2}\n");
+  CHECK(text_of(path.string() + ".damaged") == text);
+}
+
+namespace {
+/// A file layer whose disk takes only so many bytes more.
+class SmallDisk : public FileLayer {
+ public:
+  ssize_t write(int descriptor, const void* bytes, size_t count) override {
+    if (room == 0) return errno = ENOSPC, -1;
+    const ssize_t done = FileLayer::write(descriptor, bytes, std::min(count, room));
+    if (done > 0) room -= static_cast<size_t>(done);
+    return done;
+  }
+  size_t room = SIZE_MAX;
+};
+}  // namespace
+
+TEST_CASE("What the system does not take is written when it does, in its order") {
+  const LogPath log;
+  SmallDisk disk;
+  const InterposedFileLayer interposed(disk);
+  DiagnosticFile file(log.path);
+  file.write("one\n");
+  disk.room = 6;
+  for (const char* text : {"two\n", "three\n", "four\n"}) file.write(text);
+  CHECK(log.text() == "one\ntwo\n");
+  CHECK_THROWS_WITH(file.finish(), Contains("lacks 11 bytes") && Contains("No space left on device"));
+  disk.room = 5;
+  file.write("five\n");
+  CHECK(log.text() == "one\ntwo\n");
+  disk.room = SIZE_MAX;
+  file.sync();
+  CHECK(log.text() == "one\ntwo\nthree\nfour\nfive\n");
+  CHECK_NOTHROW(file.finish());
+}
+
+TEST_CASE("A file that takes nothing any more costs no more memory than its limit") {
+  const LogPath log;
+  SmallDisk disk;
+  const InterposedFileLayer interposed(disk);
+  DiagnosticFile file(log.path);
+  disk.room = 0;
+  const std::string kept(DiagnosticFile::most_kept - 3, 'x');
+  file.write(kept);
+  file.write("abc");
+  file.write("lost");
+  disk.room = SIZE_MAX;
+  file.write("lost, too");
+  file.write("end");
+  CHECK((log.text() == kept + "abcend"));
+  CHECK_THROWS_WITH(file.finish(), Contains("lacks 13 bytes"));
 }
