@@ -243,7 +243,7 @@ TEST_CASE("Tokens to cluster are spread evenly, with the routers' inputs") {
   const Config config = config_number(0);
   TestModel model(ops, config, 2, 6);
   model.randomize(3);
-  const Pass pass = run_pass(model, cut(random_batch(config, 4, 6, 1), {2, 2}), 8);
+  Pass pass = run_pass(model, cut(random_batch(config, 4, 6, 1), {2, 2}), 8);
   // Of 24 tokens every third: the last of each three.
   CHECK(pass.collected.clustered == std::vector<int64_t>{2, 5, 8, 11, 14, 17, 20, 23});
   const Points& inputs = pass.collected.layers[1].inputs;
@@ -251,6 +251,13 @@ TEST_CASE("Tokens to cluster are spread evenly, with the routers' inputs") {
   for (int64_t i = 0; i < 8; ++i)
     for (int64_t j = 0; j < inputs.width; ++j)
       CHECK(inputs[i][j] == static_cast<float>(pass.inputs[1][size_t((3 * i + 2) * inputs.width + j)]));
+  CHECK(pass.collected.input_length == InputLength::as_it_is);
+  pass.collected.scale_inputs_to_unit_length();
+  CHECK(pass.collected.input_length == InputLength::unit);
+  for (const CollectedLayer& layer : pass.collected.layers)
+    for (int64_t i = 0; i < 8; ++i)
+      CHECK(std::inner_product(layer.inputs[i], layer.inputs[i] + layer.inputs.width, layer.inputs[i], 0.0) ==
+            Approx(1));
 }
 
 TEST_CASE("A pass that is looked at has the terms of one that is not, on the CPU too") {

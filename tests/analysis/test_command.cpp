@@ -53,6 +53,8 @@ TEST_CASE("Two checkpoints, two domains, everything asked for: tables, files, an
   CHECK(analysis["format"] == "strand-analysis-1");
   REQUIRE(analysis["data"].size() == 2);
   CHECK(analysis["data"][1]["name"] == "other");
+  for (const Json& domain : analysis["data"]) CHECK(domain["tokens"] == 256);
+  CHECK(analysis["tokens"] == 2 * 256);
   REQUIRE(analysis["models"].size() == 2);
   CHECK(analysis["models"][0]["step"] == 2);
   CHECK(analysis["models"][1]["name"] == "runs/seen@6");
@@ -62,8 +64,14 @@ TEST_CASE("Two checkpoints, two domains, everything asked for: tables, files, an
     CHECK(model["load"]["max_violation"].size() == layers);
     CHECK(model["coupling"]["pairs"].size() == layers - 1);
     CHECK(model["overlap"]["y"]["mean_squared_cosine"].size() == layers);
-    CHECK(model["redundancy"].size() >= 2);
+    REQUIRE(model["redundancy"].size() == 3);  // without none, the best, and the two best
     CHECK(model["redundancy"][0]["ce"] == model["terms"]["ce"]);
+    CHECK(model["redundancy"][1]["ce"] != model["redundancy"][0]["ce"]);
+    CHECK(model["redundancy"][2]["ce"] != model["redundancy"][1]["ce"]);
+    const Json& domains = model["domains"]["by_domain"];  // equally long
+    CHECK(domains[0]["ce"] != domains[1]["ce"]);
+    CHECK((domains[0]["ce"].get<double>() + domains[1]["ce"].get<double>()) / 2 ==
+          Approx(model["terms"]["ce"].get<double>()).epsilon(1e-5));
     CHECK(model["clusters"]["tokens"] == 64);
     CHECK(model["clusters"]["input_length"] == "unit");
     CHECK(model["flows"]["domains"].size() == 2);
