@@ -14,7 +14,6 @@ static_assert(std::endian::native == std::endian::little, "values are written as
 namespace {
 constexpr uint32_t version = 3;
 constexpr uint64_t alignment = 32;
-constexpr int64_t piece_elements = int64_t{1} << 20;  ///< read and written at a time, where a row is no longer
 
 /// Types of values in the file.
 enum class ValueType : uint32_t { u32 = 4, i32 = 5, f32 = 6, boolean = 7, string = 8, array = 9 };

@@ -48,7 +48,8 @@ struct StoredTensor {
   uint64_t bytes() const { return encoded_bytes(encoding, static_cast<uint64_t>(elements())); }
 };
 
-inline constexpr size_t longest_name = 63;  ///< bytes of the name of a tensor that ggml can hold
+inline constexpr int64_t piece_elements = int64_t{1} << 20;  ///< read and written at a time, where a row is no longer
+inline constexpr size_t longest_name = 63;                   ///< bytes of the name of a tensor that ggml can hold
 
 /// Writes a file, which appears when it is complete (AtomicFile). Tensors pass through memory in pieces of whole rows,
 /// a few MB each. Throws Error naming file and tensor when a value is too large for the tensor's type.

@@ -12,7 +12,6 @@
 namespace strand {
 
 namespace {
-constexpr size_t read_bytes = size_t{1} << 16;
 constexpr size_t longest_record = size_t{64} << 20;
 constexpr int deepest_record = 64;
 constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
@@ -29,7 +28,7 @@ const char* kind_of(const nlohmann::ordered_json& value) {
 /// Calls `use` with each line, without its line break, until it returns false.
 void for_each_line(const std::string& path, const std::function<bool(std::string_view line)>& use) {
   const std::unique_ptr<ByteSource> source = open_byte_source(path);
-  std::string window(read_bytes, '\0'), line;
+  std::string window(record_window_bytes, '\0'), line;
   uint64_t number = 1;
   bool first = true;
   const auto finish = [&] {

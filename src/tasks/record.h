@@ -9,6 +9,8 @@
 
 namespace strand {
 
+inline constexpr size_t record_window_bytes = size_t{1} << 16;  ///< of a task file, read at a time
+
 /// A JSON value of a record, which knows where it is: "data/piqa.jsonl: line 7: "goal"".
 class Field {
  public:

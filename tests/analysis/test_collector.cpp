@@ -77,13 +77,15 @@ TEST_CASE("The trace is what routers choose from their inputs, best first; guess
 TEST_CASE("Predicted ids are the most likely ones") {
   ReferenceOps ops;
   const Config config = config_number(0);
-  TestModel model(ops, config, 3, 6);
+  TestModel model(ops, config, 2, 6);
   model.randomize(3);
-  const StepData data = random_batch(config, 3, 6, 1);
+  const StepData data = cut(random_batch(config, 3, 6, 1), {2, 1});
   const Pass pass = run_pass(model, data);
   Values values;
-  model.runner.evaluate_with_logits(data, {.losses = config.losses},
-                                    [&](const Tensor& logits) { values = download_values(ops, logits); });
+  model.runner.evaluate_with_logits(data, {.losses = config.losses}, [&](const Tensor& logits) {
+    const Values more = download_values(ops, logits);
+    values.insert(values.end(), more.begin(), more.end());
+  });
   REQUIRE(values.size() == size_t(18 * config.model.vocab_size));
   for (int64_t t = 0; t < 18; ++t) {
     const Values of = row(values, t, config.model.vocab_size);
@@ -96,7 +98,7 @@ TEST_CASE("Overlap is that of the activations of a token's experts, and its mean
   const Config config = config_number(0);
   TestModel model(ops, config, 3, 7);
   model.randomize(5);
-  const Pass pass = run_pass(model, random_batch(config, 3, 7, 2));
+  const Pass pass = run_pass(model, cut(random_batch(config, 3, 7, 2), {1, 1, 1}));
   const int64_t d = config.model.hidden_size;
   double sp = 0;
   for (int64_t layer = 0; layer < 2; ++layer) {
@@ -124,7 +126,7 @@ TEST_CASE("Sharpness and geometry, from the routers' inputs") {
   const Config config = config_number(GENERATE(0, 1));
   TestModel model(ops, config, 3, 7);
   model.randomize(5);
-  const Pass pass = run_pass(model, random_batch(config, 3, 7, 2));
+  const Pass pass = run_pass(model, cut(random_batch(config, 3, 7, 2), {1, 1, 1}));
   const int64_t d = config.model.hidden_size;
   const auto experts = static_cast<double>(config.moe.num_experts);
   double entropy = 0;
@@ -154,8 +156,9 @@ TEST_CASE("Sharpness and geometry, from the routers' inputs") {
   REQUIRE(pass.collected.input_cosines.size() == 1);
   double same = 0, other = 0;
   for (int64_t t = 0; t < 21; ++t) {
+    const int64_t next = t / 7 * 7 + (t + 1) % 7;  // in a ring of the tokens of a micro-step
     same += cosine(row(pass.inputs[0], t, d), row(pass.inputs[1], t, d)) / 21;
-    other += cosine(row(pass.inputs[0], t, d), row(pass.inputs[1], (t + 1) % 21, d)) / 21;
+    other += cosine(row(pass.inputs[0], t, d), row(pass.inputs[1], next, d)) / 21;
   }
   CHECK(pass.collected.input_cosines[0].same_token == Approx(same));
   CHECK(pass.collected.input_cosines[0].other_token == Approx(other));
@@ -194,33 +197,44 @@ TEST_CASE("Weights of experts are compared as whole vectors") {
   }
 }
 
-TEST_CASE("Weights that do not fit into one part, equal experts, opposite ones and one of zeros") {
+TEST_CASE("Weights that do not fit into one part: equal experts, opposite ones, one of zeros, one that turns round") {
   ReferenceOps ops;
-  // There are more numbers than lie on the host at a time, so the parts of rows have to add up.
-  const int64_t rows = 700, columns = 1024;
-  const size_t bytes = size_t(4 * rows * columns) * sizeof(float);
+  // There are more numbers than lie on the host at a time, so the parts of rows have to add up. The last expert is the
+  // first one up to a place in the first part, and its opposite from there on: no part stands for another.
+  const int64_t experts = 5, rows = 700, columns = 1024, turn = 300 * columns;
+  const size_t bytes = size_t(experts * rows * columns) * sizeof(float);
   const DeviceMemory first(ops.device(), MemoryKind::device, 2 * bytes),
       second(ops.device(), MemoryKind::device, bytes);
-  const Tensor gate_up = first.tensor(DType::f32, {4, 2 * rows, columns}),
-               down = second.tensor(DType::f32, {4, columns, rows});
+  const Tensor gate_up = first.tensor(DType::f32, {experts, 2 * rows, columns}),
+               down = second.tensor(DType::f32, {experts, columns, rows});
+  double alike = 0, all = 0;  // sums of squares of the first expert
   for (const Tensor& weights : {gate_up, down}) {
     Values values(static_cast<size_t>(weights.elements()));
-    const size_t one = values.size() / 4;
+    const size_t one = values.size() / size_t(experts);
     for (size_t i = 0; i < one; ++i) {
+      const bool same = weights.data == gate_up.data && i < size_t(turn);
       values[i] = static_cast<double>(i % 7) - 2;
       values[one + i] = 2 * values[i];
       values[2 * one + i] = -values[i];
+      values[4 * one + i] = same ? values[i] : -values[i];
+      alike += same ? values[i] * values[i] : 0;
+      all += values[i] * values[i];
     }
     upload_values(ops, weights, values);
   }
+  const double turned = (2 * alike - all) / all;
+  REQUIRE(turned < -0.5);
   const WeightCosines got = weight_cosines(ops, gate_up, down);
-  CHECK(got.pairs[0 * 4 + 1] == Approx(1));
-  CHECK(got.pairs[2 * 4 + 1] == Approx(-1));
-  CHECK(got.pairs[0] == Approx(1));
-  CHECK(got.pairs[3 * 4 + 3] == 0);
-  CHECK(got.pairs[3 * 4 + 0] == 0);
-  CHECK(got.mean == Approx(-1.0 / 6));
-  CHECK(got.mean_absolute == Approx(0.5));
+  const auto pair = [&](int64_t e, int64_t v) { return got.pairs[size_t(e * experts + v)]; };
+  CHECK(pair(0, 1) == Approx(1));
+  CHECK(pair(2, 1) == Approx(-1));
+  CHECK(pair(0, 0) == Approx(1));
+  CHECK(pair(3, 3) == 0);
+  CHECK(pair(3, 0) == 0);
+  CHECK(pair(4, 0) == Approx(turned));
+  CHECK(pair(4, 2) == Approx(-turned));
+  CHECK(got.mean == Approx((turned - 1) / 10));
+  CHECK(got.mean_absolute == Approx((3 - 3 * turned) / 10));
   CHECK(got.max_absolute == Approx(1));
 }
 
@@ -229,7 +243,7 @@ TEST_CASE("Tokens to cluster are spread evenly, with the routers' inputs") {
   const Config config = config_number(0);
   TestModel model(ops, config, 2, 6);
   model.randomize(3);
-  const Pass pass = run_pass(model, cut(random_batch(config, 4, 6, 1), {2, 2}), 8);
+  Pass pass = run_pass(model, cut(random_batch(config, 4, 6, 1), {2, 2}), 8);
   // Of 24 tokens every third: the last of each three.
   CHECK(pass.collected.clustered == std::vector<int64_t>{2, 5, 8, 11, 14, 17, 20, 23});
   const Points& inputs = pass.collected.layers[1].inputs;
@@ -237,6 +251,13 @@ TEST_CASE("Tokens to cluster are spread evenly, with the routers' inputs") {
   for (int64_t i = 0; i < 8; ++i)
     for (int64_t j = 0; j < inputs.width; ++j)
       CHECK(inputs[i][j] == static_cast<float>(pass.inputs[1][size_t((3 * i + 2) * inputs.width + j)]));
+  CHECK(pass.collected.input_length == InputLength::as_it_is);
+  pass.collected.scale_inputs_to_unit_length();
+  CHECK(pass.collected.input_length == InputLength::unit);
+  for (const CollectedLayer& layer : pass.collected.layers)
+    for (int64_t i = 0; i < 8; ++i)
+      CHECK(std::inner_product(layer.inputs[i], layer.inputs[i] + layer.inputs.width, layer.inputs[i], 0.0) ==
+            Approx(1));
 }
 
 TEST_CASE("A pass that is looked at has the terms of one that is not, on the CPU too") {

@@ -1,6 +1,9 @@
 // `strand analyse` as users run it: files, tables, and clear refusals.
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <numbers>
 
+#include "analysis/placement.h"
 #include "analysis/trace.h"
 #include "core/error.h"
 #include "tests/catch.h"
@@ -43,12 +46,15 @@ TEST_CASE("Two checkpoints, two domains, everything asked for: tables, files, an
   REQUIRE(outcome.status == 0);
   CHECK_THAT(outcome.out, Contains("kappa") && Contains("max violation") && Contains("clusters, balanced"));
   CHECK_THAT(outcome.out, Contains("from checkpoint to checkpoint") && Contains("2 -> 6"));
-  CHECK_THAT(outcome.out, Contains("1 masked") && Contains("nats of domain") && Contains("up and down") && Contains("in a later layer"));
+  CHECK_THAT(outcome.out, Contains("1 masked") && Contains("nats of domain") && Contains("up and down") &&
+                              Contains("in a later layer"));
 
   const Json analysis = analysis_in("all");
   CHECK(analysis["format"] == "strand-analysis-1");
   REQUIRE(analysis["data"].size() == 2);
   CHECK(analysis["data"][1]["name"] == "other");
+  for (const Json& domain : analysis["data"]) CHECK(domain["tokens"] == 256);
+  CHECK(analysis["tokens"] == 2 * 256);
   REQUIRE(analysis["models"].size() == 2);
   CHECK(analysis["models"][0]["step"] == 2);
   CHECK(analysis["models"][1]["name"] == "runs/seen@6");
@@ -58,8 +64,14 @@ TEST_CASE("Two checkpoints, two domains, everything asked for: tables, files, an
     CHECK(model["load"]["max_violation"].size() == layers);
     CHECK(model["coupling"]["pairs"].size() == layers - 1);
     CHECK(model["overlap"]["y"]["mean_squared_cosine"].size() == layers);
-    CHECK(model["redundancy"].size() >= 2);
+    REQUIRE(model["redundancy"].size() == 3);  // without none, the best, and the two best
     CHECK(model["redundancy"][0]["ce"] == model["terms"]["ce"]);
+    CHECK(model["redundancy"][1]["ce"] != model["redundancy"][0]["ce"]);
+    CHECK(model["redundancy"][2]["ce"] != model["redundancy"][1]["ce"]);
+    const Json& domains = model["domains"]["by_domain"];  // equally long
+    CHECK(domains[0]["ce"] != domains[1]["ce"]);
+    CHECK((domains[0]["ce"].get<double>() + domains[1]["ce"].get<double>()) / 2 ==
+          Approx(model["terms"]["ce"].get<double>()).epsilon(1e-5));
     CHECK(model["clusters"]["tokens"] == 64);
     CHECK(model["clusters"]["input_length"] == "unit");
     CHECK(model["flows"]["domains"].size() == 2);
@@ -67,6 +79,17 @@ TEST_CASE("Two checkpoints, two domains, everything asked for: tables, files, an
     for (const Json& row : model["placement"]) CHECK(row["swept"].contains("path"));
     CHECK(model["domains"]["information"].size() == layers);
     CHECK(model["losses"].contains("lb_weight"));
+    // What vectors of random directions have, by the number of their dimensions: E cos² = 1/d, and E |cos| is nearly
+    // √(2/πd). The width of an expert is that of z, the width of the model that of y and of the router's rows, and an
+    // expert is three matrices of both.
+    const double width = model["hidden_size"], ffn = model["expert_ffn"];
+    REQUIRE(width != ffn);
+    const auto absolute = [](double d) { return Approx(std::sqrt(2 / (std::numbers::pi * d))).epsilon(1e-5); };
+    CHECK(model["overlap"]["z"]["random"]["mean_squared_cosine"].get<double>() == Approx(1 / ffn).epsilon(1e-5));
+    CHECK(model["overlap"]["y"]["random"]["mean_squared_cosine"].get<double>() == Approx(1 / width).epsilon(1e-5));
+    CHECK(model["overlap"]["y"]["random"]["mean_absolute_cosine"].get<double>() == absolute(width));
+    CHECK(model["weights"]["random"]["mean_absolute_cosine"].get<double>() == absolute(3 * width * ffn));
+    CHECK(model["geometry"]["random_router_cosine"].get<double>() == absolute(width));
     double sp = 0;  // the objective's term is the sum of what the layers have
     const double pairs = model["top_k"].get<double>() * (model["top_k"].get<double>() - 1);
     for (const Json& cos2 : model["overlap"]["z"]["mean_squared_cosine"]) sp += cos2.get<double>() * pairs;
@@ -77,6 +100,15 @@ TEST_CASE("Two checkpoints, two domains, everything asked for: tables, files, an
   CHECK(trace.token_count() == analysis["tokens"].get<int64_t>());
   CHECK(trace.step == 6);
   CHECK(trace.domains.size() == 2);
+  // A foreign rank costs a row there and a row back, in the type of activations: f32 here.
+  const double width = analysis["models"][1]["hidden_size"];
+  for (const Json& row : analysis["models"][1]["placement"]) {
+    const int64_t ranks = row["ranks"];
+    const Placement placement = round_robin_placement(trace.layer_count(), trace.num_experts, ranks);
+    CHECK(
+        row["round_robin"]["bytes_per_token"].get<double>() ==
+        Approx(locality(trace, placement, ranks, Sequences::odd).foreign_ranks_a_token * 2 * 4 * width).epsilon(1e-4));
+  }
 
   const std::string bytes = bytes_of(space_with_run().root() / "all" / "analysis.json");
   REQUIRE(analyse(arguments).status == 0);

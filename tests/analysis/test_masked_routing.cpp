@@ -10,7 +10,9 @@ namespace {
 TEST_CASE("Masked routing uses the next experts, weighted by the model's rule") {
   ReferenceOps ops;
   const int number = GENERATE(0, 1);
-  const Config config = config_number(number);
+  Config config = config_number(number);
+  config.moe.routed_scale = GENERATE(1.0, 1.7);
+  if (number == 0) config.moe.renormalize = GENERATE(false, true);
   TestModel model(ops, config, 2, 6);
   model.randomize(3);
   const StepData data = random_batch(config, 2, 6, 1);
@@ -39,10 +41,10 @@ TEST_CASE("Masked routing uses the next experts, weighted by the model's rule") 
       Values s = times(router, x);
       double all = 0;
       for (double& q : s) all += (q = number == 0 ? std::exp(q) : 1 / (1 + std::exp(-q)));
-      const double sum = number == 0 ? all : s[order[2]] + s[order[3]];
+      const double sum = config.moe.renormalize ? s[order[2]] + s[order[3]] : all;
       for (int64_t i = 0; i < k; ++i) {
         CHECK(selected[size_t(t * k + i)] == order[size_t(2 + i)]);
-        CHECK(gates[size_t(t * k + i)] == Approx(s[order[size_t(2 + i)]] / sum));
+        CHECK(gates[size_t(t * k + i)] == Approx(config.moe.routed_scale * s[order[size_t(2 + i)]] / sum));
       }
     }
   }

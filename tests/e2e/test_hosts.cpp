@@ -1,10 +1,11 @@
 // Several hosts, by scripts/launch/hosts.sh: two hosts that two_hosts.sh makes on this machine, with one rank each.
-// Training and experts over the network, a network that breaks, a host that dies, a run directory that is not shared.
-// The clock is only asked whether waiting for ever was cut short.
+// Training and experts over the network; a network that breaks, is slow or loses packets; a host that dies or freezes;
+// a run directory that is not shared. The clock is only asked whether waiting for ever was cut short.
 #include <fmt/core.h>
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -62,8 +63,15 @@ class Hosts {
     words.insert(words.end(), command.begin(), command.end());
     return run_program(words, workspace().root(), meanwhile);
   }
-  void cut() const { REQUIRE(two_hosts({"cut", folder_}).status == 0); }
-  void kill_second() const { REQUIRE(two_hosts({"kill", folder_}).status == 0); }
+  /// Does to the second host, or to the cable, what two_hosts.sh says of this word. Returns what it prints.
+  std::string disturb(const std::string& action) const {
+    const Outcome outcome = two_hosts({action, folder_});
+    INFO(action << ": " << outcome.err);
+    REQUIRE(outcome.status == 0);
+    return outcome.out;
+  }
+  void cut() const { disturb("cut"); }
+  void kill_second() const { disturb("kill"); }
 
   bool made = false;
   std::string program = strand_program();
@@ -99,9 +107,10 @@ bool runs(pid_t child) {
   return waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid == 0;
 }
 
-/// Trains without end until `due`, lets `disturb` break something, and checks that everything ends. One host continues.
-std::string check_disturbed(const Hosts& hosts, const std::string& name, const std::function<bool()>& due,
-                            const std::function<void()>& disturb) {
+/// Trains without end until `due`, lets `disturb` break something, and checks that everything ends. Returns what was
+/// said on standard error.
+std::string check_end(const Hosts& hosts, const std::string& name, const std::function<bool()>& due,
+                      const std::function<void()>& disturb) {
   std::chrono::steady_clock::time_point broken;
   const Outcome outcome = hosts.run(training(name, 1000000), [&](pid_t launcher) {
     while (runs(launcher) && !due()) std::this_thread::sleep_for(std::chrono::microseconds(200));
@@ -115,15 +124,30 @@ std::string check_disturbed(const Hosts& hosts, const std::string& name, const s
   CHECK(outcome.status != 0);
   CHECK(std::chrono::duration<double>(std::chrono::steady_clock::now() - broken).count() < end_within_seconds);
   REQUIRE(has_logged(name, 1));
+  return outcome.err;
+}
+
+/// The run goes on, on one host.
+Outcome go_on(const std::string& name, int64_t steps) {
+  return workspace().strand(workspace().train(name, {"--set", fmt::format("train.steps={}", steps), "--set",
+                                                     "train.checkpoint_every=5", "--set", "train.eval_every=0"}));
+}
+
+/// It goes on to a step after those that it has logged.
+void check_goes_on(const std::string& name) {
   const int64_t steps = (static_cast<int64_t>(workspace().log(name).size()) / 5 + 2) * 5;
-  const Outcome continued =
-      workspace().strand(workspace().train(name, {"--set", fmt::format("train.steps={}", steps), "--set",
-                                                  "train.checkpoint_every=5", "--set", "train.eval_every=0"}));
+  const Outcome continued = go_on(name, steps);
   INFO(continued.err);
   CHECK(continued.status == 0);
   CHECK_THAT(continued.err + continued.out, Contains("continuing") || Contains("continues") || Contains("step_"));
   CHECK(workspace().log(name).back()["step"] == steps);
-  return outcome.err;
+}
+
+std::string check_disturbed(const Hosts& hosts, const std::string& name, const std::function<bool()>& due,
+                            const std::function<void()>& disturb) {
+  std::string said = check_end(hosts, name, due, disturb);
+  check_goes_on(name);
+  return said;
 }
 }  // namespace
 
@@ -177,6 +201,47 @@ TEST_CASE("all processes of one host are killed: the others end, and one host go
   if (!hosts.made) return;
   check_disturbed(
       hosts, "lost", [] { return has_logged("lost", 12); }, [&] { hosts.kill_second(); });
+}
+
+TEST_CASE("a host that is frozen: the other one ends; thawed, it ends too, and the run goes on from then on only") {
+  const Hosts hosts;
+  if (!hosts.made) return;
+  const std::string said = check_end(
+      hosts, "frozen", [] { return has_logged("frozen", 12); }, [&] { hosts.disturb("freeze"); });
+  CHECK_THAT(said, Contains(fmt::format("has waited {} s", watchdog)));
+  const std::string log = bytes_of(workspace().run("frozen") / "log.jsonl");
+  const Outcome refused = go_on("frozen", 1000);
+  CHECK(refused.status == 1);
+  CHECK_THAT(refused.err, Contains("other processes of the same run have not"));
+  hosts.disturb("thaw");
+  const auto thawed = std::chrono::steady_clock::now();
+  const auto waits = [&] {
+    return std::chrono::steady_clock::now() - thawed < std::chrono::duration<double>(end_within_seconds);
+  };
+  while (std::stoi(hosts.disturb("ranks")) > 0 && waits()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  CHECK(std::stoi(hosts.disturb("ranks")) == 0);
+  CHECK(bytes_of(workspace().run("frozen") / "log.jsonl") == log);
+  check_goes_on("frozen");
+}
+
+TEST_CASE(
+    "a network that is slow and loses packets, one that is gone for a second, a host that pauses: the run goes on") {
+  const Hosts hosts;
+  if (!hosts.made) return;
+  const std::string name = GENERATE("slow", "interrupted", "paused");
+  const Outcome outcome = hosts.run(training(name, 12, {"--set", "parallel.watchdog_seconds=60"}), [&](pid_t launcher) {
+    while (runs(launcher) && !has_logged(name, 2)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (name == "slow") return static_cast<void>(hosts.disturb("slow"));
+    hosts.disturb(name == "paused" ? "freeze" : "cut");
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    hosts.disturb(name == "paused" ? "thaw" : "mend");
+  });
+  INFO(outcome.out << outcome.err);
+  REQUIRE(outcome.status == 0);
+  workspace().trained("still_" + name, {"--set", "train.steps=12", "--set", "train.eval_every=0"});
+  const auto there = workspace().log(name), alone = workspace().log("still_" + name);
+  REQUIRE(there.size() == alone.size());
+  CHECK(there.back()["loss"].get<double>() == Approx(alone.back()["loss"].get<double>()).epsilon(1e-4));
 }
 
 TEST_CASE("a run directory that the hosts do not share is refused, and nothing is written") {

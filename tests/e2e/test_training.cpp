@@ -66,7 +66,10 @@ void signal_after(pid_t process, const std::string& name, size_t steps, int sign
 TEST_CASE("training on text lowers the validation loss and logs every step") {
   const std::vector<json> rows = workspace().log(whole_run());
   REQUIRE(rows.size() == 21);
-  for (size_t i = 0; i < rows.size(); ++i) CHECK(rows[i]["step"] == i);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    CHECK(rows[i]["step"] == i);
+    CHECK(rows[i].contains("val_loss") == (i % 5 == 0));  // of validations, and of no step after them
+  }
   for (const char* key :
        {"loss", "ce", "lb", "z", "sp", "cp", "o", "v", "entropy", "lr", "grad_norm", "tokens", "tokens_per_second",
         "mfu", "expert_load", "update_ratio", "step_seconds", "peak_bytes", "val_bits_per_byte"})

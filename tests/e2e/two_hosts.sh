@@ -5,7 +5,11 @@
 #   two_hosts.sh up FOLDER               makes them; FOLDER gets hosts.txt for mpirun and agent, which stands for ssh
 #   two_hosts.sh on FOLDER a|b COMMAND...
 #   two_hosts.sh cut FOLDER              pulls the cable
+#   two_hosts.sh mend FOLDER             puts it back
+#   two_hosts.sh slow FOLDER             makes it slow, both ways, and lets packets get lost: only a few can wait
 #   two_hosts.sh kill FOLDER             kills every process of host-b but its namespaces' keeper
+#   two_hosts.sh freeze FOLDER           stops them all; thaw lets them go on
+#   two_hosts.sh ranks FOLDER            prints how many of them are processes of strand
 #   two_hosts.sh down FOLDER             ends them and all that runs in them
 #
 # `up` exits with 77, and says why, where the system does not let it make namespaces.
@@ -49,7 +53,7 @@ skip() {
 
 up() {
   local tool
-  for tool in ip nsenter unshare; do
+  for tool in ip tc nsenter unshare; do
     command -v $tool >/dev/null || skip "no program $tool (packages iproute2, util-linux)"
   done
   mkdir -p "$folder"
@@ -78,6 +82,22 @@ END
   chmod +x "$folder/agent"
 }
 
+# A process of strand under mpirun has a number among all.
+ranks() {
+  local process count=0
+  for process in $(processes_of b); do
+    ! tr '\0' '\n' 2>/dev/null <"/proc/$process/environ" | grep -qE '^(OMPI_COMM_WORLD_RANK|PMIX_RANK)=' ||
+      count=$((count + 1))
+  done
+  echo $count
+}
+
+# A token bucket in front of the cable: 20 Mbit/s, and 6 kB may wait, which TCP's bursts exceed.
+slow() {
+  local host
+  for host in a b; do (inside $host tc qdisc replace dev cable root tbf rate 20mbit burst 3000 limit 6000); done
+}
+
 down() {
   local host processes
   for host in a b; do
@@ -97,7 +117,12 @@ case $action in
   up) up "$@" ;;
   on) inside "$@" ;;
   cut) inside a ip link set cable down ;;
+  mend) inside a ip link set cable up ;;
+  slow) slow ;;
   kill) processes_of b | xargs -r kill -KILL ;;
+  freeze) processes_of b | xargs -r kill -STOP ;;
+  thaw) processes_of b | xargs -r kill -CONT ;;
+  ranks) ranks ;;
   down) down ;;
   *) echo "two_hosts.sh: unknown action '$action'" >&2; exit 2 ;;
 esac

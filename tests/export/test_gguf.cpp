@@ -224,19 +224,90 @@ TEST_CASE("Rows that do not divide into blocks are f16, and the summary says so"
 
 TEST_CASE("A large tensor passes through memory in pieces of whole rows") {
   const TemporaryDirectory dir;
-  int64_t longest = 0, expected_begin = 0;
-  const gguf::StoredTensor tensor{
-      "large", {5, 1000, 992}, Encoding::q8_0, [&](int64_t begin, int64_t count, float* out) {
-        CHECK(begin == expected_begin);
-        CHECK(count % 992 == 0);
-        expected_begin += count;
-        longest = std::max(longest, count);
-        std::fill_n(out, count, 1.0F);
-      }};
-  gguf::write_gguf(dir / "large.gguf", {}, {&tensor, 1});
-  CHECK(expected_begin == 5 * 1000 * 992);
-  CHECK(longest <= int64_t{1} << 20);
-  CHECK(fs::file_size(dir / "large.gguf") > 5 * 1000 * 992 / 32 * 34);
+  constexpr int64_t row = 992, rows_of_piece = gguf::piece_elements / row;
+  for (const Encoding encoding : {Encoding::f32, Encoding::q8_0}) {
+    for (const int64_t rows : {rows_of_piece - 1, rows_of_piece, rows_of_piece + 1, 5 * rows_of_piece / 2}) {
+      INFO(to_string(encoding) << ", " << rows << " rows");
+      std::vector<float> values;
+      for (int64_t i = 0; i < rows * row; ++i) values.push_back(static_cast<float>(i % 1009) - 500);
+      int64_t longest = 0, expected_begin = 0;
+      const gguf::StoredTensor tensor{"large", {rows, row}, encoding, [&](int64_t begin, int64_t count, float* out) {
+                                        CHECK(begin == expected_begin);
+                                        CHECK(count % row == 0);
+                                        expected_begin += count;
+                                        longest = std::max(longest, count);
+                                        std::copy_n(values.data() + begin, count, out);
+                                      }};
+      gguf::write_gguf(dir / "large.gguf", {}, {&tensor, 1});
+      CHECK(expected_begin == rows * row);
+      CHECK(longest <= gguf::piece_elements);
+      // All elements encoded at once are the end of the file, but for the padding of the last tensor.
+      std::string data(gguf::encoded_bytes(encoding, values.size()), '\0');
+      REQUIRE_FALSE(encode(encoding, values, reinterpret_cast<std::byte*>(data.data())));
+      data.resize((data.size() + 31) / 32 * 32, '\0');
+      const std::string file = get(dir / "large.gguf");
+      CHECK(file.size() < data.size() + 256);
+      CHECK(file.ends_with(data));
+    }
+  }
+}
+
+/// The elements of a tensor of a checkpoint as they are in a file of type f32.
+std::string floats_of(const TensorSource& source, const std::string& name) {
+  std::string bytes;
+  for (const double x : numbers(source, name)) {
+    const auto value = static_cast<float>(x);
+    bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
+  }
+  return bytes;
+}
+
+TEST_CASE("Tensors that are made of others and longer than a piece: experts, and the two parts of latent attention") {
+  // Each expert's matrix is a part, and none ends where a piece does.
+  const TemporaryDirectory dir;
+  Config config = config_of(class_cases[0]);
+  config.model.num_layers = 1;
+  config.moe.expert_ffn = 5003;
+  config.moe.num_experts = 13;
+  {
+    const Checkpoint checkpoint(make_checkpoint(config, dir / "experts"));
+    gguf::export_model(checkpoint, config, dir / "experts.gguf", {Encoding::f32});
+    const std::string file = get(dir / "experts.gguf");
+    for (const char* part : {"gate", "up", "down"}) {
+      std::string all;
+      for (int64_t e = 0; e < config.moe.num_experts; ++e)
+        all += floats_of(checkpoint.model(), fmt::format("layers.0.moe.experts.{}.{}_proj.weight", e, part));
+      REQUIRE(static_cast<int64_t>(all.size() / sizeof(float)) > gguf::piece_elements);
+      CHECK(file.find(all) != file.npos);
+    }
+  }
+  // attn_k_b is [H, c, n] and attn_v_b [H, v, c], of our [H, n + v, c].
+  config = config_of({"DeepseekV2ForCausalLM", set_deepseek_v2});
+  config.model.num_layers = 1;
+  config.model.dense_layers = 0;
+  config.model.q_latent = 3;
+  config.model.norm_eps = 1e-6;
+  config.model.rope_scaling = RopeScaling::none;
+  const int64_t heads = config.model.num_heads = config.model.num_kv_heads = 8, latent = config.model.kv_latent = 509;
+  const int64_t keys = config.model.nope_head_dim = 300, values = config.model.value_head_dim = 290;
+  config.model.head_dim = keys + config.model.rope_head_dim;
+  const Checkpoint checkpoint(make_checkpoint(config, dir / "latent"));
+  gguf::export_model(checkpoint, config, dir / "latent.gguf", {Encoding::f32});
+  const std::string file = get(dir / "latent.gguf"),
+                    ours = floats_of(checkpoint.model(), "layers.0.attn.kv_b_proj.weight");
+  const auto element = [&](int64_t head, int64_t row, int64_t column) {
+    return ours.substr(size_t(((head * (keys + values) + row) * latent + column)) * sizeof(float), sizeof(float));
+  };
+  std::string of_keys, of_values;
+  for (int64_t h = 0; h < heads; ++h) {
+    for (int64_t c = 0; c < latent; ++c)
+      for (int64_t n = 0; n < keys; ++n) of_keys += element(h, n, c);
+    for (int64_t v = 0; v < values; ++v)
+      for (int64_t c = 0; c < latent; ++c) of_values += element(h, keys + v, c);
+  }
+  REQUIRE(static_cast<int64_t>(of_values.size() / sizeof(float)) > gguf::piece_elements);
+  CHECK(file.find(of_keys) != file.npos);
+  CHECK(file.find(of_values) != file.npos);
 }
 
 TEST_CASE("A disk that fails at any call leaves no file of that name, or the whole one") {

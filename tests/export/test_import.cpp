@@ -2,7 +2,9 @@
 #include <set>
 
 #include "export/tensor_import.h"
+#include "export/tensor_map.h"
 #include "foreign.h"
+#include "tests/checkpoint/read_in_pieces.h"
 
 using namespace strand;
 using namespace strand::test;
@@ -322,5 +324,20 @@ TEST_CASE("A head that differs from the embedding in one element is found wherev
       CHECK_FALSE(is_tied());
       head[static_cast<size_t>(place)] = 0.5F;
     }
+  }
+}
+
+TEST_CASE("Tensors that are imported and exported are the same in pieces and at once") {
+  for (const ClassCase& one : class_cases) {
+    INFO(one.name);
+    const Foreign foreign(one);
+    const Checkpoint ours(foreign.dir / "run/step_00000000");
+    for (const DType dtype : {DType::f32, DType::bf16})
+      check_pieces(hf::tensors_for_export(hf::family_of_class(one.name, ""), foreign.config, ours.model(), dtype));
+    const std::string where = foreign.dir / "hf/config.json";
+    hf::ForeignConfig theirs = hf::read_config_json(get(where), where, 4096);
+    theirs.config.moe.bias_rate = foreign.config.moe.bias_rate;  // which an import takes from the tensors
+    const TensorSource source(foreign.dir / "hf", "model");
+    check_pieces(hf::tensors_for_import(theirs, source).tensors);
   }
 }

@@ -120,7 +120,7 @@ double worst_difference(Ops& ops, const Config& config, int64_t sequences, Conte
 }
 
 std::vector<Config> configs(Precision precision) {
-  std::vector<Config> all(3, tiny_config(precision));
+  std::vector<Config> all(6, tiny_config(precision));
   all[1].model.rope_fraction = 0;
   all[1].model.qk_norm = QkNorm::head;
   all[1].model.num_kv_heads = 1;
@@ -130,6 +130,17 @@ std::vector<Config> configs(Precision precision) {
   all[2].moe.shared_experts = 2;
   all[2].moe.score = RouterScore::sigmoid;
   all[2].moe.bias_rate = 0.001;
+  use_latent_attention(all[3], 0);
+  use_latent_attention(all[4], 8);
+  use_yarn(all[4]);
+  all[5].model.head_dim = 8;
+  all[5].model.rope_fraction = 0.75;
+  use_yarn(all[5]);
+  all[5].moe.num_experts = 6;
+  all[5].moe.groups = 3;
+  all[5].moe.groups_kept = 2;
+  all[5].moe.renormalize = true;
+  all[5].moe.routed_scale = 1.7;
   return all;
 }
 }  // namespace
@@ -169,6 +180,32 @@ TEST_CASE("sharing a context changes a score in bf16 no more than bf16 rounds") 
     // Logits of size 10 with 8 bits, several roundings each.
     const double tolerance = 0.3 * static_cast<double>(requests[i].continuation.size());
     CHECK(std::abs(shared[i].log_likelihood - apart[i].log_likelihood) < tolerance);
+  }
+}
+
+// Logits are computed for so many rows at a time. The same requests in small lots never reach that number.
+TEST_CASE("scores do not depend on how many predictions there are at a time") {
+  const std::unique_ptr<Ops> ops = make_cpu_ops();
+  Config config = tiny_config(Precision::fp32);
+  config.model.vocab_size = 20000;
+  Twins twins(*ops, config, 64);
+  const int64_t most = twins.scoring().prediction_buffer().dim(0);
+  REQUIRE(most < 64 * positions / 4);  // or nothing of this is tested
+  constexpr int64_t each = 20;         // predictions of a request
+  for (const int64_t count : {most - 1, most, most + 1, 5 * most / 2}) {
+    std::vector<TokenRequest> requests;
+    for (int64_t left = count; left > 0; left -= each) {
+      const auto seed = static_cast<uint64_t>(count + left);
+      requests.push_back({random_text(config, 3, seed), random_text(config, std::min(left, each), seed + 1)});
+    }
+    const std::vector<TokenScore> together = score(twins.scoring(), requests);
+    INFO(count << " predictions, of which " << most << " are computed at a time");
+    for (size_t i = 0; i < requests.size(); ++i) {
+      const TokenScore alone = score(twins.scoring(), {&requests[i], 1})[0];
+      // Products of other shapes add in another order: 20 logits of size 10 in single precision.
+      CHECK(together[i].log_likelihood == Approx(alone.log_likelihood).epsilon(1e-5));
+      CHECK(together[i].greedy == alone.greedy);
+    }
   }
 }
 

@@ -7,6 +7,7 @@
 #include "kernels/staging.h"
 #include "model/backend.h"
 #include "model/dispatcher.h"
+#include "model/forward_observer.h"
 #include "model/head.h"
 #include "tests/catch.h"
 
@@ -64,6 +65,20 @@ Outputs textbook(const Inputs& in, double share) {
   return out;
 }
 
+/// Puts the chunks of logits that an observer is shown where they belong.
+class Shown final : public ForwardObserver {
+ public:
+  Shown(Ops& ops, int64_t rows) : logits(static_cast<size_t>(rows * vocabulary)), ops_(ops) {}
+  void predicted(int64_t first, const Tensor& chunk_logits) override {
+    const Values values = download_values(ops_, chunk_logits);
+    std::copy(values.begin(), values.end(), logits.begin() + first * vocabulary);
+  }
+  Values logits;
+
+ private:
+  Ops& ops_;
+};
+
 enum class Mode { training, evaluation };
 
 Outputs by_head_loss(Ops& ops, const Inputs& in, Precision precision, Mode mode) {
@@ -96,11 +111,14 @@ Outputs by_head_loss(Ops& ops, const Inputs& in, Precision precision, Mode mode)
   LossContext loss{objective, LossScale(objective, config.moe, step_shape, {1, in.rows, in.rows}),
                    {},        numbers,
                    terms,     objective.measured()};
+  Shown shown(ops, in.rows);
+  loss.observer = &shown;
   const bool train = mode == Mode::training;
   head_loss(c, weight, hidden, targets, loss, train ? dhidden : Tensor{}, train ? dweight : Tensor{}, logits);
   Outputs out{.ce = download_values(ops, terms)[0], .logits = download_values(ops, logits)};
   if (train) out.dhidden = download_values(ops, dhidden);
   out.dweight = download_values(ops, dweight);
+  CHECK(shown.logits == out.logits);
   return out;
 }
 

@@ -4,6 +4,7 @@
 #include "pseudo_scorer.h"
 #include "tasks/evaluate.h"
 #include "tasks/pairs.h"
+#include "tasks/record.h"
 #include "tests/catch.h"
 #include "tests/checkpoint/fixtures.h"
 
@@ -220,6 +221,28 @@ TEST_CASE("what is wrong with a task file is said with file, line and field") {
                     Contains("nowhere holds no piqa.jsonl") && Contains("fetch_tasks.sh"));
   const std::string deep(100, '[');
   CHECK_THAT(refused("boolq", "{\"x\": " + deep + std::string(100, ']') + "}"), Contains("deeper than"));
+}
+
+TEST_CASE("lines of any length, wherever the parts end in which a file is read") {
+  constexpr auto window = static_cast<int64_t>(record_window_bytes);
+  for (const int64_t bytes : {window - 1, window, window + 1, 5 * window / 2}) {
+    // Three lines of this length with their line breaks, each of its own letters.
+    std::string lines;
+    Texts texts;
+    for (const char letter : {'a', 'b', 'c'}) {
+      std::string text(static_cast<size_t>(bytes) - std::string("{\"text\": \"\"}\n").size(), letter);
+      text.front() = text.back() = '.';
+      texts.push_back(text);
+      lines += "{\"text\": \"" + text + "\"}\n";
+    }
+    REQUIRE(static_cast<int64_t>(lines.size()) == 3 * bytes);
+    INFO(bytes << " bytes a line");
+    const TemporaryDirectory directory;
+    put(directory / "pairs.jsonl", lines);
+    const std::vector<TextRequest> pairs = read_pairs(directory / "pairs.jsonl");
+    REQUIRE(pairs.size() == 3);
+    for (size_t i = 0; i < 3; ++i) CHECK((pairs[i].continuation == texts[i]));
+  }
 }
 
 TEST_CASE("pairs: a context and its continuation, or a whole text") {

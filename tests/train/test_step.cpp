@@ -1,6 +1,7 @@
 // One optimizer step: the norm, AdamW by hand, the balancing bias, non-finite numbers; and that a run repeats itself.
 #include <omp.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/cpu/backend.h"
@@ -88,6 +89,33 @@ TEST_CASE("The update ratio is that of the weights before and after, where it is
       // In fp32, differences of weights of order 1 have an error of 1e-7, at updates of order 0.01.
       CHECK(*result.update_ratio == Approx(std::sqrt(moved / size)).epsilon(1e-4));
     }
+  }
+}
+
+TEST_CASE("The range of the biases is that of the layer where it is widest, after the step") {
+  const std::unique_ptr<Device> cpu_device = make_device({});
+  const std::unique_ptr<Ops> cpu = cpu_device->make_ops();
+  Config config = tiny_config(Precision::fp32);
+  config.model.num_layers = 3;
+  config.moe.bias_rate = 0.01;
+  for (const size_t widest : {0, 1, 2}) {
+    TestModel model(*cpu, config, 2, 5);
+    model.randomize(8);
+    const auto& biases = model.session.parameters().router_biases();
+    REQUIRE(biases.size() == 3);
+    for (size_t layer = 0; layer < 3; ++layer) {
+      Values values = download_values(*cpu, biases[layer].bias);
+      values[layer] += layer == widest ? 20 : 5;  // far above what is random in them
+      upload_values(*cpu, biases[layer].bias, values);
+    }
+    model.runner.step(random_batch(config, 2, 5, 21), whole_objective(config), 0,
+                      {.optimizer = config.optimizer, .learning_rate = 1e-2});
+    const StepResult result = model.runner.take_result();
+    const Values after = download_values(*cpu, biases[widest].bias);
+    const auto [least, most] = std::minmax_element(after.begin(), after.end());
+    INFO("layer " << widest);
+    REQUIRE(*most - *least > 10);
+    CHECK(result.bias_range == *most - *least);
   }
 }
 

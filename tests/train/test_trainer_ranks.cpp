@@ -1,13 +1,19 @@
 // The training loop on several ranks, which are threads: one log, one set of checkpoints, whatever the layout.
 #include <cmath>
+#include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <numbers>
 #include <sstream>
 
 #include "driven_run.h"
 #include "kernels/cpu/backend.h"
 #include "tests/catch.h"
 #include "tests/parallel/thread_grid.h"
+#include "train/rank_report.h"
+#include "train/step_costs.h"
 #include "train/trainer.h"
+#include "train/zscore.h"
 
 namespace strand::test {
 namespace {
@@ -59,8 +65,9 @@ TEST_CASE("Several ranks write the log of one, with what only several have") {
     INFO(got[i].dump());
     CHECK(got[i]["step"] == want[i]["step"]);
     CHECK(got[i]["tokens"] == want[i]["tokens"]);
-    for (const char* key : {"loss", "ce", "sp", "grad_norm", "worst_expert_load"})
+    for (const char* key : {"loss", "ce", "sp", "grad_norm", "worst_expert_load", "update_ratio", "router_bias_range"})
       CHECK(got[i][key].get<double>() == Approx(want[i][key].get<double>()).epsilon(1e-4));
+    CHECK(got[i]["lr"] == want[i]["lr"]);
     CHECK(!want[i].contains("comm_bytes"));
     CHECK(got[i]["step_seconds_by_rank"]["min"] <= got[i]["step_seconds_by_rank"]["max"]);
     CHECK(got[i]["comm_bytes"]["gradients"] > 0);
@@ -68,6 +75,120 @@ TEST_CASE("Several ranks write the log of one, with what only several have") {
     CHECK(got[i]["tokens_by_rank_max_over_mean"] >= 1.0);
   }
   CHECK(four.steps() == one.steps());
+}
+
+/// The scalars of the event files of a run by their tag, in the order of the steps: within an event, a tag is followed
+/// by the key of field 2 with a 32-bit value, and that value.
+std::map<std::string, std::vector<float>> scalars_of(const DrivenRun& run, const std::vector<std::string>& tags) {
+  std::map<std::string, std::vector<float>> scalars;
+  for (const auto& entry : std::filesystem::directory_iterator(run.run())) {
+    if (!entry.path().filename().string().starts_with("events.")) continue;
+    const std::string bytes = file_bytes(entry.path());
+    for (const std::string& tag : tags) {
+      const std::string found = tag + '\x15';
+      for (size_t at = bytes.find(found); at != bytes.npos; at = bytes.find(found, at + 1)) {
+        float value = 0;
+        std::memcpy(&value, bytes.data() + at + found.size(), sizeof value);
+        scalars[tag].push_back(value);
+      }
+    }
+  }
+  return scalars;
+}
+
+/// Linear from 0 to 1 over the warm-up, then a cosine from 1 to min_lr / lr; by the step, from 1.
+double cosine_schedule(const Config& c, int64_t step) {
+  const double index = static_cast<double>(step - 1), warmup = static_cast<double>(c.schedule.warmup_steps);
+  if (index < warmup) return c.optimizer.lr * (index + 1) / warmup;
+  const double progress = (index + 1 - warmup) / (static_cast<double>(c.train.steps) - warmup);
+  return c.optimizer.min_lr + (c.optimizer.lr - c.optimizer.min_lr) * (1 + std::cos(std::numbers::pi * progress)) / 2;
+}
+
+TEST_CASE("Every number of a row is of its own step and under its own name, in the log and for TensorBoard") {
+  Config config = eight_sequences();
+  config.train.steps = 140;  // the z-scores look back 128 steps
+  config.train.checkpoint_every = 0;
+  config.schedule = {.kind = ScheduleKind::cosine, .warmup_steps = 3};
+  config.optimizer.min_lr = 1e-3;
+  DrivenRun run(config);
+  train(config_in(run, 1), 1);
+  const std::vector<json> rows = rows_of(run);
+  REQUIRE(rows.size() == 140);
+  ZScore losses, norms;
+  const int64_t tokens = 8 * 8;  // a step
+  for (int64_t i = 0; i < 140; ++i) {
+    const json& row = rows[static_cast<size_t>(i)];
+    INFO(row.dump());
+    CHECK(row["step"] == i + 1);
+    CHECK(row["lr"].get<double>() == Approx(cosine_schedule(config, i + 1)).epsilon(1e-12));
+    CHECK(row["loss_z"] == losses.score(row["loss"].get<double>()));
+    CHECK(row["grad_norm_z"] == norms.score(row["grad_norm"].get<double>()));
+    CHECK(row["tokens"] == (i + 1) * tokens);
+    // The parts of a step are within it, so its speed cannot exceed what they leave.
+    double parts = 0;
+    for (const auto& [part, seconds] : row["step_seconds"].items()) parts += part == "data" ? 0 : seconds.get<double>();
+    CHECK(row["tokens_per_second"].get<double>() * parts <= static_cast<double>(tokens) * (1 + 1e-9));
+    double worst = 0;
+    for (const json& layer : row["expert_load"])
+      for (const double share : layer) worst = std::max(worst, share * static_cast<double>(layer.size()));
+    CHECK(row["worst_expert_load"].get<double>() == Approx(worst).epsilon(1e-12));
+  }
+  CHECK(rows.back()["loss_z"] != 0.0);
+  CHECK(rows.back()["grad_norm_z"] != rows.back()["loss_z"]);
+  const std::map<std::string, std::string> names = {{"train/loss", "loss"},
+                                                    {"train/lr", "lr"},
+                                                    {"train/grad_norm", "grad_norm"},
+                                                    {"speed/tokens_per_second", "tokens_per_second"},
+                                                    {"experts/worst_load", "worst_expert_load"},
+                                                    {"terms/ce", "ce"},
+                                                    {"terms/sp", "sp"}};
+  std::vector<std::string> tags;
+  for (const auto& [tag, key] : names) tags.push_back(tag);
+  const auto scalars = scalars_of(run, tags);
+  for (const auto& [tag, key] : names) {
+    INFO(tag);
+    REQUIRE(scalars.contains(tag));
+    std::vector<float> want;
+    for (const json& row : rows) want.push_back(static_cast<float>(row[key].get<double>()));
+    CHECK(scalars.at(tag) == want);
+  }
+}
+
+TEST_CASE("What ranks say of a step comes together: each kind of traffic, means, extremes") {
+  constexpr int ranks = 4;
+  std::vector<RankReport> reports(ranks);
+  std::vector<StepCosts> costs(ranks);
+  run_ranks(ranks, 1, [&](ProcessGrid& grid) {
+    const auto rank = static_cast<double>(grid.rank());
+    const auto place = static_cast<size_t>(grid.rank());
+    TrafficCounts traffic;
+    for (size_t k = 0; k < traffic_kinds; ++k) {
+      traffic.kind[k].payload_bytes = 100 * static_cast<double>(k + 1) + rank;
+      traffic.kind[k].exposed_seconds = 0.01 * rank;
+      traffic.kind[k].busy_seconds = 0.03 * rank;
+    }
+    reports[place] = gather_rank_report(grid.control(), 1 + rank * rank, traffic, 10 + grid.rank());
+    StepCosts mine{.parts = PartSeconds{}, .data_seconds = 5 + rank, .peak_bytes = rank == 2 ? 700.0 : 100.0};
+    for (size_t part = 0; part < step_part_count; ++part) (*mine.parts)[part] = 10 * static_cast<double>(part) + rank;
+    costs[place] = over_ranks(grid.control(), mine);
+  });
+  for (const RankReport& r : reports) {
+    CHECK(r.fastest == 1);
+    CHECK(r.median == 3.5);  // of 1, 2, 5 and 10
+    CHECK(r.slowest == 10);
+    CHECK(r.mean == 4.5);
+    CHECK(r.rows_max_over_mean == Approx(13 / 11.5));
+    CHECK(r.exposed_seconds == Approx(traffic_kinds * 0.01 * 1.5));
+    CHECK(r.hidden_seconds == Approx(traffic_kinds * 0.02 * 1.5));
+    for (size_t k = 0; k < traffic_kinds; ++k) CHECK(r.bytes[k] == 100 * static_cast<double>(k + 1) + 1.5);
+  }
+  for (const StepCosts& c : costs) {
+    CHECK(c.data_seconds == 6.5);
+    CHECK(c.peak_bytes == 700);
+    REQUIRE(c.parts.has_value());
+    for (size_t part = 0; part < step_part_count; ++part)
+      CHECK((*c.parts)[part] == 10 * static_cast<double>(part) + 1.5);
+  }
 }
 
 TEST_CASE("A run goes on in another layout, with the losses of an undisturbed one") {
