@@ -5,7 +5,10 @@
 
 #include <cerrno>
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <limits>
+#include <map>
 
 #include "export/element_reader.h"
 #include "export/gguf_architectures.h"
@@ -138,6 +141,118 @@ TEST_CASE("Traits that no architecture has are refused by name") {
   CHECK_THAT(refusal([](Config& c) { set_lite(c), c.model.norm_eps = 1e-5; }), Contains("model.norm_eps: 1e-6"));
   CHECK_THAT(refusal([](Config& c) { c.moe.num_experts = 1025; }), Contains("moe.num_experts: 1024 or fewer"));
   CHECK_THAT(refusal([](Config& c) { c.model.num_layers = 513; }), Contains("model.num_layers: 512 or fewer"));
+}
+
+namespace {
+/// The numbers among keys with values, as they are in a file: the length of a key (u64), the key, the type of its value
+/// (u32), and the value. Types: 4 u32, 6 f32, 7 bool, 8 string (u64 bytes and the text).
+std::map<std::string, double> numbers_in(const gguf::Metadata& metadata) {
+  std::map<std::string, double> numbers;
+  const std::string& bytes = metadata.bytes();
+  size_t at = 0;
+  const auto take = [&](auto value) {
+    REQUIRE(at + sizeof value <= bytes.size());
+    std::memcpy(&value, bytes.data() + at, sizeof value);
+    at += sizeof value;
+    return value;
+  };
+  const auto text = [&] {
+    const auto length = take(uint64_t{});
+    at += length;
+    return bytes.substr(at - length, length);
+  };
+  while (at < bytes.size()) {
+    const std::string key = text();
+    const auto type = take(uint32_t{});
+    if (type == 4)
+      numbers[key] = take(uint32_t{});
+    else if (type == 6)
+      numbers[key] = static_cast<double>(take(float{}));
+    else if (type == 7)
+      numbers[key] = take(uint8_t{});
+    else
+      text();
+  }
+  return numbers;
+}
+
+void check_keys(const Config& config, const std::string& name, std::map<std::string, double> wanted) {
+  INFO(name);
+  const gguf::Architecture& architecture = gguf::architecture_for(config);
+  REQUIRE(architecture.name == name);
+  gguf::Metadata metadata;
+  gguf::add_model_keys(architecture, config, metadata);
+  const std::map<std::string, double> common = {{"vocab_size", 11},          {"context_length", 16},
+                                                {"embedding_length", 20},    {"block_count", 3},
+                                                {"attention.head_count", 4}, {"rope.freq_base", 7000},
+                                                {"expert_used_count", 3},    {"expert_feed_forward_length", 7},
+                                                {"feed_forward_length", 10}, {"leading_dense_block_count", 1}};
+  wanted.insert(common.begin(), common.end());
+  const std::map<std::string, double> got = numbers_in(metadata);
+  for (const auto& [key, value] : wanted) {
+    INFO(key);
+    REQUIRE(got.contains(name + "." + key));
+    CHECK(got.at(name + "." + key) == Approx(value).epsilon(1e-6));  // of f32
+  }
+  CHECK(got.size() == wanted.size());
+}
+}  // namespace
+
+// No two sizes of these models are equal that llama.cpp takes for different things.
+TEST_CASE("Every size and number of a model stands under the key that llama.cpp reads it from") {
+  Config glm = config_of({"Glm4MoeForCausalLM", set_glm4});
+  glm.moe.num_experts = 12;
+  glm.moe.groups = 4;
+  glm.moe.groups_kept = 2;
+  glm.model.dense_layers = 1;
+  check_keys(glm, "glm4moe",
+             {{"attention.head_count_kv", 2},
+              {"attention.key_length", 8},
+              {"attention.value_length", 8},
+              {"attention.layer_norm_rms_epsilon", 3e-6},
+              {"rope.dimension_count", 6},
+              {"expert_count", 12},
+              {"expert_shared_count", 2},
+              {"expert_gating_func", 2},
+              {"expert_weights_scale", 1.5},
+              {"expert_weights_norm", 1},
+              {"expert_group_count", 4},
+              {"expert_group_used_count", 2}});
+  Config latent = small_config();
+  set_lite(latent);
+  latent.model.num_layers = 3;
+  latent.model.q_latent = 13;
+  latent.model.yarn_original_length = 8;
+  check_keys(latent, "deepseek2",
+             {{"attention.head_count_kv", 1},
+              {"attention.key_length", 15},
+              {"attention.value_length", 9},
+              {"attention.key_length_mla", 10},
+              {"attention.value_length_mla", 5},
+              {"attention.q_lora_rank", 13},
+              {"attention.kv_lora_rank", 9},
+              {"attention.layer_norm_rms_epsilon", 1e-6},
+              {"rope.dimension_count", 6},
+              {"rope.scaling.factor", 4},
+              {"rope.scaling.original_context_length", 8},
+              {"rope.scaling.yarn_log_multiplier", 0.07},
+              {"expert_count", 5},
+              {"expert_shared_count", 3},
+              {"expert_gating_func", 1},
+              {"expert_weights_scale", 1.5},
+              {"expert_weights_norm", 0}});
+  Config ernie = config_of({"Ernie4_5_MoeForCausalLM", set_ernie});
+  ernie.moe.renormalize = true;
+  check_keys(ernie, "ernie4_5-moe",
+             {{"attention.head_count_kv", 2},
+              {"attention.key_length", 6},
+              {"attention.value_length", 6},
+              {"attention.layer_norm_rms_epsilon", 3e-6},
+              {"rope.dimension_count", 6},
+              {"expert_count", 5},
+              {"expert_shared_count", 3},
+              {"expert_shared_feed_forward_length", 21},
+              {"interleave_moe_layer_step", 1}});
 }
 
 TEST_CASE("f16: every value of the type stays, halves go to the even neighbour") {
