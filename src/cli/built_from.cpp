@@ -1,7 +1,7 @@
 // The one file that is compiled anew after each commit.
 #include "cli/built_from.h"
 
-#include "commit.h"  // written at every build: cmake/StrandCommit.cmake
+#include <commit.h>  // written at every build: cmake/StrandCommit.cmake
 
 namespace strand::cli {
 
