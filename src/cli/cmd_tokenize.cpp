@@ -36,7 +36,7 @@ void run(const Options& options) {
   task.add_eos = !options.no_eos;
   task.threads = threads_for(task.threads);
   if (task.val_output.empty() != (task.val_fraction == 0)) {
-    throw UsageError("strand tokenize: --val-out and --val-fraction belong together");
+    throw UsageError("strand tokenize: --val-out and a --val-fraction above 0 belong together");
   }
   if (std::filesystem::exists("/proc/meminfo")) task.available_memory = available_memory().bytes;
   const PlaceLock lock = lock_output(task.output, "tokenize");

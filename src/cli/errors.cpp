@@ -6,6 +6,7 @@
 #include <exception>
 #include <filesystem>
 #include <new>
+#include <system_error>
 #include <thread>
 
 #include "core/standard_streams.h"
@@ -19,9 +20,13 @@ constexpr auto time_for_rank_0 = std::chrono::seconds(1);
 
 std::string words_of(const std::exception& error) {
   if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return "out of memory";
-  const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&error);
-  if (file == nullptr) return error.what();
-  return fmt::format("cannot use {}: {}", file->path1().string(), file->code().message());
+  if (const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&error))
+    return fmt::format("cannot use {}: {}", file->path1().string(), file->code().message());
+  const auto* system = dynamic_cast<const std::system_error*>(&error);  // std::thread throws it
+  if (system != nullptr && system->code() == std::errc::resource_unavailable_try_again)
+    return "cannot start a thread: a limit is reached, of processes (ulimit -u, or pids.max of a control group) or of "
+           "memory (ulimit -v); ask for fewer threads, or raise the limit";
+  return error.what();
 }
 
 int report_error(std::string message, int code) {

@@ -116,14 +116,15 @@ PlaceLock PlaceLock::of_output(const std::string& path, const Request& request) 
 PlaceLock PlaceLock::join_directory(const std::string& directory) {
   PlaceLock lock;
   lock.path_ = (fs::path(directory) / ".lock").string();
-  lock.descriptor_ = ::open(lock.path_.c_str(), O_RDWR | O_CLOEXEC);
+  lock.descriptor_ = ::open(lock.path_.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC);
   if (lock.descriptor_ >= 0) lock_bytes(lock.descriptor_, F_RDLCK, members_byte, 1);
   return lock;
 }
 
 void PlaceLock::open_and_lock(const std::string& place, const Request& request) {
   for (int attempt = 0; attempt < attempts; ++attempt) {
-    descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    // A link is not followed, as the file that it leads to would be written over.
+    descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (descriptor_ < 0) fail_errno("open the lock", path_);
     if (lock_bytes(descriptor_, F_WRLCK, owner_byte, 2) != 0) {
       if (errno == EAGAIN || errno == EACCES) refuse(descriptor_, place, request);

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
+#include <string>
 
 #include "core/error.h"
 
@@ -53,11 +54,29 @@ void forget_output() {
   std::clearerr(stdout);
   std::fflush(stdout);
 }
+
+/// O_NONBLOCK belongs to all processes that share the open file, so it is not taken away: the file is opened once more
+/// for this process. Where that fails (no /proc, nobody reads the pipe), the descriptor stays as it is.
+void block_for_this_process(int descriptor) {
+  const int flags = fcntl(descriptor, F_GETFL);
+  struct stat status = {};
+  if (flags == -1 || (flags & O_NONBLOCK) == 0 || fstat(descriptor, &status) != 0) return;
+  if (!S_ISFIFO(status.st_mode) && isatty(descriptor) != 1) return;
+  const std::string path = "/proc/self/fd/" + std::to_string(descriptor);
+  // Opening must not wait either, which it would for the other end of a pipe.
+  const int own = ::open(path.c_str(), (flags & O_ACCMODE) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  if (own < 0) return;
+  if (fcntl(own, F_SETFL, flags & ~O_NONBLOCK) == 0) dup2(own, descriptor);
+  close(own);
+}
 }  // namespace
 
 void open_standard_streams() {
   for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; ++descriptor) {
-    if (fcntl(descriptor, F_GETFD) != -1) continue;
+    if (fcntl(descriptor, F_GETFD) != -1) {
+      block_for_this_process(descriptor);
+      continue;
+    }
     // open() takes the lowest free number, and the numbers below `descriptor` are open by now.
     if (::open("/dev/null", O_RDWR) == descriptor) continue;
     write_error("strand: error: a standard descriptor is closed, and /dev/null cannot be opened in its place\n");

@@ -95,16 +95,16 @@ class Pipeline {
     text_options_.find_cut = [&tokenizer](std::string_view text, size_t from) {
       return tokenizer.find_cut(text, from);
     };
-    for (int i = 0; i < options.threads; ++i) threads_.emplace_back([this] { run_worker(); });
-    threads_.emplace_back([this] { run_reader(); });
+    try {
+      for (int i = 0; i < options.threads; ++i) threads_.emplace_back([this] { run_worker(); });
+      threads_.emplace_back([this] { run_reader(); });
+    } catch (...) {  // the system starts no more threads
+      end_threads();
+      throw;
+    }
   }
 
-  ~Pipeline() {
-    budget_.close();
-    order_.close();
-    work_.close();
-    for (std::thread& thread : threads_) thread.join();
-  }
+  ~Pipeline() { end_threads(); }
   Pipeline(const Pipeline&) = delete;
   Pipeline& operator=(const Pipeline&) = delete;
 
@@ -123,6 +123,13 @@ class Pipeline {
 
  private:
   static size_t in_flight(const TokenizeOptions& options) { return 4 * static_cast<size_t>(options.threads); }
+
+  void end_threads() {
+    budget_.close();
+    order_.close();
+    work_.close();
+    for (std::thread& thread : threads_) thread.join();
+  }
 
   void run_worker() {
     while (std::optional<std::packaged_task<EncodedBatch()>> task = work_.pop()) (*task)();

@@ -1,6 +1,8 @@
 #include "train/checkpoint_saver.h"
 
 #include <filesystem>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "core/clock.h"
@@ -19,6 +21,18 @@ WriterPlace::Shards place_among(ControlChannel& hosts, size_t mine) {
     shards.total += static_cast<size_t>(counts[r]);
   }
   return shards;
+}
+
+/// A thread that does `work`. When the system starts no more threads (a limit of processes), the work is done here, and
+/// training waits for it.
+template <typename Work>
+std::thread started_or_run(const Work& work) {
+  try {
+    return std::thread(work);
+  } catch (const std::system_error&) {
+    work();
+    return {};
+  }
 }
 }  // namespace
 
@@ -99,7 +113,7 @@ CheckpointSaver::Saved CheckpointSaver::save(Content content) {
     run();
     throw_if_failed();
   } else {
-    thread_ = std::thread(run);
+    thread_ = started_or_run(run);
   }
   in_flight_ = step;
   saved_.stall_seconds = now() - begin;

@@ -1,12 +1,15 @@
 // Standard input, output and error that are closed, full or read by nobody.
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
 #include <map>
+#include <string>
+#include <thread>
 
 #include "tests/catch.h"
 #include "tests/e2e/workspace.h"
@@ -82,6 +85,38 @@ TEST_CASE("A result that cannot be written is an error, of every command") {
     CHECK(unread.status == 1);
     CHECK_THAT(unread.err, Contains("strand: error: cannot write to standard output: Broken pipe\n"));
   }
+}
+
+TEST_CASE("A pipe that somebody made non-blocking: all of the output arrives, however slowly it is read") {
+  const std::string expected = run_with({"config", "--help-keys"}, {}).out;
+  constexpr int capacity = 4096;
+  REQUIRE(expected.size() > 2 * capacity);
+  int ends[2];
+  REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+  REQUIRE(fcntl(ends[1], F_SETPIPE_SZ, capacity) == capacity);
+  REQUIRE(fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0);
+  std::string read_slowly;
+  std::thread reader([&] {
+    int waiting = 0;  // the reader begins when the pipe is full
+    for (int look = 0; look < 10'000 && waiting < capacity; ++look) {
+      if (ioctl(ends[0], FIONREAD, &waiting) != 0) break;
+      usleep(1000);
+    }
+    char part[512];
+    for (ssize_t count = 0; (count = read(ends[0], part, sizeof part)) > 0;) {
+      read_slowly.append(part, static_cast<size_t>(count));
+      usleep(100);
+    }
+  });
+  const Outcome outcome = run_with({"config", "--help-keys"}, [&] { dup2(ends[1], STDOUT_FILENO); });
+  const bool shared_as_it_was = (fcntl(ends[1], F_GETFL) & O_NONBLOCK) != 0;
+  close(ends[1]);
+  reader.join();
+  close(ends[0]);
+  INFO(outcome.err);
+  CHECK(outcome.status == 0);
+  CHECK((read_slowly == expected));
+  CHECK(shared_as_it_was);
 }
 
 TEST_CASE("The exit code does not depend on standard error") {

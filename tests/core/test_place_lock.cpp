@@ -177,3 +177,14 @@ TEST_CASE("Many that come and go never have it at the same time") {
   std::ifstream(folder.at("count")) >> count;
   CHECK(count == processes * turns);
 }
+
+TEST_CASE("A lock's file that is a link is refused, and what it leads to stays as it was") {
+  const Folder folder;
+  std::ofstream(folder.at("precious")) << "kept";
+  fs::create_directory(folder.at("run"));
+  fs::create_symlink("../precious", folder.at("run/.lock"));
+  CHECK_THROWS_WITH(PlaceLock::of_directory(folder.at("run"), request), Contains("cannot open the lock"));
+  std::string text;
+  std::ifstream(folder.at("precious")) >> text;
+  CHECK(text == "kept");
+}
