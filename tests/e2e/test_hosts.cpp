@@ -206,11 +206,18 @@ TEST_CASE("all processes of one host are killed: the others end, and one host go
 TEST_CASE("a host that is frozen: the other one ends; thawed, it ends too, and the run goes on from then on only") {
   const Hosts hosts;
   if (!hosts.made) return;
-  const std::string said = check_end(
-      hosts, "frozen", [] { return has_logged("frozen", 12); }, [&] { hosts.disturb("freeze"); });
+  // On a machine so busy that a step takes longer than the watchdog's time, both hosts end before one is frozen.
+  std::string name, said;
+  for (const char* attempt : {"frozen", "frozen_again", "frozen_once_more"}) {
+    name = attempt;
+    said = check_end(
+        hosts, name, [&] { return has_logged(name, 12); }, [&] { hosts.disturb("freeze"); });
+    if (std::stoi(hosts.disturb("ranks")) > 0) break;
+  }
+  REQUIRE(std::stoi(hosts.disturb("ranks")) == 1);
   CHECK_THAT(said, Contains(fmt::format("has waited {} s", watchdog)));
-  const std::string log = bytes_of(workspace().run("frozen") / "log.jsonl");
-  const Outcome refused = go_on("frozen", 1000);
+  const std::string log = bytes_of(workspace().run(name) / "log.jsonl");
+  const Outcome refused = go_on(name, 1000);
   CHECK(refused.status == 1);
   CHECK_THAT(refused.err, Contains("other processes of the same run have not"));
   hosts.disturb("thaw");
@@ -220,8 +227,8 @@ TEST_CASE("a host that is frozen: the other one ends; thawed, it ends too, and t
   };
   while (std::stoi(hosts.disturb("ranks")) > 0 && waits()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
   CHECK(std::stoi(hosts.disturb("ranks")) == 0);
-  CHECK(bytes_of(workspace().run("frozen") / "log.jsonl") == log);
-  check_goes_on("frozen");
+  CHECK(bytes_of(workspace().run(name) / "log.jsonl") == log);
+  check_goes_on(name);
 }
 
 TEST_CASE(
