@@ -156,6 +156,30 @@ TEST_CASE("Added tokens: leftmost, longest, and what stands beside them") {
         static_cast<int64_t>(tokenizer->decode(Ids{hello_id, 300, 301, 305}).size()));
 }
 
+// What tokenizers 0.23.3 gives: it looks for the next token behind the content of the last one, not behind the white
+// space that this one took.
+TEST_CASE("Added tokens within the white space that another one takes are found again") {
+  json content = small_json(hello);
+  content["added_tokens"] = {added(303, "<r>", {"rstrip"}),
+                             added(304, "<b>", {"lstrip", "rstrip"}),
+                             added(305, "\n\n"),
+                             added(306, "  "),
+                             added(307, " lw", {"lstrip"}),
+                             added(308, "\t", {"rstrip"})};
+  const auto tokenizer = tokenizer_of(content);
+  const auto check = [&](const std::string& text, const Tokens& expected) {
+    INFO(text);
+    CHECK(with_texts(*tokenizer, text) == expected);
+  };
+  check("a<r>\n\na", {{'a', "a"}, {303, "<r>\n\n"}, {305, "\n\n"}, {'a', "a"}});
+  check("a<r> \n\n a", {{'a', "a"}, {303, "<r> \n\n "}, {305, "\n\n"}, {' ', " "}, {'a', "a"}});
+  check("a<r> \n\n <b> \n\n a",
+        {{'a', "a"}, {303, "<r> \n\n "}, {305, "\n\n"}, {304, " <b> \n\n "}, {305, "\n\n"}, {' ', " "}, {'a', "a"}});
+  check("a<r> lw", {{'a', "a"}, {303, "<r> "}, {307, "lw"}});
+  check("a<r>\t  a", {{'a', "a"}, {303, "<r>\t  "}, {308, "\t  "}, {306, "  "}, {'a', "a"}});
+  check("<r> \n\n \n\n", {{303, "<r> \n\n \n\n"}, {305, "\n\n"}, {' ', " "}, {305, "\n\n"}});
+}
+
 TEST_CASE("Every token knows its bytes, also where characters are composed") {
   json content = small_json(hello);
   content["normalizer"] = {{"type", "Sequence"}, {"normalizers", {{{"type", "NFC"}}}}};

@@ -72,18 +72,18 @@ std::vector<TextStretch> AddedTokenFinder::split(std::string_view text) const {
   const auto add = [&](TextStretch stretch) {
     if (stretch.begin < stretch.end) stretches.push_back(stretch);
   };
-  size_t done = 0;
+  size_t done = 0;  // where the text after the last token begins
   for (size_t from = 0; from < text.size();) {
     const Match match = find(text, from);
     if (match.token == nullptr) break;
     from = match.end;
     if (match.token->single_word && !stands_alone(text, match.begin, match.end)) continue;
-    size_t begin = std::max(match.begin, done), end = match.end;
+    size_t begin = match.begin, end = match.end;
     if (match.token->lstrip) begin = std::max(before_white_space(text, match.begin), done);
     if (match.token->rstrip) end = after_white_space(text, match.end);
     add({done, begin, -1});
     add({begin, end, match.token->id});
-    done = std::max(done, end);
+    done = end;  // which goes back where the token lies within the white space that the one before it took
   }
   add({done, text.size(), -1});
   return stretches;

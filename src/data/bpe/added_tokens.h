@@ -30,8 +30,9 @@ class AddedTokenFinder {
   /// The contents are what is looked for; none is empty.
   explicit AddedTokenFinder(std::vector<AddedToken> tokens);
 
-  /// The stretches of well-formed UTF-8, none of them empty. Where tokens overlap, the one that begins first is taken,
-  /// and of those the longest.
+  /// The stretches of well-formed UTF-8, none of them empty. Where contents overlap, the one that begins first is taken,
+  /// and of those the longest. Contents within the white space that a token with rstrip takes are found too, and so is
+  /// the text behind them: stretches may then overlap, as they do in Hugging Face's tokenizers.
   std::vector<TextStretch> split(std::string_view text) const;
 
  private:
