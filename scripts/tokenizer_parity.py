@@ -139,9 +139,11 @@ SWITCHES = [AddedToken("<l>", lstrip=True, normalized=False), AddedToken("<r>", 
             AddedToken("<lr>", lstrip=True, rstrip=True, normalized=True), AddedToken("word", single_word=True),
             AddedToken("two words", normalized=False), AddedToken("two words more", normalized=False),
             AddedToken("cafe\u0301", normalized=True), AddedToken("<s>", special=True, normalized=False)]
+WHITE_SPACE = [AddedToken(text, normalized=False) for text in ("\n\n", "  ", "\t")]
 SWITCH_TEXTS = ["a <l> b", "a  \u3000<l>b <r> \n c<r>d", "x <lr>  <lr> y", "word words a word. sword word", "word",
                 "two words more than two words", "a two wordstwo words", "cafe\u0301 caf\u00e9 cafe", "<l><r><lr><s></s>",
-                "<s> <s>", " <l> <l> ", "<r>  <l>", "word_ word- \u200dword", "<|end|>text<|end|>", "<|end|", "wordword word"]
+                "<s> <s>", " <l> <l> ", "<r>  <l>", "word_ word- \u200dword", "<|end|>text<|end|>", "<|end|", "wordword word",
+                "a<r> \n\n b", "a<r>   b", "a<r>\n\n\n\n <l>b", "<r> \t\n\n", "<lr>\n\n <lr>  c"]
 
 CASES = {
     "deepseek v3": deepseek_v3,
@@ -160,6 +162,7 @@ CASES = {
     "a text as pattern": lambda: trained([pre_tokenizers.Split("a.", "isolated"), byte_level()]),
     "no split": lambda: trained([split("\n"), byte_level()]),
     "added tokens": lambda: trained([split(QWEN), byte_level()], added=SWITCHES),
+    "added tokens of white space": lambda: trained([split(QWEN), byte_level()], added=[*SWITCHES, *WHITE_SPACE]),
     "added tokens, nfc": lambda: trained([split(QWEN), byte_level()], normalizers.NFC(), added=SWITCHES),
     "replace and prepend": lambda: trained(
         [split(LING), byte_level()],
