@@ -16,9 +16,9 @@ expect() {
 }
 
 # The program says a commit in this form, or none.
-# shellcheck disable=SC1011 # no apostrophe of a text
+form=$'^strand [0-9.]+\ncommit [0-9a-f]{12}(-dirty)?$'
 said=$("$strand" --version)
-[ "$(wc -l <<<"$said")" = 1 ] || [[ "$said" =~ ^strand\ [0-9.]+$'\n'commit\ [0-9a-f]{12}(-dirty)?$ ]] || fail "strand --version: $said"
+[ "$(wc -l <<<"$said")" = 1 ] || [[ "$said" =~ $form ]] || fail "strand --version: $said"
 
 mkdir -p "$place/clone/unpacked"
 expect '' "$place/clone" # no repository (the folder of temporary files is in none)
