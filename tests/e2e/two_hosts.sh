@@ -81,6 +81,9 @@ END
   chmod +x "$folder/agent"
 }
 
+# To all processes of host b. Some, of a shell that looks something up, may have ended since they were listed.
+signal() { processes_of b | xargs -r -n 1 kill -"$1" 2>/dev/null || true; }
+
 # A process of strand under mpirun has a number among all.
 ranks() {
   local process count=0
@@ -118,9 +121,9 @@ case $action in
   cut) inside a ip link set cable down ;;
   mend) inside a ip link set cable up ;;
   slow) slow ;;
-  kill) processes_of b | xargs -r kill -KILL ;;
-  freeze) processes_of b | xargs -r kill -STOP ;;
-  thaw) processes_of b | xargs -r kill -CONT ;;
+  kill) signal KILL ;;
+  freeze) signal STOP ;;
+  thaw) signal CONT ;;
   ranks) ranks ;;
   down) down ;;
   *) echo "two_hosts.sh: unknown action '$action'" >&2; exit 2 ;;
