@@ -67,7 +67,8 @@ up() {
     number=$((number + 1))
   done
   printf '10.77.0.1 slots=1\n10.77.0.2 slots=1\n' >"$folder/hosts.txt"
-  # mpirun calls the agent as `ssh HOST COMMAND LINE`; like ssh it starts a shell there with an environment of its own.
+  # mpirun calls the agent as `ssh HOST COMMAND LINE`; like ssh it starts a shell there with an environment and a session
+  # of its own. (In mpirun's session, the kernel would send SIGHUP and SIGCONT to a frozen host when mpirun ends.)
   cat >"$folder/agent" <<END
 #!/bin/sh
 case \$1 in
@@ -76,7 +77,7 @@ case \$1 in
   *) echo "agent: no host \$1" >&2; exit 255 ;;
 esac
 shift
-exec "$here/two_hosts.sh" on "$folder" \$host /usr/bin/env -i HOME="\$HOME" PATH=/usr/local/bin:/usr/bin:/bin sh -c "\$*"
+exec setsid --wait "$here/two_hosts.sh" on "$folder" \$host /usr/bin/env -i HOME="\$HOME" PATH=/usr/local/bin:/usr/bin:/bin sh -c "\$*"
 END
   chmod +x "$folder/agent"
 }
