@@ -19,6 +19,9 @@ struct Options {
 
 void run(const Options& options) {
   if (options.help_keys) {
+    if (!options.config.path.empty())
+      throw UsageError(fmt::format("strand config: --help-keys explains all keys, so it takes no CONFIG ('{}')",
+                                   options.config.path));
     print_out("{}", config_help());
     return;
   }

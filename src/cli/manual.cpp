@@ -145,7 +145,7 @@ a file that failed.
 .B 2
 The command line cannot be understood.
 .SH SEVERAL PROCESSES
-.BR train ", " bench " and " verify
+.BR train ", " bench ", " verify ", " score " and " "eval \-\-tasks"
 run as several processes when
 .B mpirun
 or

@@ -9,6 +9,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/describe.h"
+#include "checkpoint/manifest.h"
 #include "config/model_size.h"
 #include "config/schema.h"
 #include "core/error.h"
@@ -93,10 +94,19 @@ std::optional<PathKind> kind_by_name(const std::string& path) {
   return std::nullopt;
 }
 
+/// Whether a folder of checkpoints holds one. Of a run directory that `strand import` made it is all there is.
+bool holds_checkpoint(const fs::path& checkpoints) {
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(checkpoints, ignored))
+    if (fs::exists(entry.path() / manifest_name, ignored)) return true;
+  return false;
+}
+
 std::optional<PathKind> kind_of_directory(const fs::path& path) {
-  if (fs::exists(path / "manifest.json")) return PathKind::checkpoint;
+  if (fs::exists(path / manifest_name)) return PathKind::checkpoint;
   if (fs::exists(path / "config.yaml") && (fs::exists(path / "log.jsonl") || fs::is_directory(path / "checkpoints")))
     return PathKind::run_directory;
+  if (holds_checkpoint(path / "checkpoints")) return PathKind::run_directory;
   return std::nullopt;
 }
 }  // namespace
@@ -107,7 +117,7 @@ PathKind identify_path(const std::string& path) {
     if (const auto kind = kind_of_directory(path)) return *kind;
     fail(
         "{}: a directory, but neither a checkpoint (no manifest.json) nor a run directory (no config.yaml with a "
-        "log.jsonl or checkpoints)",
+        "log.jsonl or checkpoints, and no checkpoint in checkpoints)",
         path);
   }
   if (!fs::exists(path, ignored)) {
@@ -171,10 +181,14 @@ std::string describe_checkpoints(const fs::path& directory) {
 std::string describe_run_directory(const std::string& path) {
   const fs::path directory(path);
   std::string text = fmt::format("{}: run directory\n", path);
-  try {
-    text += describe_config((directory / "config.yaml").string());
-  } catch (const Error& error) {
-    text += fmt::format("config.yaml: DAMAGED: {}\n", error.what());
+  if (!fs::exists(directory / "config.yaml")) {
+    text += "no config.yaml: nothing was trained in it; its checkpoints have their own\n";
+  } else {
+    try {
+      text += describe_config((directory / "config.yaml").string());
+    } catch (const Error& error) {
+      text += fmt::format("config.yaml: DAMAGED: {}\n", error.what());
+    }
   }
   if (fs::exists(directory / "log.jsonl")) text += describe_log((directory / "log.jsonl").string());
   return text + describe_checkpoints(directory / "checkpoints");

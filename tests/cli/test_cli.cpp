@@ -64,6 +64,12 @@ TEST_CASE("config --help-keys needs no configuration") {
   CHECK_THAT(outcome.out, Contains("losses.cp_sources") && Contains("all | activated"));
 }
 
+TEST_CASE("config --help-keys refuses a configuration, which it would not look at") {
+  const Outcome outcome = run_strand({"config", "--help-keys", "moe"});
+  CHECK(outcome.status == 2);
+  CHECK_THAT(outcome.err, Contains("takes no CONFIG ('moe')"));
+}
+
 TEST_CASE("a path that the system refuses is named, and the standard library's functions are not") {
   const std::string name(300, 'x');
   const std::vector<std::vector<std::string>> commands = {{"inspect", name},

@@ -117,6 +117,16 @@ TEST_CASE("a run directory: configuration, log and checkpoints") {
                                               Contains("config.yaml: DAMAGED") && Contains("step_00000003"));
 }
 
+TEST_CASE("a run directory that an import made has checkpoints and nothing else") {
+  const TemporaryDirectory directory;
+  fs::create_directories(fs::path(directory / "checkpoints"));
+  CHECK_THROWS_WITH(identify_path(directory.path()), Contains("neither a checkpoint"));
+  make_checkpoint(directory / "checkpoints");
+  CHECK(identify_path(directory.path()) == PathKind::run_directory);
+  CHECK_THAT(described(directory.path()), Contains("no config.yaml") && Contains("checkpoint: ") &&
+                                              Contains("step_00000003") && !Contains("DAMAGED"));
+}
+
 TEST_CASE("an unknown path is an error that lists what was tried") {
   const TemporaryDirectory directory;
   put(directory / "notes.txt", "hello, this is only text\n");
