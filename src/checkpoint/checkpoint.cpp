@@ -211,7 +211,9 @@ std::string Checkpoint::tokenizer_path() const {
 }
 
 const TensorSource& Checkpoint::optimizer() const {
-  require(has_optimizer(), "{} holds weights only, no optimizer state: it can start a new run, not continue one",
+  require(has_optimizer(),
+          "{} holds weights only, no optimizer state: it can start a new run (train --resume DIR "
+          "--weights-only, with a run.name of its own), not continue one",
           path_);
   return *optimizer_;
 }

@@ -91,9 +91,11 @@ struct Collector {
     const TrainConfig& t = c.train;
     warn_if(c.schedule.kind != ScheduleKind::wsd && c.schedule.decay_steps > 0,
             "schedule.decay_steps: only schedule.kind wsd reads it");
-    warn_if(t.eval_every > 0 && c.data.val.empty(), "train.eval_every: data.val is empty, so there is no validation");
+    warn_if(t.eval_every > 0 && c.data.val.empty(),
+            "train.eval_every: data.val is empty, so there is nothing to validate on, and train refuses it");
     warn_if(t.eval_every == 0 && !c.data.val.empty(), "data.val: train.eval_every is 0, so it is never read");
-    warn_if(t.eval_every > t.steps, "train.eval_every: more than train.steps, so no validation falls inside the run");
+    warn_if(t.eval_every > t.steps,
+            "train.eval_every: more than train.steps, so validation is only before the first step and after the last");
     warn_if(t.checkpoint_every > t.steps,
             "train.checkpoint_every: more than train.steps, so the only checkpoint is the last");
   }

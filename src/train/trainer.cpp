@@ -85,7 +85,9 @@ void Trainer::open_data() {
   check_config(config_);
   train_data_ = std::make_unique<DataFeed>(config_.data.train, config_);
   if (config_.train.eval_every > 0) {
-    require(!config_.data.val.empty(), "train.eval_every is {}, but data.val is empty", config_.train.eval_every);
+    require(!config_.data.val.empty(),
+            "train.eval_every is {}, but data.val is empty; name token files there, or set train.eval_every=0",
+            config_.train.eval_every);
     val_data_ = std::make_unique<DataFeed>(config_.data.val, config_);
   }
   data_ = data_state(config_.data, train_data_->sampler(), val_data_ ? &val_data_->sampler() : nullptr);
