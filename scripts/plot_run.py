@@ -9,10 +9,13 @@ import json
 import pathlib
 import sys
 
-import matplotlib
+try:
+    import matplotlib
 
-matplotlib.use("svg")
-import matplotlib.pyplot as plt
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+except ImportError as error:
+    sys.exit(f"{__doc__}\nplot_run.py: error: {error}")
 
 BLUE, ORANGE, GREEN, GREY = "#2f6fab", "#d9762b", "#3a8f5a", "#777777"
 

@@ -69,17 +69,6 @@ std::vector<NamedData> parse_all_data(const std::vector<std::string>& texts) {
   return all;
 }
 
-/// The path of a checkpoint: `RUN@STEP` is that step of a run; anything else is what open_checkpoint() understands.
-std::string checkpoint_path(const std::string& model) {
-  const size_t at = model.rfind('@');
-  if (fs::exists(model) || at == std::string::npos) return model;
-  const std::string run = model.substr(0, at);
-  const int64_t step = parse_number("the step of " + model, model.substr(at + 1), int64_t{0}, int64_t{1} << 60);
-  for (const fs::path& folder : {fs::path(run) / "checkpoints", fs::path(run)})
-    if (fs::is_directory(folder / checkpoint_name(step))) return (folder / checkpoint_name(step)).string();
-  fail("{}: there is no checkpoint {} in {} or in its checkpoints folder", model, checkpoint_name(step), run);
-}
-
 /// The folder of the run to which a checkpoint belongs.
 fs::path run_of(const std::string& checkpoint) {
   fs::path parent = fs::path(checkpoint).lexically_normal();
@@ -304,7 +293,7 @@ class Analysis {
 void run(const Arguments& a) {
   const std::vector<NamedData> data = parse_all_data(a.data);
   std::vector<std::string> checkpoints;
-  for (const std::string& model : a.models) checkpoints.push_back(checkpoint_path(model));
+  for (const std::string& model : a.models) checkpoints.push_back(checkpoint_of_step(model));
   const fs::path folder =
       a.out.empty() ? run_of(open_checkpoint(checkpoints.back()).path()) / "analysis" : fs::path(a.out);
   make_directories(folder.string());

@@ -89,7 +89,7 @@ void add_export_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("export", "Write a checkpoint for Hugging Face transformers or llama.cpp");
   command->footer("Example: strand export runs/quickstart --out runs/quickstart-hf");
   const auto a = std::make_shared<Arguments>();
-  command->add_option("CHECKPOINT", a->checkpoint, "A checkpoint, or a run directory (its newest checkpoint)")
+  command->add_option("CHECKPOINT", a->checkpoint, "A checkpoint, a run directory (its newest checkpoint), or RUN@STEP")
       ->type_name("")
       ->required();
   add_choice<Format>(*command, "--format", a->format, {{"hf", Format::hf}, {"gguf", Format::gguf}},

@@ -10,7 +10,7 @@
 namespace strand::cli {
 
 void add_model_arguments(CLI::App& command, ModelArguments& a) {
-  command.add_option("CHECKPOINT", a.path, "A checkpoint, or a run directory (its newest checkpoint)")
+  command.add_option("CHECKPOINT", a.path, "A checkpoint, a run directory (its newest checkpoint), or RUN@STEP")
       ->type_name("")
       ->required();
   add_backend_arguments(command, a);

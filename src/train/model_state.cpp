@@ -1,10 +1,15 @@
 #include "train/model_state.h"
 
-#include <fmt/core.h>
+#include <fmt/ranges.h>
 
 #include <array>
+#include <charconv>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <set>
+#include <string>
+#include <system_error>
 
 #include "config/schema.h"
 #include "core/error.h"
@@ -12,6 +17,8 @@
 #include "kernels/staging.h"
 
 namespace strand {
+
+namespace fs = std::filesystem;
 
 namespace {
 constexpr std::array<std::pair<const char*, Tensor OwnedPart::*>, 2> moment_fields{
@@ -144,8 +151,35 @@ std::optional<Checkpoint> open_latest(const std::string& parent) {
   return std::make_optional<Checkpoint>(*latest.path, Verification::done);
 }
 
-Checkpoint open_checkpoint(const std::string& path) {
-  namespace fs = std::filesystem;
+namespace {
+/// "step_00000010, step_00000020": the checkpoints in `folder`; empty when there are none.
+std::string names_of_checkpoints(const fs::path& folder) {
+  std::set<std::string> names;
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored))
+    if (fs::exists(entry.path() / manifest_name, ignored)) names.insert(entry.path().filename().string());
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+}  // namespace
+
+std::string checkpoint_of_step(const std::string& path) {
+  const size_t at = path.rfind('@');
+  if (fs::exists(path) || at == std::string::npos) return path;
+  const std::string run = path.substr(0, at), digits = path.substr(at + 1);
+  int64_t step = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
+  if (error != std::errc() || end != digits.data() + digits.size() || step < 0) return path;
+  std::string others;
+  for (const fs::path& folder : {fs::path(run) / "checkpoints", fs::path(run)}) {
+    if (fs::is_directory(folder / checkpoint_name(step))) return (folder / checkpoint_name(step)).string();
+    if (others.empty()) others = names_of_checkpoints(folder);
+  }
+  fail("{}: there is no checkpoint {} in {} or in its checkpoints folder{}", path, checkpoint_name(step), run,
+       others.empty() ? "" : ", but " + others);
+}
+
+Checkpoint open_checkpoint(const std::string& named) {
+  const std::string path = checkpoint_of_step(named);
   require(fs::is_directory(path), "{}: no such directory", path);
   // A directory that has files of a checkpoint is meant itself, even when it is damaged, and not another one inside it.
   for (const char* name : {manifest_name, "state.json"})

@@ -30,9 +30,13 @@ std::unique_ptr<const Tokenizer> resolve_vocabulary(Config& config);
 /// Opens the newest undamaged checkpoint in `parent`, if there is one. Logs the ones that it passes over, with the
 /// reason.
 std::optional<Checkpoint> open_latest(const std::string& parent);
-/// Opens the checkpoint that `path` means: that directory itself, or the newest undamaged one in it or in its
-/// `checkpoints` folder. Throws Error when there is none, or when `path` itself is a damaged checkpoint.
-Checkpoint open_checkpoint(const std::string& path);
+/// `RUN@STEP`, where no file has this name, is the directory of that step in RUN or its `checkpoints` folder; any other
+/// path is itself. Throws Error when RUN has no such step.
+std::string checkpoint_of_step(const std::string& path);
+/// Opens the checkpoint that `named` means: that of checkpoint_of_step(), this directory itself, or the newest
+/// undamaged one in it or in its `checkpoints` folder. Throws Error when there is none, or when `named` itself is a
+/// damaged checkpoint.
+Checkpoint open_checkpoint(const std::string& named);
 
 /// The configuration inside a checkpoint. Its vocabulary is settled from the tokenizer inside.
 Config checkpoint_config(const Checkpoint& checkpoint);

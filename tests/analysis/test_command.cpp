@@ -159,7 +159,8 @@ TEST_CASE("What cannot be analysed is refused with a reason") {
     CHECK_THAT(outcome.err, Contains(why));
   };
   refused({"runs/seen@4711", "--data", "text=val"}, 1, "there is no checkpoint step_00004711 in runs/seen");
-  refused({"runs/seen@four", "--data", "text=val"}, 2, "four");
+  refused({"runs/seen@4711", "--data", "text=val"}, 1, "but step_0000000");
+  refused({"runs/seen@four", "--data", "text=val"}, 1, "runs/seen@four: no such directory");
   refused({"runs/unseen", "--data", "text=val"}, 1, "runs/unseen");
   refused({"runs/seen", "--data", "val"}, 2, "NAME=PREFIX");
   refused({"runs/seen", "--data", "=val"}, 2, "NAME=PREFIX");

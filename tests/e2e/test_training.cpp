@@ -110,6 +110,14 @@ TEST_CASE("eval measures what training logged, from the checkpoint alone") {
   const json result = json::parse(outcome.out);
   // The same windows and the same arithmetic; only the order of a sum over batches may differ.
   CHECK(result["ce"].get<double>() == Approx(last["val_loss"].get<double>()).epsilon(1e-6));
+
+  const std::string of_step = "runs/whole@" + std::to_string(last["step"].get<int64_t>());
+  CHECK(workspace().strand({"eval", of_step, "--data", "val", "--batch-size", "4", "--json"}).out == outcome.out);
+  const Outcome absent = workspace().strand({"eval", "runs/whole@4711", "--data", "val"});
+  CHECK(absent.status == 1);
+  CHECK_THAT(absent.err,
+             Contains("there is no checkpoint step_00004711 in runs/whole or in its checkpoints folder, but "
+                      "step_"));
   CHECK(result["perplexity"].get<double>() == Approx(last["val_perplexity"].get<double>()).epsilon(1e-5));
   CHECK(result["bits_per_byte"].get<double>() == Approx(last["val_bits_per_byte"].get<double>()).epsilon(1e-6));
 }
