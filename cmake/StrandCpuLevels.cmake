@@ -5,6 +5,18 @@
 # the linker would keep one copy of each inline function (of std::vector, of a lambda) for all levels and for the rest
 # of the program, and could keep one with instructions that the CPU does not have. GNU binutils do it: `ld -r` with
 # --force-group-allocation merges the sections of inline functions into the others, objcopy makes the names local.
+#
+# CMAKE_LINKER is another linker where CMake found lld, gold or mold first, as it does for clang.
+execute_process(COMMAND ${CMAKE_LINKER} --version OUTPUT_VARIABLE linker_says ERROR_QUIET)
+if(linker_says MATCHES "^GNU ld ")
+  set(STRAND_GNU_LD ${CMAKE_LINKER})
+else()
+  find_program(STRAND_GNU_LD NAMES ${CMAKE_SYSTEM_PROCESSOR}-linux-gnu-ld.bfd ld.bfd)
+  if(NOT STRAND_GNU_LD)
+    message(FATAL_ERROR "No GNU ld is found (${CMAKE_LINKER} is another linker): install binutils, "
+                        "or name it with -DSTRAND_GNU_LD=")
+  endif()
+endif()
 function(strand_cpu_level name)
   cmake_parse_arguments(ARG "" "" "SOURCES;OPTIONS" ${ARGN})
   set(objects strand_cpu_${name}_objects)
@@ -15,7 +27,7 @@ function(strand_cpu_level name)
   target_compile_options(${objects} PRIVATE ${ARG_OPTIONS})
   set(object ${CMAKE_CURRENT_BINARY_DIR}/strand_cpu_${name}.o)
   add_custom_command(OUTPUT ${object}
-    COMMAND ${CMAKE_LINKER} -r --force-group-allocation -o ${object}.all $<TARGET_OBJECTS:${objects}>
+    COMMAND ${STRAND_GNU_LD} -r --force-group-allocation -o ${object}.all $<TARGET_OBJECTS:${objects}>
     COMMAND ${CMAKE_OBJCOPY} --keep-global-symbol=strand_cpu_level_${name} ${object}.all ${object}
     COMMAND ${CMAKE_COMMAND} -E rm ${object}.all
     DEPENDS $<TARGET_OBJECTS:${objects}> COMMAND_EXPAND_LISTS VERBATIM

@@ -50,6 +50,14 @@ sed -i 's/99\.9/11.8/g' "$place/bin/nvcc"
 configure old -DSTRAND_NVCC="$place/bin/nvcc" -DSTRAND_TESTS=OFF || fail "an old nvcc stops cmake: $(cat "$place/output")"
 says old "is version 11.8, and 12.4 is needed"
 
+# Next to clang CMake finds lld, which does not know an option that the kernels' levels need of GNU ld.
+printf '#!/bin/sh\necho "LLD 99.0 (compatible with GNU linkers)"\n' >"$place/bin/ld.lld"
+chmod +x "$place/bin/ld.lld"
+configure lld -DSTRAND_CUDA=OFF -DSTRAND_TESTS=OFF -DCMAKE_LINKER="$place/bin/ld.lld" || fail "with lld: $(cat "$place/output")"
+grep -rhoE --include=build.ninja --include=build.make '[^ ]+ -r --force-group-allocation' "$place/lld" >"$place/linkers" || true
+[ -s "$place/linkers" ] || fail "the levels of the kernels are not linked"
+! grep -F "$place/bin" "$place/linkers" || fail "a linker that is not GNU ld"
+
 # Warnings are errors where that is asked for, and in no file otherwise: newer compilers warn of more.
 configure default -DSTRAND_TESTS=ON || fail "the default: $(cat "$place/output")"
 ! grep -rn --include=compile_commands.json --include=build.ninja --include=flags.make -e -Werror "$place/default" ||
