@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages (12 or 13) that strand is built from. This is the one list of them.
+# Installs the packages of Debian 12 or 13, or of Ubuntu 24.04 (with "universe"), that strand is built from. This is the one list of them.
 #
 #   scripts/install_dependencies.sh [build] [test] [browser] [clang]     without a word: build
 #
@@ -84,5 +84,5 @@ run() {
 }
 run apt-get update || fail "apt-get update failed; is there a network, and does /etc/apt name a Debian mirror?"
 run apt-get install -y --no-install-recommends "${missing[@]}" ||
-  fail "apt-get could not install: ${missing[*]} (strand's packages are those of Debian 12 and 13)"
+  fail "apt-get could not install: ${missing[*]} (strand's packages are those of Debian 12 and 13 and of Ubuntu 24.04 with 'universe')"
 echo "installed ${#missing[@]} packages"

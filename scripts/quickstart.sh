@@ -4,9 +4,10 @@
 #
 #   scripts/quickstart.sh
 #
-# On a bare Debian 12 or 13 as root; as anybody where scripts/install_dependencies.sh finds nothing missing. It can be stopped
-# at any time and run again: a stage whose output is there, whole and made from the same input is skipped, and training
-# continues from its newest checkpoint. It writes under build/, data/ and runs/ in the repository and nowhere else.
+# On a bare Debian 12 or 13 or Ubuntu 24.04 as root; as anybody where scripts/install_dependencies.sh finds nothing
+# missing. It can be stopped at any time and run again: a stage whose output is there, whole and made from the same input
+# is skipped, and training continues from its newest checkpoint. It writes under build/, data/ and runs/ in the repository
+# and nowhere else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds everything, runs every test. On a bare Debian 12 or 13 as root; as anybody where the
-# packages are installed.
+# Installs what is missing, builds everything, runs every test. On a bare Debian 12 or 13 or Ubuntu 24.04 as root; as
+# anybody where the packages are installed.
 #
 #   scripts/test.sh [--require-python] [--hf] [--sanitize] [--werror] [--compiler CXX] [-- CTEST OPTION...]
 #
