@@ -10,6 +10,7 @@ import tempfile
 import traceback
 
 import numpy as np
+import sample_text
 from safetensors.numpy import load_file
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -95,8 +96,8 @@ class Bench:
         self.strand, self.folder = strand, folder
         texts = folder / "corpus"
         texts.mkdir()
-        for i, path in enumerate(sorted(ROOT.glob("src/*/*.h"))):
-            (texts / f"{i}.txt").write_text(path.read_text())
+        for i, text in enumerate(sample_text.documents()):
+            (texts / f"{i}.txt").write_text(text)
         self.texts = texts
         self.model = folder / "tokenizer.model"
         self.run("train-tokenizer", texts, "--out", self.model, "--vocab-size", 512)

@@ -16,9 +16,10 @@ import unittest
 from pathlib import Path
 
 SOURCES, STRAND = Path(sys.argv[1]), Path(sys.argv[2]).resolve()
-sys.path.insert(0, str(SOURCES / "scripts/reproduction"))
+sys.path[:0] = [str(SOURCES / "scripts/reproduction"), str(SOURCES / "scripts")]
 import make_page  # noqa: E402
 import plan as plan_module  # noqa: E402
+import sample_text  # noqa: E402
 import student  # noqa: E402
 
 
@@ -110,8 +111,8 @@ class Miniature(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder)
         text = self.folder / "text"
         text.mkdir()
-        for header in sorted((SOURCES / "src").glob("*/*.h"))[:60]:
-            shutil.copy(header, text / f"{header.name}.txt")
+        for i, document in enumerate(sample_text.documents()):
+            (text / f"{i}.txt").write_text(document)
         self.strand("train-tokenizer", "text", "--vocab-size", "500", "--out", "t.model")
         self.strand("tokenize", "text", "--tokenizer", "t.model", "--out", "train", "--val-out", "val",
                     "--val-fraction", "0.1")
