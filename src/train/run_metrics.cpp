@@ -18,10 +18,30 @@ namespace strand {
 namespace fs = std::filesystem;
 
 namespace {
+/// A number as log.jsonl and TensorBoard name it.
+struct NamedNumber {
+  const char* key;
+  const char* tag;
+  double value;
+};
+
+std::vector<NamedNumber> numbers_of(const Validation& v) {
+  std::vector<NamedNumber> numbers = {{"val_loss", "val/loss", v.loss},
+                                      {"val_perplexity", "val/perplexity", std::exp(v.loss)}};
+  if (v.bytes > 0)
+    numbers.push_back({"val_bits_per_byte", "val/bits_per_byte", bits_per_byte(v.loss, v.tokens, v.bytes)});
+  return numbers;
+}
+
 void add_to(LogRow& row, const Validation& validation) {
-  row.add("val_loss", validation.loss).add("val_perplexity", std::exp(validation.loss));
-  if (validation.bytes > 0)
-    row.add("val_bits_per_byte", bits_per_byte(validation.loss, validation.tokens, validation.bytes));
+  for (const NamedNumber& number : numbers_of(validation)) row.add(number.key, number.value);
+}
+
+/// "cross-entropy 4.4776, perplexity 88.02, 2.1092 bits per byte (32768 tokens)"
+std::string text_of(const Validation& v) {
+  std::string text = fmt::format("cross-entropy {:.4f}, perplexity {:.2f}", v.loss, std::exp(v.loss));
+  if (v.bytes > 0) text += fmt::format(", {:.4f} bits per byte", bits_per_byte(v.loss, v.tokens, v.bytes));
+  return text + fmt::format(" ({} tokens)", v.tokens);
 }
 }  // namespace
 
@@ -154,12 +174,10 @@ void RunMetrics::take(const StepRow& row, const StepResult& result) {
 }
 
 void RunMetrics::take(int64_t step, const Validation& validation) {
-  news(fmt::format("validation after step {}: loss {:.4f}, perplexity {:.2f} ({} tokens)", step, validation.loss,
-                   std::exp(validation.loss), validation.tokens));
+  news(fmt::format("validation after step {}: {}", step, text_of(validation)));
   validation_ = validation;
   if (!first_rank()) return;
-  events_->scalar("val/loss", step, validation.loss);
-  events_->scalar("val/perplexity", step, std::exp(validation.loss));
+  for (const NamedNumber& number : numbers_of(validation)) events_->scalar(number.tag, step, number.value);
   events_->flush();
   // Before the first step there is no row of a step in which the validation could stand.
   if (step > 0) return;
@@ -201,7 +219,10 @@ void RunMetrics::write_events(const StepReport& report) {
   events_->scalar("train/lr", report.step, report.lr);
   events_->scalar("train/grad_norm", report.step, report.gradient_norm);
   events_->scalar("speed/tokens_per_second", report.step, report.tokens_per_second);
+  if (peak_flops_ > 0) events_->scalar("speed/mfu", report.step, report.mfu);
   events_->scalar("experts/worst_load", report.step, report.worst_expert);
+  if (update_ratio_) events_->scalar("train/update_ratio", report.step, *update_ratio_);
+  if (row_.logged && bias_range_) events_->scalar("experts/router_bias_range", report.step, *bias_range_);
   if (row_.logged) events_->flush();
 }
 
