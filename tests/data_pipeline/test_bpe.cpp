@@ -244,6 +244,17 @@ TEST_CASE("Byte-level text survives, and bytes that are no text become U+FFFD") 
   check_error([&] { tokenizer->encode("ab\xFF"); }, {"dir/tokenizer.json", "not UTF-8 at byte 2"});
 }
 
+// Within the vocabulary, "\u00e9" is the spelling of the byte 0xE9. As an added token it is that letter.
+TEST_CASE("An added token is its text, also where the vocabulary spells a byte so") {
+  json content = small_json(hello);
+  REQUIRE(tokenizer_of(content)->decode(Ids{0xE9}) == "\uFFFD");
+  content["added_tokens"] = {added(0xE9, "\u00e9")};
+  const auto tokenizer = tokenizer_of(content);
+  CHECK(tokenizer->encode("a\u00e9") == Ids{'a', 0xE9});
+  CHECK(tokenizer->decode(Ids{'a', 0xE9}) == "a\u00e9");
+  CHECK(text_bytes(Ids{'a', 0xE9}, text_bytes_by_id(*tokenizer)) == 3);
+}
+
 TEST_CASE("Ill-formed bytes are replaced by maximal subparts") {
   // The Unicode standard 15, section 3.9, tables 3-8 to 3-11.
   const std::string r = "\uFFFD";

@@ -59,6 +59,20 @@ TEST_CASE("Special tokens come from the post-processor and from tokenizer_config
     content["post_processor"] = bos_template;
     CHECK_FALSE(tokenizer_of(content, {{"bos_token", "<bos>"}, {"add_bos_token", false}})->begins_with_bos());
   }
+  SECTION("so does add_eos_token, alone or beside it") {
+    const json names = {{"bos_token", "<bos>"}, {"eos_token", "<eos>"}};
+    json config = names;
+    CHECK_FALSE(tokenizer_of(content, config)->special().end_with_eos);
+    config["add_eos_token"] = true;
+    CHECK(tokenizer_of(content, config)->special().end_with_eos);
+    CHECK_FALSE(tokenizer_of(content, config)->begins_with_bos());
+    config["add_bos_token"] = true;
+    CHECK(tokenizer_of(content, config)->special().end_with_eos);
+    CHECK(tokenizer_of(content, config)->begins_with_bos());
+    config["add_eos_token"] = false;
+    CHECK_FALSE(tokenizer_of(content, config)->special().end_with_eos);
+    CHECK(tokenizer_of(content, config)->begins_with_bos());
+  }
   SECTION("a token that is not there") {
     check_error(
         [&] {
@@ -156,6 +170,7 @@ TEST_CASE("What is not understood is refused by its key") {
   CHECK(tokenizer_of(no_byte)->encode("azzb") == Ids{'a', 'z', 'z', 'b'});
   no_byte["model"]["fuse_unk"] = true;
   CHECK(tokenizer_of(no_byte)->encode("azzb") == Ids{'a', 'z', 'b'});
+  CHECK(tokenizer_of(no_byte)->encode("zazzbz") == Ids{'z', 'a', 'z', 'b', 'z'});  // only neighbours become one
 }
 
 TEST_CASE("Damaged bytes are an error or another tokenizer, and never a crash") {
