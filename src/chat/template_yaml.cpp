@@ -12,6 +12,7 @@
 #include "chat/named_templates.h"
 #include "core/error.h"
 #include "core/file_io.h"
+#include "core/nearest.h"
 #include "data/utf8.h"
 
 namespace strand {
@@ -28,12 +29,16 @@ const std::map<std::string, bool ChatTemplate::*> flags = {{"bos", &ChatTemplate
 constexpr const char* place_key = "system";
 constexpr std::array required_keys = {"user_prefix", "user_suffix", "assistant_prefix", "assistant_suffix"};
 
-std::string known_keys() {
+std::vector<std::string> key_names() {
   std::vector<std::string> names = {place_key};
   for (const auto& [name, member] : texts) names.push_back(name);
   for (const auto& [name, member] : flags) names.push_back(name);
   std::sort(names.begin(), names.end());
-  return fmt::format("{}", fmt::join(names, ", "));
+  return names;
+}
+
+std::string known_keys() {
+  return fmt::format("{}", fmt::join(key_names(), ", "));
 }
 
 class TemplateFile {
@@ -81,7 +86,9 @@ class TemplateFile {
       t.system_place = choice(key, at, value, "own_turn", "first_user_turn") == 1 ? SystemPlace::first_user_turn
                                                                                   : SystemPlace::own_turn;
     } else {
-      refuse(at, key, fmt::format("there is no such key in a chat template; there are {}", known_keys()));
+      refuse(at, key,
+             fmt::format("there is no such key in a chat template{}; there are {}", did_you_mean(key, key_names()),
+                         known_keys()));
     }
   }
 
@@ -119,9 +126,11 @@ ChatTemplate parse_template(const std::string& yaml, const std::string& file) {
 
 ChatTemplate load_template(const std::string& choice) {
   if (const ChatTemplate* named = find_named_template(choice)) return *named;
-  require(is_file(choice), "there is no chat template '{}': there are {}, and files of your own, which end in .yaml",
-          choice, template_names());
-  return parse_template(read_file(choice, max_template_bytes), choice);
+  if (is_file(choice)) return parse_template(read_file(choice, max_template_bytes), choice);
+  std::vector<std::string> names;
+  for (const ChatTemplate& known : named_templates()) names.push_back(known.name);
+  fail("there is no chat template '{}'{}: there are {}, and files of your own, which end in .yaml", choice,
+       did_you_mean(choice, names), fmt::join(names, ", "));
 }
 
 }  // namespace strand

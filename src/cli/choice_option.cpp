@@ -5,15 +5,15 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/nearest.h"
 
 namespace strand::cli {
 
 size_t parse_choice(const std::string& option, const std::string& text, const std::vector<std::string>& words) {
   const auto place = std::find(words.begin(), words.end(), text);
   if (place != words.end()) return static_cast<size_t>(place - words.begin());
-  const std::string nearest = nearest_word(text, words.data(), words.data() + words.size());
-  throw UsageError(fmt::format("{}: '{}' is none of {}{}", option, text, fmt::join(words, ", "),
-                               nearest.empty() ? "" : fmt::format(" (did you mean '{}'?)", nearest)));
+  throw UsageError(
+      fmt::format("{}: '{}' is none of {}{}", option, text, fmt::join(words, ", "), did_you_mean(text, words)));
 }
 
 std::string choice_text(const std::vector<std::string>& words) {

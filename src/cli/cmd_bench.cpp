@@ -12,6 +12,7 @@
 #include "cli/grid_on_device.h"
 #include "cli/number_option.h"
 #include "cli/place_locks.h"
+#include "cli/standard_input.h"
 #include "core/error.h"
 #include "core/file_io.h"
 #include "core/standard_streams.h"
@@ -37,6 +38,7 @@ BenchReport earlier(const std::string& path) {
 }
 
 void run(const Options& options, Processes& processes) {
+  require_input_of_all(options.config.path, processes);
   Config config = options.config.load_with_vocabulary();
   config.run.threads = processes.threads_for(config.run.threads);
   const std::unique_ptr<Device> device = make_device(config.run, config.cuda, processes.local_rank());

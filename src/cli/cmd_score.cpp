@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/place_locks.h"
 #include "cli/scoring_arguments.h"
+#include "cli/standard_input.h"
 #include "core/file_io.h"
 #include "core/standard_streams.h"
 #include "tasks/pairs.h"
@@ -32,9 +33,10 @@ std::string lines_of(const std::vector<TextRequest>& requests, const std::vector
 }
 
 void run(const Arguments& a, Processes& processes) {
+  require_input_of_all(a.pairs, processes);
   std::optional<PlaceLock> lock;
   if (!a.out.empty() && processes.rank() == 0) lock.emplace(lock_output(a.out, "score"));
-  const std::vector<TextRequest> requests = read_pairs(a.pairs);
+  const std::vector<TextRequest> requests = read_pairs(input_path(a.pairs));
   ScoringModel model(a.model, a.scoring, processes);
   const std::vector<TokenScore> scores = model.score(requests);
   if (!model.speaks()) return;
@@ -50,14 +52,14 @@ void add_score_command(CLI::App& app, Processes& processes) {
   CLI::App* command =
       app.add_subcommand("score", "Log-likelihoods of given continuations of given contexts, or of whole texts");
   command->footer(
-      "Example: strand score runs/quickstart /dev/stdin <<<'{\"context\": \"The meaning of the\", \"continuation\": \" "
+      "Example: strand score runs/quickstart - <<<'{\"context\": \"The meaning of the\", \"continuation\": \" "
       "word\"}'");
   const auto a = std::make_shared<Arguments>();
   add_model_arguments(*command, a->model);
   command
       ->add_option("PAIRS", a->pairs,
                    "A JSON object a line, {\"context\": ..., \"continuation\": ...} or {\"text\": ...}; plain, .gz or "
-                   ".zst")
+                   ".zst; - is standard input")
       ->type_name("")
       ->required();
   command

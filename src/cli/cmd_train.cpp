@@ -1,13 +1,19 @@
 // strand train CONFIG: trains a model, or continues to.
 #include <fmt/core.h>
 
+#include <filesystem>
+#include <system_error>
+
 #include "cli/commands.h"
 #include "cli/config_arguments.h"
 #include "cli/errors.h"
 #include "cli/grid_on_device.h"
 #include "cli/place_locks.h"
+#include "cli/standard_input.h"
 #include "config/schema.h"
+#include "core/error.h"
 #include "core/file_io.h"
+#include "core/nearest.h"
 #include "core/version.h"
 #include "model/backend.h"
 #include "parallel/agreement.h"
@@ -40,8 +46,18 @@ void require_same_run(ControlChannel& all, const Config& config, const Device& d
   require_shared_directory(all, config.run.dir + "/" + config.run.name);
 }
 
+/// A slip in a word would be taken for the name of a directory.
+void check_resume(const std::string& text) {
+  std::error_code ignored;
+  if (text == "auto" || text == "never" || std::filesystem::exists(text, ignored)) return;
+  if (const std::string meant = did_you_mean(text, {"auto", "never"}); !meant.empty())
+    throw UsageError(fmt::format("--resume: '{}' is neither auto, nor never, nor a directory{}", text, meant));
+}
+
 void run(const Arguments& a, Processes& processes) {
+  check_resume(a.resume.text);
   const SignalThread signals;
+  require_input_of_all(a.config.path, processes);
   const Config config = a.config.load();
   RunConfig here = config.run;
   here.threads = processes.threads_for(here.threads);

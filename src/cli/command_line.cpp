@@ -57,6 +57,15 @@ ArgumentInfo describe(const CLI::Option& option) {
   read_value(argument, argument.value);
   return argument;
 }
+
+bool names_a_path(const ArgumentInfo& argument) {
+  return argument.completion != Completion::nothing && argument.completion != Completion::setting;
+}
+
+std::string problem_of_dash(const std::string& value) {
+  if (value != "-") return "";
+  return "'-' is neither standard input nor standard output here; give a name (a file that is called - is ./-)";
+}
 }  // namespace
 
 std::vector<ArgumentInfo> program_options(const CLI::App& app) {
@@ -81,6 +90,16 @@ std::vector<CommandInfo> program_commands(const CLI::App& app) {
     commands.push_back(std::move(info));
   }
   return commands;
+}
+
+void refuse_dash(CLI::App& app) {
+  for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) {
+    for (CLI::Option* option : command->get_options()) {
+      const ArgumentInfo argument = describe(*option);
+      if (names_a_path(argument) && argument.meaning.find("- is standard input") == std::string::npos)
+        option->check(problem_of_dash);
+    }
+  }
 }
 
 }  // namespace strand::cli

@@ -37,4 +37,8 @@ std::vector<ArgumentInfo> program_options(const CLI::App& app);
 /// The commands that help shows, in its order.
 std::vector<CommandInfo> program_commands(const CLI::App& app);
 
+/// Lets options and positionals that name files or directories refuse "-", except where their help says that "- is
+/// standard input": no command takes it for a file of that name, or writes one.
+void refuse_dash(CLI::App& app);
+
 }  // namespace strand::cli

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cli/standard_input.h"
 #include "core/error.h"
 #include "core/file_io.h"
 #include "data/utf8.h"
@@ -11,15 +12,11 @@ namespace strand::cli {
 
 namespace {
 constexpr uint64_t max_prompt_file_bytes = uint64_t{1} << 30;
-
-std::string file_of(const std::string& path) {
-  return path == "-" ? "/dev/stdin" : path;
-}
 }  // namespace
 
 std::vector<std::string> read_prompts(const std::string& path) {
   constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
-  std::string text = read_file(file_of(path), max_prompt_file_bytes);
+  std::string text = read_file(input_path(path), max_prompt_file_bytes);
   if (text.starts_with(byte_order_mark)) text.erase(0, byte_order_mark.size());
   require(!text.empty(), "{} holds no prompt: one a line", path);
   const size_t bad = first_invalid_utf8(text);
@@ -37,7 +34,7 @@ std::vector<std::string> read_prompts(const std::string& path) {
 
 std::vector<Conversation> read_chat(const std::string& path) {
   ConversationReader reader;
-  for_each_record(file_of(path), [&](const nlohmann::ordered_json& record, const std::string& where) {
+  for_each_record(input_path(path), [&](const nlohmann::ordered_json& record, const std::string& where) {
     reader.add(record, where);
     return true;
   });

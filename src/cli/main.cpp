@@ -11,9 +11,11 @@
 #include <vector>
 
 #include "cli/built_from.h"
+#include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/errors.h"
 #include "cli/inherited_signals.h"
+#include "cli/usage_message.h"
 #include "cli/wait_policy.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -65,20 +67,6 @@ void add_commands(CLI::App& app, strand::Processes& processes) {
       "Exit codes: 0 success, 1 an error (one line says which), 2 a command line that cannot be understood.");
 }
 
-/// Throws UsageError for an unknown first word. CLI11 would say that a subcommand is missing, which does not help
-/// people to find the slip.
-void require_known_command(const CLI::App& app, const std::string& word) {
-  if (word.empty() || word[0] == '-') return;
-  std::vector<std::string> names;
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-    names.push_back(command->get_name());
-  }
-  if (std::find(names.begin(), names.end(), word) != names.end()) return;
-  const std::string nearest = strand::nearest_word(word, names.data(), names.data() + names.size());
-  throw strand::UsageError(fmt::format("unknown command '{}' ({})", word,
-                                       nearest.empty() ? "see strand --help" : "did you mean '" + nearest + "'?"));
-}
-
 std::string version_text() {
   const std::string& commit = strand::program_commit();
   return fmt::format("strand {}{}", strand::program_version(), commit.empty() ? "" : "\ncommit " + commit);
@@ -89,8 +77,9 @@ int run(int argc, char** argv, strand::Processes& processes) {
   app.set_version_flag("--version", version_text(), "Print the version and the commit it was built from, and exit");
   app.require_subcommand(1);
   add_commands(app, processes);
+  strand::cli::refuse_dash(app);
   try {
-    require_known_command(app, argc > 1 ? argv[1] : "");
+    strand::cli::require_known_command(app, {argv + std::min(argc, 1), argv + argc});
     app.parse(argc, argv);
   } catch (const CLI::RuntimeError& status) {
     return status.get_exit_code();
@@ -101,7 +90,7 @@ int run(int argc, char** argv, strand::Processes& processes) {
       write_output(text.str());
       return 0;
     }
-    return end_with_error(processes, fmt::format("{} (see strand --help)", error.what()), exit_usage);
+    return end_with_error(processes, strand::cli::usage_message(app, error), exit_usage);
   } catch (const strand::UsageError& error) {
     return end_with_error(processes, error.what(), exit_usage);
   }

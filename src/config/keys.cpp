@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "config/terms.h"
-#include "core/error.h"
+#include "core/nearest.h"
 
 namespace strand::schema {
 namespace {
@@ -350,9 +350,8 @@ const std::vector<std::string>& source_formats() {
 }
 
 std::string suggestion(const std::string& word, const std::vector<std::string>& candidates) {
-  const std::string nearest = nearest_word(word, candidates.data(), candidates.data() + candidates.size());
-  if (!nearest.empty()) return fmt::format(" (did you mean '{}'?)", nearest);
-  return fmt::format(" (one of: {})", fmt::join(candidates, ", "));
+  const std::string nearest = did_you_mean(word, candidates);
+  return nearest.empty() ? fmt::format(" (one of: {})", fmt::join(candidates, ", ")) : nearest;
 }
 
 }  // namespace strand::schema

@@ -75,7 +75,7 @@ std::string value_text(const Key& key, const Config& config);
 std::string value_problem(const Key& key, const Config& config);
 std::string source_problem(const DataSource& source);
 
-/// " (did you mean 'x'?)" where one candidate is near enough, and " (one of: a, b, c)" otherwise.
+/// " (did you mean 'x'?)" where a candidate is near (core/nearest.h), and " (one of: a, b, c)" otherwise.
 std::string suggestion(const std::string& word, const std::vector<std::string>& candidates);
 
 }  // namespace strand::schema

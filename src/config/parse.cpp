@@ -11,10 +11,12 @@
 #include <sstream>
 
 #include "config/check.h"
+#include "config/key_names.h"
 #include "config/keys.h"
 #include "config/schema.h"
 #include "config/yaml_values.h"
 #include "core/error.h"
+#include "core/nearest.h"
 
 namespace strand {
 namespace schema {
@@ -260,34 +262,6 @@ class Reader {
     return names;
   }
 
-  /// The key that was most likely meant: one of that name in another group, else one of a similar name in this group,
-  /// else one of a similar name in any group.
-  static std::string nearest_key(const std::string& group, const std::string& name) {
-    const std::string word = name.empty() ? group : name;
-    for (const Key& key : keys()) {
-      if (key.name == word) return fmt::format(" (did you mean '{}'?)", key.path());
-    }
-    const std::vector<std::string> names = group_names(group);
-    const std::string inside = nearest_word(name, names.data(), names.data() + names.size());
-    if (!inside.empty()) return fmt::format(" (did you mean '{}.{}'?)", group, inside);
-    if (!names.empty()) return fmt::format(" (keys of {}: {})", group, fmt::join(names, ", "));
-    return suggestion(group + "." + name, all_paths());
-  }
-
-  static std::string nearest_group_or_key(const std::string& word) {
-    for (const Key& key : keys()) {
-      if (key.path() == word) return fmt::format(" (keys are nested: write '{}' under '{}:')", key.name, key.group);
-      if (key.name == word) return fmt::format(" (did you mean '{}'?)", key.path());
-    }
-    return suggestion(word, groups());
-  }
-
-  static std::vector<std::string> all_paths() {
-    std::vector<std::string> paths;
-    for (const Key& key : keys()) paths.push_back(key.path());
-    return paths;
-  }
-
   /// Throws an error about `paths`. The first is at fault; the places of the others are named too, because the user may
   /// want to change one of them instead.
   [[noreturn]] void fail_at(const std::vector<std::string>& paths, const std::string& message) const {
@@ -321,7 +295,7 @@ Config parse_config(const std::string& yaml_text, const std::string& origin,
 
 Config load_config(const std::string& path, const std::vector<std::string>& overrides) {
   std::error_code status;
-  require(std::filesystem::exists(path, status), "cannot open {}: no such file", path);
+  if (!std::filesystem::exists(path, status)) fail("cannot open {}: no such file{}", path, did_you_mean_path(path));
   require(!std::filesystem::is_directory(path, status), "cannot read {}: it is a directory, not a YAML file", path);
   std::ifstream file(path, std::ios::binary);
   if (!file) fail_errno("open", path);

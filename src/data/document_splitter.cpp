@@ -3,12 +3,23 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/nearest.h"
 
 namespace strand {
 
 namespace {
 constexpr size_t longest_token = 1024;  // bytes
 constexpr size_t npos = std::string_view::npos;
+
+/// A misspelt word would be taken for a token that stands nowhere, and the text would stay one document.
+void require_no_slip(const std::string& text) {
+  if (text.find_first_not_of("abcdefghijklmnopqrstuvwxyz-_") != npos) return;  // no slip, but a token
+  const std::string meant = did_you_mean(text, {"none", "blank-lines", "lines"});
+  require(meant.empty(),
+          "--split-documents: '{}' is neither none, nor blank-lines, nor lines{}, and too near to them to "
+          "be meant as a token",
+          text, meant);
+}
 
 // The begin of the line break that ends at `end`; `end` itself when there is none.
 size_t before_line_break(std::string_view text, size_t end) {
@@ -66,6 +77,7 @@ Splitting Splitting::parse(const std::string& text) {
   if (text == "none") return {};
   if (text == "blank-lines") return {Kind::blank_lines, ""};
   if (text == "lines") return {Kind::lines, ""};
+  require_no_slip(text);
   require(!text.empty() && text.size() <= longest_token,
           "a token that separates documents has 1 to {} bytes, this one has {}", longest_token, text.size());
   return {Kind::token, text};

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/nearest.h"
 #include "export/family_tables.h"
 
 namespace strand::hf {
@@ -271,7 +272,8 @@ const Family& requested_family(const Config& config, const std::string& class_na
     require(wanted.empty(), "{} cannot express this model: it needs {}", class_name, fmt::join(wanted, ", "));
     return family;
   }
-  fail("{} is no class that export writes; it writes {}", class_name, fmt::join(written_classes(), ", "));
+  fail("{} is no class that export writes; it writes {}{}", class_name, fmt::join(written_classes(), ", "),
+       did_you_mean(class_name, written_classes()));
 }
 
 const Family& family_of_class(const std::string& class_name, const std::string& where) {

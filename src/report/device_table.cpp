@@ -1,9 +1,12 @@
 #include "report/device_table.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
 #include "core/error.h"
+#include "core/nearest.h"
 #include "kernels/cuda/backend.h"
 
 namespace strand {
@@ -47,9 +50,9 @@ DeviceSpec find_device(const std::string& name) {
   const auto found =
       std::find_if(devices().begin(), devices().end(), [&](const DeviceSpec& device) { return device.name == name; });
   if (found != devices().end()) return *found;
-  std::string names;
-  for (const std::string& known : device_names()) names += known + ", ";
-  fail("device {} is not in the table: {}cpu", name, names);
+  std::vector<std::string> names = device_names();
+  names.emplace_back("cpu");
+  fail("device {} is not in the table: {}{}", name, fmt::join(names, ", "), did_you_mean(name, names));
 }
 
 DeviceSpec cpu_device(const CpuHost& host, int64_t ranks) {

@@ -8,6 +8,7 @@
 #include "config/schema.h"
 #include "core/error.h"
 #include "core/file_io.h"
+#include "core/nearest.h"
 
 namespace strand::run_report {
 
@@ -108,7 +109,8 @@ double RunFiles::training_seconds() const {
 RunFiles read_run(const std::string& directory) {
   const fs::path path(directory);
   std::error_code ignored;
-  require(fs::is_directory(path, ignored), "{}: no such directory; name the directory of a run", directory);
+  if (!fs::is_directory(path, ignored))
+    fail("{}: no such directory{}; name the directory of a run", directory, did_you_mean_path(directory));
   const std::string config = (path / "config.yaml").string(), log = (path / "log.jsonl").string();
   for (const std::string& file : {config, log})
     require(fs::is_regular_file(file, ignored), "{}: not the directory of a run: it has no {}", directory,

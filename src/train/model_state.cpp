@@ -14,6 +14,7 @@
 #include "config/schema.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/nearest.h"
 #include "kernels/staging.h"
 
 namespace strand {
@@ -180,7 +181,7 @@ std::string checkpoint_of_step(const std::string& path) {
 
 Checkpoint open_checkpoint(const std::string& named) {
   const std::string path = checkpoint_of_step(named);
-  require(fs::is_directory(path), "{}: no such directory", path);
+  if (!fs::is_directory(path)) fail("{}: no such directory{}", path, did_you_mean_path(path));
   // A directory that has files of a checkpoint is meant itself, even when it is damaged, and not another one inside it.
   for (const char* name : {manifest_name, "state.json"})
     if (fs::exists(fs::path(path) / name)) return Checkpoint(path);

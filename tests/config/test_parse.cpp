@@ -11,6 +11,7 @@
 
 using namespace strand;
 using Catch::Contains;
+using Catch::EndsWith;
 using Catch::StartsWith;
 
 namespace {
@@ -147,6 +148,8 @@ TEST_CASE("an unknown key is refused with line, path and the nearest valid key")
   CHECK_THAT(parse_error(with("lr: 1e-3\n")), Contains("did you mean 'optimizer.lr'"));
   CHECK_THAT(parse_error(with("moe.score: sigmoid\n")), Contains("write 'score' under 'moe:'"));
   CHECK_THAT(parse_error(with("parallel: {zzzzzzzzzzzzzz: 1}\n")), Contains("keys of parallel: expert_parallel"));
+  CHECK_THAT(parse_error(with("topk: 3\n")), Contains("unknown key 'topk' (did you mean 'moe.top_k'?)"));
+  CHECK_THAT(parse_error(with("zzzzzz: 3\n")), Contains("unknown key 'zzzzzz' (groups: run, model, moe"));
 }
 
 TEST_CASE("a wrong type is refused with line and key") {
@@ -249,6 +252,23 @@ TEST_CASE("overrides replace the file, the last one wins, and errors name the ar
   CHECK_THAT(parse_error(valid_yaml, {"=3"}), Contains("expected key=value"));
   CHECK_THAT(parse_error(valid_yaml, {"moe=3"}), Contains("'moe' is a group"));
   CHECK_THAT(parse_error(valid_yaml, {"lr=3"}), Contains("did you mean 'optimizer.lr'"));
+  CHECK(parse_error(valid_yaml, {"topk=3"}) == "--set topk=3: unknown key 'topk' (did you mean 'moe.top_k'?)");
+  CHECK(parse_error(valid_yaml, {"train.topk=3"}) ==
+        "--set train.topk=3: unknown key 'train.topk' (did you mean 'moe.top_k'?)");
+  CHECK_THAT(parse_error(valid_yaml, {"batch_size=3"}),
+             Contains("(did you mean 'train.global_batch_size' or 'train.micro_batch_size'?)"));
+  const std::pair<const char*, const char*> elsewhere[] = {{"learning_rate", "optimizer.lr"},
+                                                           {"num_experts_per_tok", "moe.top_k"},
+                                                           {"model.n_layer", "model.num_layers"},
+                                                           {"router_aux_loss_coef", "losses.lb_weight"},
+                                                           {"optimizer.max_grad_norm", "optimizer.clip_norm"}};
+  for (const auto& [name, key] : elsewhere)
+    CHECK_THAT(parse_error(valid_yaml, {std::string(name) + "=3"}),
+               EndsWith(std::string(" (did you mean '") + key + "'?)"));
+  CHECK_THAT(parse_error(valid_yaml, {"global_norm=3"}), EndsWith(" (did you mean 'optimizer.clip_norm'?)"));
+  for (const char* nothing : {"zzz.yy=3", "momentum=3"})
+    CHECK_THAT(parse_error(valid_yaml, {nothing}), EndsWith("' (strand config --help-keys explains all keys)"));
+  CHECK_THAT(parse_error(valid_yaml, {"run.precision=fp16"}), EndsWith("'fp16' (one of: fp64, fp32, bf16)"));
   CHECK_THAT(parse_error(valid_yaml, {"moe.top_k=[1"}), StartsWith("--set moe.top_k=[1: not valid YAML"));
 }
 

@@ -83,6 +83,14 @@ TEST_CASE("likelihoods add up: of a text, and of its parts, each after what come
         lines_of(succeeded({"score", "runs/asked", "pairs.jsonl", "--device", "reference", "--threads", "1"}).out);
     for (size_t i = 0; i < got.size(); ++i) CHECK(ell(exact[i]) == Approx(ell(got[i])).margin(1e-3));
   }
+  SECTION("from standard input") {
+    write("pairs.jsonl", lines);
+    const std::string command = strand_program() + " score runs/asked - --precision fp32 <pairs.jsonl";
+    const Outcome piped = run_program({"/bin/sh", "-c", command}, workspace().root().string());
+    INFO(piped.err);
+    REQUIRE(piped.status == 0);
+    CHECK(lines_of(piped.out) == got);
+  }
   SECTION("into a file") {
     write("pairs.jsonl", lines);
     CHECK(succeeded({"score", "runs/asked", "pairs.jsonl", "--out", "scores.jsonl"}).out.empty());

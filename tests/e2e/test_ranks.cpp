@@ -261,6 +261,10 @@ TEST_CASE("several processes score what one scores") {
   std::vector<std::string> broken = mpirun(2);
   broken.insert(broken.end(), {strand_program(), "score", at_step("judge", 10), "no_such_file.jsonl"});
   CHECK(run_program(broken, workspace().root()).status != 0);
+  broken.back() = "-";  // which one rank alone could read
+  const Outcome piped = run_program(broken, workspace().root());
+  CHECK(piped.status != 0);
+  CHECK_THAT(piped.err, Contains("standard input reaches one of 2 processes alone"));
 }
 
 namespace {
