@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/number_text.h"
 #include "report/table.h"
 
 namespace strand::cli {
@@ -14,9 +15,7 @@ using Json = nlohmann::ordered_json;
 
 std::string number(const Json& value, int digits = 3) {
   if (!value.is_number()) return "-";
-  const std::string text = fmt::format("{:.{}f}", value.get<double>(), digits);
-  const bool zero = text.find_first_not_of("-0.") == std::string::npos;
-  return zero && text.front() == '-' ? text.substr(1) : text;  // a small number below 0 is not shown as -0.000
+  return fixed_text(value.get<double>(), digits);
 }
 
 /// "0.412 (0.073)": a value and its floor.

@@ -12,6 +12,7 @@
 #include "cli/task_evaluation.h"
 #include "cli/text_arguments.h"
 #include "core/error.h"
+#include "core/number_text.h"
 #include "core/standard_streams.h"
 #include "data/text_bytes.h"
 #include "kernels/staging.h"
@@ -86,12 +87,12 @@ void evaluate_token_files(const Arguments& a) {
     return;
   }
   print_out("{} on {}: {} tokens in windows of {}\n", model.checkpoint().path(), a.data, tokens, data.tokens);
-  print_out("perplexity {:.4f}   cross-entropy {:.6f}{}\n", std::exp(terms[Term::ce]), terms[Term::ce],
-            bits ? fmt::format("   bits per byte {:.4f}", *bits) : "");
+  print_out("perplexity {:.4f}   cross-entropy {}{}\n", std::exp(terms[Term::ce]), fixed_text(terms[Term::ce], 6),
+            bits ? "   bits per byte " + fixed_text(*bits, 4) : "");
   print_out("unweighted terms:");
   for (const TermRow& row : term_table)
     if (row.term != Term::ce) print_out("  {} {:.6g}", row.name, terms[row.term]);
-  print_out("\nweighted sum {:.6f}   busiest expert {:.2f}x the mean load\n", terms.loss, worst);
+  print_out("\nweighted sum {}   busiest expert {:.2f}x the mean load\n", fixed_text(terms.loss, 6), worst);
 }
 
 void run(const Arguments& a, Processes& processes) {

@@ -15,6 +15,7 @@
 #include "cli/template_option.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/number_text.h"
 #include "data/utf8.h"
 
 namespace strand::cli {
@@ -127,9 +128,9 @@ void report(const std::vector<Continuation>& texts, const GenerationSpeed& speed
   const auto rate = [](int64_t tokens, double seconds) {
     return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
   };
-  log_info(fmt::format("prompts: {} tokens, {:.0f} tokens/s; decoding: {} tokens, {:.0f} tokens/s", speed.prompt_tokens,
-                       rate(speed.prompt_tokens, speed.prefill_seconds), speed.new_tokens,
-                       rate(speed.new_tokens, speed.decode_seconds)));
+  log_info(fmt::format("prompts: {} tokens, {} tokens/s; decoding: {} tokens, {} tokens/s", speed.prompt_tokens,
+                       fixed_text(rate(speed.prompt_tokens, speed.prefill_seconds), 0), speed.new_tokens,
+                       fixed_text(rate(speed.new_tokens, speed.decode_seconds), 0)));
 }
 
 PrintedText printed(const Arguments& a) {
@@ -169,8 +170,7 @@ void add_input_options(CLI::App& command, Arguments& a) {
                   "Conversations to answer, {\"messages\": [{\"role\": ..., \"content\": ...}, ...]} on each line; or "
                   "one, a message on each line; - is standard input")
       ->type_name("FILE");
-  add_template_option(command, a.chat_template,
-                      "Chat template, by name or a .yaml file (default: that of the model)");
+  add_template_option(command, a.chat_template, "Chat template, by name or a .yaml file (default: that of the model)");
 }
 
 void add_ending_options(CLI::App& command, Arguments& a) {

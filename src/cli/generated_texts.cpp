@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/number_text.h"
 #include "core/standard_streams.h"
 
 namespace strand::cli {
@@ -85,7 +86,7 @@ void GeneratedTexts::print_text(size_t i, const Continuation& result) {
 void GeneratedTexts::print_log_probs(const Continuation& result) const {
   print_out("\n{:>9} {:>8}  token\n", "log prob", "id");
   for (size_t i = 0; i < result.ids.size(); ++i)
-    print_out("{:>9.4f} {:>8}  {}\n", result.log_probs[i], result.ids[i],
+    print_out("{:>9} {:>8}  {}\n", fixed_text(result.log_probs[i], 4), result.ids[i],
               ordered_json(tokenizer_.piece(result.ids[i])).dump());
 }
 

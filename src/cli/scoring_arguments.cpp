@@ -8,6 +8,7 @@
 #include "cli/number_option.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "core/number_text.h"
 #include "core/standard_streams.h"
 #include "core/terminal.h"
 #include "train/console.h"
@@ -35,8 +36,8 @@ class ProgressLine {
     const double left =
         since_start / static_cast<double>(progress.tokens) * static_cast<double>(progress.all_tokens - progress.tokens);
     const std::string line =
-        fmt::format("scored {} of {} requests | {:.0f} tok/s | {} left", progress.requests, progress.all_requests,
-                    static_cast<double>(progress.tokens) / since_start, format_duration(left));
+        fmt::format("scored {} of {} requests | {} tok/s | {} left", progress.requests, progress.all_requests,
+                    fixed_text(static_cast<double>(progress.tokens) / since_start, 0), format_duration(left));
     if (!terminal_) return log_info(line);
     write_error("\r\x1b[2K" + fit_columns(line, terminal_columns(STDERR_FILENO)));
     written_ = true;

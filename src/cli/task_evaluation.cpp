@@ -12,6 +12,7 @@
 #include "config/schema.h"
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/number_text.h"
 #include "core/standard_streams.h"
 #include "report/table.h"
 #include "tasks/evaluate.h"
@@ -43,7 +44,7 @@ std::vector<std::string> chosen_tasks(const std::string& list) {
 }
 
 std::string number(const std::optional<double>& value) {
-  return value ? fmt::format("{:.4f}", *value) : "";
+  return value ? fixed_text(*value, 4) : "";
 }
 
 void add_rows(TextTable& table, const TaskResult& result) {
@@ -57,7 +58,7 @@ void add_rows(TextTable& table, const TaskResult& result) {
     cells.push_back(levels ? number(result.majority) : "");
     cells.push_back(levels && result.gold ? number(result.gold->bits_per_byte) : "");
     cells.push_back(levels && result.gold ? number(result.gold->probability) : "");
-    cells.push_back(levels && result.gold ? fmt::format("{:+.4f}", result.gold->margin) : "");
+    cells.push_back(levels && result.gold ? signed_text(result.gold->margin, 4) : "");
     table.add(std::move(cells));
   }
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/number_text.h"
 #include "report/table.h"
 
 namespace strand {
@@ -41,8 +42,8 @@ std::string traffic_table(const RanksResult& r) {
       {"traffic of the mean rank, a step", "calls", "messages", "payload", "sent", "exposed, ms", "hidden, ms"});
   for (const KindTime& k : r.traffic)
     table.add({k.kind, fmt::format("{:.0f}", k.calls), fmt::format("{:.0f}", k.messages), bytes_text(k.payload_bytes),
-               bytes_text(k.sent_bytes), fmt::format("{:.2f}", 1e3 * k.exposed_seconds),
-               fmt::format("{:.2f}", 1e3 * k.hidden_seconds)});
+               bytes_text(k.sent_bytes), fixed_text(1e3 * k.exposed_seconds, 2),
+               fixed_text(1e3 * k.hidden_seconds, 2)});
   return table.text();
 }
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "config/schema.h"
 #include "core/error.h"
+#include "core/number_text.h"
 #include "report/table.h"
 
 namespace strand {
@@ -82,10 +83,11 @@ std::string heading(const BenchReport& r) {
     const auto found = w.find(key);
     return found == w.end() ? std::string("?") : found->second;
   };
-  std::string text =
-      fmt::format("{} parameters, {} active; {} tokens a step ({} x {}, micro-batch {})\n",
-                  grouped_digits(r.parameters), grouped_digits(r.active_parameters), grouped_digits(r.tokens_per_step),
-                  value("train.global_batch_size"), value("data.sequence_length"), value("train.micro_batch_size"));
+  std::string text = fmt::format(
+      "{} parameters (trained weights, each counted once), {} active for a token (in matrices); {} tokens a step ({} x "
+      "{}, micro-batch {})\n",
+      grouped_digits(r.parameters), grouped_digits(r.active_parameters), grouped_digits(r.tokens_per_step),
+      value("train.global_batch_size"), value("data.sequence_length"), value("train.micro_batch_size"));
   const std::string spread =
       r.ranks ? fmt::format("{} ranks, experts over {}, each ", r.rank_count(), r.ranks->expert_parallel) : "";
   text +=
@@ -101,9 +103,9 @@ std::string heading(const BenchReport& r) {
 std::string speed_table(const BenchReport& r) {
   TextTable table({fmt::format("{} steps, {} before", r.step_seconds.size(), r.warmup_steps), "best", "median"});
   const double best = best_of(r.step_seconds), median = median_of(r.step_seconds);
-  table.add({"seconds a step", fmt::format("{:.4f}", best), fmt::format("{:.4f}", median)});
-  table.add({"tokens a second", fmt::format("{:.0f}", r.tokens_per_second(best)),
-             fmt::format("{:.0f}", r.tokens_per_second(median))});
+  table.add({"seconds a step", fixed_text(best, 4), fixed_text(median, 4)});
+  table.add({"tokens a second", fixed_text(r.tokens_per_second(best), 0),
+             fixed_text(r.tokens_per_second(median), 0)});
   table.add({fmt::format("MFU of the {} peak", r.peak_used), percent_text(r.mfu(best)), percent_text(r.mfu(median))});
   return table.text() + fmt::format("  (MFU counts {} FLOP a token: 6 x active parameters + causal attention)\n\n",
                                     grouped_digits(static_cast<int64_t>(r.training_flops_per_token)));
@@ -118,15 +120,15 @@ std::string profile_table(const BenchReport& r) {
     if (f.calls == 0) continue;
     const double rate = f.flops / f.seconds;
     const bool products = f.flops > 0;
-    table.add({f.name, fmt::format("{:.2f}", 1e3 * f.seconds), percent_text(f.seconds / p.step_seconds),
-               grouped_digits(f.calls), products ? fmt::format("{:.2f}", f.flops / 1e9) : "",
-               products ? fmt::format("{:.0f}", rate / 1e9) : "", products ? percent_text(rate / peak) : "",
-               fmt::format("{:.1f}", f.bytes / f.seconds / 1e9)});
+    table.add({f.name, fixed_text(1e3 * f.seconds, 2), percent_text(f.seconds / p.step_seconds),
+               grouped_digits(f.calls), products ? fixed_text(f.flops / 1e9, 2) : "",
+               products ? fixed_text(rate / 1e9, 0) : "", products ? percent_text(rate / peak) : "",
+               fixed_text(f.bytes / f.seconds / 1e9, 1)});
   }
   table.add({r.ranks ? "outside operations, waiting" : "outside operations",
-             fmt::format("{:.2f}", 1e3 * p.outside_seconds()), percent_text(p.outside_seconds() / p.step_seconds), "",
+             fixed_text(1e3 * p.outside_seconds(), 2), percent_text(p.outside_seconds() / p.step_seconds), "",
              "", "", "", ""});
-  table.add({"step", fmt::format("{:.2f}", 1e3 * p.step_seconds), "", "", "", "", "", ""});
+  table.add({"step", fixed_text(1e3 * p.step_seconds, 2), "", "", "", "", "", ""});
   return table.text() + "  (GB/s counts what operations read and write, also where it stays in a cache)\n" + doubt(r) +
          "\n";
 }
@@ -168,9 +170,9 @@ std::string checkpoint_table(const BenchReport& r) {
   const CheckpointCost& c = *r.checkpoint;
   TextTable table({"a checkpoint in the background", "", ""});
   table.add({"size", grouped_digits(static_cast<int64_t>(c.bytes)), bytes_text(static_cast<double>(c.bytes))});
-  table.add({"training waited, ms", fmt::format("{:.2f}", 1e3 * c.stall_seconds),
+  table.add({"training waited, ms", fixed_text(1e3 * c.stall_seconds, 2),
              percent_text(c.stall_seconds / median_of(r.step_seconds)) + " of a step"});
-  table.add({"the disk took, ms", fmt::format("{:.2f}", 1e3 * c.write_seconds), ""});
+  table.add({"the disk took, ms", fixed_text(1e3 * c.write_seconds, 2), ""});
   if (!c.steps_meanwhile.empty())
     table.add({"median step meanwhile, ms", fmt::format("{:.2f}", 1e3 * median_of(c.steps_meanwhile)),
                fmt::format("{:+.2f} %", 100 * (median_of(c.steps_meanwhile) / median_of(r.step_seconds) - 1))});

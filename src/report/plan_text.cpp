@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include "config/schema.h"
+#include "core/number_text.h"
 #include "report/plan_report.h"
 #include "report/table.h"
 
@@ -125,7 +126,7 @@ std::string device_text(const StepEstimate& e) {
 }
 
 std::string milliseconds(double seconds) {
-  return fmt::format("{:.2f}", 1e3 * seconds);
+  return fixed_text(1e3 * seconds, 2);
 }
 
 std::string estimated_parts(const StepEstimate& e) {
@@ -146,8 +147,8 @@ std::string estimate_text(const PlanReport& r) {
   table.add({"communication exposed, ms", milliseconds(e.communication_seconds),
              milliseconds(e.communication_seconds - e.hidden_seconds)});
   table.add({"step, ms", milliseconds(e.serial_seconds()), milliseconds(e.overlapped_seconds())});
-  table.add({"tokens a second", fmt::format("{:.0f}", r.tokens_per_second(e.serial_seconds())),
-             fmt::format("{:.0f}", r.tokens_per_second(e.overlapped_seconds()))});
+  table.add({"tokens a second", fixed_text(r.tokens_per_second(e.serial_seconds()), 0),
+             fixed_text(r.tokens_per_second(e.overlapped_seconds()), 0)});
   table.add({fmt::format("MFU of the {} peak", to_string(r.config.run.precision)),
              percent_text(r.mfu(e.serial_seconds())), percent_text(r.mfu(e.overlapped_seconds()))});
   return "\n" + device_text(e) + estimated_parts(e) + table.text() +
@@ -159,8 +160,9 @@ std::string estimate_text(const PlanReport& r) {
 
 std::string to_text(const PlanReport& r) {
   const Config& c = r.config;
-  std::string text = fmt::format("{}: {} parameters, {} active for a token\n", c.run.name,
-                                 grouped_digits(r.size.parameters), grouped_digits(r.size.active_parameters));
+  std::string text =
+      fmt::format("{}: {} parameters (trained weights, each counted once), {} active for a token (in matrices)\n",
+                  c.run.name, grouped_digits(r.size.parameters), grouped_digits(r.size.active_parameters));
   text += fmt::format("{} training FLOP a token: 6 x active + causal attention, what MFU counts\n",
                       grouped_digits(static_cast<int64_t>(r.size.training_flops_per_token)));
   text += step_line(r);

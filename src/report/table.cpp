@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/number_text.h"
 
 namespace strand {
 
@@ -59,7 +60,7 @@ std::string si_text(double number) {
 }
 
 std::string percent_text(double share) {
-  return fmt::format("{:.1f} %", 100 * share);
+  return fixed_text(100 * share, 1) + " %";
 }
 
 }  // namespace strand

@@ -49,7 +49,10 @@ double tick_distance(const Range& range, int count) {
 /// As many decimals as tell ticks apart.
 std::string tick_text(double value, double distance) {
   if (std::abs(value) < distance / 1000) value = 0;
-  if (distance < 1e-5 || std::abs(value) >= 1e6) return fmt::format("{:.3g}", value);
+  if (distance < 1e-5 || std::abs(value) >= 1e6) {
+    const double digits = value == 0 ? 0 : std::ceil(std::log10(std::abs(value) / distance)) + 1;
+    return fmt::format("{:.{}g}", value, std::clamp(static_cast<int>(digits), 3, 17));
+  }
   return fmt::format("{:.{}f}", value, std::max(0, static_cast<int>(std::ceil(-std::log10(distance) - 1e-9))));
 }
 

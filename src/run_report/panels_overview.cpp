@@ -5,6 +5,7 @@
 
 #include "config/model_size.h"
 #include "config/schema.h"
+#include "core/number_text.h"
 #include "run_report/panels.h"
 #include "run_report/student.h"
 #include "run_report/text.h"
@@ -33,7 +34,7 @@ std::string duration(double seconds) {
 }
 
 std::string millions(double n) {
-  return n >= 1e9 ? fmt::format("{:.2f} G", n / 1e9) : fmt::format("{:.2f} M", n / 1e6);
+  return n >= 1e9 ? fixed_text(n / 1e9, 2) + " G" : fixed_text(n / 1e6, 2) + " M";
 }
 
 std::string tile(const std::string& value, const std::string& label) {
@@ -86,7 +87,7 @@ void add_one(Page& page, const RunFiles& run) {
   std::string tiles = loss_tiles(run);
   if (run.config.model.vocab_size > 0) {
     const ModelSize size = model_size(run.config);
-    tiles += tile(millions(static_cast<double>(size.parameters)), "parameters") +
+    tiles += tile(millions(static_cast<double>(size.parameters)), "parameters (trained weights)") +
              tile(millions(static_cast<double>(size.active_parameters)), "of them active for a token");
   }
   tiles += tile(millions(run.tokens()), "tokens seen") + tile(duration(run.training_seconds()), "in steps") +
@@ -156,14 +157,14 @@ void add_comparison(Page& page, const Groups& groups) {
     const std::string name = escaped(pair.method + " − " + pair.base);
     const std::vector<double>& d = pair.differences;
     if (d.size() < 2) {
-      rows.push_back({name, std::to_string(d.size()), d.empty() ? "–" : fmt::format("{:+.4f}", d.front()), "–", "–",
-                      "–", d.empty() ? "–" : fmt::format("{:.4f}", std::exp(d.front()))});
+      rows.push_back({name, std::to_string(d.size()), d.empty() ? "–" : signed_text(d.front(), 4), "–", "–", "–",
+                      d.empty() ? "–" : fmt::format("{:.4f}", std::exp(d.front()))});
       continue;
     }
     const MeanInterval m = mean_interval(d, 0.95);
-    rows.push_back({name, std::to_string(m.n), fmt::format("{:+.4f}", m.mean),
-                    fmt::format("{:+.4f} to {:+.4f}", m.low, m.high), fmt::format("{:.4f}", m.sd),
-                    fmt::format("{:.3f}", m.p), fmt::format("{:.4f}", std::exp(m.mean))});
+    rows.push_back({name, std::to_string(m.n), signed_text(m.mean, 4),
+                    signed_text(m.low, 4) + " to " + signed_text(m.high, 4), fixed_text(m.sd, 4), fixed_text(m.p, 3),
+                    fmt::format("{:.4f}", std::exp(m.mean))});
   }
   page.table(rows);
   page.html(

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "config/terms.h"
+#include "core/number_text.h"
 #include "run_report/panels.h"
 #include "run_report/text.h"
 
@@ -194,10 +195,10 @@ void add_memory(Page& page, const Groups& groups) {
     for (const RunFiles* run : group.runs) peak = std::max(peak, last_value(run->column("peak_bytes")));
     if (!(peak > 0)) continue;
     const auto& environment = group.runs.front()->environment;
-    std::string text = fmt::format("Peak memory of a process: {:.2f} GiB", peak / 0x1p30);
+    std::string text = fmt::format("Peak memory of a process: {} GiB", fixed_text(peak / 0x1p30, 2));
     if (environment.is_object() && environment.contains("planned_bytes") && environment["planned_bytes"].is_number())
-      text += fmt::format("; the tensors take {:.2f} GiB of it as planned",
-                          environment["planned_bytes"].get<double>() / 0x1p30);
+      text += fmt::format("; the tensors take {} GiB of it as planned",
+                          fixed_text(environment["planned_bytes"].get<double>() / 0x1p30, 2));
     page.text(text + (groups.size() > 1 ? " (" + group.name + ")." : "."));
   }
 }

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/number_text.h"
+
 namespace strand::run_report {
 
 std::string escaped(std::string_view text) {
@@ -36,7 +38,7 @@ std::string number_text(double value, int digits) {
 
 std::string share_text(double share) {
   if (!std::isfinite(share)) return "–";
-  return fmt::format("{:.1f} %", std::abs(share) < 0.0005 ? 0 : 100 * share);  // never -0.0
+  return fixed_text(100 * share, 1) + " %";
 }
 
 }  // namespace strand::run_report

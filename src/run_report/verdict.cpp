@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "config/schema.h"
+#include "core/number_text.h"
 #include "run_report/text.h"
 
 namespace strand::run_report {
@@ -73,8 +74,8 @@ void warn_of_validation(const RunFiles& run, Warnings& out) {
   const auto least = std::min_element(validation.values.begin(), validation.values.end());
   const auto at = static_cast<size_t>(least - validation.values.begin());
   if (validation.values.back() > *least + overfit)
-    out.push_back(fmt::format("The validation loss was least at step {:.0f} ({:.4f}) and is now {:.4f}.",
-                              validation.steps[at], *least, validation.values.back()));
+    out.push_back(fmt::format("The validation loss was least at step {:.0f} ({}) and is now {}.", validation.steps[at],
+                              fixed_text(*least, 4), fixed_text(validation.values.back(), 4)));
 }
 
 void warn_of_steps(const RunFiles& run, Warnings& out) {
@@ -117,9 +118,9 @@ void warn_of_router(const RunFiles& run, Warnings& out) {
   const double entropy = last_value(run.column("entropy")) / layers / std::log(experts);
   if (entropy < collapsed_entropy)
     out.push_back(
-        fmt::format("The router is almost certain of every token: the mean entropy is {:.1f} % of ln E. It hardly "
+        fmt::format("The router is almost certain of every token: the mean entropy is {} of ln E. It hardly "
                     "learns any more.",
-                    100 * entropy));
+                    share_text(entropy)));
 }
 
 void warn_of_speed(const RunFiles& run, Warnings& out) {

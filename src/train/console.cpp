@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/log.h"
+#include "core/number_text.h"
 #include "core/standard_streams.h"
 #include "core/terminal.h"
 
@@ -49,16 +50,16 @@ StepParts parts_of(const StepReport& r) {
   StepParts p;
   const size_t width = std::to_string(r.steps).size();
   p.step = fmt::format("step {:>{}}/{}", r.step, width, r.steps);
-  p.loss = fmt::format("  loss {:.4f}", r.terms.loss);
+  p.loss = "  loss " + fixed_text(r.terms.loss, 4);
   p.terms = " ";
   r.terms.for_each_measured([&](const char* name, double value) {
     if (value != 0 && std::isfinite(value)) p.terms += fmt::format("  {} {:.4g}", name, value);
   });
   p.rates = fmt::format(" | lr {:.2e}  grad {:.3g}", r.lr, r.gradient_norm);
-  p.speed = fmt::format(" | {:.0f} tok/s", r.tokens_per_second);
-  if (r.mfu > 0) p.mfu = fmt::format("  {:.0f}% MFU", 100 * r.mfu);
+  p.speed = " | " + fixed_text(r.tokens_per_second, 0) + " tok/s";
+  if (r.mfu > 0) p.mfu = "  " + fixed_text(100 * r.mfu, 0) + "% MFU";
   if (r.worst_expert > 0) p.busiest = fmt::format(" | busiest expert {:.2f}x", r.worst_expert);
-  if (r.exposed_share >= 0) p.exposed = fmt::format(" | comm {:.0f}% exposed", 100 * r.exposed_share);
+  if (r.exposed_share >= 0) p.exposed = " | comm " + fixed_text(100 * r.exposed_share, 0) + "% exposed";
   p.left = fmt::format(" | {} left", format_duration(r.seconds_left));
   return p;
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/number_text.h"
 
 namespace strand {
 
@@ -46,8 +47,8 @@ void RunCheckpoints::attend(const std::function<CheckpointSaver::Saved()>& call)
   }
   if (saved.step < 0) return;
   last_whole_ = saved.step;
-  news_(fmt::format("checkpoint {} (training waited {:.2f} s, the disk took {:.2f} s)", saved.path,
-                    saved.stall_seconds, saved.write_seconds));
+  news_(fmt::format("checkpoint {} (training waited {} s, the disk took {} s)", saved.path,
+                    fixed_text(saved.stall_seconds, 2), fixed_text(saved.write_seconds, 2)));
 }
 
 }  // namespace strand

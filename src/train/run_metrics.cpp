@@ -9,8 +9,10 @@
 #include "config/model_size.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "core/number_text.h"
 #include "data/text_bytes.h"
 #include "model/step_graph.h"
+#include "report/table.h"
 #include "train/rank_peak.h"
 
 namespace strand {
@@ -39,8 +41,8 @@ void add_to(LogRow& row, const Validation& validation) {
 
 /// "cross-entropy 4.4776, perplexity 88.02, 2.1092 bits per byte (32768 tokens)"
 std::string text_of(const Validation& v) {
-  std::string text = fmt::format("cross-entropy {:.4f}, perplexity {:.2f}", v.loss, std::exp(v.loss));
-  if (v.bytes > 0) text += fmt::format(", {:.4f} bits per byte", bits_per_byte(v.loss, v.tokens, v.bytes));
+  std::string text = fmt::format("cross-entropy {}, perplexity {:.2f}", fixed_text(v.loss, 4), std::exp(v.loss));
+  if (v.bytes > 0) text += fmt::format(", {} bits per byte", fixed_text(bits_per_byte(v.loss, v.tokens, v.bytes), 4));
   return text + fmt::format(" ({} tokens)", v.tokens);
 }
 }  // namespace
@@ -80,14 +82,16 @@ void RunMetrics::announce(const std::string& directory, int64_t windows, size_t 
   const TrainConfig& t = config_.train;
   const GridShape grid = session_.grid().shape();
   const Device& device = session_.device();
-  const double planned = static_cast<double>(planned_bytes) / 0x1p30;
-  news(fmt::format("{}: {:.2f} M parameters, {:.2f} M of them active for a token; {:.2f} GiB of memory as planned",
-                   directory, static_cast<double>(size.parameters) / 1e6,
-                   static_cast<double>(size.active_parameters) / 1e6, planned));
-  news(fmt::format("{} steps of {} tokens; the data is {} windows of {} tokens, of which this is {:.2f} epochs",
-                   t.steps, t.global_batch_size * config_.data.sequence_length, windows, config_.data.sequence_length,
-                   static_cast<double>(t.steps * t.global_batch_size) / static_cast<double>(windows)));
-  if (grid.ranks > 1) news(fmt::format("{}; each has {:.2f} GiB of memory as planned", layout_text(grid), planned));
+  const auto planned = static_cast<double>(planned_bytes);
+  news(fmt::format(
+      "{}: {} parameters (trained weights, each counted once), {} active for a token (in matrices); {} of memory as "
+      "planned",
+      directory, si_text(static_cast<double>(size.parameters)), si_text(static_cast<double>(size.active_parameters)),
+      bytes_text(planned)));
+  news(fmt::format("{} steps of {} tokens; the data is {} windows of {} tokens, of which this is {} epochs", t.steps,
+                   t.global_batch_size * config_.data.sequence_length, windows, config_.data.sequence_length,
+                   fixed_text(static_cast<double>(t.steps * t.global_batch_size) / static_cast<double>(windows), 2)));
+  if (grid.ranks > 1) news(fmt::format("{}; each has {} of memory as planned", layout_text(grid), bytes_text(planned)));
   news(device.description());
   if (config_.run.device == DeviceKind::cuda) {
     const std::string no_graph = no_step_graph_because(config_, grid);

@@ -6,6 +6,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../scripts/reproduction"))
 import routing  # noqa: E402
+import tables  # noqa: E402
 
 
 def model(step, shift):
@@ -69,6 +70,14 @@ class Summary(unittest.TestCase):
         self.assertAlmostEqual(found["placement"][1]["placed"]["path"], 0.5)
         self.assertEqual(found["clusters"], {"uniform": 0.25})
         self.assertNotIn("clusters", routing.summary(analysis(0.1), STAGES))
+
+
+class Numbers(unittest.TestCase):
+    def test_what_is_not_zero_is_not_shown_as_zero(self):
+        self.assertEqual(tables.number(0.00203), "+0.0020")
+        self.assertEqual(tables.number(-0.0000213), "−0.00002")
+        self.assertEqual(tables.plain(0.0000002, 3), "0.0000002")
+        self.assertEqual(tables.number(0.0), "+0.0000")
 
 
 class Tables(unittest.TestCase):

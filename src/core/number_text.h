@@ -1,0 +1,14 @@
+#pragma once
+// Real numbers for people.
+#include <string>
+
+namespace strand {
+
+/// `value` with so many decimals. A number that they would show as zero, or by one digit, has two significant digits
+/// instead: 0.12345 with four decimals is "0.1235", and 0.0000321 is "3.2e-05". Only zero itself is "0".
+std::string fixed_text(double value, int decimals);
+
+/// The same with a sign: "+0.1235", "-3.2e-05", "0".
+std::string signed_text(double value, int decimals);
+
+}  // namespace strand
