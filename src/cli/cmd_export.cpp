@@ -1,5 +1,5 @@
 // strand export CHECKPOINT --out PATH: writes the weights in a format that other programs load.
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <memory>
 #include <string>
@@ -15,6 +15,8 @@
 #include "core/standard_streams.h"
 #include "export/gguf_export.h"
 #include "export/hf_export.h"
+#include "export/parameter_counts.h"
+#include "report/table.h"
 #include "train/model_state.h"
 
 namespace strand::cli {
@@ -35,8 +37,10 @@ struct Arguments {
 
 /// What both formats say about an export.
 struct Summary {
-  std::string model_class;
-  int64_t tensors, parameters;
+  std::string class_name;   ///< or the architecture
+  std::string model_class;  ///< for people
+  int64_t tensors;
+  hf::ParameterCounts parameters;
   uint64_t bytes;
   bool has_tokenizer;
   std::vector<std::string> caveats;
@@ -52,12 +56,24 @@ DType hf_type(gguf::Encoding type) {
 Summary export_hf(const Arguments& a, const Checkpoint& checkpoint, const Config& config) {
   const hf::ExportSummary s = hf::export_model(
       checkpoint, config, a.out, {hf_type(a.type), a.shard_megabytes << 20, a.class_name, a.chat_template});
-  return {s.class_name, s.tensors, s.parameters, s.bytes, s.has_tokenizer, s.caveats};
+  return {s.class_name, s.class_name, s.tensors, s.parameters, s.bytes, s.has_tokenizer, s.caveats};
 }
 
 Summary export_gguf(const Arguments& a, const Checkpoint& checkpoint, const Config& config) {
   const gguf::ExportSummary s = gguf::export_model(checkpoint, config, a.out, {a.type, a.chat_template});
-  return {"GGUF of architecture " + s.architecture, s.tensors, s.parameters, s.bytes, s.has_tokenizer, s.caveats};
+  return {s.architecture, "GGUF of architecture " + s.architecture, s.tensors, s.parameters, s.bytes, s.has_tokenizer,
+          s.caveats};
+}
+
+/// What the file holds besides the trained weights; "" = nothing.
+std::string beside_trained(const hf::ParameterCounts& counts, const std::string& class_name) {
+  std::vector<std::string> parts;
+  if (counts.bias > 0) parts.push_back(fmt::format("{} of the bias of expert selection", grouped_digits(counts.bias)));
+  if (counts.constants > 0)
+    parts.push_back(fmt::format("{} constants that {} needs", grouped_digits(counts.constants), class_name));
+  if (counts.copies > 0)
+    parts.push_back(fmt::format("{} of the embedding, written once more as the head", grouped_digits(counts.copies)));
+  return fmt::format("{}", fmt::join(parts, ", "));
 }
 
 void check(const Arguments& a) {
@@ -79,8 +95,12 @@ void run(const Arguments& a) {
   for (const std::string& caveat : summary.caveats) log_warning(caveat);
   if (!summary.has_tokenizer)
     log_warning(fmt::format("{} holds no tokenizer, so none was exported", checkpoint.path()));
-  print_out("{}: {}, {} tensors, {} parameters, {:.1f} MB, {}\n", a.out, summary.model_class, summary.tensors,
-            summary.parameters, static_cast<double>(summary.bytes) / 1e6, gguf::to_string(a.type));
+  print_out("{}: {}, {} tensors, {} parameters, {}, {}\n", a.out, summary.model_class, summary.tensors,
+            grouped_digits(summary.parameters.written), bytes_text(static_cast<double>(summary.bytes)),
+            gguf::to_string(a.type));
+  if (const std::string others = beside_trained(summary.parameters, summary.class_name); !others.empty())
+    print_out("the model has {} parameters (trained weights, each counted once); the others are {}\n",
+              grouped_digits(summary.parameters.trained), others);
 }
 }  // namespace
 

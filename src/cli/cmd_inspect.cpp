@@ -25,12 +25,16 @@ void run(const Options& options) {
 
 void add_inspect_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
-      "inspect", "Say what a path is: checkpoint, run directory, token file, tokenizer, safetensors file");
+      "inspect",
+      "Say what a path is: checkpoint, run directory, model directory of Hugging Face, GGUF or safetensors "
+      "file, token file, tokenizer");
   command->footer("Example: strand inspect runs/quickstart");
   const auto options = std::make_shared<Options>();
   command->add_option("PATH", options->path, "File, directory, or prefix of a token file")->type_name("")->required();
   add_token_format(*command, options->format, "Read PATH as a token file of this format (default auto: find out)");
-  command->add_option("--tokenizer", options->tokenizer, "SentencePiece .model or tokenizer.json, to show a token file as text")
+  command
+      ->add_option("--tokenizer", options->tokenizer,
+                   "SentencePiece .model or tokenizer.json, to show a token file as text")
       ->type_name("FILE");
   command->callback([options] { run(*options); });
 }

@@ -13,21 +13,6 @@ constexpr int64_t block_tokens = int64_t{1} << 14;
 constexpr int64_t blocks = 1024;  // so all tokens of a file of up to 2^24 tokens are looked at
 constexpr int64_t excerpt_tokens = 64;
 
-// The text on one line, with line breaks and other control characters replaced.
-std::string one_line(const std::string& text) {
-  std::string line;
-  for (const char c : text) {
-    if (c == '\n') {
-      line += "\\n";
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
-      line += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    } else {
-      line += c;
-    }
-  }
-  return line;
-}
-
 std::string describe_documents(const TokenFile& file) {
   if (file.documents() < 0) return "documents: not recorded in this format\n";
   std::string text = fmt::format("documents: {}\n", file.documents());
@@ -85,6 +70,20 @@ std::string describe_excerpt(const TokenFile& file, const IdRange& range, const 
   return fmt::format("begins: {}\n", one_line(tokenizer.decode(ids)));
 }
 }  // namespace
+
+std::string one_line(const std::string& text) {
+  std::string line;
+  for (const char c : text) {
+    if (c == '\n') {
+      line += "\\n";
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
+      line += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    } else {
+      line += c;
+    }
+  }
+  return line;
+}
 
 std::string describe_token_file(const std::string& path, TokenFormat format, const Tokenizer* tokenizer) {
   const TokenFile file(path, format);

@@ -16,4 +16,8 @@ std::string describe_token_file(const std::string& path, TokenFormat format = To
 /// Size, special ids, kinds of pieces, and the pieces of a short text. Throws Error for a bad file.
 std::string describe_tokenizer(const std::string& path);
 
+/// The text on one line, with line breaks and other control characters replaced: what a terminal may be shown of a
+/// file.
+std::string one_line(const std::string& text);
+
 }  // namespace strand

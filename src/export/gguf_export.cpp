@@ -173,7 +173,9 @@ ExportSummary export_model(const Checkpoint& checkpoint, const Config& config, c
   metadata.add_u32("general.quantization_version", 2);
   add_model_keys(architecture, config, metadata);
 
-  ExportSummary summary{.architecture = architecture.name, .has_tokenizer = !checkpoint.tokenizer().empty()};
+  ExportSummary summary{.architecture = architecture.name,
+                        .parameters = hf::count_parameters(architecture.tensors, config),
+                        .has_tokenizer = !checkpoint.tokenizer().empty()};
   summary.caveats = add_vocabulary(checkpoint, config, metadata);
   const hf::ChatPart chat = hf::chat_part(checkpoint, options.chat_template, config.model.vocab_size);
   add_chat(chat, metadata);
@@ -188,7 +190,6 @@ ExportSummary export_model(const Checkpoint& checkpoint, const Config& config, c
   write_gguf(path, metadata, tensors);
   for (const StoredTensor& tensor : tensors) {
     ++summary.tensors;
-    summary.parameters += tensor.elements();
     summary.bytes += tensor.bytes();
   }
   return summary;

@@ -7,6 +7,7 @@
 #include "checkpoint/checkpoint.h"
 #include "config/config.h"
 #include "export/gguf_encoding.h"
+#include "export/parameter_counts.h"
 
 namespace strand::gguf {
 
@@ -20,7 +21,7 @@ struct ExportOptions {
 struct ExportSummary {
   std::string architecture;
   int64_t tensors = 0;
-  int64_t parameters = 0;
+  hf::ParameterCounts parameters;
   uint64_t bytes = 0;  ///< of the tensors
   bool has_tokenizer = false;
   std::vector<std::string> caveats;  ///< tensors of another type; where llama.cpp computes something else

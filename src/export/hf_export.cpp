@@ -114,11 +114,12 @@ ExportSummary export_model(const Checkpoint& checkpoint, const Config& config, c
     out.write(name, name == tokenizer_config_file ? with_templates(bytes, chat.templates) : bytes);
   out.publish();
 
-  ExportSummary summary{.class_name = family.class_name, .has_tokenizer = !checkpoint.tokenizer().empty()};
+  ExportSummary summary{.class_name = family.class_name,
+                        .parameters = count_parameters(family.tensors, config),
+                        .has_tokenizer = !checkpoint.tokenizer().empty()};
   for (const NamedTensor& tensor : tensors) {
     ++summary.tensors;
     summary.bytes += bytes_of(tensor);
-    summary.parameters += static_cast<int64_t>(bytes_of(tensor) / size_of(tensor.dtype));
   }
   if (family.caveats) summary.caveats = family.caveats(config);
   summary.caveats.insert(summary.caveats.end(), chat.remarks.begin(), chat.remarks.end());

@@ -13,6 +13,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "config/config.h"
+#include "export/parameter_counts.h"
 
 namespace strand::hf {
 
@@ -26,7 +27,7 @@ struct ExportOptions {
 struct ExportSummary {
   std::string class_name;
   int64_t tensors = 0;
-  int64_t parameters = 0;
+  ParameterCounts parameters;
   uint64_t bytes = 0;  ///< of the tensors
   bool has_tokenizer = false;
   std::vector<std::string> caveats;  ///< where other programs compute something else; why a file is not written

@@ -13,8 +13,10 @@
 #include "config/model_size.h"
 #include "config/schema.h"
 #include "core/error.h"
+#include "core/nearest.h"
 #include "data/describe.h"
 #include "data/tokenizer.h"
+#include "report/describe_model.h"
 #include "report/table.h"
 
 namespace strand {
@@ -47,6 +49,10 @@ bool is_megatron_index(const std::string& path) {
   return std::memcmp(b.bytes.data(), megatron_magic, sizeof megatron_magic) == 0;
 }
 
+bool is_gguf(const Beginning& b) {
+  return std::memcmp(b.bytes.data(), "GGUF", 4) == 0;
+}
+
 bool is_llmc(const Beginning& b) {
   int32_t magic = 0;
   std::memcpy(&magic, b.bytes.data(), sizeof magic);
@@ -77,6 +83,7 @@ std::string index_beside(const std::string& path) {
 std::optional<PathKind> kind_by_content(const std::string& path) {
   const Beginning b = beginning_of(path);
   if (is_megatron_index(path)) return PathKind::token_file;
+  if (is_gguf(b)) return PathKind::gguf;
   if (is_safetensors(b)) return PathKind::safetensors;
   if (is_llmc(b)) return PathKind::token_file;
   if (is_tokenizer(b, path)) return PathKind::tokenizer;
@@ -90,6 +97,7 @@ std::optional<PathKind> kind_by_name(const std::string& path) {
   if (extension == ".bin" && is_megatron_index(index_beside(path))) return PathKind::token_file;
   if (extension == ".idx") return PathKind::token_file;
   if (extension == ".safetensors") return PathKind::safetensors;
+  if (extension == ".gguf") return PathKind::gguf;
   if (extension == ".model" || fs::path(path).filename() == tokenizer_json_file) return PathKind::tokenizer;
   return std::nullopt;
 }
@@ -102,11 +110,17 @@ bool holds_checkpoint(const fs::path& checkpoints) {
   return false;
 }
 
+/// Of a Hugging Face model directory there is one of these at least, if only weights that import refuses.
+constexpr const char* model_directory_files[] = {"config.json", "model.safetensors", "model.safetensors.index.json",
+                                                 "pytorch_model.bin", "pytorch_model.bin.index.json"};
+
 std::optional<PathKind> kind_of_directory(const fs::path& path) {
   if (fs::exists(path / manifest_name)) return PathKind::checkpoint;
   if (fs::exists(path / "config.yaml") && (fs::exists(path / "log.jsonl") || fs::is_directory(path / "checkpoints")))
     return PathKind::run_directory;
   if (holds_checkpoint(path / "checkpoints")) return PathKind::run_directory;
+  for (const char* name : model_directory_files)
+    if (fs::exists(path / name)) return PathKind::model_directory;
   return std::nullopt;
 }
 }  // namespace
@@ -116,25 +130,33 @@ PathKind identify_path(const std::string& path) {
   if (fs::is_directory(path, ignored)) {
     if (const auto kind = kind_of_directory(path)) return *kind;
     fail(
-        "{}: a directory, but neither a checkpoint (no manifest.json) nor a run directory (no config.yaml with a "
-        "log.jsonl or checkpoints, and no checkpoint in checkpoints)",
+        "{}: a directory, but neither a checkpoint (no manifest.json), nor a run directory (no config.yaml with a "
+        "log.jsonl or checkpoints, and no checkpoint in checkpoints), nor a model directory of Hugging Face (no "
+        "config.json and no model.safetensors)",
         path);
   }
   if (!fs::exists(path, ignored)) {
     if (fs::exists(path + ".idx", ignored) || fs::exists(path + ".bin", ignored)) return PathKind::token_file;
-    fail("{}: no such file or directory, nor is it the prefix of a token file ({}.idx, {}.bin)", path, path, path);
+    fail("{}: no such file or directory, nor is it the prefix of a token file ({}.idx, {}.bin){}", path, path, path,
+         did_you_mean_path(path));
   }
   require(fs::is_regular_file(path, ignored), "{}: neither a file nor a directory", path);
   if (const auto kind = kind_by_content(path)) return *kind;
   if (const auto kind = kind_by_name(path)) return *kind;
   fail(
-      "{}: unknown kind of file. Tried: safetensors (a header length and a JSON object), Megatron index (MMIDIDX) or "
+      "{}: unknown kind of file. Tried: safetensors (a header length and a JSON object), GGUF, Megatron index "
+      "(MMIDIDX) or "
       ".bin beside one, llm.c tokens (magic 20240520 or 20240801), SentencePiece model, tokenizer.json. Token files "
       "without a header need --format raw_u16 or raw_i32",
       path);
 }
 
 namespace {
+/// As many digits of a real number as people read.
+std::string value_text(const nlohmann::json& value) {
+  return value.is_number_float() ? fmt::format("{:.6g}", value.get<double>()) : value.dump();
+}
+
 /// The number of rows, and the last row.
 std::string describe_log(const std::string& path) {
   std::ifstream file(path);
@@ -151,7 +173,7 @@ std::string describe_log(const std::string& path) {
   std::string text = rows == 0 ? "log.jsonl: no rows" : fmt::format("log.jsonl: {} rows", rows);
   if (rows > 0)
     for (const char* key : {"step", "loss", "ce", "val_loss", "tokens", "tokens_per_second"})
-      if (last.contains(key)) text += fmt::format(", {} {}", key, last[key].dump());
+      if (last.contains(key)) text += fmt::format(", {} {}", key, value_text(last[key]));
   if (foreign > 0) text += fmt::format("; DAMAGED: {} lines are no rows", foreign);
   return text + "\n";
 }
@@ -163,8 +185,8 @@ std::string describe_config(const std::string& path) {
                                  config.model.num_layers, config.model.hidden_size, moe.num_experts, moe.top_k);
   if (config.model.vocab_size > 0) {
     const ModelSize size = model_size(config);
-    text += fmt::format("{} parameters, {} active\n", grouped_digits(size.parameters),
-                        grouped_digits(size.active_parameters));
+    text += fmt::format("{} parameters (trained weights, each counted once), {} active for a token (in matrices)\n",
+                        grouped_digits(size.parameters), grouped_digits(size.active_parameters));
   }
   return text + fmt::format("{} steps of {} x {} tokens\n", config.train.steps, config.train.global_batch_size,
                             config.data.sequence_length);
@@ -194,6 +216,20 @@ std::string describe_run_directory(const std::string& path) {
   return text + describe_checkpoints(directory / "checkpoints");
 }
 
+namespace {
+/// Where the model is described to which a file of weights belongs, or that it stands alone.
+std::string about_directory_of(const std::string& path) {
+  const fs::path directory = fs::path(path).parent_path();
+  const std::string name = directory.empty() ? "." : directory.string();
+  std::error_code ignored;
+  if (fs::exists(directory / manifest_name, ignored))
+    return fmt::format("belongs to a checkpoint: strand inspect {} describes it\n", name);
+  if (fs::exists(directory / "config.json", ignored))
+    return fmt::format("belongs to a model directory of Hugging Face: strand inspect {} describes the model\n", name);
+  return "cannot be imported by itself: strand import reads a directory with config.json beside the weights\n";
+}
+}  // namespace
+
 std::string describe_path(const std::string& path, const InspectOptions& options) {
   const PathKind kind = options.format == TokenFormat::automatic ? identify_path(path) : PathKind::token_file;
   switch (kind) {
@@ -201,8 +237,12 @@ std::string describe_path(const std::string& path, const InspectOptions& options
       return describe_checkpoint(path);
     case PathKind::run_directory:
       return describe_run_directory(path);
+    case PathKind::model_directory:
+      return describe_model_directory(path);
+    case PathKind::gguf:
+      return describe_gguf(path);
     case PathKind::safetensors:
-      return describe_safetensors(path);
+      return describe_safetensors(path) + about_directory_of(path);
     case PathKind::tokenizer:
       return describe_tokenizer(path);
     case PathKind::token_file:

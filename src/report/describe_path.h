@@ -7,7 +7,7 @@
 
 namespace strand {
 
-enum class PathKind { checkpoint, run_directory, token_file, tokenizer, safetensors };
+enum class PathKind { checkpoint, run_directory, model_directory, token_file, tokenizer, safetensors, gguf };
 
 /// Throws Error that lists what was tried when the path is none of these. A Megatron pair may be named by its prefix.
 /// Token files without a header cannot be recognized, because any bytes look like one.

@@ -52,7 +52,7 @@ TEST_CASE("a safetensors file, whatever its name") {
   const std::string path = directory / GENERATE("model.safetensors", "model.bin", "model");
   put(path, safetensors);
   CHECK(identify_path(path) == PathKind::safetensors);
-  CHECK_THAT(described(path), Contains("weight") && Contains("F32"));
+  CHECK_THAT(described(path), Contains("weight") && Contains("F32") && Contains("cannot be imported by itself"));
 }
 
 TEST_CASE("a Megatron pair by prefix and by either file") {
@@ -109,6 +109,8 @@ TEST_CASE("a run directory: configuration, log and checkpoints") {
   put(directory / "log.jsonl", "{\"step\":1,\"loss\":3.5}\n{\"step\":2,\"loss\":2.5}\n{\"step\":3,\"lo");
   CHECK(identify_path(directory.path()) == PathKind::run_directory);
   CHECK_THAT(described(directory.path()), Contains("2 rows, step 2, loss 2.5") && Contains("checkpoint: none"));
+  put(directory / "log.jsonl", "{\"step\":1,\"loss\":2.123456789012,\"tokens_per_second\":2888.1234567}\n");
+  CHECK_THAT(described(directory.path()), Contains("step 1, loss 2.12346, tokens_per_second 2888.12\n"));
   make_checkpoint(directory / "checkpoints");
   CHECK_THAT(described(directory.path()), Contains("step_00000003") && Contains("4 experts, 2 for a token"));
   put(directory / "log.jsonl", "{\"step\":1,\"loss\":3.5}\n\nforeign\n");
