@@ -213,6 +213,14 @@ TEST_CASE("The time that is left is that of the steps to come, at the mean speed
   }
 }
 
+TEST_CASE("A skipped update is said, with its step and what is not finite") {
+  const Config config = skipping();
+  DrivenRun run(config);
+  const std::string said = output_of(run, [&] { train(run, config, {}, 4, {3}); });
+  CHECK_THAT(said, Catch::Contains("skipped the update of step 3: loss ") && Catch::Contains("gradient norm nan") &&
+                       Catch::Contains("first non-finite tensor: gradient of ") && !Catch::Contains("step 2: loss"));
+}
+
 /// Without what depends on the clock.
 std::vector<std::string> numbers(std::vector<std::string> rows) {
   for (std::string& row : rows) {
