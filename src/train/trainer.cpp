@@ -216,14 +216,14 @@ void Trainer::end_by_fault(const DeviceFault& fault) {
 }
 
 void Trainer::begin_step(int64_t index) {
-  StepInFlight step{.index = index, .data = std::move(next_), .data_seconds = next_seconds_};
+  StepInFlight step{.index = index, .batch = std::move(next_)};
   grid_.progress().step = index;
   // What a row holds follows from its step alone, and not from the step where this process began.
   const int64_t number = index + 1;
   step.logged = number % config_.train.log_every == 0 || number == config_.train.steps || index == 0;
   step.learning_rate = learning_rate(config_.optimizer, config_.schedule, config_.train.steps, index);
   runner_->step(
-      step.data, objective(step), index,
+      step.batch.data, objective(step), index,
       {.optimizer = config_.optimizer,
        .learning_rate = step.learning_rate,
        .after_nonfinite = config_.train.on_nonfinite == OnNonfinite::stop ? AfterNonfinite::halt : AfterNonfinite::skip,
@@ -249,7 +249,7 @@ void Trainer::end_step(StepInFlight& step) {
   const StepResult result = runner_->take_result();
   if (result.applied) {
     skipped_in_a_row_ = 0;
-    applied_ = first_micro_step(std::move(step.data));
+    applied_ = first_micro_step(std::move(step.batch.data));
   } else {
     not_applied(step, result);
   }
@@ -268,7 +268,7 @@ void Trainer::end_step(StepInFlight& step) {
 
 StepCosts Trainer::costs_of(const StepInFlight& step, const StepResult& result) {
   return over_ranks(grid_.control(), {.parts = result.parts,
-                                      .data_seconds = step.data_seconds,
+                                      .data_seconds = step.batch.seconds,
                                       .peak_bytes = static_cast<double>(session_->device().peak_bytes())});
 }
 
@@ -281,7 +281,7 @@ void Trainer::not_applied(const StepInFlight& step, const StepResult& result) {
   std::string where = "not looked for, as a later step had begun", found;
   if (in_flight_.empty() || stop) {
     // The tensors of the step are there only if it was the last thing that was enqueued, operation by operation.
-    if (!in_flight_.empty() || runner_->replayed()) runner_->gradients(step.data, objective(step), step.index);
+    if (!in_flight_.empty() || runner_->replayed()) runner_->gradients(step.batch.data, objective(step), step.index);
     found = find_nonfinite(*session_);
     where = found.empty() ? "none found (a sum overflowed)" : found;
   }
@@ -328,11 +328,11 @@ void Trainer::fetch(int64_t index) {
   if (index >= config_.train.steps) return;
   const double begin = now();
   try {
-    next_ = train_data_->training_step(config_.train, next_sample(index), grid_.rank(), grid_.ranks());
+    next_.data = train_data_->training_step(config_.train, next_sample(index), grid_.rank(), grid_.ranks());
   } catch (const Error& error) {
     data_error_ = error.what();
   }
-  next_seconds_ = now() - begin;
+  next_.seconds = now() - begin;
 }
 
 int64_t Trainer::next_sample(int64_t step) const {

@@ -38,14 +38,18 @@ class Trainer {
   void run();
 
  private:
+  /// What a step is trained on, and what it took to read that.
+  struct Batch {
+    StepData data;
+    double seconds = 0;
+  };
   /// A step that was enqueued and whose result has not been read.
   struct StepInFlight {
     int64_t index = 0;
-    StepData data;
+    Batch batch;
     bool logged = false;
     double learning_rate = 0;
     int64_t expert_rows = 0;
-    double data_seconds = 0;  ///< that the reading of `data` took
   };
 
   void open_data();
@@ -102,8 +106,7 @@ class Trainer {
   RunStart start_;
   int64_t skipped_ = 0;                   ///< updates left out because of non-finite numbers
   int64_t skipped_in_a_row_ = 0;          ///< of these, the ones since the last update
-  StepData next_;                         ///< the batch of the next step
-  double next_seconds_ = 0;               ///< that its reading took
+  Batch next_;                            ///< of the next step
   std::deque<StepInFlight> in_flight_;    ///< oldest first
   StepData applied_;                      ///< the first micro-step of the last step whose update was made
   bool validation_failed_ = false;        ///< some rank could not read the validation data

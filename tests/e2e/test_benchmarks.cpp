@@ -78,6 +78,17 @@ TEST_CASE("likelihoods add up: of a text, and of its parts, each after what come
     CHECK(std::abs(ell(scored(lines, {"--bos", "off"})[2]) - ell(got[2])) > 1e-4);
     CHECK(ell(scored(lines, {"--bos", "on"})[2]) == ell(got[2]));
   }
+  SECTION("texts whose contexts were cut are counted, and nothing is said where there are none") {
+    write("long.jsonl", pair("", "a") + pair("Nobody. The river", " car") + pair("A broken lantern", " car"));
+    const std::vector<std::string> score = {"score", "runs/asked", "long.jsonl", "--context"};
+    const auto said = [&](const std::string& context) {
+      std::vector<std::string> arguments = score;
+      arguments.push_back(context);
+      return succeeded(arguments).err;
+    };
+    CHECK_THAT(said("5"), Contains("2 of 3 texts have more than 5 tokens: their contexts were cut at the beginning"));
+    CHECK_THAT(said("100"), !Contains("were cut"));
+  }
   SECTION("the reference device, in double precision") {
     const std::vector<json> exact =
         lines_of(succeeded({"score", "runs/asked", "pairs.jsonl", "--device", "reference", "--threads", "1"}).out);

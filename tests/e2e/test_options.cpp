@@ -1,7 +1,9 @@
 // Options that no other test gives to the program. Each changes what its help says that it changes.
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <regex>
 #include <set>
 #include <sstream>
@@ -265,6 +267,29 @@ TEST_CASE("data that changed under a run is accepted only by its option") {
   more.push_back("--accept-data-change");
   workspace().trained("moved", more);
   CHECK(workspace().log("moved").back()["step"] == 5);
+}
+
+TEST_CASE("a finished run says that nothing was trained, and that a change took no effect") {
+  train_whole();
+  const auto again = [](const std::vector<std::string>& more) {
+    return succeeded(workspace().train("whole", more)).out;
+  };
+  CHECK_THAT(again({}),
+             Contains("nothing was trained: runs/whole already has the 20 steps that train.steps asks for") &&
+                 !Contains("changed configuration") && !Contains("done:"));
+  CHECK_THAT(
+      again({"--set", "optimizer.lr=0.5"}),
+      Contains("nothing was trained") && Contains("the changed configuration takes effect only in further steps"));
+}
+
+TEST_CASE("of many entries that are not read, a hundred are named and the others are counted") {
+  std::filesystem::create_directory(workspace().root() / "many");
+  write_lines("many/one.txt", {"The river"});
+  for (int i = 0; i < 102; ++i) write_lines("many/" + std::to_string(i) + ".dat", {"x"});
+  const std::string said = succeeded({"tokenize", "many", "--tokenizer", "tokenizer.model", "--out", "of_many"}).err;
+  const std::regex named("not read: many/[0-9]+\\.dat: no text file by its name");
+  CHECK(std::distance(std::sregex_iterator(said.begin(), said.end(), named), {}) == 100);
+  CHECK_THAT(said, Contains("not read: 2 entries more"));
 }
 
 TEST_CASE("each stated speed of a device changes its own part of the estimate") {

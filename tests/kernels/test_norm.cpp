@@ -19,7 +19,8 @@ const std::vector<Size> sizes = [] {
   for (int64_t width : {257, 1024, 1028, 2051, 8200}) all.push_back({5, width});
   return all;
 }();
-constexpr double eps = 1e-5;
+// As large as this, it shows in every row; the values that models have would be lost in rounding.
+constexpr double eps = 0.01;
 }  // namespace
 
 TEST_CASE("AddRmsNorm: with and without a branch, sum in place or not") {

@@ -23,11 +23,12 @@ std::vector<Size> all_sizes() {
 }
 const std::vector<Size> sizes = all_sizes();
 
+// Each with a factor of its own, as none of them may get lost.
 const Gating gatings[] = {
-    {.score = RouterScore::softmax, .renormalize = false, .routed_scale = 1.0},
+    {.score = RouterScore::softmax, .renormalize = false, .routed_scale = 1.7},
     {.score = RouterScore::softmax, .renormalize = true, .routed_scale = 2.5},
     {.score = RouterScore::sigmoid, .renormalize = false, .routed_scale = 0.5},
-    {.score = RouterScore::sigmoid, .renormalize = true, .routed_scale = 1.0},
+    {.score = RouterScore::sigmoid, .renormalize = true, .routed_scale = 1.6},
 };
 
 void for_each_case(const std::function<void(Stage&, const Size&, const Gating&)>& body) {

@@ -72,9 +72,11 @@ Counts arriving_at(const std::vector<Counts>& sent, int rank, int experts) {
 }
 
 TEST_CASE("What one rank sends is what the other expects; chunks cover every row once") {
-  const int ranks = GENERATE(2, 3, 4), experts = 12;
+  // Among them numbers of experts whose remainder is more than one chunk's share: 5 in 3 chunks are 1, 2 and 2.
+  const int ranks = GENERATE(2, 3, 4), experts = ranks * GENERATE(1, 3, 4, 5, 7, 11);
   const int chunks = GENERATE(1, 2, 3, 5, 64);
-  const std::vector<Counts> sent = random_counts(ranks, experts, static_cast<unsigned>(ranks * 100 + chunks));
+  const std::vector<Counts> sent =
+      random_counts(ranks, experts, static_cast<unsigned>(experts * 1000 + ranks * 100 + chunks));
   std::vector<RowExchange> exchange;
   for (int r = 0; r < ranks; ++r) exchange.emplace_back(sent[size_t(r)], arriving_at(sent, r, experts), ranks, chunks);
   for (int r = 0; r < ranks; ++r) {

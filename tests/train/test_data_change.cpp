@@ -117,7 +117,7 @@ TEST_CASE("A moved file is the same data; another sequence length is not") {
   CHECK_THAT(refused.errors, Contains("data.sequence_length: 8 became 4"));
 }
 
-TEST_CASE("A finished run says that nothing was trained, and keeps its configuration") {
+TEST_CASE("A finished run whose configuration changed keeps its own, and all that it has") {
   DrivenRun run(smallest_config());
   run.complete();
   const std::string config = file_bytes(run.run() / "config.yaml");

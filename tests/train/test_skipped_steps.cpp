@@ -1,6 +1,13 @@
 // train.on_nonfinite: skip. A step whose gradient holds a NaN changes nothing: no weight, no moment, no router bias and
 // not the number of updates, on any rank; and a run that goes on after it is the run that was never stopped.
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <unistd.h>
+
 #include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint.h"
@@ -10,6 +17,7 @@
 #include "tests/catch.h"
 #include "tests/model/counting_device.h"
 #include "tests/parallel/thread_grid.h"
+#include "train/console.h"
 #include "train/data_feed.h"
 #include "train/trainer.h"
 
@@ -162,6 +170,55 @@ TEST_CASE("With train.on_nonfinite: stop, the same NaN ends the run at its step"
   CHECK_THROWS_WITH(train(run, config, {2, 1}, 6, {3}),
                     Catch::Contains("step 3: loss ") && Catch::Contains("the checkpoint of step 2 is intact"));
   CHECK(run.steps().back() == 2);
+}
+
+/// What `body` writes to standard output.
+std::string output_of(const DrivenRun& run, const std::function<void()>& body) {
+  const fs::path file = fs::path(run.directory()) / "output";
+  std::fflush(stdout);
+  const int output = dup(STDOUT_FILENO), to = open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+  REQUIRE((output >= 0 && to >= 0));
+  dup2(to, STDOUT_FILENO);
+  body();
+  std::fflush(stdout);
+  dup2(output, STDOUT_FILENO);
+  close(output);
+  close(to);
+  return file_bytes(file);
+}
+
+// A run of a million steps that goes on at step 4 and ends at step 6, by a NaN. What it says of the time that is left
+// is compared with the speeds in its log.
+TEST_CASE("The time that is left is that of the steps to come, at the mean speed of the steps since the start") {
+  Config config = skipping();
+  config.train.on_nonfinite = OnNonfinite::stop;
+  config.train.log_every = 1;
+  config.train.checkpoint_every = 3;
+  DrivenRun run(config);
+  train(run, config, {}, 3, {});
+  constexpr int64_t steps = 1'000'000;
+  const std::string said = output_of(run, [&] { CHECK_THROWS(train(run, config, {}, steps, {6})); });
+  std::vector<json> rows;
+  std::ifstream log(run.run() / "log.jsonl");
+  for (std::string line; std::getline(log, line);) rows.push_back(json::parse(line));
+  REQUIRE(rows.size() == 6);
+  double seconds = 0;
+  for (int64_t step = 4; step <= 5; ++step) {
+    const json& row = rows[static_cast<size_t>(step) - 1];
+    REQUIRE(row["step"] == step);
+    seconds += 4 * 8 / row["tokens_per_second"].get<double>();
+    const double left = seconds / static_cast<double>(step - 3) * static_cast<double>(steps - step);
+    CHECK_THAT(said, Catch::Contains(fmt::format("step {:>7}/{}", step, steps)));
+    CHECK_THAT(said, Catch::Contains(fmt::format("| {} left", format_duration(left))));
+  }
+}
+
+TEST_CASE("A skipped update is said, with its step and what is not finite") {
+  const Config config = skipping();
+  DrivenRun run(config);
+  const std::string said = output_of(run, [&] { train(run, config, {}, 4, {3}); });
+  CHECK_THAT(said, Catch::Contains("skipped the update of step 3: loss ") && Catch::Contains("gradient norm nan") &&
+                       Catch::Contains("first non-finite tensor: gradient of ") && !Catch::Contains("step 2: loss"));
 }
 
 /// Without what depends on the clock.

@@ -1,15 +1,20 @@
 // The training loop on several ranks, which are threads: one log, one set of checkpoints, whatever the layout.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <numeric>
+#include <set>
 #include <span>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "checkpoint/checkpoint.h"
+#include "config/model_size.h"
+#include "core/clock.h"
 #include "driven_run.h"
 #include "kernels/cpu/backend.h"
 #include "tests/catch.h"
@@ -129,13 +134,16 @@ TEST_CASE("Every number of a row is of its own step and under its own name, in t
   DrivenRun run(config);
   Config validated = config_in(run, 1);
   validated.data.val = validated.data.train;
+  const double begin = now();
   train(validated, 1);
+  const double whole_run = now() - begin;
   std::vector<json> rows = rows_of(run);
   REQUIRE(rows.size() == 141);
   const json before = rows.front();  // the validation before the first step
   rows.erase(rows.begin());
   std::vector<double> losses, norms;
   const int64_t tokens = 8 * 8;  // a step
+  double all_steps = 0, peak = 0;
   for (int64_t i = 0; i < 140; ++i) {
     const json& row = rows[static_cast<size_t>(i)];
     INFO(row.dump());
@@ -150,11 +158,18 @@ TEST_CASE("Every number of a row is of its own step and under its own name, in t
     double parts = 0;
     for (const auto& [part, seconds] : row["step_seconds"].items()) parts += part == "data" ? 0 : seconds.get<double>();
     CHECK(row["tokens_per_second"].get<double>() * parts <= static_cast<double>(tokens) * (1 + 1e-9));
+    all_steps += static_cast<double>(tokens) / row["tokens_per_second"].get<double>();
+    // MFU is a speed by the peak, which may be measured again, and then is the larger one.
+    const double used = model_size(config).training_flops_per_token * row["tokens_per_second"].get<double>();
+    CHECK(used / row["mfu"].get<double>() >= peak * (1 - 1e-9));
+    peak = used / row["mfu"].get<double>();
+    CHECK(std::isfinite(peak));
     double worst = 0;
     for (const json& layer : row["expert_load"])
       for (const double share : layer) worst = std::max(worst, share * static_cast<double>(layer.size()));
     CHECK(row["worst_expert_load"].get<double>() == Approx(worst).epsilon(1e-12));
   }
+  CHECK(all_steps <= whole_run);
   CHECK(rows.back()["loss_z"] != 0.0);
   CHECK(rows.back()["grad_norm_z"] != rows.back()["loss_z"]);
   const std::map<std::string, std::string> names = {{"train/loss", "loss"},
@@ -182,6 +197,63 @@ TEST_CASE("Every number of a row is of its own step and under its own name, in t
     CHECK(want.size() >= 7);
     CHECK(scalars.at(tag) == want);
   }
+}
+
+std::vector<float> floats_of(const TensorSource& source, const std::string& name) {
+  const auto bytes = source.at(name).bytes();
+  REQUIRE(source.at(name).entry->dtype == "F32");
+  std::vector<float> floats(bytes.size() / sizeof(float));
+  std::memcpy(floats.data(), bytes.data(), bytes.size());
+  return floats;
+}
+
+/// Of the layer where they are furthest apart.
+double range_of_biases(const Checkpoint& checkpoint) {
+  double widest = 0;
+  int64_t layers = 0;
+  for (const auto& [name, item] : checkpoint.model().items()) {
+    if (checkpoint.optimizer().items().contains("m." + name)) continue;  // a router bias has no moments
+    const std::vector<float> bias = floats_of(checkpoint.model(), name);
+    const auto [least, most] = std::minmax_element(bias.begin(), bias.end());
+    widest = std::max(widest, static_cast<double>(*most) - static_cast<double>(*least));
+    ++layers;
+  }
+  CHECK(layers == 2);
+  return widest;
+}
+
+TEST_CASE("What a row says of the model is what the checkpoint of its step holds") {
+  Config config = eight_sequences();
+  config.model.num_layers = 2;
+  config.moe.bias_rate = 1e-2;
+  config.train.checkpoint_every = 1;
+  config.train.keep = 100;
+  DrivenRun run(config);
+  train(config_in(run, 1), 1);
+  const std::vector<json> rows = rows_of(run);
+  REQUIRE(rows.size() == 4);
+  std::vector<double> ranges;
+  for (int64_t step = 1; step <= 4; ++step) {
+    const json& row = rows[static_cast<size_t>(step) - 1];
+    INFO(row.dump());
+    const Checkpoint after(run.checkpoint(step));
+    ranges.push_back(range_of_biases(after));
+    CHECK(row["router_bias_range"] == ranges.back());
+    if (step == 1) continue;
+    const Checkpoint before(run.checkpoint(step - 1));
+    double moved = 0, size = 0;
+    for (const auto& [name, item] : after.model().items()) {
+      if (!after.optimizer().items().contains("m." + name)) continue;
+      const std::vector<float> was = floats_of(before.model(), name), is = floats_of(after.model(), name);
+      for (size_t i = 0; i < is.size(); ++i) {
+        moved += std::pow(static_cast<double>(is[i]) - static_cast<double>(was[i]), 2);
+        size += std::pow(static_cast<double>(is[i]), 2);
+      }
+    }
+    // Weights of order 1 are rounded by 1e-7, at updates of order 0.01.
+    CHECK(row["update_ratio"].get<double>() == Approx(std::sqrt(moved / size)).epsilon(1e-4));
+  }
+  CHECK(std::set<double>(ranges.begin(), ranges.end()).size() > 1);
 }
 
 TEST_CASE("What ranks say of a step comes together: each kind of traffic, means, extremes") {
@@ -219,6 +291,31 @@ TEST_CASE("What ranks say of a step comes together: each kind of traffic, means,
     for (size_t part = 0; part < step_part_count; ++part)
       CHECK((*c.parts)[part] == 10 * static_cast<double>(part) + 1.5);
   }
+  // Each number is under its own name in the row.
+  LogRow row(1);
+  add_to(row, reports[0]);
+  add_to(row, costs[0]);
+  const json said = json::parse(row.json());
+  CHECK(said["step_seconds_by_rank"] == json{{"min", 1.0}, {"median", 3.5}, {"max", 10.0}});
+  CHECK(said["comm_seconds"]["exposed"] == reports[0].exposed_seconds);
+  CHECK(said["comm_seconds"]["hidden"] == reports[0].hidden_seconds);
+  CHECK(said["tokens_by_rank_max_over_mean"] == reports[0].rows_max_over_mean);
+  const std::map<std::string, Traffic> kinds = {
+      {"counts", Traffic::counts},         {"dispatch", Traffic::dispatch},
+      {"combine", Traffic::combine},       {"specialization", Traffic::specialization},
+      {"statistics", Traffic::statistics}, {"gradients", Traffic::gradients},
+      {"weights", Traffic::weights},       {"control", Traffic::control}};
+  REQUIRE(said["comm_bytes"].size() == kinds.size());
+  for (const auto& [name, kind] : kinds) CHECK(said["comm_bytes"][name] == 101.5 + 100 * static_cast<int>(kind));
+  const std::map<std::string, StepPart> parts = {{"forward", StepPart::forward},
+                                                 {"head", StepPart::head},
+                                                 {"backward", StepPart::backward},
+                                                 {"update", StepPart::update},
+                                                 {"exchange", StepPart::exchange}};
+  REQUIRE(said["step_seconds"].size() == parts.size() + 1);
+  for (const auto& [name, part] : parts) CHECK(said["step_seconds"][name] == 1.5 + 10 * static_cast<int>(part));
+  CHECK(said["step_seconds"]["data"] == 6.5);
+  CHECK(said["peak_bytes"] == 700.0);
 }
 
 TEST_CASE("A run goes on in another layout, with the losses of an undisturbed one") {
