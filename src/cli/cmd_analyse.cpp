@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <set>
 
 #include "analysis/collector.h"
@@ -22,6 +23,7 @@
 #include "core/log.h"
 #include "core/standard_streams.h"
 #include "core/version.h"
+#include "data/tokenizer_record.h"
 #include "train/data_feed.h"
 #include "train/model_state.h"
 
@@ -85,14 +87,21 @@ struct DomainText {
   int64_t token_count() const { return steps.sequences() * steps.tokens; }
 };
 
-std::vector<DomainText> read_text(const Arguments& a, const std::vector<NamedData>& data, Config config) {
+/// The text as a model reads it, and the token files that it is read from.
+struct TextOfModel {
+  std::vector<DomainText> domains;
+  std::vector<std::shared_ptr<const TokenFile>> files;
+};
+
+TextOfModel read_text(const Arguments& a, const std::vector<NamedData>& data, Config config) {
   config.train.micro_batch_size = a.batch_size;
   const int64_t length = config.data.sequence_length;
   const int64_t sequences = a.tokens == 0 ? 0 : std::max<int64_t>(1, a.tokens / length);
-  std::vector<DomainText> all;
+  TextOfModel all;
   for (const NamedData& domain : data) {
     const DataFeed feed({{.path = domain.path, .format = a.format}}, config);
-    all.push_back({domain, feed.validation(sequences, a.batch_size, 0, 1)});
+    all.domains.push_back({domain, feed.validation(sequences, a.batch_size, 0, 1)});
+    all.files.push_back(feed.files()[0]);
   }
   return all;
 }
@@ -253,7 +262,9 @@ class Analysis {
     arguments.path = path;
     OpenModel model(arguments, arguments_.batch_size);
     const std::string& checkpoint = model.checkpoint().path();
-    std::vector<DomainText> text = read_text(arguments_, data_, model.config());
+    const auto [text, files] = read_text(arguments_, data_, model.config());
+    for (const std::string& remark : check_tokenizers(files, model.tokenizer_if_any()))
+      if (said_.insert(remark).second) log_warning(remark);
     if (text_.empty()) text_ = text;
     require(same_text(text_, text),
             "{} reads the text in sequences of {} tokens, and {} in sequences of {}: models are compared on the same "
@@ -284,6 +295,7 @@ class Analysis {
   fs::path folder_;
   std::vector<NamedData> data_;
   std::vector<DomainText> text_;  ///< as the first model reads it
+  std::set<std::string> said_;    ///< of the tokenizers that made it
   std::string first_checkpoint_;
   Json models_ = Json::array();
   std::vector<Trace> traces_;  ///< of the models

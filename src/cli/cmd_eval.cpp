@@ -12,9 +12,11 @@
 #include "cli/task_evaluation.h"
 #include "cli/text_arguments.h"
 #include "core/error.h"
+#include "core/log.h"
 #include "core/number_text.h"
 #include "core/standard_streams.h"
 #include "data/text_bytes.h"
+#include "data/tokenizer_record.h"
 #include "kernels/staging.h"
 #include "train/console.h"
 #include "train/data_feed.h"
@@ -66,6 +68,7 @@ void evaluate_token_files(const Arguments& a) {
   Config config = model.config();
   config.train.micro_batch_size = a.batch_size;
   const DataFeed feed({{.path = a.data, .format = a.format}}, config);
+  for (const std::string& remark : check_tokenizers(feed.files(), model.tokenizer_if_any())) log_warning(remark);
   const StepData data = feed.validation(a.batches * config.train.micro_batch_size, config.train.micro_batch_size, 0, 1);
   StepRunner runner(model.session());
   const Objective objective{.losses = config.losses};

@@ -63,8 +63,15 @@ void add_tokenize_command(CLI::App& app) {
   TokenizeOptions& task = options->tokenize;
   task.threads = 0;
   add_text_arguments(*command, task.inputs, task.text);
-  command->add_option("--tokenizer", options->tokenizer, "SentencePiece .model, or the tokenizer.json of byte-level BPE")->type_name("FILE")->required();
-  command->add_option("--out", task.output, "Prefix of the .bin/.idx pair to write")->type_name("PREFIX")->required();
+  command
+      ->add_option("--tokenizer", options->tokenizer, "SentencePiece .model, or the tokenizer.json of byte-level BPE")
+      ->type_name("FILE")
+      ->required();
+  command
+      ->add_option("--out", task.output,
+                   "Prefix of the .bin/.idx pair to write, and of a .tokenized that names the tokenizer")
+      ->type_name("PREFIX")
+      ->required();
   command
       ->add_option_function<std::string>(
           "--split-documents",

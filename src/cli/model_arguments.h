@@ -43,6 +43,7 @@ class OpenModel {
   Session& session() { return *session_; }
   /// Throws Error when the checkpoint has no tokenizer.
   const Tokenizer& tokenizer() const;
+  const Tokenizer* tokenizer_if_any() const { return tokenizer_.get(); }
 
  private:
   OpenModel(const ModelArguments& arguments, int threads, int device);

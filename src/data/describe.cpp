@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "data/tokenizer_record.h"
 
 namespace strand {
 
@@ -60,7 +61,17 @@ std::string describe_ids(const IdRange& range, int64_t tokens) {
                          : fmt::format("in {} tokens spread evenly over the file", range.looked_at));
 }
 
-std::string describe_excerpt(const TokenFile& file, const IdRange& range, const Tokenizer& tokenizer) {
+std::string describe_origin(const TokenFile& file, const TokenOrigin& origin) {
+  if (origin.tokenizer) return fmt::format("made with the tokenizer: {}\n", one_line(to_string(*origin.tokenizer)));
+  return fmt::format("made with the tokenizer: not recorded ({})\n",
+                     origin.remark.empty() ? fmt::format("there is no {}", record_path(file.path())) : origin.remark);
+}
+
+std::string describe_excerpt(const TokenFile& file, const TokenOrigin& origin, const IdRange& range,
+                             const Tokenizer& tokenizer) {
+  const TokenizerIdentity read_in = identity_of(tokenizer);
+  if (origin.tokenizer && match(*origin.tokenizer, read_in, &tokenizer) == TokenizerMatch::other)
+    return fmt::format("WRONG TOKENIZER: {}\n", to_string(read_in));
   if (range.most >= tokenizer.vocab_size()) {
     return fmt::format("WRONG TOKENIZER: token {} has the id {}, {} knows only {}\n", range.place_of_most, range.most,
                        tokenizer.name(), tokenizer.vocab_size());
@@ -90,10 +101,12 @@ std::string describe_token_file(const std::string& path, TokenFormat format, con
   std::string text = fmt::format("token file {}\nformat: {}, {} bytes a token ({})\ntokens: {}\n", file.path(),
                                  to_string(file.format()), size_of(file.type()), to_string(file.type()), file.tokens());
   text += describe_documents(file);
+  const TokenOrigin origin = origin_of(file);
+  text += describe_origin(file, origin);
   if (file.tokens() == 0) return text;
   const IdRange range = range_of_ids(file);
   text += describe_ids(range, file.tokens());
-  if (tokenizer != nullptr) text += describe_excerpt(file, range, *tokenizer);
+  if (tokenizer != nullptr) text += describe_excerpt(file, origin, range, *tokenizer);
   return text;
 }
 

@@ -10,12 +10,17 @@
 namespace strand {
 
 std::string fingerprint(const TokenFile& file) {
-  const int64_t bytes = file.tokens() * static_cast<int64_t>(size_of(file.type()));
+  return fingerprint(file.tokens(), file.type(),
+                     [&file](uint64_t begin, std::span<std::byte> out) { file.read_stored(begin, out); });
+}
+
+std::string fingerprint(int64_t tokens, TokenType type, const ReadStored& read) {
+  const int64_t bytes = tokens * static_cast<int64_t>(size_of(type));
   DigestStream digest;
   std::vector<std::byte> block;
   const auto add = [&](int64_t begin, int64_t size) {
     block.resize(static_cast<size_t>(size));
-    file.read_stored(static_cast<uint64_t>(begin), block);
+    read(static_cast<uint64_t>(begin), block);
     digest.add(block.data(), block.size());
   };
   constexpr int64_t size = fingerprint_block_bytes, others = fingerprint_blocks - 1;
@@ -25,7 +30,7 @@ std::string fingerprint(const TokenFile& file) {
     const int64_t last = bytes - size;  // begin of the last block
     for (int64_t i = 0; i < fingerprint_blocks; ++i) add(last / others * i + last % others * i / others, size);
   }
-  return fmt::format("{} ids of {}, XXH3 {}", file.tokens(), to_string(file.type()), digest.digest().xxh3);
+  return fmt::format("{} ids of {}, XXH3 {}", tokens, to_string(type), digest.digest().xxh3);
 }
 
 }  // namespace strand

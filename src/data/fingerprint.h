@@ -1,6 +1,10 @@
 #pragma once
 // A short text that depends on what a token file holds. Checkpoints keep it, because the position of a run in its data
 // means nothing when the file under the same path has become another one.
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
 #include <string>
 
 #include "data/token_file.h"
@@ -16,5 +20,10 @@ inline constexpr int64_t fingerprint_blocks = 64;
 /// this. In a larger file, a change between the blocks that keeps the length is not noticed. Throws Error when the file
 /// cannot be read.
 std::string fingerprint(const TokenFile& file);
+
+/// Copies bytes [begin, begin + out.size()) of ids as they are stored.
+using ReadStored = std::function<void(uint64_t begin, std::span<std::byte> out)>;
+/// The fingerprint of a token file that holds `tokens` ids of this type.
+std::string fingerprint(int64_t tokens, TokenType type, const ReadStored& read);
 
 }  // namespace strand

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/file_io.h"
+#include "data/fingerprint.h"
 #include "data/megatron_index.h"
 
 namespace strand {
@@ -29,6 +30,14 @@ std::string checked_prefix(const std::string& name) {
           name.ends_with('/') || name.empty() ? name : name + "/");
   return prefix;
 }
+
+void remove_older(const std::string& path) {
+  if (file_layer().unlink(path) == 0) {
+    sync_directory(parent_directory(path));
+  } else if (errno != ENOENT) {
+    fail_errno("replace", path);
+  }
+}
 }  // namespace
 
 TokenWriter::TokenWriter(const std::string& name, int64_t vocab_size, int64_t max_sequence)
@@ -45,6 +54,12 @@ TokenWriter::TokenWriter(const std::string& name, int64_t vocab_size, int64_t ma
   put<uint8_t>(index_, static_cast<uint8_t>(type_));
   put<uint64_t>(index_, 0);  // both counts are filled in by seal()
   put<uint64_t>(index_, 0);
+}
+
+TokenWriter::TokenWriter(const std::string& name, const Tokenizer& tokenizer)
+    : TokenWriter(name, tokenizer.vocab_size()) {
+  made_with_ = identity_of(tokenizer);
+  record_.emplace(record_path(prefix_));
 }
 
 void TokenWriter::append(std::span<const int32_t> ids) {
@@ -109,16 +124,22 @@ void TokenWriter::seal() {
   index_.write_at(megatron::sequences_offset, counts, sizeof(counts));
   data_.seal();
   index_.seal();
+  if (record_) write_record();
+}
+
+void TokenWriter::write_record() {
+  const auto read = [this](uint64_t begin, std::span<std::byte> out) { data_.read_at(begin, out.data(), out.size()); };
+  record_->write(record_text(*made_with_, fingerprint(tokens_, type_, read)));
+  record_->seal();
 }
 
 void TokenWriter::publish() {
-  // The older index is removed first, so that it never stands beside the new ids, not even after a power cut.
-  if (file_layer().unlink(index_.path()) == 0) {
-    sync_directory(parent_directory(index_.path()));
-  } else if (errno != ENOENT) {
-    fail_errno("replace", index_.path());
-  }
+  // The older index is removed first, so that it never stands beside the new ids, not even after a power cut. So is the
+  // older record.
+  remove_older(index_.path());
+  remove_older(record_path(prefix_));
   data_.publish();
+  if (record_) record_->publish();
   index_.publish();
 }
 

@@ -264,9 +264,9 @@ TokenizeSummary tokenize(const TokenizeOptions& options, const Tokenizer& tokeni
 
   TokenizeSummary summary;
   summary.left_out = static_cast<int64_t>(files.left_out.size());
-  TokenWriter train(options.output, tokenizer.vocab_size());
+  TokenWriter train(options.output, tokenizer);
   std::optional<TokenWriter> val;
-  if (!options.val_output.empty()) val.emplace(options.val_output, tokenizer.vocab_size());
+  if (!options.val_output.empty()) val.emplace(options.val_output, tokenizer);
   {
     Pipeline pipeline(options, tokenizer, files.paths);
     Side side = Side::train;

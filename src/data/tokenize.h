@@ -1,6 +1,6 @@
 #pragma once
 // Turns text files into token files: documents -> BOS + ids + EOS -> Megatron .bin and .idx, on several threads and in
-// bounded memory.
+// bounded memory. Beside each pair stands a record that names the tokenizer (tokenizer_record.h).
 //
 //   reader (1 thread) --batches of documents--> workers (threads) --ids--> writer (the caller's thread, in text order)
 //

@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "core/file_io.h"
+#include "core/sha256.h"
 #include "core/version.h"
-#include "tasks/sha256.h"
 
 namespace strand {
 

@@ -19,6 +19,12 @@ std::vector<Sampler::Source> open_sources(const std::vector<DataSource>& sources
 DataFeed::DataFeed(const std::vector<DataSource>& sources, const Config& config)
     : sampler_(open_sources(sources), config.data.sequence_length, config.model.vocab_size, config.run.seed) {}
 
+std::vector<std::shared_ptr<const TokenFile>> DataFeed::files() const {
+  std::vector<std::shared_ptr<const TokenFile>> files;
+  for (int k = 0; k < sampler_.sources(); ++k) files.push_back(sampler_.source(k).file);
+  return files;
+}
+
 /// `fetch(index, tokens [S + 1])` supplies the sequences of this rank. They are numbered over all ranks, micro-step by
 /// micro-step, and within a micro-step rank by rank.
 template <typename Fetch>

@@ -1,6 +1,9 @@
 #pragma once
 // Which samples an optimizer step of one rank is made of. A step takes the next B samples of the run. Micro-step m
 // takes N·b of them, and rank r takes the r-th b of those. So every layout sees the same samples in the same step.
+#include <memory>
+#include <vector>
+
 #include "config/config.h"
 #include "data/sampler.h"
 #include "train/step.h"
@@ -19,6 +22,7 @@ class DataFeed {
   /// they do not divide by the ranks, the last micro-batch is filled up with sequences without a valid target.
   StepData validation(int64_t sequences, int64_t micro_batch, int rank, int ranks) const;
   const Sampler& sampler() const { return sampler_; }
+  std::vector<std::shared_ptr<const TokenFile>> files() const;
 
  private:
   template <typename Fetch>

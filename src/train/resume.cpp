@@ -8,7 +8,6 @@
 #include "checkpoint/carried_files.h"
 #include "config/schema.h"
 #include "core/error.h"
-#include "data/tokenizer.h"
 #include "train/agreed.h"
 #include "train/model_state.h"
 #include "train/resume_checks.h"
@@ -38,6 +37,7 @@ NamedFiles tokenizer_of(const RunSetting& run, const Checkpoint& checkpoint) {
   require(run.tokenizer.empty() || run.tokenizer == without_carried_files(theirs),
           "cannot continue from {}: data.tokenizer {} is not the tokenizer that its model was trained with, {}",
           checkpoint.path(), run.config.data.tokenizer, checkpoint.tokenizer_path());
+  if (run.tokenizer.empty()) run.check_tokenizer(Tokenizer::load(checkpoint.tokenizer_path()).get());
   return theirs;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "data/tokenizer.h"
 #include "train/start.h"
 #include "train/step.h"
 
@@ -28,10 +29,12 @@ struct RunStart {
 /// What a run brings along.
 struct RunSetting {
   const Config& config;
-  const DataState& data;                        ///< what its training and validation data hold
-  const NamedFiles& tokenizer;                  ///< the files of the one that its configuration names; empty = none
-  std::string directory;                        ///< of the run
-  std::string checkpoints;                      ///< directory of its checkpoints
+  const DataState& data;        ///< what its training and validation data hold
+  const NamedFiles& tokenizer;  ///< the files of the one that its configuration names; empty = none
+  std::string directory;        ///< of the run
+  std::string checkpoints;      ///< directory of its checkpoints
+  /// Throws Error on all ranks when the data was made with another tokenizer than this one.
+  std::function<void(const Tokenizer*)> check_tokenizer;
   std::function<void(const std::string&)> say;  ///< for the log of the program
 };
 

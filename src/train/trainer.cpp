@@ -17,6 +17,7 @@
 #include "core/log.h"
 #include "core/version.h"
 #include "data/text_bytes.h"
+#include "data/tokenizer_record.h"
 #include "model/memory_check.h"
 #include "parallel/agreement.h"
 #include "run_report/report.h"
@@ -66,6 +67,7 @@ Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGri
                       .tokenizer = tokenizer_,
                       .directory = directory_,
                       .checkpoints = checkpoint_directory(directory_),
+                      .check_tokenizer = [this](const Tokenizer* tokenizer) { check_tokenizer_of_data(tokenizer); },
                       .say = [this](const std::string& text) { metrics_->say(text); }},
                      resume, *session_, *runner_);
   tokenizer_ = start_.tokenizer;
@@ -77,7 +79,8 @@ Trainer::Trainer(Config config, const ResumeChoice& resume, Ops& ops, ProcessGri
 void Trainer::open_data() {
   require(!config_.data.train.empty(), "data.train is empty: name token files to train on (see strand tokenize)");
   check_layout();
-  if (const auto tokenizer = resolve_vocabulary(config_)) {
+  const std::unique_ptr<const Tokenizer> tokenizer = resolve_vocabulary(config_);
+  if (tokenizer) {
     tokenizer_ = tokenizer->files();
     text_bytes_ = text_bytes_by_id(*tokenizer);
   }
@@ -93,6 +96,15 @@ void Trainer::open_data() {
   data_ = data_state(config_.data, train_data_->sampler(), val_data_ ? &val_data_->sampler() : nullptr);
   // Several hosts may have different files under the same path.
   require_agreement(grid_.control(), "training data and validation data", to_text(data_));
+  check_tokenizer_of_data(tokenizer.get());
+}
+
+/// The ids are the same on all ranks, so that the first one looks for all.
+void Trainer::check_tokenizer_of_data(const Tokenizer* tokenizer) const {
+  agreed(grid_.control(), [&] {
+    if (!first_rank()) return;
+    for (const std::string& remark : check_tokenizers(all_files(), tokenizer)) log_warning(remark);
+  });
 }
 
 /// All ranks check together, so that no rank allocates before every rank has looked at what is free.
@@ -340,10 +352,10 @@ int64_t Trainer::next_sample(int64_t step) const {
 }
 
 std::vector<std::shared_ptr<const TokenFile>> Trainer::all_files() const {
-  std::vector<std::shared_ptr<const TokenFile>> files;
-  for (const DataFeed* feed : {train_data_.get(), val_data_.get()})
-    for (int k = 0; feed != nullptr && k < feed->sampler().sources(); ++k)
-      files.push_back(feed->sampler().source(k).file);
+  std::vector<std::shared_ptr<const TokenFile>> files = train_data_->files();
+  if (!val_data_) return files;
+  const std::vector<std::shared_ptr<const TokenFile>> validation = val_data_->files();
+  files.insert(files.end(), validation.begin(), validation.end());
   return files;
 }
 

@@ -79,6 +79,8 @@ class Trainer {
   /// Reads the batch of step `index`, if there is one. An error is kept in data_error_.
   void fetch(int64_t index);
   std::vector<std::shared_ptr<const TokenFile>> all_files() const;  ///< of training and validation
+  /// Throws Error on all ranks when some of these files were made with another tokenizer. Null: none is known.
+  void check_tokenizer_of_data(const Tokenizer* tokenizer) const;
   /// Saves what was trained and throws the error in the data that some rank has met.
   [[noreturn]] void end_by_data(int64_t done);
   [[noreturn]] void fail_by_data(int64_t done);

@@ -130,5 +130,6 @@ TEST_CASE("an output that names a directory is refused before any work") {
   tokenize(options, tokenizer);
   CHECK(TokenFile(dir / "pair.bin").documents() == 1);
   CHECK(std::filesystem::exists(dir / "pair.idx"));
-  CHECK(dir.entries() == 5);
+  CHECK(std::filesystem::exists(dir / "pair.tokenized"));
+  CHECK(dir.entries() == 6);
 }

@@ -113,7 +113,7 @@ TEST_CASE("the number of threads changes no byte") {
     options.val_fraction = 0.2;
     options.threads = threads;
     tokenize(options, corpus.tokenizer);
-    for (const std::string name : {"train.bin", "train.idx", "val.bin", "val.idx"}) {
+    for (const std::string name : {"train.bin", "train.idx", "train.tokenized", "val.bin", "val.idx", "val.tokenized"}) {
       const std::string bytes = read_file(corpus.dir / name);
       if (threads == 1) first[name] = bytes;
       CHECK((bytes == first[name]));

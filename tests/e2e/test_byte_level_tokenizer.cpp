@@ -67,8 +67,10 @@ TEST_CASE("a byte-level tokenizer is trained, makes token files, goes with its m
 TEST_CASE("a model keeps its tokenizer: another one is refused when training goes on") {
   workspace().trained("kept", {"--set", "train.steps=4"});
   succeeded({"train-tokenizer", "text", "--type", "bpe-bytes", "--vocab-size", "320", "--out", "kept/tokenizer.json"});
+  succeeded({"tokenize", "text", "--tokenizer", "kept/tokenizer.json", "--out", "kept/ids"});
   const Outcome outcome = workspace().strand(workspace().train(
-      "kept", {"--set", "train.steps=5", "--resume", "auto", "--set", "data.tokenizer=kept/tokenizer.json"}));
+      "kept", {"--set", "train.steps=5", "--resume", "auto", "--set", "data.tokenizer=kept/tokenizer.json", "--set",
+               "data.train=kept/ids", "--set", "data.val=kept/ids"}));
   CHECK(outcome.status == 1);
   CHECK_THAT(outcome.err, Contains("kept/tokenizer.json") && Contains("is not the tokenizer"));
 }

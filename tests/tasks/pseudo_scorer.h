@@ -3,8 +3,8 @@
 // last digit with another program that has the same rule.
 #include <cstdlib>
 
+#include "core/sha256.h"
 #include "tasks/scorer.h"
-#include "tasks/sha256.h"
 
 namespace strand::test {
 

@@ -1,5 +1,5 @@
 // What Python does to text. Expected values are what Python 3.11 prints, unless said otherwise.
-#include "tasks/sha256.h"
+#include "core/sha256.h"
 #include "tasks/text_rules.h"
 #include "tests/catch.h"
 

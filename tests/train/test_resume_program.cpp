@@ -67,7 +67,9 @@ TEST_CASE("A model is not continued with another tokenizer, be it of the same si
       {"train-tokenizer", "other", "--vocab-size", std::to_string(Workspace::vocab_size), "--out", "other.model"});
   INFO(made.err);
   REQUIRE(made.status == 0);
-  const std::vector<std::string> other = {"--set", "data.tokenizer=other.model", "--set", "train.steps=25"};
+  REQUIRE(space.strand({"tokenize", "text", "--tokenizer", "other.model", "--out", "other-ids"}).status == 0);
+  const std::vector<std::string> other = {"--set", "data.tokenizer=other.model", "--set", "data.train=other-ids",
+                                          "--set", "data.val=other-ids",         "--set", "train.steps=25"};
   const Outcome refused = space.strand(space.train("run", other));
   CHECK(refused.status == 1);
   CHECK_THAT(refused.err, Contains("data.tokenizer other.model is not the tokenizer"));

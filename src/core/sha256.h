@@ -1,5 +1,5 @@
 #pragma once
-// SHA-256 (FIPS 180-4), with which lm-evaluation-harness names prompts.
+// SHA-256 (FIPS 180-4), by which token files name their tokenizer and lm-evaluation-harness names prompts.
 #include <string>
 #include <string_view>
 

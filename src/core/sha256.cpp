@@ -1,4 +1,4 @@
-#include "tasks/sha256.h"
+#include "core/sha256.h"
 
 #include <fmt/core.h>
 
