@@ -12,11 +12,11 @@
 #include "cli/template_option.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/number_text.h"
 #include "core/standard_streams.h"
 #include "export/gguf_export.h"
 #include "export/hf_export.h"
 #include "export/parameter_counts.h"
-#include "report/table.h"
 #include "train/model_state.h"
 
 namespace strand::cli {

@@ -9,11 +9,11 @@
 #include "cli/device_arguments.h"
 #include "cli/number_option.h"
 #include "core/log.h"
+#include "core/number_text.h"
 #include "core/standard_streams.h"
 #include "kernels/cuda/backend.h"
 #include "model/backend.h"
 #include "report/plan_report.h"
-#include "report/table.h"
 #include "train/training_plan.h"
 
 namespace strand::cli {

@@ -1,5 +1,6 @@
 #pragma once
-// Real numbers for people.
+// Numbers for people.
+#include <cstdint>
 #include <string>
 
 namespace strand {
@@ -10,5 +11,14 @@ std::string fixed_text(double value, int decimals);
 
 /// The same with a sign: "+0.1235", "-3.2e-05", "0".
 std::string signed_text(double value, int decimals);
+
+/// 1234567 -> "1,234,567"
+std::string grouped_digits(int64_t number);
+/// 1536 -> "1.50 KiB"
+std::string bytes_text(double bytes);
+/// 1.5e9 -> "1.50 G"
+std::string si_text(double number);
+/// 0.123 -> "12.3 %"
+std::string percent_text(double share);
 
 }  // namespace strand

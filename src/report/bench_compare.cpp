@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/number_text.h"
 #include "report/bench_report.h"
 #include "report/table.h"
 

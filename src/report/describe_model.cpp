@@ -16,6 +16,7 @@
 #include "config/model_size.h"
 #include "core/error.h"
 #include "core/file_io.h"
+#include "core/number_text.h"
 #include "core/strict_json.h"
 #include "data/describe.h"
 #include "export/chat_files.h"

@@ -14,10 +14,10 @@
 #include "config/schema.h"
 #include "core/error.h"
 #include "core/nearest.h"
+#include "core/number_text.h"
 #include "data/describe.h"
 #include "data/tokenizer.h"
 #include "report/describe_model.h"
-#include "report/table.h"
 
 namespace strand {
 

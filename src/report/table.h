@@ -1,6 +1,5 @@
 #pragma once
-// Tables and numbers for people.
-#include <cstdint>
+// Tables for people.
 #include <string>
 #include <vector>
 
@@ -17,14 +16,5 @@ class TextTable {
  private:
   std::vector<std::vector<std::string>> rows_;
 };
-
-/// 1234567 -> "1,234,567"
-std::string grouped_digits(int64_t number);
-/// 1536 -> "1.50 KiB"
-std::string bytes_text(double bytes);
-/// 1.5e9 -> "1.50 G"
-std::string si_text(double number);
-/// 0.123 -> "12.3 %"
-std::string percent_text(double share);
 
 }  // namespace strand

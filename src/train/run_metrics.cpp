@@ -12,7 +12,6 @@
 #include "core/number_text.h"
 #include "data/text_bytes.h"
 #include "model/step_graph.h"
-#include "report/table.h"
 #include "train/rank_peak.h"
 
 namespace strand {

@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/number_text.h"
 #include "model/backend.h"
 #include "report/plan_report.h"
-#include "report/table.h"
 #include "small_config.h"
 #include "tests/catch.h"
 #include "train/training_plan.h"
