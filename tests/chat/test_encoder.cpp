@@ -158,6 +158,31 @@ TEST_CASE("a mark of one character cannot be cut, and a message with it is refus
                     .encode(talk({{Role::user, "see \u2021 4"}}), RenderedEnd::last_message));
 }
 
+TEST_CASE("of two special tokens that begin at the same place, the longer one is meant") {
+  const auto t = tokenizer_with("control_symbols", ",<|im_start|>user");
+  const int32_t start = id_of(*t, "<|im_start|>"), longer = id_of(*t, "<|im_start|>user");
+  const ChatEncoder encoder(*find_named_template("chatml"), *t);
+  const Ids ids =
+      encoder.encode(talk({{Role::user, "the router"}, {Role::assistant, "learn"}}), RenderedEnd::last_message);
+  CHECK(ids.front() == longer);
+  CHECK(count_of(ids, longer) == 1);
+  CHECK(count_of(ids, start) == 1);  // that of the assistant
+}
+
+TEST_CASE("an answer ends at the first special token behind it") {
+  const Tokenizer& t = with_control();
+  const auto end_of = [&](const std::string& suffix) {
+    ChatTemplate chat_template = *find_named_template("chatml");
+    chat_template.assistant_suffix = suffix;
+    const TurnEnd end = ChatEncoder(chat_template, t).turn_end();
+    CHECK(end.text.empty());
+    return end.id;
+  };
+  CHECK(end_of("<|im_end|>{eos}\n") == id_of(t, "<|im_end|>"));
+  CHECK(end_of("{eos}<|im_end|>\n") == t.eos_id());
+  CHECK(end_of("\n<|im_end|><|im_start|>") == id_of(t, "<|im_end|>"));
+}
+
 // The added tokens of a byte-level BPE vocabulary, some of which are called special.
 TEST_CASE("a tokenizer of byte-level BPE has the special tokens of its file") {
   const TemporaryDirectory directory;

@@ -1,5 +1,7 @@
 // Generation of batches of texts: where texts end, which ids are drawn, and what is told meanwhile.
+#include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "kernels/cpu/backend.h"
 #include "kernels/reference/reference_ops.h"
@@ -101,6 +103,36 @@ TEST_CASE("ids that are not in use are never drawn, and no prompt has them") {
                     Catch::Contains("prompt 2") && Catch::Contains("token id 4") && Catch::Contains("4 ids"));
   options.usable_ids = config.model.vocab_size + 1;
   CHECK_THROWS_WITH(generate(twins.cached(), {prompt}, options), Catch::Contains("18 ids"));
+}
+
+// Expected: the largest logit after that of each token of the text so far was divided, or multiplied, by the penalty.
+TEST_CASE("the repetition penalty is for the tokens of the prompt and for the new ones") {
+  ReferenceOps ops;
+  const Config config = tiny_config(Precision::fp64);
+  Twins twins(ops, config, 2);
+  GenerationOptions options = greedy_options(6);
+  options.sampling.repetition_penalty = 3;
+  const auto largest = [&](Values logits, const Ids& seen) {
+    for (const int32_t id : std::set<int32_t>(seen.begin(), seen.end())) {
+      double& logit = logits[static_cast<size_t>(id)];
+      logit = logit > 0 ? logit / 3 : logit * 3;
+    }
+    return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  };
+  bool prompt_matters = false;
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    const Ids prompt = random_text(config, 5, seed);
+    Ids text = prompt, expected;
+    for (int i = 0; i < 6; ++i) {
+      const Values logits = twins.predict(text);
+      const int32_t id = largest(logits, text);
+      prompt_matters |= largest(logits, expected) != id;
+      expected.push_back(id);
+      text.push_back(id);
+    }
+    CHECK(generate(twins.cached(), {prompt}, options)[0].ids == expected);
+  }
+  CHECK(prompt_matters);
 }
 
 TEST_CASE("tokens are told as they are chosen, and counted") {
