@@ -119,11 +119,12 @@ std::string did_you_mean(const std::string& word, const std::vector<std::string>
 
 std::string did_you_mean_path(const std::string& path) {
   namespace fs = std::filesystem;
+  std::error_code error;
+  if (fs::exists(path, error)) return "";  // and is of another kind than wanted
   fs::path wanted(path);
   if (!wanted.has_filename()) wanted = wanted.parent_path();  // "runs/quickstart/"
   const fs::path directory = wanted.parent_path();
   std::vector<std::string> names;
-  std::error_code error;
   for (fs::directory_iterator entry(directory.empty() ? "." : directory, error), end; !error && entry != end;
        entry.increment(error)) {
     const std::string name = entry->path().filename().string();

@@ -22,7 +22,7 @@ std::string alternatives(const std::vector<std::string>& names);
 /// " (did you mean 'a' or 'b'?)" about the nearest names, or "" when there are none.
 std::string did_you_mean(const std::string& word, const std::vector<std::string>& candidates);
 
-/// The same for a path that does not exist, among what else is in its directory. Hidden entries are not looked at.
+/// The same for a path, among what is beside it; "" when it exists. Hidden entries are not looked at.
 std::string did_you_mean_path(const std::string& path);
 
 }  // namespace strand

@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <fstream>
+#include <system_error>
 
 #include "chat/named_templates.h"
 #include "config/schema.h"
 #include "core/error.h"
 #include "core/file_io.h"
+#include "core/nearest.h"
 #include "export/chat_files.h"
 #include "export/model_config.h"
 
@@ -23,6 +26,14 @@ void complete(Config& config) {
   config.run.name = "imported";
   config.train.steps = 1000;
   config.train.global_batch_size = config.train.micro_batch_size = 1;
+}
+
+bool begins_with_gguf(const std::string& path) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored)) return false;
+  std::string begin(4, '\0');
+  std::ifstream(path, std::ios::binary).read(begin.data(), static_cast<std::streamsize>(begin.size()));
+  return begin == "GGUF";
 }
 
 /// The directory itself, when it is one of a model.
@@ -41,14 +52,25 @@ void require_model_directory(const std::string& directory) {
   constexpr const char* wanted =
       "import reads a directory of Hugging Face with config.json and model.safetensors, or with shards and "
       "model.safetensors.index.json";
-  require(fs::is_directory(directory), "{} is no directory: {}", directory, wanted);
+  if (begins_with_gguf(directory))
+    fail(
+        "{} is a GGUF file, which strand writes and does not import; import the Hugging Face directory that it was "
+        "made "
+        "from",
+        directory);
+  if (!fs::is_directory(directory)) fail("{} is no directory{}: {}", directory, did_you_mean_path(directory), wanted);
   // The directories of Hugging Face's cache hold links to files that may be gone.
   for (const char* name : {"config.json", "model.safetensors", "model.safetensors.index.json"}) {
     const fs::path path = fs::path(directory) / name;
     if (fs::is_symlink(path) && !fs::exists(path))
       fail("{} is a link to {}, which is not there", path.string(), fs::read_symlink(path).string());
   }
-  require(fs::exists(fs::path(directory) / "config.json"), "{} has no config.json: {}", directory, wanted);
+  const bool described = fs::exists(fs::path(directory) / "config.json");
+  for (const char* name : {"manifest.json", "checkpoints"})
+    require(described || !fs::exists(fs::path(directory) / name),
+            "{} is a run or a checkpoint of strand, so there is nothing to import: commands take it as it is",
+            directory);
+  require(described, "{} has no config.json: {}", directory, wanted);
   if (TensorSource::exists(directory, "model")) return;
   for (const char* pickled : {"pytorch_model.bin", "pytorch_model.bin.index.json"})
     require(!fs::exists(fs::path(directory) / pickled),

@@ -70,4 +70,5 @@ TEST_CASE("A path is looked for among what is beside it") {
   CHECK(did_you_mean_path((root / "quikstart/").string()) == " (did you mean '" + near + "'?)");
   CHECK(did_you_mean_path((root / "absent/quickstart").string()).empty());
   CHECK(did_you_mean_path((root / "zzz").string()).empty());
+  CHECK(did_you_mean_path(near).empty());
 }

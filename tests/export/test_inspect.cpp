@@ -267,6 +267,18 @@ TEST_CASE("What import leaves out is counted") {
   CHECK(model.parameters.constants == 4800);
 }
 
+TEST_CASE("import says of other models of strand what they are") {
+  const StoredModel model;
+  const auto error = [&](const std::string& path) {
+    return error_of([&] { hf::import_model(path, model.dir / "imported"); });
+  };
+  put(model.dir / "weights", GgufBytes(3, 0, 0).with_data(0));
+  CHECK_THAT(error(model.dir / "weights"), Contains("weights is a GGUF file, which strand writes and does not import"));
+  CHECK_THAT(error(model.checkpoint.path()), Contains("is a run or a checkpoint of strand"));
+  CHECK_THAT(error(model.dir / "weight"),
+             Contains("is no directory (did you mean '" + (model.dir / "weights") + "'?)"));
+}
+
 TEST_CASE("inspect of a directory that import refuses says why, in import's own words") {
   const auto check = [](const std::string& path, const std::string& expected) {
     const std::string reason = error_of([&] { hf::import_model(path, path + "-imported"); });
