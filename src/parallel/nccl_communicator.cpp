@@ -86,17 +86,15 @@ Event* NcclCommunicator::take_event() {
   return event;
 }
 
-/// Enqueues a collective between the events of its begin and its end.
+/// Enqueues a collective between the events of its begin and its end. Errors of what is under way are not looked for
+/// here: the watchdog does that, and it alone ends the run by them and says where it was.
 template <typename Enqueue>
-int64_t NcclCommunicator::enqueued(const char* what, Traffic kind, const Enqueue& enqueue) {
+int64_t NcclCommunicator::enqueued(Traffic kind, const Enqueue& enqueue) {
   begin_->record(Stream::compute);
   begin_->hold(Stream::communication);
   Enqueued collective{.kind = kind, .start = take_event(), .end = take_event()};
   collective.start->record(Stream::communication);
   enqueue();
-  ncclResult_t state = ncclSuccess;
-  check(ncclCommGetAsyncError(comm_, &state), what);
-  check(state, what);
   collective.end->record(Stream::communication);
   watchdog_->watch(*collective.end, kind);
   begun_.emplace(++tickets_, collective);
@@ -189,7 +187,7 @@ void NcclCommunicator::all_reduce_in_order(const Tensor& x) {
 }
 
 int64_t NcclCommunicator::start_all_reduce_sum(Traffic kind, const Tensor& x) {
-  return enqueued("ncclAllReduce", kind, [&] {
+  return enqueued(kind, [&] {
     if (order_ == SumOrder::of_ranks) return all_reduce_in_order(x);
     check(ncclAllReduce(x.data, x.data, static_cast<size_t>(x.elements()), nccl_type(x.dtype), ncclSum, comm_, stream_),
           "ncclAllReduce");
@@ -197,7 +195,7 @@ int64_t NcclCommunicator::start_all_reduce_sum(Traffic kind, const Tensor& x) {
 }
 
 int64_t NcclCommunicator::start_reduce_scatter_sum(Traffic kind, const Tensor& x, DType travel) {
-  return enqueued("ncclReduceScatter", kind, [&] {
+  return enqueued(kind, [&] {
     // NCCL would add in bf16, and round at every rank.
     if (order_ == SumOrder::of_ranks || travel != x.dtype) return reduce_scatter_in_order(x, travel);
     check(ncclReduceScatter(x.data, part_of(x, rank(), size()).data, static_cast<size_t>(x.elements() / size()),
@@ -207,14 +205,14 @@ int64_t NcclCommunicator::start_reduce_scatter_sum(Traffic kind, const Tensor& x
 }
 
 int64_t NcclCommunicator::start_all_gather(Traffic kind, const Tensor& x) {
-  return enqueued("ncclAllGather", kind, [&] {
+  return enqueued(kind, [&] {
     const Tensor mine = part_of(x, rank(), size());
     check(ncclAllGather(mine.data, x.data, mine.bytes(), ncclUint8, comm_, stream_), "ncclAllGather");
   });
 }
 
 int64_t NcclCommunicator::start_all_to_all(Traffic kind, const RankRows& send, const RankRows& receive) {
-  return enqueued("all-to-all", kind, [&] {
+  return enqueued(kind, [&] {
     check(ncclGroupStart(), "ncclGroupStart");
     for (size_t p = 0; p < static_cast<size_t>(size()); ++p) {
       const Tensor to = send.tensor.rows(send.first[p], send.first[p] + send.count[p]);

@@ -59,7 +59,7 @@ class NcclCommunicator final : public Communicator {
   /// Adds the times of the section's oldest collective, which has ended, and frees its events.
   void read_oldest(Section& section);
   template <typename Enqueue>
-  int64_t enqueued(const char* what, Traffic kind, const Enqueue& enqueue);
+  int64_t enqueued(Traffic kind, const Enqueue& enqueue);
   /// Part p of `send` goes to rank p; what rank p sends arrives as part p of `receive`. Equal parts, one a rank.
   void exchange_parts(const Tensor& send, const Tensor& receive);
   void reduce_scatter_in_order(const Tensor& x, DType travel);

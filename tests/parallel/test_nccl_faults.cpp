@@ -40,7 +40,12 @@ class PairControl final : public ControlChannel {
   int socket_;
 };
 
-enum class Other { dies, does_not_come };
+/// What the other rank does instead of the second sum.
+enum class Other {
+  dies,      ///< at once; this one does not wait for that
+  has_died,  ///< before this one begins the sum
+  does_not_come
+};
 
 constexpr int ended_by_watchdog = 41, came_back = 42;
 
@@ -52,7 +57,7 @@ constexpr int ended_by_watchdog = 41, came_back = 42;
   std::atomic<int> code{0};
   const auto watchdog =
       std::make_shared<NcclWatchdog>(rank, progress,
-                                     DeviceGridOptions{.watchdog_seconds = other == Other::dies ? 600.0 : 1.0,
+                                     DeviceGridOptions{.watchdog_seconds = other == Other::does_not_come ? 1.0 : 600.0,
                                                        .end_all_ranks = [&](int exit_code) { code = exit_code; }});
   CudaDevice device({});
   PairControl hosts(rank, socket);
@@ -63,9 +68,14 @@ constexpr int ended_by_watchdog = 41, came_back = 42;
   device.upload(ones.data(), x);
   group.all_reduce_sum(Traffic::gradients, x);
   device.synchronize();
-  if (rank == 1 && other == Other::dies) _exit(0);
+  if (rank == 1 && other != Other::does_not_come) _exit(0);
   if (rank == 1)
     while (true) pause();
+  if (other == Other::has_died) {
+    char nothing;
+    while (recv(socket, &nothing, 1, 0) > 0) continue;  // the other end is closed by the death of its process
+    usleep(20000);                                      // until this process's parent has seen that, too
+  }
   group.all_reduce_sum(Traffic::gradients, x);
   device.synchronize();
   while (code == 0) std::this_thread::yield();
@@ -82,6 +92,7 @@ pid_t start(int rank, const int (&sockets)[2], Other other, const std::string& e
     live(rank, sockets[rank], other);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "rank %d: %s\n", rank, error.what());
+    std::fflush(stderr);  // into a file, it waits in a buffer
   }
   _exit(1);
 }
@@ -96,9 +107,9 @@ std::string said_when(Other other) {
   close(sockets[0]);
   close(sockets[1]);
   int status = 0;
-  if (other == Other::dies) REQUIRE(waitpid(gone, &status, 0) == gone);  // or it would be there, as a zombie
+  if (other != Other::does_not_come) REQUIRE(waitpid(gone, &status, 0) == gone);  // or it would be there, as a zombie
   REQUIRE(waitpid(left, &status, 0) == left);
-  if (other != Other::dies) {
+  if (other == Other::does_not_come) {
     kill(gone, SIGKILL);
     int ignored = 0;
     waitpid(gone, &ignored, 0);
@@ -113,7 +124,7 @@ std::string said_when(Other other) {
 }
 
 TEST_CASE("A rank that dies ends the others, which say where they were") {
-  const std::string said = said_when(Other::dies);
+  const std::string said = said_when(GENERATE(Other::dies, Other::has_died));
   CHECK_THAT(said, Catch::Contains("rank 0: NCCL reports: remote process exited"));
   CHECK_THAT(said, Catch::Contains("(step 7, layer 3, backward)"));
 }
