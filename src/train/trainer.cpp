@@ -208,7 +208,10 @@ void Trainer::take_steps(const StopSignals& signals) {
   }
   checkpoints_->finish();
   write_report();
-  metrics_->news(fmt::format("done: {} steps, {} of training", steps, format_duration(metrics_->training_seconds())));
+  const std::string of_this_process =
+      start_.step > 0 ? fmt::format("the last {} of them in ", steps - start_.step) : "";
+  metrics_->news(fmt::format("done: {} steps, {}{} of training", steps, of_this_process,
+                             format_duration(metrics_->training_seconds())));
   metrics_->finish();
 }
 

@@ -202,7 +202,10 @@ TEST_CASE("a run that is complete is not trained again") {
 
 TEST_CASE("a run continued from a checkpoint in the middle ends with the same bits") {
   whole_run();
-  workspace().trained("from_ten", {"--resume", workspace().checkpoint("whole", 10)});
+  const Outcome outcome =
+      workspace().strand(workspace().train("from_ten", {"--resume", workspace().checkpoint("whole", 10)}));
+  CHECK(outcome.status == 0);
+  CHECK_THAT(outcome.out, Contains("done: 20 steps, the last 10 of them in ") && Contains(" of training\n"));
   check_same_rows("whole", "from_ten", 11);
   check_same_weights("whole", "from_ten", 20);
 }
