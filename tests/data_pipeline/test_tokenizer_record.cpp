@@ -74,7 +74,7 @@ TEST_CASE("a record names the tokenizer by the SHA-256 of its file, and leaves t
   for (const char* name : {"named", "named.bin", "named.idx"}) {
     const TokenOrigin origin = origin_of(*opened(with.dir / name));
     REQUIRE(origin.tokenizer);
-    CHECK(origin.tokenizer->sha256 == record["tokenizer"]["sha256"]);
+    CHECK(record["tokenizer"]["sha256"] == origin.tokenizer->sha256);
   }
 }
 
