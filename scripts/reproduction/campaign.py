@@ -90,7 +90,7 @@ class Campaign:
         data = [training.group(1), self.validation]
         self.place = {
             "cpu": processor(),
-            "program": self.output("--version").strip(),
+            "program": ", ".join(self.output("--version").splitlines()),
             "program_sha256": digest(self.strand),
             "isa": os.environ.get("STRAND_ISA", "the best of this processor"),
             "data_sha256": {Path(p).name: digest(p + ".bin") for p in data},

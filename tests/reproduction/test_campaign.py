@@ -182,6 +182,9 @@ class Miniature(unittest.TestCase):
         page = make_page.make(plan)
         for words in ("| arm | steps 1 to 2 |", "**Figure 8**", "gain of `lb,sp,cp`"):
             self.assertIn(words, page)
+        for line in page.splitlines():
+            if line.startswith("|"):
+                self.assertTrue(line.endswith("|"), line)  # a cell of two lines would break the table
 
     def strand_says(self, checkpoint, loss):
         said = subprocess.run([STRAND, "eval", checkpoint, "--data", "val", "--batch-size", "16", "--json"],
